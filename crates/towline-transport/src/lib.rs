@@ -1,1 +1,203 @@
-//! towline-transport
+//! ARCP transports: WebSocket, stdio and memory (§4).
+//!
+//! A [`Transport`] carries [`Envelope`]s both ways and knows nothing of sessions. It splits into a [`FrameSink`] and a
+//! [`FrameSource`], which live in different tasks. All transports behave alike [ARCP 4-4]: order is kept, there is one
+//! close, the end of the stream is observable, sending after the close is an error, a receive pending during the close
+//! ends.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    task::{Context, Poll},
+};
+
+use towline_wire::{DecodeError, Envelope};
+
+mod ext;
+
+/// A connection to a peer.
+pub trait Transport: Send + 'static {
+    /// What is known of the connection before anything was said.
+    fn info(&self) -> TransportInfo;
+
+    /// Takes the connection apart. Dropping both halves ends it without a close.
+    fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>);
+}
+
+/// What is known of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransportInfo {
+    /// Which transport it is.
+    pub kind: TransportKind,
+    /// Where the peer is, when it is somewhere.
+    pub peer: Option<SocketAddr>,
+    /// Whether nobody else can read it: TLS, loopback, stdio, memory, or declared so [ARCP 9.8-1].
+    pub confidential: bool,
+}
+
+/// Which transport a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportKind {
+    /// RFC 6455, one envelope a text message.
+    WebSocket,
+    /// One envelope a line.
+    Stdio,
+    /// A pair inside this process.
+    Memory,
+    /// Something else that carries envelopes [ARCP 4-9].
+    Other,
+}
+
+/// The half that sends. Works like a `Sink`: `poll_ready`, then `start_send`; frames may wait in a bounded buffer until
+/// `poll_flush`. After `poll_close` has begun every send is [`TransportError::Closed`].
+///
+/// Who sends a batch feeds all of it and flushes once.
+pub trait FrameSink: Send {
+    /// Waits until one more frame can be taken. Bounded: a peer that does not read makes this wait.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the connection is gone.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
+
+    /// Takes a frame; `poll_ready` has to have said so just before.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the connection is gone or the frame is above the peer's limit.
+    fn start_send(&mut self, envelope: Envelope) -> Result<(), TransportError>;
+
+    /// Waits until everything taken is with the operating system (or the peer's queue).
+    ///
+    /// # Errors
+    /// [`TransportError`] when the connection is gone.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
+
+    /// Flushes, then says goodbye with a code where the transport has codes. Called again until it is ready. Closing
+    /// twice is not an error.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the connection broke before the goodbye was out.
+    fn poll_close(&mut self, cx: &mut Context<'_>, close: &CloseFrame) -> Poll<Result<(), TransportError>>;
+}
+
+/// The half that receives. `Ready(None)` is the end and stays the end. Cancel safe: nothing is lost when a pending
+/// receive is dropped.
+pub trait FrameSource: Send {
+    /// Waits for what comes next.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Inbound>>;
+}
+
+/// What can come from a peer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Inbound {
+    /// An envelope.
+    Envelope(Envelope),
+    /// A frame that is not one; the transport goes on [ARCP 4-5].
+    Malformed(DecodeError),
+    /// A frame above the receive limit [ARCP 4-6]. WebSocket: nothing readable follows, and the owner should answer and
+    /// close with 1009. Stdio: the line was discarded and the transport goes on.
+    TooBig {
+        /// The limit, in bytes.
+        limit: usize,
+        /// Whether the transport can go on.
+        fatal: bool,
+    },
+    /// Something that is no frame but proves the peer lives (a WebSocket ping, say).
+    Alive,
+    /// The peer said goodbye, or the connection broke; the end follows.
+    Closed(Closed),
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// The peer said goodbye, perhaps with a code.
+    ByPeer(Option<CloseFrame>),
+    /// It just ended.
+    Lost {
+        /// What the transport says of it, for logs.
+        reason: String,
+    },
+}
+
+/// A goodbye with a WebSocket close code; transports without codes drop it [ARCP 4-7].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloseFrame {
+    /// The code.
+    pub code: CloseCode,
+    /// At most 123 bytes are sent.
+    pub reason: String,
+}
+
+impl CloseFrame {
+    /// A goodbye.
+    pub fn new(code: CloseCode, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into() }
+    }
+
+    /// All is well: 1000.
+    pub fn normal() -> Self {
+        Self::new(CloseCode::NORMAL, "")
+    }
+}
+
+/// A WebSocket close code [ARCP 4-7].
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CloseCode(pub u16);
+
+impl CloseCode {
+    /// Done.
+    pub const NORMAL: Self = Self(1000);
+    /// The runtime is shutting down, or the peer fell silent.
+    pub const GOING_AWAY: Self = Self(1001);
+    /// The peer broke the protocol.
+    pub const PROTOCOL: Self = Self(1002);
+    /// Authentication, policy, or no hello in time.
+    pub const POLICY: Self = Self(1008);
+    /// A frame was above the limit.
+    pub const TOO_BIG: Self = Self(1009);
+    /// Our fault.
+    pub const INTERNAL: Self = Self(1011);
+}
+
+impl fmt::Debug for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a transport could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// It was closed, by either side.
+    #[error("the connection is closed")]
+    Closed,
+    /// The operating system, or the peer's framing, failed.
+    #[error("the connection failed: {0}")]
+    Io(#[source] std::io::Error),
+    /// It never came about.
+    #[error("cannot connect to {target}: {reason}")]
+    Connect {
+        /// What was to be reached.
+        target: String,
+        /// Why it was not.
+        reason: String,
+    },
+    /// The frame is above what this transport sends.
+    #[error("the frame has {size} bytes, this transport sends at most {limit}")]
+    FrameTooBig {
+        /// The frame's size, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+}
+
+impl Transport for Box<dyn Transport> {
+    fn info(&self) -> TransportInfo {
+        (**self).info()
+    }
+
+    fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {
+        (*self).split()
+    }
+}

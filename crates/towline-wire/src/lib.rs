@@ -1,1 +1,50 @@
-//! towline-wire
+//! What is on the wire of ARCP v1.1.
+//!
+//! This crate knows the shapes and nothing else: no socket, no clock, no randomness. An [`Envelope`] is the unit every
+//! transport carries (§5); its `payload` stays raw JSON until somebody asks for a type with [`Envelope::decode`], so
+//! routing a frame costs one pass over its header. Unknown fields survive a decode and an encode, unknown message
+//! types, event kinds, features and error codes are ordinary values, and money keeps its exact decimal text.
+//!
+//! ```
+//! use towline_wire::{Envelope, payload::Ping};
+//!
+//! let frame = r#"{"arcp":"1.1","id":"msg_1","type":"session.ping","payload":{"nonce":"p_1"}}"#;
+//! let envelope = Envelope::decode_text(frame).unwrap();
+//! let ping: Ping = envelope.decode().unwrap();
+//! assert_eq!(ping.nonce, "p_1");
+//! ```
+
+mod agent_ref;
+mod amount;
+mod envelope;
+mod error_code;
+mod job_event;
+mod feature;
+mod ids;
+mod lease;
+mod message_type;
+mod open_enum;
+pub mod payload;
+mod raw;
+mod secret;
+mod seq;
+mod status;
+mod time;
+mod trace;
+
+pub use agent_ref::{AgentName, AgentRef, AgentRefError};
+pub use amount::{Amount, AmountError};
+pub use envelope::{DecodeError, Envelope, PROTOCOL_VERSION, PayloadError, UnknownField};
+pub use error_code::ErrorCode;
+pub use job_event::{Event, EventKind, EventPayload, event};
+pub use feature::{Feature, FeatureSet};
+pub use ids::{CallId, CredentialId, IdError, JobId, MAX_ID_BYTES, MessageId, ResultId, SessionId};
+pub use lease::{Lease, LeaseConstraints, namespace};
+pub use message_type::MessageType;
+pub use payload::{Message, Payload};
+pub use raw::RawJson;
+pub use secret::Secret;
+pub use seq::{EventSeq, JobSeq, MAX_SEQ};
+pub use status::JobStatus;
+pub use time::{Timestamp, TimestampError};
+pub use trace::{SpanId, TraceId};

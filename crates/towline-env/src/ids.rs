@@ -1,0 +1,187 @@
+//! Minting of ids and tokens [ARCP 5-7].
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use towline_wire::{CallId, CredentialId, JobId, MessageId, ResultId, Secret, SessionId, TraceId};
+use ulid::Ulid;
+
+use crate::{Clock, SystemClock};
+
+/// Mints ids: ULIDs that are monotonic within the process, and tokens of OS randomness. Cheap to clone; clones share
+/// one sequence.
+#[derive(Clone)]
+pub struct Ids(Arc<Inner>);
+
+struct Inner {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+struct State {
+    last: Ulid,
+    entropy: Entropy,
+}
+
+impl Ids {
+    /// The machine's clock and the operating system's randomness.
+    pub fn system() -> Self {
+        Self::new(Arc::new(SystemClock), Entropy::System)
+    }
+
+    /// Repeatable ids for tests. Tokens are as predictable as the seed.
+    pub fn seeded(clock: Arc<dyn Clock>, seed: u64) -> Self {
+        Self::new(clock, Entropy::Seeded(seed))
+    }
+
+    fn new(clock: Arc<dyn Clock>, entropy: Entropy) -> Self {
+        Self(Arc::new(Inner { clock, state: Mutex::new(State { last: Ulid::nil(), entropy }) }))
+    }
+
+    /// An id for an envelope.
+    pub fn message(&self) -> MessageId {
+        self.mint(MessageId::minted)
+    }
+
+    /// Ids for a run of envelopes, reserved in one go.
+    pub fn messages(&self, count: usize) -> MessageIds {
+        let now = self.0.clock.now().unix_millis();
+        let mut state = self.0.state.lock();
+        let next = state.next(now);
+        state.last = Ulid(next.0 + count as u128);
+        MessageIds { next: next.0, end: next.0 + count as u128 }
+    }
+
+    /// An id for a session.
+    pub fn session(&self) -> SessionId {
+        self.mint(SessionId::minted)
+    }
+
+    /// An id for a job.
+    pub fn job(&self) -> JobId {
+        self.mint(JobId::minted)
+    }
+
+    /// An id for a streamed result.
+    pub fn result(&self) -> ResultId {
+        self.mint(ResultId::minted)
+    }
+
+    /// An id for a credential.
+    pub fn credential(&self) -> CredentialId {
+        self.mint(CredentialId::minted)
+    }
+
+    /// An id for a tool call.
+    pub fn call(&self) -> CallId {
+        self.mint(CallId::minted)
+    }
+
+    /// A nonce for a ping.
+    pub fn nonce(&self) -> String {
+        self.mint(|suffix| format!("p_{suffix}"))
+    }
+
+    /// A resume token: `rt_` and 64 hex digits of randomness.
+    pub fn resume_token(&self) -> Secret {
+        let mut bytes = [0; 32];
+        self.0.state.lock().entropy.fill(&mut bytes);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Secret::new(format!("rt_{hex}"))
+    }
+
+    /// A trace id.
+    pub fn trace(&self) -> TraceId {
+        loop {
+            let mut bytes = [0; 16];
+            self.0.state.lock().entropy.fill(&mut bytes);
+            if let Some(trace) = TraceId::from_bytes(bytes) {
+                return trace;
+            }
+        }
+    }
+
+    /// Eight random bytes, for jitter.
+    pub fn random(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.state.lock().entropy.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn mint<T>(&self, make: impl FnOnce(&str) -> T) -> T {
+        let now = self.0.clock.now().unix_millis();
+        let ulid = self.0.state.lock().next(now);
+        make(ulid.array_to_str(&mut [0; ulid::ULID_LEN]))
+    }
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+impl std::fmt::Debug for Ids {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ids")
+    }
+}
+
+impl State {
+    fn next(&mut self, now_ms: u64) -> Ulid {
+        // Within a millisecond, and when the clock goes back, the next id is the last plus one.
+        self.last = match now_ms > self.last.timestamp_ms() {
+            true => {
+                let mut bytes = [0; 16];
+                self.entropy.fill(&mut bytes[..10]);
+                // The top bit stays clear, so that counting on cannot run into the timestamp.
+                Ulid::from_parts(now_ms, u128::from_le_bytes(bytes) >> 1)
+            }
+            false => Ulid(self.last.0 + 1),
+        };
+        self.last
+    }
+}
+
+enum Entropy {
+    System,
+    Seeded(u64),
+}
+
+impl Entropy {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        match self {
+            // Without randomness there are no tokens to trust; nothing sensible is left to do.
+            #[expect(clippy::expect_used, reason = "an operating system without randomness cannot run this process")]
+            Self::System => getrandom::fill(bytes).expect("the operating system gives randomness"),
+            Self::Seeded(state) => bytes.iter_mut().for_each(|byte| *byte = splitmix(state).to_le_bytes()[0]),
+        }
+    }
+}
+
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A reserved run of message ids.
+#[derive(Debug)]
+pub struct MessageIds {
+    next: u128,
+    end: u128,
+}
+
+impl Iterator for MessageIds {
+    type Item = MessageId;
+
+    fn next(&mut self) -> Option<MessageId> {
+        (self.next < self.end).then(|| {
+            let ulid = Ulid(self.next);
+            self.next += 1;
+            MessageId::minted(ulid.array_to_str(&mut [0; ulid::ULID_LEN]))
+        })
+    }
+}

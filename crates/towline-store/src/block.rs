@@ -1,0 +1,165 @@
+//! A run of a job's records, as one commit wrote it.
+
+use bytestring::ByteString;
+use towline_wire::{JobId, JobSeq, RawJson};
+
+/// What a record is, as far as projecting it to a session has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// A `job.event` every observer gets.
+    Event = 0,
+    /// A `progress` event: only for sessions with that feature [ARCP 6.2-4].
+    Progress = 1,
+    /// A `result_chunk` event: only for sessions with that feature [ARCP 6.2-4].
+    ResultChunk = 2,
+    /// A credential's rotation: only for sessions with that feature; its secret is not in the record [ARCP 9.8-3].
+    Rotation = 3,
+    /// The job's `job.result`, its last record.
+    Result = 4,
+    /// The job's `job.error`, its last record.
+    Error = 5,
+}
+
+impl RecordKind {
+    /// The kind from its number, for stores.
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            0 => Self::Event,
+            1 => Self::Progress,
+            2 => Self::ResultChunk,
+            3 => Self::Rotation,
+            4 => Self::Result,
+            5 => Self::Error,
+            _ => return None,
+        })
+    }
+
+    /// Whether nothing of the job follows.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Result | Self::Error)
+    }
+}
+
+/// Consecutive records of one job: payloads as they go on the wire, in one piece of text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Block {
+    job: JobId,
+    first: JobSeq,
+    kinds: Box<[RecordKind]>,
+    /// Where each payload ends in `text`.
+    ends: Box<[u32]>,
+    text: ByteString,
+}
+
+impl Block {
+    /// Puts a block together again from what a store kept; `None` when the parts do not fit together.
+    pub fn from_parts(
+        job: JobId,
+        first: JobSeq,
+        kinds: Box<[RecordKind]>,
+        ends: Box<[u32]>,
+        text: ByteString,
+    ) -> Option<Self> {
+        let ordered = ends.windows(2).all(|pair| pair[0] <= pair[1]);
+        let on_boundaries = ends.iter().all(|end| text.is_char_boundary(*end as usize));
+        let complete = ends.last().is_some_and(|end| *end as usize == text.len());
+        let fits = ordered && on_boundaries && complete && kinds.len() == ends.len() && first >= JobSeq::FIRST;
+        fits.then_some(Self { job, first, kinds, ends, text })
+    }
+
+    /// Whose log.
+    pub fn job(&self) -> &JobId {
+        &self.job
+    }
+
+    /// The first record's place.
+    pub fn first(&self) -> JobSeq {
+        self.first
+    }
+
+    /// The last record's place.
+    pub fn last(&self) -> JobSeq {
+        JobSeq::new(self.first.value() + self.kinds.len() as u64 - 1)
+    }
+
+    /// How many records; never 0.
+    #[expect(clippy::len_without_is_empty, reason = "a block is never empty")]
+    pub fn len(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// What each record is.
+    pub fn kinds(&self) -> &[RecordKind] {
+        &self.kinds
+    }
+
+    /// Where each payload ends in [`Block::text`].
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// All payloads, one after the other.
+    pub fn text(&self) -> &ByteString {
+        &self.text
+    }
+
+    /// One record's payload, sharing the block's memory; `None` when the block does not hold it.
+    pub fn payload(&self, seq: JobSeq) -> Option<(RecordKind, RawJson)> {
+        let index = usize::try_from(seq.value().checked_sub(self.first.value())?).ok()?;
+        let end = *self.ends.get(index)? as usize;
+        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        let text = self.text.slice_ref(&self.text[start..end]);
+        Some((self.kinds[index], RawJson::from_checked(text)))
+    }
+}
+
+/// Gathers records until the next commit takes them.
+#[derive(Debug, Default)]
+pub struct BlockBuilder {
+    kinds: Vec<RecordKind>,
+    ends: Vec<u32>,
+    text: String,
+}
+
+impl BlockBuilder {
+    /// Adds a record whose payload `write` appends to the text. When `write` fails nothing is added.
+    ///
+    /// # Errors
+    /// What `write` says.
+    pub fn push_with<E>(&mut self, kind: RecordKind, write: impl FnOnce(&mut String) -> Result<(), E>) -> Result<(), E> {
+        let before = self.text.len();
+        if let Err(error) = write(&mut self.text) {
+            self.text.truncate(before);
+            return Err(error);
+        }
+        self.kinds.push(kind);
+        // A builder is bounded far below 4 GiB by whoever fills it.
+        self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
+        Ok(())
+    }
+
+    /// How many records wait.
+    pub fn len(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
+    /// How many bytes of payload wait.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Takes what waits as a block that begins at `first`; `None` when nothing waits.
+    pub fn take(&mut self, job: &JobId, first: JobSeq) -> Option<Block> {
+        if self.is_empty() {
+            return None;
+        }
+        let Self { kinds, ends, text } = std::mem::take(self);
+        Some(Block { job: job.clone(), first, kinds: kinds.into(), ends: ends.into(), text: text.into() })
+    }
+}

@@ -1,0 +1,365 @@
+//! What a store keeps, row by row, and the batch that changes it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use towline_wire::{
+    AgentRef, CredentialId, EventSeq, FeatureSet, JobId, JobSeq, JobStatus, Lease, LeaseConstraints, MessageId, RawJson,
+    Secret, SessionId, Timestamp, TraceId,
+};
+
+use crate::Block;
+
+/// Who a bearer token proved to be.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Principal(Arc<str>);
+
+impl Principal {
+    /// A principal of a name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What becomes durable together. Changes apply in their order.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// The changes.
+    pub changes: Vec<Change>,
+}
+
+/// One change.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A new job.
+    Job(Box<JobRow>),
+    /// A job's state moved on.
+    JobState {
+        /// The job.
+        job: JobId,
+        /// Its state now.
+        state: JobState,
+    },
+    /// Records at the end of a job's log; the block begins right after the last record kept.
+    Block(Arc<Block>),
+    /// A new session, or all of a session's row anew.
+    Session(Box<SessionRow>),
+    /// A session that cannot be resumed any more; its spans and subscriptions go with it.
+    SessionGone(SessionId),
+    /// More of a session's stream. It begins right after the last number given out; a store may join it to the span
+    /// before when they are of one piece ([`Span::joined`]).
+    Span {
+        /// Whose stream.
+        session: SessionId,
+        /// What was added.
+        span: Span,
+    },
+    /// A session needs its stream up to here no more: acknowledged, or evicted.
+    Trim {
+        /// Whose stream.
+        session: SessionId,
+        /// Spans that end at or before this may go.
+        up_to: EventSeq,
+    },
+    /// A session watches a job.
+    Subscribed {
+        /// The session.
+        session: SessionId,
+        /// The job.
+        job: JobId,
+    },
+    /// A session watches a job no more.
+    Unsubscribed {
+        /// The session.
+        session: SessionId,
+        /// The job.
+        job: JobId,
+    },
+    /// An idempotency key was used.
+    Idempotency(IdempotencyRow),
+    /// A credential's ledger entry, new or anew.
+    Credential(CredentialRow),
+    /// An entry of the audit log.
+    Audit(AuditRow),
+    /// A job's checkpoint; replaces the one before.
+    Checkpoint {
+        /// The job.
+        job: JobId,
+        /// What its agent wants back after a restart.
+        value: RawJson,
+    },
+}
+
+/// A job: what is fixed when it is accepted, and its state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRow {
+    /// Its name.
+    pub id: JobId,
+    /// Who submitted it.
+    pub principal: Principal,
+    /// The session that submitted it (for a child, the one its root was submitted by).
+    pub session: SessionId,
+    /// The submit's envelope id, for the `request_id` of `job.accepted`.
+    pub request_id: Option<MessageId>,
+    /// The agent, with the version it was resolved to (where the agent has versions).
+    pub agent: AgentRef,
+    /// What the agent was given; `null` when nothing was.
+    pub input: RawJson,
+    /// What was granted.
+    pub lease: Lease,
+    /// Bounds beside the patterns, as granted.
+    pub constraints: LeaseConstraints,
+    /// How long it may run.
+    pub max_runtime: Option<Duration>,
+    /// The job that delegated it.
+    pub parent: Option<JobId>,
+    /// How many ancestors it has.
+    pub depth: u32,
+    /// Its trace.
+    pub trace: TraceId,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// How it stands.
+    pub state: JobState,
+}
+
+/// How a job stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobState {
+    /// The status listings show.
+    pub status: JobStatus,
+    /// The last record of its log.
+    pub last_seq: JobSeq,
+    /// Its budget counters, as the runtime writes them.
+    pub budget: Option<RawJson>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// An end that is decided but not reached (a cancel under way, say), as the runtime writes it.
+    pub ending: Option<RawJson>,
+}
+
+/// A session, as much of it as a resume needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionRow {
+    /// Its name.
+    pub id: SessionId,
+    /// Whose it is.
+    pub principal: Principal,
+    /// SHA-256 of the resume token that is good now.
+    pub token_hash: [u8; 32],
+    /// The features in effect.
+    pub features: FeatureSet,
+    /// The dialect chosen for it, as the runtime writes it.
+    pub dialect: String,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// Since when no transport is attached; `None` while one is.
+    pub detached_at: Option<Timestamp>,
+    /// The highest number acknowledged.
+    pub acked: EventSeq,
+    /// The highest number that can no longer be replayed.
+    pub evicted: EventSeq,
+}
+
+/// How a session sees the records of a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpanView {
+    /// Whether the session sees the job as one without `result_chunk`: the terminal carries the result whole.
+    pub assembled: bool,
+    /// Whether the records came by a subscription with history, beside the live stream.
+    pub replayed: bool,
+}
+
+/// A piece of a session's stream: consecutive records of one job under consecutive numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The first record's number in the session.
+    pub first: EventSeq,
+    /// The job.
+    pub job: JobId,
+    /// The first record's place in the job's log.
+    pub from: JobSeq,
+    /// How many records; never 0.
+    pub count: u32,
+    /// How they are shown.
+    pub view: SpanView,
+}
+
+impl Span {
+    /// The last record's number in the session.
+    pub fn last(&self) -> EventSeq {
+        EventSeq::new(self.first.value() + u64::from(self.count) - 1)
+    }
+
+    /// This span and `next` as one, when `next` goes on where this one ends.
+    pub fn joined(&self, next: &Self) -> Option<Self> {
+        let goes_on = self.job == next.job
+            && self.view == next.view
+            && next.first == self.last().next()
+            && next.from == self.from.plus(u64::from(self.count));
+        let count = self.count.checked_add(next.count)?;
+        goes_on.then(|| Self { count, ..self.clone() })
+    }
+}
+
+/// What an idempotency key stands for [ARCP 7.2-1].
+#[derive(Debug, Clone, PartialEq)]
+pub struct IdempotencyRow {
+    /// Whose key.
+    pub principal: Principal,
+    /// The key.
+    pub key: String,
+    /// The job it made.
+    pub job: JobId,
+    /// SHA-256 of the parameters in canonical form.
+    pub fingerprint: [u8; 32],
+    /// When it was first used.
+    pub created_at: Timestamp,
+}
+
+/// A credential's ledger entry [ARCP 9.8-2].
+#[derive(Debug, Clone)]
+pub struct CredentialRow {
+    /// The credential.
+    pub id: CredentialId,
+    /// The job it is for.
+    pub job: JobId,
+    /// Whether something at the upstream may still have to be revoked.
+    pub outstanding: bool,
+    /// Everything else, as the runtime writes it. It holds the credential's value.
+    pub data: Secret,
+}
+
+/// An entry of the audit log [ARCP 14-3].
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditRow {
+    /// When.
+    pub at: Timestamp,
+    /// What: `auth`, `submit`, `cancel`, `subscribe`, `lease.expired`, `credential.issue` and the like.
+    pub action: String,
+    /// Who, whom, verdict: an object.
+    pub data: RawJson,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default)]
+pub struct JobQuery {
+    /// Only jobs of these principals; `None` means all.
+    pub principals: Option<Vec<Principal>>,
+    /// Only jobs in one of these states; `None` means all.
+    pub status: Option<Vec<JobStatus>>,
+    /// Only jobs of this agent; without a version, of every version.
+    pub agent: Option<AgentRef>,
+    /// Only jobs created after this moment, which is excluded.
+    pub created_after: Option<Timestamp>,
+    /// Only jobs created before this moment, which is excluded.
+    pub created_before: Option<Timestamp>,
+    /// Only jobs after this one in listing order.
+    pub after: Option<ListCursor>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// A place in listing order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListCursor {
+    /// When the job was created.
+    pub created_at: Timestamp,
+    /// The job.
+    pub job: JobId,
+}
+
+/// A page of jobs.
+#[derive(Debug, Clone, Default)]
+pub struct JobPage {
+    /// The jobs.
+    pub jobs: Vec<JobRow>,
+    /// Where the next page begins; `None` when this was the last.
+    pub next: Option<ListCursor>,
+}
+
+/// What a runtime has to know when it starts.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// Jobs that are not finished, oldest first.
+    pub jobs: Vec<JobRow>,
+    /// Sessions.
+    pub sessions: Vec<RecoveredSession>,
+    /// Credentials that are still out.
+    pub credentials: Vec<CredentialRow>,
+}
+
+/// A session and its stream.
+#[derive(Debug, Clone)]
+pub struct RecoveredSession {
+    /// The session.
+    pub row: SessionRow,
+    /// The last number given out.
+    pub last: EventSeq,
+    /// What is kept of its stream, in order.
+    pub spans: Vec<Span>,
+    /// The jobs it watches.
+    pub subscriptions: Vec<JobId>,
+}
+
+/// What to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionPolicy {
+    /// Finished jobs at least this long (and idempotency keys for 24 hours).
+    pub max_age: Duration,
+    /// At most so many finished jobs.
+    pub max_jobs: u64,
+    /// At most so many bytes of events.
+    pub max_bytes: u64,
+}
+
+impl Default for RetentionPolicy {
+    /// Seven days, a million jobs, 16 GiB.
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(7 * 24 * 3600), max_jobs: 1_000_000, max_bytes: 16 << 30 }
+    }
+}
+
+/// What was removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RetentionReport {
+    /// Jobs removed whole.
+    pub jobs: Vec<JobId>,
+    /// Running jobs that lost the beginning of their log, and the oldest record each still has.
+    pub truncated: Vec<(JobId, JobSeq)>,
+    /// Bytes of events freed.
+    pub bytes: u64,
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Jobs kept.
+    pub jobs: u64,
+    /// Jobs that are not finished.
+    pub live_jobs: u64,
+    /// Events kept.
+    pub events: u64,
+    /// Bytes of events kept.
+    pub event_bytes: u64,
+    /// Sessions kept.
+    pub sessions: u64,
+    /// Bytes on disk; 0 for a store without one.
+    pub disk_bytes: u64,
+}

@@ -1,0 +1,120 @@
+//! JSON text that has been checked once and is shared from then on.
+
+use std::{borrow::Cow, fmt};
+
+use bytestring::ByteString;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+/// One JSON value as text, known to be well formed, cheap to clone and to pass on untouched.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RawJson(ByteString);
+
+impl RawJson {
+    /// The value `null`.
+    pub const NULL: Self = Self(ByteString::from_static("null"));
+    /// The value `{}`.
+    pub const EMPTY_OBJECT: Self = Self(ByteString::from_static("{}"));
+
+    /// Serialises a value.
+    ///
+    /// # Errors
+    /// What `serde_json` says of a value that has no JSON form (a map with keys that are not strings, say).
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        serde_json::to_string(value).map(|text| Self(text.into()))
+    }
+
+    /// Checks that `text` is one JSON value.
+    ///
+    /// # Errors
+    /// Where and why it is not.
+    pub fn parse(text: impl Into<ByteString>) -> Result<Self, serde_json::Error> {
+        let text = text.into();
+        let trimmed = serde_json::from_str::<&RawValue>(&text)?.get();
+        let shared = text.slice_ref(trimmed);
+        Ok(Self(shared))
+    }
+
+    /// Takes text that the caller has checked, or written, as one JSON value. Other text makes broken frames; it is
+    /// not unsafe, only wrong.
+    pub fn from_checked(text: ByteString) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text, shared.
+    pub fn into_text(self) -> ByteString {
+        self.0
+    }
+
+    /// Whether the value is an object.
+    pub fn is_object(&self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// Whether the value is `null`.
+    pub fn is_null(&self) -> bool {
+        &*self.0 == "null"
+    }
+
+    /// Reads the value as a type.
+    ///
+    /// # Errors
+    /// What does not fit, as `serde_json` says it.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&RawValue> for RawJson {
+    fn from(value: &RawValue) -> Self {
+        Self(value.get().into())
+    }
+}
+
+impl From<serde_json::Value> for RawJson {
+    fn from(value: serde_json::Value) -> Self {
+        Self(value.to_string().into())
+    }
+}
+
+impl Serialize for RawJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // `RawValue` has no borrowing constructor that skips the check, and the check is what makes a wrong
+        // `from_checked` visible here instead of on a peer.
+        let value: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        value.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self(String::from(Box::<str>::from(value)).into()))
+    }
+}
+
+/// Reads a string, `null` or nothing leniently: anything that is not a string is `None`.
+pub(crate) fn string_or_none<'de, D>(deserializer: D) -> Result<Option<Cow<'de, str>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let value = <&'de RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str::<Cow<'de, str>>(value.get()).ok())
+}
