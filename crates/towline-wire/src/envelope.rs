@@ -257,7 +257,7 @@ impl Header<'_> {
             return Err(format!("`arcp` is `{version}`, this peer speaks `{PROTOCOL_VERSION}`"));
         }
         let kind = self.kind.filter(|kind| !kind.is_empty()).ok_or("`type` is missing")?;
-        let share = |value: &RawValue| RawJson::from_checked(frame.slice_ref(value.get()));
+        let share = |value: &RawValue| RawJson::on_one_line(frame.slice_ref(value.get()));
         let payload = self.payload.map_or(RawJson::EMPTY_OBJECT, share);
         if !payload.is_object() {
             return Err("`payload` is not an object".to_owned());

@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwn
 use serde_json::value::RawValue;
 
 /// One JSON value as text, known to be well formed, cheap to clone and to pass on untouched.
+///
+/// The text never holds a line break, so a frame made of such values is one line whoever wrote them [ARCP 4-2].
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawJson(ByteString);
 
@@ -21,7 +23,7 @@ impl RawJson {
     /// # Errors
     /// What `serde_json` says of a value that has no JSON form (a map with keys that are not strings, say).
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        serde_json::to_string(value).map(|text| Self(text.into()))
+        serde_json::to_string(value).map(|text| Self::on_one_line(text.into()))
     }
 
     /// Checks that `text` is one JSON value.
@@ -32,13 +34,18 @@ impl RawJson {
         let text = text.into();
         let trimmed = serde_json::from_str::<&RawValue>(&text)?.get();
         let shared = text.slice_ref(trimmed);
-        Ok(Self(shared))
+        Ok(Self::on_one_line(shared))
     }
 
-    /// Takes text that the caller has checked, or written, as one JSON value. Other text makes broken frames; it is
-    /// not unsafe, only wrong.
+    /// Takes text that the caller has checked, or written, as one JSON value without a line break. Other text makes
+    /// broken frames; it is not unsafe, only wrong.
     pub fn from_checked(text: ByteString) -> Self {
         Self(text)
+    }
+
+    /// Takes well-formed text. Its line breaks can only be white space, since strings hold them escaped.
+    pub(crate) fn on_one_line(text: ByteString) -> Self {
+        if text.contains('\n') { Self(text.replace('\n', " ").into()) } else { Self(text) }
     }
 
     /// The text.
@@ -84,7 +91,7 @@ impl fmt::Display for RawJson {
 
 impl From<&RawValue> for RawJson {
     fn from(value: &RawValue) -> Self {
-        Self(value.get().into())
+        Self::on_one_line(value.get().into())
     }
 }
 
@@ -106,7 +113,7 @@ impl Serialize for RawJson {
 impl<'de> Deserialize<'de> for RawJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(Self(String::from(Box::<str>::from(value)).into()))
+        Ok(Self::on_one_line(String::from(Box::<str>::from(value)).into()))
     }
 }
 
