@@ -119,15 +119,16 @@ impl Block {
 pub struct BlockBuilder {
     kinds: Vec<RecordKind>,
     ends: Vec<u32>,
-    text: String,
+    text: Vec<u8>,
 }
 
 impl BlockBuilder {
-    /// Adds a record whose payload `write` appends to the text. When `write` fails nothing is added.
+    /// Adds a record whose payload, one JSON object in UTF-8, `write` appends to the text. When `write` fails nothing is
+    /// added.
     ///
     /// # Errors
     /// What `write` says.
-    pub fn push_with<E>(&mut self, kind: RecordKind, write: impl FnOnce(&mut String) -> Result<(), E>) -> Result<(), E> {
+    pub fn push_with<E>(&mut self, kind: RecordKind, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
         let before = self.text.len();
         if let Err(error) = write(&mut self.text) {
             self.text.truncate(before);
@@ -154,12 +155,14 @@ impl BlockBuilder {
         self.text.len()
     }
 
-    /// Takes what waits as a block that begins at `first`; `None` when nothing waits.
+    /// Takes what waits as a block that begins at `first`; `None` when nothing waits (or, which `push_with` rules out,
+    /// when the text is not UTF-8).
     pub fn take(&mut self, job: &JobId, first: JobSeq) -> Option<Block> {
         if self.is_empty() {
             return None;
         }
         let Self { kinds, ends, text } = std::mem::take(self);
-        Some(Block { job: job.clone(), first, kinds: kinds.into(), ends: ends.into(), text: text.into() })
+        let text = ByteString::try_from(text).ok()?;
+        Some(Block { job: job.clone(), first, kinds: kinds.into(), ends: ends.into(), text })
     }
 }
