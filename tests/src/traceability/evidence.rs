@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
-use super::marker::{Citation, RuleId};
+use super::marker::{Citation, Owner, RuleId};
+use super::suite::Macros;
 use super::{python_source, rust_source};
 
 /// A line of a source file, for a person to go to.
@@ -24,14 +25,22 @@ impl fmt::Display for Place {
 
 /// The markers of a whole tree: which tests claim which rule, and which markers are at fault.
 ///
-/// A marker counts as a claim when it stands in the comments above a test function or inside it; see
-/// the source modules for the exact rules. All markers, also those beside ordinary code, are kept as
-/// citations so that a misspelt id is found wherever it is.
+/// A marker counts as a claim when it stands in the comments above a test function or inside it, or
+/// above a case of a behaviour suite whose macro is called somewhere; see the source modules for the
+/// exact rules. All markers, also those beside ordinary code, are kept as citations so that a misspelt
+/// id is found wherever it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
     proofs: BTreeMap<RuleId, BTreeSet<String>>,
     cited: BTreeMap<RuleId, Place>,
     malformed: Vec<(String, Place)>,
+}
+
+/// A source file that has been read.
+struct Source {
+    file: String,
+    citations: Vec<Citation>,
+    macros: Macros,
 }
 
 impl Evidence {
@@ -43,39 +52,69 @@ impl Evidence {
     ///
     /// When a directory or a file cannot be read, or a file is not UTF-8; the message names it.
     pub fn gather(root: &Path) -> io::Result<Self> {
-        let mut evidence = Self::default();
+        let mut sources = Vec::new();
         for path in source_files(root)? {
-            let source = fs::read_to_string(&path).map_err(|error| naming(&path, &error))?;
-            evidence.add(&relative(root, &path), &source);
+            let text = fs::read_to_string(&path).map_err(|error| naming(&path, &error))?;
+            sources.push(Source::read(&relative(root, &path), &text));
         }
-        Ok(evidence)
+        Ok(Self::of(sources))
     }
 
-    /// Adds the markers of one file; anything but `*.rs` and `*.py` has none.
-    pub fn add(&mut self, file: &str, source: &str) {
-        let citations = match extension(Path::new(file)) {
-            "rs" => rust_source::citations(source),
-            "py" => python_source::citations(source),
-            _ => Vec::new(),
-        };
-        for Citation { marked, line, test } in citations {
-            let place = Place {
-                file: file.to_owned(),
+    /// What the sources of a tree claim, each given as its file name and its text; files other than
+    /// `*.rs` and `*.py` say nothing.
+    pub fn of_texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self::of(
+            texts
+                .into_iter()
+                .map(|(file, text)| Source::read(file, text))
+                .collect(),
+        )
+    }
+
+    fn of(sources: Vec<Source>) -> Self {
+        let mut evidence = Self::default();
+        let called: BTreeSet<_> = sources
+            .iter()
+            .flat_map(|source| &source.macros.called)
+            .cloned()
+            .collect();
+        for Source {
+            file,
+            citations,
+            macros,
+        } in sources
+        {
+            let is_suite_run = !macros.defined.is_disjoint(&called);
+            for Citation {
+                marked,
                 line,
-            };
-            match (marked, test) {
-                (Err(text), _) => self.malformed.push((text, place)),
-                (Ok(rule), test) => {
-                    if let Some(test) = test {
-                        self.proofs
-                            .entry(rule.clone())
-                            .or_default()
-                            .insert(format!("{file}::{test}"));
+                owner,
+            } in citations
+            {
+                let place = Place {
+                    file: file.clone(),
+                    line,
+                };
+                let rule = match marked {
+                    Ok(rule) => rule,
+                    Err(text) => {
+                        evidence.malformed.push((text, place));
+                        continue;
                     }
-                    self.cited.entry(rule).or_insert(place);
+                };
+                let test = match owner {
+                    Owner::Test(name) => Some(name),
+                    Owner::Function(name) => (is_suite_run && macros.list(&name)).then_some(name),
+                    Owner::Code => None,
+                };
+                if let Some(test) = test {
+                    let tests = evidence.proofs.entry(rule.clone()).or_default();
+                    tests.insert(format!("{file}::{test}"));
                 }
+                evidence.cited.entry(rule).or_insert(place);
             }
         }
+        evidence
     }
 
     /// The tests that claim `rule`, as `path::name`, sorted.
@@ -100,6 +139,21 @@ impl Evidence {
     /// Markers whose inside is not a list of ids.
     pub fn malformed(&self) -> &[(String, Place)] {
         &self.malformed
+    }
+}
+
+impl Source {
+    fn read(file: &str, text: &str) -> Self {
+        let (citations, macros) = match extension(Path::new(file)) {
+            "rs" => rust_source::read(text),
+            "py" => (python_source::citations(text), Macros::default()),
+            _ => (Vec::new(), Macros::default()),
+        };
+        Self {
+            file: file.to_owned(),
+            citations,
+            macros,
+        }
     }
 }
 
@@ -156,14 +210,15 @@ mod tests {
 
     #[test]
     fn claims_and_faults_are_kept_apart() {
-        let mut evidence = Evidence::default();
-        evidence.add(
-            "b.rs",
-            "/// [ARCP 4-1]\n#[test] fn b() {}\n/// [ARCP 4-2]\nfn code() {}",
-        );
-        evidence.add("a.py", "def test_a():\n    pass  # [ARCP 4-1]\n");
-        evidence.add("c.rs", "\n// [ARCP four]");
-        evidence.add("d.txt", "// [ARCP five]");
+        let evidence = Evidence::of_texts([
+            (
+                "b.rs",
+                "/// [ARCP 4-1]\n#[test] fn b() {}\n/// [ARCP 4-2]\nfn code() {}",
+            ),
+            ("a.py", "def test_a():\n    pass  # [ARCP 4-1]\n"),
+            ("c.rs", "\n// [ARCP four]"),
+            ("d.txt", "// [ARCP five]"),
+        ]);
         assert_eq!(
             evidence.proofs(&rule("4-1")).collect::<Vec<_>>(),
             ["a.py::test_a", "b.rs::b"]
@@ -184,6 +239,20 @@ mod tests {
                 }
             )]
         );
+    }
+
+    #[test]
+    fn cases_of_a_suite_count_once_it_is_called() {
+        let suite = "/// [ARCP 4-4]\npub fn keeps_order() {}\n/// [ARCP 4-5]\nfn helper() {}\n\
+                     macro_rules! suite { () => { #[test] fn keeps_order() { $crate::keeps_order() } } }";
+        let unused = Evidence::of_texts([("suite.rs", suite)]);
+        assert!(!unused.is_proved(&rule("4-4")));
+        let used = Evidence::of_texts([("suite.rs", suite), ("tests/memory.rs", "suite!();")]);
+        assert_eq!(
+            used.proofs(&rule("4-4")).collect::<Vec<_>>(),
+            ["suite.rs::keeps_order"]
+        );
+        assert!(!used.is_proved(&rule("4-5")));
     }
 
     #[test]

@@ -280,8 +280,7 @@ mod tests {
     fn check(not_yet: &str, source: &str, expected: &[&str]) {
         let requirements = Requirements::parse(LIST).unwrap();
         let not_yet = NotYet::parse(not_yet).unwrap();
-        let mut evidence = Evidence::default();
-        evidence.add("a.rs", source);
+        let evidence = Evidence::of_texts([("a.rs", source)]);
         let ledger = Ledger {
             requirements: &requirements,
             not_yet: &not_yet,
@@ -351,8 +350,7 @@ mod tests {
 
     #[test]
     fn proved_rules_leave_the_list() {
-        let mut evidence = Evidence::default();
-        evidence.add("a.rs", "/// [ARCP 4-1]\n#[test] fn a() {}");
+        let evidence = Evidence::of_texts([("a.rs", "/// [ARCP 4-1]\n#[test] fn a() {}")]);
         assert_eq!(
             NotYet::without_proved("# 4-1\n4-1 late\n\n4-2\n", &evidence),
             "# 4-1\n\n4-2\n"
@@ -363,11 +361,10 @@ mod tests {
     fn the_table_counts_and_names() {
         let requirements = Requirements::parse(LIST).unwrap();
         let not_yet = NotYet::parse("4-2\n6.3-10 needs a clock").unwrap();
-        let mut evidence = Evidence::default();
-        evidence.add(
+        let evidence = Evidence::of_texts([(
             "a.rs",
             "/// [ARCP 4-1]\n#[test] fn a() {}\n/// [ARCP 4-1]\n#[test] fn b() {}",
-        );
+        )]);
         let table = Ledger {
             requirements: &requirements,
             not_yet: &not_yet,

@@ -31,8 +31,18 @@ pub(super) struct Citation {
     pub(super) marked: Marked,
     /// From 1.
     pub(super) line: usize,
-    /// The test the marker belongs to; `None` beside ordinary code, where it explains and proves nothing.
-    pub(super) test: Option<String>,
+    pub(super) owner: Owner,
+}
+
+/// What a marker belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Ordinary code: the marker explains and proves nothing.
+    Code,
+    /// A function that is no test itself, but may be a case of a behaviour suite.
+    Function(String),
+    /// A test.
+    Test(String),
 }
 
 const OPENING: &str = "[ARCP ";
@@ -50,14 +60,53 @@ pub(super) fn markers(comment: &str, first_line: usize) -> Vec<(Marked, usize)> 
             ));
             continue;
         };
-        for id in inside[..end].split(',').map(str::trim) {
-            found.push((
-                RuleId::parse(id).ok_or_else(|| inside[..end].to_owned()),
-                line,
-            ));
+        let inside = &inside[..end];
+        let ids = inside
+            .split(',')
+            .map(|part| range(part.trim()))
+            .collect::<Option<Vec<_>>>();
+        match ids {
+            Some(ids) => found.extend(ids.into_iter().flatten().map(|id| (Ok(id), line))),
+            None => found.push((Err(inside.to_owned()), line)),
         }
     }
     found
+}
+
+/// `6.3-4`, or every rule of `6.3-4 to 6.3-9`.
+fn range(text: &str) -> Option<Vec<RuleId>> {
+    let Some((first, last)) = text.split_once(" to ") else {
+        return Some(vec![RuleId::parse(text)?]);
+    };
+    let ((chapter, first), (same, last)) = (numbered(first)?, numbered(last)?);
+    let numbers = first..=last;
+    (chapter == same && first < last && last - first < 100).then(|| {
+        numbers
+            .map(|number| RuleId(format!("{chapter}-{number}")))
+            .collect()
+    })
+}
+
+fn numbered(id: &str) -> Option<(&str, u32)> {
+    RuleId::parse(id)?;
+    let (chapter, number) = id.split_once('-')?;
+    Some((chapter, number.parse().ok()?))
+}
+
+/// Written `id@test`, `id~function` or `id` in the tests of the scanners.
+#[cfg(test)]
+impl fmt::Display for Citation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.marked {
+            Ok(rule) => write!(out, "{rule}")?,
+            Err(text) => write!(out, "bad {text}")?,
+        }
+        match &self.owner {
+            Owner::Code => Ok(()),
+            Owner::Function(name) => write!(out, "~{name}"),
+            Owner::Test(name) => write!(out, "@{name}"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -91,7 +140,21 @@ mod tests {
         assert_eq!(ids("// [ARCP §6.3-4]"), ["bad: §6.3-4"]);
         assert_eq!(ids("// [ARCP 6.3-4 6.3-5]"), ["bad: 6.3-4 6.3-5"]);
         assert_eq!(ids("// [ARCP 6.3-4"), ["bad: 6.3-4"]);
-        assert_eq!(ids("// [ARCP 6..3-4,]"), ["bad: 6..3-4,", "bad: 6..3-4,"]);
+        assert_eq!(ids("// [ARCP 6..3-4,]"), ["bad: 6..3-4,"]);
+    }
+
+    #[test]
+    fn ranges_stay_in_their_chapter() {
+        assert_eq!(
+            ids("// [ARCP 8-1, 9.6-1 to 9.6-3]"),
+            ["8-1", "9.6-1", "9.6-2", "9.6-3"]
+        );
+        assert_eq!(ids("// [ARCP 9.6-1 to 9.7-3]"), ["bad: 9.6-1 to 9.7-3"]);
+        assert_eq!(ids("// [ARCP 9.6-3 to 9.6-1]"), ["bad: 9.6-3 to 9.6-1"]);
+        assert_eq!(
+            ids("// [ARCP 9.6-1 to 9.6-4000000000]"),
+            ["bad: 9.6-1 to 9.6-4000000000"]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! or above its decorators, in a comment of its body, or in a string that is a statement by itself
 //! there, as a docstring is. A blank line cuts the comments above from the function.
 
-use super::marker::{Citation, markers};
+use super::marker::{Citation, Owner, markers};
 
 /// Every marker in the comments and docstrings of `source`.
 pub(super) fn citations(source: &str) -> Vec<Citation> {
@@ -24,7 +24,7 @@ pub(super) fn citations(source: &str) -> Vec<Citation> {
         if let Some(name) = test_name(line.code).filter(|_| test.is_none()) {
             test = Some((name, line.indent));
             for position in above.drain(..) {
-                found[position].test = Some(name.to_owned());
+                found[position].owner = Owner::Test(name.to_owned());
             }
         }
         for (text, at) in line.remarks {
@@ -32,11 +32,11 @@ pub(super) fn citations(source: &str) -> Vec<Citation> {
                 if is_comment && test.is_none() {
                     above.push(found.len());
                 }
-                let test = test.map(|(name, _)| name.to_owned());
+                let owner = test.map_or(Owner::Code, |(name, _)| Owner::Test(name.to_owned()));
                 found.push(Citation {
                     marked,
                     line: at,
-                    test,
+                    owner,
                 });
             }
         }
@@ -175,19 +175,8 @@ fn string_length(rest: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// Writes each citation as `id@test`, or `id` when it belongs to no test.
     fn check(source: &str, expected: &[&str]) {
-        let found: Vec<_> = citations(source)
-            .into_iter()
-            .map(|citation| {
-                let id = citation
-                    .marked
-                    .map_or_else(|bad| format!("bad {bad}"), |id| id.to_string());
-                citation
-                    .test
-                    .map_or(id.clone(), |test| format!("{id}@{test}"))
-            })
-            .collect();
+        let found: Vec<_> = citations(source).iter().map(ToString::to_string).collect();
         assert_eq!(found, expected, "in {source}");
     }
 

@@ -90,7 +90,7 @@ impl<'a> Lexer<'a> {
         let start = self.at;
         self.take(1);
         let mut open = 0_usize;
-        while let Some(placed) = self.next() {
+        for placed in self.by_ref() {
             match placed.token {
                 Token::Mark('[') => open += 1,
                 Token::Mark(']') if open <= 1 => break,
@@ -120,6 +120,21 @@ impl<'a> Iterator for Lexer<'a> {
             }
         }
     }
+}
+
+/// Whether an attribute makes a function a test: `#[test]`, or any path that ends so.
+pub(super) fn is_test_attribute(attribute: &str) -> bool {
+    attribute_path(attribute).rsplit("::").next() == Some("test")
+}
+
+/// The path of an outer attribute, empty for an inner one.
+pub(super) fn attribute_path(attribute: &str) -> &str {
+    let inside = attribute
+        .strip_prefix("#[")
+        .unwrap_or_default()
+        .trim_start();
+    let end = inside.find(|c: char| !is_word(c) && c != ':');
+    &inside[..end.unwrap_or(inside.len())]
 }
 
 fn is_word(c: char) -> bool {
@@ -237,6 +252,30 @@ mod tests {
         check(
             "br bc crate",
             &[Token::Word("br"), Token::Word("bc"), Token::Word("crate")],
+        );
+    }
+
+    #[test]
+    fn tests_are_known_by_their_attributes() {
+        assert!(
+            [
+                "#[test]",
+                "#[ tokio::test(start_paused = true)]",
+                "#[::a::test]"
+            ]
+            .into_iter()
+            .all(is_test_attribute)
+        );
+        assert!(
+            ![
+                "#![test]",
+                "#[cfg(test)]",
+                "#[testing]",
+                "#[a::test::b]",
+                "#[]"
+            ]
+            .into_iter()
+            .any(is_test_attribute)
         );
     }
 

@@ -8,17 +8,23 @@
 //!
 //! Inner comments (`//!`) and comments after code on the same line speak of what is around or before
 //! them, so they never reach the function below. An ignored test proves nothing.
+//!
+//! A marker above a function that is no test is kept with the function's name, because the function
+//! may be a case of a behaviour suite (see `suite`).
 
-use super::marker::{Citation, markers};
-use super::rust_lexer::{Lexer, Placed, Token};
+use super::marker::{Citation, Owner, markers};
+use super::rust_lexer::{Lexer, Placed, Token, attribute_path, is_test_attribute};
+use super::suite::{MacroScan, Macros};
 
-/// Every marker in the comments of `source`.
-pub(super) fn citations(source: &str) -> Vec<Citation> {
+/// Every marker in the comments of `source`, and its macros.
+pub(super) fn read(source: &str) -> (Vec<Citation>, Macros) {
     let mut scan = Scan::default();
+    let mut macros = MacroScan::default();
     for placed in Lexer::new(source) {
         scan.step(placed);
+        macros.step(placed.token);
     }
-    scan.found
+    (scan.found, macros.finish())
 }
 
 #[derive(Debug, Default)]
@@ -78,30 +84,27 @@ impl Scan {
         let is_inner = text.starts_with("//!") || text.starts_with("/*!");
         let is_doc = text.starts_with("///") || text.starts_with("/**");
         let is_trailing = placed.breaks_before == 0 && !is_doc && !self.item.has_begun;
-        let test = self.test.as_ref().map(|(name, _)| name.clone());
+        let owner = self
+            .test
+            .as_ref()
+            .map_or(Owner::Code, |(name, _)| Owner::Test(name.clone()));
         for (marked, line) in markers(text, placed.line) {
-            if test.is_none() && !is_inner && !is_trailing {
+            if self.test.is_none() && !is_inner && !is_trailing {
                 self.item.citations.push((self.found.len(), is_doc));
             }
             self.found.push(Citation {
                 marked,
                 line,
-                test: test.clone(),
+                owner: owner.clone(),
             });
         }
     }
 
     fn attribute(&mut self, text: &str) {
-        if let Some(outer) = text.strip_prefix("#[") {
-            self.item.has_begun = true;
-            let path = outer
-                .trim_start()
-                .split(|c: char| !is_path(c))
-                .next()
-                .unwrap_or_default();
-            self.item.is_test |= path.rsplit("::").next() == Some("test");
-            self.item.is_ignored |= path == "ignore";
-        }
+        let path = attribute_path(text);
+        self.item.has_begun |= !path.is_empty();
+        self.item.is_test |= is_test_attribute(text);
+        self.item.is_ignored |= path == "ignore";
     }
 
     fn word(&mut self, word: &str) {
@@ -127,14 +130,18 @@ impl Scan {
         if !self.is_inside_signature() {
             let item = std::mem::take(&mut self.item);
             if let Function::Named(name, outer) = item.function
-                && item.is_test
                 && !item.is_ignored
                 && self.test.is_none()
             {
+                let owner = if item.is_test {
+                    Owner::Test(name.clone())
+                } else {
+                    Owner::Function(name.clone())
+                };
                 for (position, _) in item.citations {
-                    self.found[position].test = Some(name.clone());
+                    self.found[position].owner = owner.clone();
                 }
-                self.test = Some((name, outer));
+                self.test = item.is_test.then_some((name, outer));
             }
         }
         self.open();
@@ -163,27 +170,12 @@ impl Scan {
     }
 }
 
-fn is_path(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == ':'
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Writes each citation as `id@test`, or `id` when it belongs to no test.
     fn check(source: &str, expected: &[&str]) {
-        let found: Vec<_> = citations(source)
-            .into_iter()
-            .map(|citation| {
-                let id = citation
-                    .marked
-                    .map_or_else(|bad| format!("bad {bad}"), |id| id.to_string());
-                citation
-                    .test
-                    .map_or(id.clone(), |test| format!("{id}@{test}"))
-            })
-            .collect();
+        let found: Vec<_> = read(source).0.iter().map(ToString::to_string).collect();
         assert_eq!(found, expected, "in {source}");
     }
 
@@ -221,7 +213,7 @@ mod tests {
     fn ordinary_code_proves_nothing() {
         check(
             "/// [ARCP 4-1]\npub fn a() { /* [ARCP 4-2] */ }",
-            &["4-1", "4-2"],
+            &["4-1~a", "4-2"],
         );
         check("//! [ARCP 4-1]\n#[test] fn a() {}", &["4-1"]);
         check("/// [ARCP 4-1]\nstruct A;\n#[test] fn a() {}", &["4-1"]);
@@ -270,7 +262,7 @@ mod tests {
             "proptest! {\n#![proptest_config(c())]\n/// [ARCP 4-1]\n#[test]\n\
              fn a(x in (0..5).prop_map(|x| { x; x }), /* [ARCP 4-2] */ y in b()) { /* [ARCP 4-3] */ }\n\
              /// [ARCP 4-4]\nfn helper() {} }",
-            &["4-1@a", "4-2@a", "4-3@a", "4-4"],
+            &["4-1@a", "4-2@a", "4-3@a", "4-4~helper"],
         );
     }
 
