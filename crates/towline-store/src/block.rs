@@ -64,8 +64,18 @@ impl Block {
         let ordered = ends.windows(2).all(|pair| pair[0] <= pair[1]);
         let on_boundaries = ends.iter().all(|end| text.is_char_boundary(*end as usize));
         let complete = ends.last().is_some_and(|end| *end as usize == text.len());
-        let fits = ordered && on_boundaries && complete && kinds.len() == ends.len() && first >= JobSeq::FIRST;
-        fits.then_some(Self { job, first, kinds, ends, text })
+        let fits = ordered
+            && on_boundaries
+            && complete
+            && kinds.len() == ends.len()
+            && first >= JobSeq::FIRST;
+        fits.then_some(Self {
+            job,
+            first,
+            kinds,
+            ends,
+            text,
+        })
     }
 
     /// Whose log.
@@ -108,7 +118,11 @@ impl Block {
     pub fn payload(&self, seq: JobSeq) -> Option<(RecordKind, RawJson)> {
         let index = usize::try_from(seq.value().checked_sub(self.first.value())?).ok()?;
         let end = *self.ends.get(index)? as usize;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        let start = if index == 0 {
+            0
+        } else {
+            self.ends[index - 1] as usize
+        };
         let text = self.text.slice_ref(&self.text[start..end]);
         Some((self.kinds[index], RawJson::from_checked(text)))
     }
@@ -128,7 +142,11 @@ impl BlockBuilder {
     ///
     /// # Errors
     /// What `write` says.
-    pub fn push_with<E>(&mut self, kind: RecordKind, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+    pub fn push_with<E>(
+        &mut self,
+        kind: RecordKind,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let before = self.text.len();
         if let Err(error) = write(&mut self.text) {
             self.text.truncate(before);
@@ -136,7 +154,8 @@ impl BlockBuilder {
         }
         self.kinds.push(kind);
         // A builder is bounded far below 4 GiB by whoever fills it.
-        self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
+        self.ends
+            .push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
         Ok(())
     }
 
@@ -163,6 +182,12 @@ impl BlockBuilder {
         }
         let Self { kinds, ends, text } = std::mem::take(self);
         let text = ByteString::try_from(text).ok()?;
-        Some(Block { job: job.clone(), first, kinds: kinds.into(), ends: ends.into(), text })
+        Some(Block {
+            job: job.clone(),
+            first,
+            kinds: kinds.into(),
+            ends: ends.into(),
+            text,
+        })
     }
 }

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use towline_wire::{
-    AgentRef, CredentialId, EventSeq, FeatureSet, JobId, JobSeq, JobStatus, Lease, LeaseConstraints, MessageId, RawJson,
-    Secret, SessionId, Timestamp, TraceId,
+    AgentRef, CredentialId, EventSeq, FeatureSet, JobId, JobSeq, JobStatus, Lease,
+    LeaseConstraints, MessageId, RawJson, Secret, SessionId, Timestamp, TraceId,
 };
 
 use crate::Block;
@@ -214,7 +214,10 @@ impl Span {
             && next.first == self.last().next()
             && next.from == self.from.plus(u64::from(self.count));
         let count = self.count.checked_add(next.count)?;
-        goes_on.then(|| Self { count, ..self.clone() })
+        goes_on.then(|| Self {
+            count,
+            ..self.clone()
+        })
     }
 }
 
@@ -276,6 +279,37 @@ pub struct JobQuery {
     pub limit: usize,
 }
 
+impl JobQuery {
+    /// Whether a job in this state is one of those asked for, the place in listing order left aside.
+    pub fn admits(&self, job: &JobRow, status: JobStatus) -> bool {
+        let one_of = |wanted: &Vec<Principal>| wanted.contains(&job.principal);
+        self.principals.as_ref().is_none_or(one_of)
+            && self
+                .status
+                .as_ref()
+                .is_none_or(|wanted| wanted.contains(&status))
+            && self.agent.as_ref().is_none_or(|wanted| {
+                wanted.name() == job.agent.name()
+                    && wanted
+                        .version()
+                        .is_none_or(|version| job.agent.version() == Some(version))
+            })
+            && self
+                .created_after
+                .is_none_or(|bound| job.created_at > bound)
+            && self
+                .created_before
+                .is_none_or(|bound| job.created_at < bound)
+    }
+
+    /// Whether only jobs that are not finished are asked for.
+    pub fn is_live_only(&self) -> bool {
+        self.status
+            .as_ref()
+            .is_some_and(|wanted| !wanted.iter().any(|status| status.is_terminal()))
+    }
+}
+
 /// A place in listing order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListCursor {
@@ -327,14 +361,29 @@ pub struct RetentionPolicy {
     pub max_jobs: u64,
     /// At most so many bytes of events.
     pub max_bytes: u64,
+    /// Audit rows at most this long.
+    pub audit_age: Duration,
+    /// At most so many audit rows.
+    pub audit_rows: u64,
 }
 
 impl Default for RetentionPolicy {
-    /// Seven days, a million jobs, 16 GiB.
+    /// Seven days, a million jobs, 16 GiB; 90 days and 100 000 rows of audit log.
     fn default() -> Self {
-        Self { max_age: Duration::from_secs(7 * 24 * 3600), max_jobs: 1_000_000, max_bytes: 16 << 30 }
+        Self {
+            max_age: 7 * DAY,
+            max_jobs: 1_000_000,
+            max_bytes: 16 << 30,
+            audit_age: 90 * DAY,
+            audit_rows: 100_000,
+        }
     }
 }
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long an idempotency key stands for its job [ARCP 7.2-3].
+pub const IDEMPOTENCY_AGE: Duration = DAY;
 
 /// What was removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

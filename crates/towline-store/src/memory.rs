@@ -1,0 +1,152 @@
+//! A store in the memory of the process.
+
+mod commit;
+mod jobs;
+mod ledger;
+mod retain;
+
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use parking_lot::{Mutex, RwLock};
+use towline_wire::{JobId, JobSeq, RawJson, Timestamp};
+
+use self::{
+    commit::Committer,
+    jobs::Jobs,
+    ledger::{Credentials, Keys},
+};
+use crate::{
+    AuditRow, Batch, Block, CredentialRow, EventStore, IdempotencyRow, JobPage, JobQuery, JobRow,
+    Principal, Recovered, RetentionPolicy, RetentionReport, StoreError, StoreFuture, StoreStats,
+};
+
+/// Keeps everything in memory, for as long as the process lives.
+///
+/// A commit works at once, without waiting for anything: it checks the batch, then puts `Arc`s into place. Readers take
+/// short locks on one shard or one job, so they never hold up the committer for longer than a look-up. How much is kept
+/// is decided by [`EventStore::retain`]; between two calls of it the store grows.
+///
+/// ```
+/// # use towline_store::{EventStore, JobQuery, MemoryStore};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// let page = store.list_jobs(JobQuery { limit: 10, ..JobQuery::default() }).await.unwrap();
+/// assert!(page.jobs.is_empty());
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    jobs: Jobs,
+    keys: RwLock<Keys>,
+    credentials: RwLock<Credentials>,
+    /// What only commits and retention touch. Whoever changes anything holds this lock, so it is also what puts changes
+    /// in a row; it is taken before any other.
+    committer: Mutex<Committer>,
+    closed: AtomicBool,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn open<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> StoreFuture<'_, T>
+    where
+        T: Send + 'static,
+    {
+        let answer = match self.closed.load(Ordering::Acquire) {
+            true => Err(StoreError::Closed),
+            false => work(),
+        };
+        Box::pin(ready(answer))
+    }
+}
+
+impl EventStore for MemoryStore {
+    fn commit(&self, batch: Batch) -> StoreFuture<'_, ()> {
+        self.open(|| self.apply(batch))
+    }
+
+    fn read_job<'a>(
+        &'a self,
+        job: &'a JobId,
+        from: JobSeq,
+        max_bytes: usize,
+    ) -> StoreFuture<'a, Vec<Arc<Block>>> {
+        self.open(|| match self.jobs.find(job) {
+            Some(kept) => kept.read(from, max_bytes),
+            None => Ok(Vec::new()),
+        })
+    }
+
+    fn job<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Option<JobRow>> {
+        self.open(|| Ok(self.jobs.find(job).map(|kept| kept.row())))
+    }
+
+    fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage> {
+        self.open(|| Ok(self.jobs.page(&query)))
+    }
+
+    fn idempotency<'a>(
+        &'a self,
+        principal: &'a Principal,
+        key: &'a str,
+    ) -> StoreFuture<'a, Option<IdempotencyRow>> {
+        self.open(|| Ok(self.keys.read().find(principal, key)))
+    }
+
+    fn checkpoint<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Option<RawJson>> {
+        self.open(|| Ok(self.jobs.find(job).and_then(|kept| kept.checkpoint())))
+    }
+
+    fn credentials_of<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Vec<CredentialRow>> {
+        self.open(|| Ok(self.credentials.read().of(job)))
+    }
+
+    fn audit(&self, latest: usize) -> StoreFuture<'_, Vec<AuditRow>> {
+        self.open(|| Ok(self.committer.lock().audit(latest)))
+    }
+
+    fn recover(&self) -> StoreFuture<'_, Recovered> {
+        self.open(|| {
+            let committer = self.committer.lock();
+            Ok(Recovered {
+                jobs: self.jobs.live(),
+                sessions: committer.sessions(),
+                credentials: self.credentials.read().outstanding(),
+            })
+        })
+    }
+
+    fn retain<'a>(
+        &'a self,
+        now: Timestamp,
+        policy: &'a RetentionPolicy,
+        keep: &'a [JobId],
+    ) -> StoreFuture<'a, RetentionReport> {
+        if self.closed.load(Ordering::Acquire) {
+            return Box::pin(ready(Err(StoreError::Closed)));
+        }
+        Box::pin(async move { Ok(self.remove_surplus(now, policy, keep).await) })
+    }
+
+    fn stats(&self) -> StoreFuture<'_, StoreStats> {
+        self.open(|| Ok(self.committer.lock().stats()))
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        self.closed.store(true, Ordering::Release);
+        Box::pin(ready(Ok(())))
+    }
+}

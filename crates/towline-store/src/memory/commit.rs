@@ -1,0 +1,228 @@
+//! Applying a batch.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use towline_wire::{EventSeq, JobId, JobSeq, SessionId, Timestamp};
+
+use super::{
+    MemoryStore,
+    jobs::{Job, Jobs},
+};
+use crate::{
+    AuditRow, Batch, Block, Change, JobRow, JobState, RecoveredSession, SessionRow, Span,
+    StoreError, StoreStats,
+    check::{Kept, Tail, check},
+};
+
+/// What only commits and retention touch.
+#[derive(Debug, Default)]
+pub(super) struct Committer {
+    sessions: BTreeMap<SessionId, Session>,
+    /// Finished jobs, the ones that ended first in front.
+    pub(super) finished: BTreeSet<(Timestamp, JobId)>,
+    pub(super) audit: VecDeque<AuditRow>,
+    pub(super) totals: StoreStats,
+    /// How many blocks were ever committed.
+    blocks: u64,
+}
+
+#[derive(Debug)]
+struct Session {
+    row: SessionRow,
+    last: EventSeq,
+    spans: VecDeque<Span>,
+    watches: BTreeSet<JobId>,
+}
+
+impl Committer {
+    pub(super) fn audit(&self, latest: usize) -> Vec<AuditRow> {
+        let skipped = self.audit.len().saturating_sub(latest);
+        self.audit.iter().skip(skipped).cloned().collect()
+    }
+
+    pub(super) fn sessions(&self) -> Vec<RecoveredSession> {
+        let recovered = |session: &Session| RecoveredSession {
+            row: session.row.clone(),
+            last: session.last,
+            spans: session.spans.iter().cloned().collect(),
+            subscriptions: session.watches.iter().cloned().collect(),
+        };
+        self.sessions.values().map(recovered).collect()
+    }
+
+    pub(super) fn stats(&self) -> StoreStats {
+        StoreStats {
+            sessions: self.sessions.len() as u64,
+            ..self.totals
+        }
+    }
+
+    fn put_session(&mut self, row: SessionRow) {
+        match self.sessions.get_mut(&row.id) {
+            Some(session) => session.row = row,
+            None => {
+                let id = row.id.clone();
+                let empty = Session {
+                    row,
+                    last: EventSeq::ZERO,
+                    spans: VecDeque::new(),
+                    watches: BTreeSet::new(),
+                };
+                self.sessions.insert(id, empty);
+            }
+        }
+    }
+}
+
+impl Session {
+    fn extend(&mut self, span: Span) {
+        self.last = span.last();
+        match self.spans.back_mut() {
+            Some(end) => match end.joined(&span) {
+                Some(joined) => *end = joined,
+                None => self.spans.push_back(span),
+            },
+            None => self.spans.push_back(span),
+        }
+    }
+
+    fn trim(&mut self, up_to: EventSeq) {
+        while self.spans.front().is_some_and(|span| span.last() <= up_to) {
+            self.spans.pop_front();
+        }
+    }
+}
+
+impl MemoryStore {
+    pub(super) fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        let committer = &mut *self.committer.lock();
+        check(
+            &batch,
+            &mut View {
+                jobs: &self.jobs,
+                committer,
+            },
+        )?;
+        for change in batch.changes {
+            self.apply_one(committer, change);
+        }
+        Ok(())
+    }
+
+    fn apply_one(&self, committer: &mut Committer, change: Change) {
+        match change {
+            Change::Job(row) => self.add_job(committer, *row),
+            Change::JobState { job, state } => self.set_state(committer, &job, state),
+            Change::Block(block) => self.append(committer, block),
+            Change::Session(row) => committer.put_session(*row),
+            Change::SessionGone(session) => {
+                committer.sessions.remove(&session);
+            }
+            Change::Span { session, span } => {
+                with(committer, &session, |session| session.extend(span))
+            }
+            Change::Trim { session, up_to } => {
+                with(committer, &session, |session| session.trim(up_to))
+            }
+            Change::Subscribed { session, job } => with(committer, &session, |session| {
+                session.watches.insert(job);
+            }),
+            Change::Unsubscribed { session, job } => with(committer, &session, |session| {
+                session.watches.remove(&job);
+            }),
+            Change::Idempotency(row) => self.keys.write().put(row),
+            Change::Credential(row) => self.credentials.write().put(row),
+            Change::Audit(row) => committer.audit.push_back(row),
+            Change::Checkpoint { job, value } => {
+                if let Some(kept) = self.jobs.find(&job) {
+                    kept.set_checkpoint(Some(value));
+                }
+            }
+        }
+    }
+
+    fn add_job(&self, committer: &mut Committer, row: JobRow) {
+        let job = Arc::new(Job::new(row));
+        self.jobs.insert(&job);
+        committer.totals.jobs += 1;
+        match job.finished_at() {
+            Some(at) => {
+                committer.finished.insert((at, job.id().clone()));
+            }
+            None => committer.totals.live_jobs += 1,
+        }
+    }
+
+    fn set_state(&self, committer: &mut Committer, id: &JobId, state: JobState) {
+        let Some(job) = self.jobs.find(id) else {
+            return;
+        };
+        let before = job.finished_at();
+        job.set_state(state);
+        let after = job.finished_at();
+        if before == after {
+            return;
+        }
+        if let Some(at) = before {
+            committer.finished.remove(&(at, id.clone()));
+        }
+        if let Some(at) = after {
+            committer.finished.insert((at, id.clone()));
+        }
+        if before.is_some() != after.is_some() {
+            self.jobs.set_live(&job, after.is_none());
+            match after {
+                Some(_) => committer.totals.live_jobs -= 1,
+                None => committer.totals.live_jobs += 1,
+            }
+        }
+    }
+
+    fn append(&self, committer: &mut Committer, block: Arc<Block>) {
+        // The check has seen to it that the job is there.
+        let Some(job) = self.jobs.find(block.job()) else {
+            return;
+        };
+        committer.totals.events += block.len() as u64;
+        committer.totals.event_bytes += block.text().len() as u64;
+        committer.blocks += 1;
+        job.append(committer.blocks, block);
+    }
+}
+
+fn with(committer: &mut Committer, session: &SessionId, change: impl FnOnce(&mut Session)) {
+    if let Some(session) = committer.sessions.get_mut(session) {
+        change(session);
+    }
+}
+
+/// What the check looks at.
+struct View<'a> {
+    jobs: &'a Jobs,
+    committer: &'a Committer,
+}
+
+impl Kept for View<'_> {
+    fn tail(&mut self, job: &JobId) -> Result<Option<Tail>, StoreError> {
+        Ok(self.jobs.find(job).map(|kept| kept.tail()))
+    }
+
+    fn last(&mut self, session: &SessionId) -> Result<Option<EventSeq>, StoreError> {
+        Ok(self
+            .committer
+            .sessions
+            .get(session)
+            .map(|session| session.last))
+    }
+}
+
+/// Takes the oldest block of a running job away, and says which record is the oldest then.
+pub(super) fn evict(committer: &mut Committer, job: &Job) -> Option<(JobSeq, Arc<Block>)> {
+    let (block, oldest) = job.evict_oldest()?;
+    committer.totals.events -= block.len() as u64;
+    committer.totals.event_bytes -= block.text().len() as u64;
+    Some((oldest, block))
+}

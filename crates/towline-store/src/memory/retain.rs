@@ -1,0 +1,230 @@
+//! Removing what the policy does not keep, in steps.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    future::poll_fn,
+    sync::Arc,
+    task::Poll,
+};
+
+use towline_wire::{JobId, JobSeq, Timestamp};
+
+use super::{
+    MemoryStore,
+    commit::{Committer, evict},
+    jobs::Job,
+};
+use crate::{Block, RetentionPolicy, RetentionReport};
+
+impl MemoryStore {
+    pub(super) async fn remove_surplus(
+        &self,
+        now: Timestamp,
+        policy: &RetentionPolicy,
+        keep: &[JobId],
+    ) -> RetentionReport {
+        let keep: HashSet<&JobId> = keep.iter().collect();
+        while self.keys.write().expire(now, STEP) {
+            pause().await;
+        }
+        while self.trim_audit(now, policy) {
+            pause().await;
+        }
+        self.settle_orphans();
+        self.forget_checkpoints().await;
+
+        let mut report = RetentionReport::default();
+        let spare = |job: &JobId| !keep.contains(job);
+        let too_old = |_: &Committer, at: Timestamp| now.since(at) >= policy.max_age;
+        self.remove_jobs(&mut report, spare, too_old).await;
+        let too_many = |committer: &Committer, _| committer.finished.len() as u64 > policy.max_jobs;
+        self.remove_jobs(&mut report, spare, too_many).await;
+        let too_big = |committer: &Committer, _| committer.totals.event_bytes > policy.max_bytes;
+        self.remove_jobs(&mut report, spare, too_big).await;
+        self.remove_jobs(&mut report, |_| true, too_big).await;
+        self.evict_running(&mut report, policy.max_bytes).await;
+        report
+    }
+
+    /// Drops some of the audit rows that are too old or too many; whether there may be more.
+    fn trim_audit(&self, now: Timestamp, policy: &RetentionPolicy) -> bool {
+        let mut committer = self.committer.lock();
+        for _ in 0..STEP {
+            let surplus = committer.audit.len() as u64 > policy.audit_rows;
+            let too_old = |at: Timestamp| now.since(at) >= policy.audit_age;
+            if !committer
+                .audit
+                .front()
+                .is_some_and(|row| surplus || too_old(row.at))
+            {
+                return false;
+            }
+            committer.audit.pop_front();
+        }
+        true
+    }
+
+    /// Forgets settled credentials whose job went while they were still out.
+    fn settle_orphans(&self) {
+        let jobs = self.credentials.read().jobs();
+        let _committer = self.committer.lock();
+        for job in jobs.iter().filter(|job| self.jobs.find(job).is_none()) {
+            self.credentials.write().settle(job);
+        }
+    }
+
+    async fn forget_checkpoints(&self) {
+        let mut after: Option<(Timestamp, JobId)> = None;
+        loop {
+            let step = next_finished(&self.committer.lock(), after.as_ref());
+            let Some(last) = step.last() else { return };
+            after = Some(last.clone());
+            for job in step.iter().filter_map(|(_, job)| self.jobs.find(job)) {
+                job.set_checkpoint(None);
+            }
+            pause().await;
+        }
+    }
+
+    /// Removes finished jobs, oldest first and only those that `may_go`, for as long as there is `surplus`.
+    async fn remove_jobs(
+        &self,
+        report: &mut RetentionReport,
+        may_go: impl Fn(&JobId) -> bool,
+        surplus: impl Fn(&Committer, Timestamp) -> bool,
+    ) {
+        let mut after = None;
+        loop {
+            // What goes is dropped outside the lock: a job's log may be large.
+            let mut gone: Vec<Arc<Job>> = Vec::new();
+            let more = {
+                let mut committer = self.committer.lock();
+                let step = next_finished(&committer, after.as_ref());
+                after = step.last().cloned();
+                for (at, id) in step {
+                    if !surplus(&committer, at) {
+                        after = None;
+                        break;
+                    }
+                    if may_go(&id) {
+                        gone.extend(self.remove_job(&mut committer, at, &id, report));
+                    }
+                }
+                after.is_some()
+            };
+            drop(gone);
+            if !more {
+                return;
+            }
+            pause().await;
+        }
+    }
+
+    fn remove_job(
+        &self,
+        committer: &mut Committer,
+        at: Timestamp,
+        id: &JobId,
+        report: &mut RetentionReport,
+    ) -> Option<Arc<Job>> {
+        let job = self.jobs.find(id)?;
+        let bytes = job.bytes();
+        committer.finished.remove(&(at, id.clone()));
+        committer.totals.jobs -= 1;
+        committer.totals.events -= job.events();
+        committer.totals.event_bytes -= bytes;
+        self.jobs.remove(&job);
+        self.credentials.write().settle(id);
+        report.jobs.push(id.clone());
+        report.bytes += bytes;
+        Some(job)
+    }
+
+    /// Evicts the oldest blocks of running jobs, whichever job they are of.
+    async fn evict_running(&self, report: &mut RetentionReport, max_bytes: u64) {
+        if self.committer.lock().totals.event_bytes <= max_bytes {
+            return;
+        }
+        let running = self.jobs.live_handles();
+        let mut by_age: BTreeSet<(u64, usize)> = running
+            .iter()
+            .enumerate()
+            .filter_map(|(index, job)| Some((job.oldest_evictable()?, index)))
+            .collect();
+        let mut truncated: BTreeMap<usize, JobSeq> = BTreeMap::new();
+        loop {
+            let evicted = self.evict_some(&running, &mut by_age, max_bytes);
+            if evicted.is_empty() {
+                break;
+            }
+            for (index, oldest, block) in evicted {
+                report.bytes += block.text().len() as u64;
+                truncated.insert(index, oldest);
+            }
+            pause().await;
+        }
+        report.truncated.extend(
+            truncated
+                .into_iter()
+                .map(|(index, oldest)| (running[index].id().clone(), oldest)),
+        );
+    }
+}
+
+impl MemoryStore {
+    /// One step of evicting: the blocks, each with its job's place in `running` and what is the oldest record then.
+    fn evict_some(
+        &self,
+        running: &[Arc<Job>],
+        by_age: &mut BTreeSet<(u64, usize)>,
+        max_bytes: u64,
+    ) -> Vec<(usize, JobSeq, Arc<Block>)> {
+        let mut evicted = Vec::new();
+        let mut committer = self.committer.lock();
+        while evicted.len() < STEP && committer.totals.event_bytes > max_bytes {
+            let Some((_, index)) = by_age.pop_first() else {
+                break;
+            };
+            let Some((oldest, block)) = evict(&mut committer, &running[index]) else {
+                continue;
+            };
+            evicted.push((index, oldest, block));
+            by_age.extend(
+                running[index]
+                    .oldest_evictable()
+                    .map(|order| (order, index)),
+            );
+        }
+        evicted
+    }
+}
+
+fn next_finished(
+    committer: &Committer,
+    after: Option<&(Timestamp, JobId)>,
+) -> Vec<(Timestamp, JobId)> {
+    use std::ops::Bound::{Excluded, Unbounded};
+    let start = after.map_or(Unbounded, Excluded);
+    committer
+        .finished
+        .range((start, Unbounded))
+        .take(STEP)
+        .cloned()
+        .collect()
+}
+
+/// Lets others run once.
+async fn pause() {
+    let mut paused = false;
+    poll_fn(|context| {
+        if paused {
+            return Poll::Ready(());
+        }
+        paused = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+const STEP: usize = 256;
