@@ -6,7 +6,10 @@ use towline_wire::Envelope;
 
 use crate::{CloseFrame, FrameSink, FrameSource, Inbound, TransportError};
 
-async fn feed<S: FrameSink + ?Sized>(sink: &mut S, envelope: Envelope) -> Result<(), TransportError> {
+async fn feed<S: FrameSink + ?Sized>(
+    sink: &mut S,
+    envelope: Envelope,
+) -> Result<(), TransportError> {
     poll_fn(|cx| sink.poll_ready(cx)).await?;
     sink.start_send(envelope)
 }

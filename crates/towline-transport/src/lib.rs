@@ -14,6 +14,9 @@ use std::{
 use towline_wire::{DecodeError, Envelope};
 
 mod ext;
+pub mod memory;
+
+pub use memory::MemoryTransport;
 
 /// A connection to a peer.
 pub trait Transport: Send + 'static {
@@ -76,7 +79,11 @@ pub trait FrameSink: Send {
     ///
     /// # Errors
     /// [`TransportError`] when the connection broke before the goodbye was out.
-    fn poll_close(&mut self, cx: &mut Context<'_>, close: &CloseFrame) -> Poll<Result<(), TransportError>>;
+    fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        close: &CloseFrame,
+    ) -> Poll<Result<(), TransportError>>;
 }
 
 /// The half that receives. `Ready(None)` is the end and stays the end. Cancel safe: nothing is lost when a pending
@@ -131,7 +138,10 @@ pub struct CloseFrame {
 impl CloseFrame {
     /// A goodbye.
     pub fn new(code: CloseCode, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+        Self {
+            code,
+            reason: reason.into(),
+        }
     }
 
     /// All is well: 1000.
