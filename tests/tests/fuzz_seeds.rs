@@ -8,6 +8,8 @@ use towline_wire::{Envelope, Event, Message};
 
 #[path = "../../fuzz/entry/decode_envelope.rs"]
 mod decode_envelope;
+#[path = "../../fuzz/entry/lease_pattern.rs"]
+mod lease_pattern;
 
 /// The seeds of a target, sorted, each with its name.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -90,4 +92,12 @@ fn envelope_seeds_cover_every_message_and_event() {
         11,
         "each of the ten kinds and a vendor's has a seed: {kinds:?}"
     );
+}
+
+#[test]
+fn every_lease_seed_is_survived() {
+    for (name, seed) in seeds("lease_pattern") {
+        eprintln!("{name}");
+        lease_pattern::lease_pattern(&seed);
+    }
 }
