@@ -1,0 +1,212 @@
+//! What one job may do right now: its lease, its expiry and its counters, asked in a fixed order.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use towline_wire::{ErrorCode, Timestamp, namespace};
+
+use super::{
+    budget::Budget,
+    error::shorten,
+    request::ValidRequest,
+    set::{Decision, LeaseSet},
+};
+
+/// The authority of one job.
+///
+/// Ask [`decide`](Self::decide) before every operation; keep the counters current through
+/// [`budget_mut`](Self::budget_mut). It reads no clock: the caller says what time it is.
+#[derive(Debug, Clone)]
+pub struct Authority {
+    leases: Arc<LeaseSet>,
+    expires_at: Option<Timestamp>,
+    budget: Budget,
+    require_model_use: bool,
+}
+
+/// Something a job wants to do that needs a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation<'v> {
+    /// Read this path.
+    FsRead(&'v str),
+    /// Write this path.
+    FsWrite(&'v str),
+    /// Fetch this URL. Every hop of a redirect is an operation of its own [ARCP 9.2-4].
+    NetFetch(&'v str),
+    /// Call this tool.
+    ToolCall(&'v str),
+    /// Delegate to this agent, `name@version` once the version is resolved.
+    Delegate(&'v str),
+    /// Use this model.
+    ModelUse(&'v str),
+    /// An operation of any namespace that holds patterns, such as a vendor's.
+    Other {
+        /// The namespace.
+        namespace: &'v str,
+        /// What of it.
+        value: &'v str,
+    },
+}
+
+/// An operation that may be done, now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant<'l, 'v> {
+    /// The pattern that covers it; `None` for a model where the lease need not name models.
+    pub pattern: Option<&'l str>,
+    /// The normalised value: what is done must be done to this one, not to the text that was asked for.
+    pub value: Cow<'v, str>,
+}
+
+/// An operation that may not be done, as the agent and the peer are told [ARCP 9.3-1].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Denial {
+    code: ErrorCode,
+    message: String,
+}
+
+impl Authority {
+    /// The authority of a job that was just accepted: what was validated, with full counters.
+    ///
+    /// `require_model_use` says what a lease without `model.use` means: no model at all (`true`, the default of the
+    /// runtime) or any model [ARCP 9.7-1].
+    pub fn new(request: ValidRequest, require_model_use: bool) -> Self {
+        let budget = Budget::new(request.leases.amounts());
+        Self { leases: Arc::new(request.leases), expires_at: request.expires_at, budget, require_model_use }
+    }
+
+    /// The same with counters that were stored.
+    #[must_use]
+    pub fn with_budget(mut self, budget: Budget) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Whether the job may do something at `now`. Looks at the expiry, then at the counters, then at the patterns
+    /// [ARCP 9.3-1].
+    ///
+    /// # Errors
+    /// [`Denial`] with LEASE_EXPIRED, BUDGET_EXHAUSTED or PERMISSION_DENIED.
+    pub fn decide<'v>(&self, operation: Operation<'v>, now: Timestamp) -> Result<Grant<'_, 'v>, Denial> {
+        if let Some(expired) = self.expires_at.filter(|_| self.is_expired(now)) {
+            let reason = format_args!("the lease expired at {expired}");
+            return Err(Denial::new(ErrorCode::LEASE_EXPIRED, operation, reason));
+        }
+        if let Some(spent) = self.budget.exhausted() {
+            let reason = format_args!("the budget is used up, {} {} is left", spent.amount, spent.currency);
+            return Err(Denial::new(ErrorCode::BUDGET_EXHAUSTED, operation, reason));
+        }
+        if self.allows_every_model() && operation.namespace() == namespace::MODEL_USE {
+            return Ok(Grant { pattern: None, value: operation.value().into() });
+        }
+        match self.leases.check(operation.namespace(), operation.value()) {
+            Decision::Allowed { pattern, value } => Ok(Grant { pattern: Some(pattern.as_str()), value }),
+            Decision::Denied(reason) => {
+                Err(Denial::new(ErrorCode::PERMISSION_DENIED, operation, format_args!("{reason}")))
+            }
+        }
+    }
+
+    /// Whether the lease's time is over: at `expires_at` it is [ARCP 9.5-2].
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|expires_at| now >= expires_at)
+    }
+
+    /// The patterns and amounts that were granted.
+    pub fn leases(&self) -> &LeaseSet {
+        &self.leases
+    }
+
+    /// When the lease's time is over.
+    pub const fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
+    }
+
+    /// The counters.
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// The counters, to be changed.
+    pub const fn budget_mut(&mut self) -> &mut Budget {
+        &mut self.budget
+    }
+
+    /// Whether the lease leaves models open.
+    pub(super) fn allows_every_model(&self) -> bool {
+        !self.require_model_use && !self.leases.names(namespace::MODEL_USE)
+    }
+}
+
+impl<'v> Operation<'v> {
+    /// The operation of a namespace.
+    pub fn of(namespace: &'v str, value: &'v str) -> Self {
+        match namespace {
+            namespace::FS_READ => Self::FsRead(value),
+            namespace::FS_WRITE => Self::FsWrite(value),
+            namespace::NET_FETCH => Self::NetFetch(value),
+            namespace::TOOL_CALL => Self::ToolCall(value),
+            namespace::AGENT_DELEGATE => Self::Delegate(value),
+            namespace::MODEL_USE => Self::ModelUse(value),
+            _ => Self::Other { namespace, value },
+        }
+    }
+
+    /// The namespace that has to cover it.
+    pub const fn namespace(self) -> &'v str {
+        match self {
+            Self::FsRead(_) => namespace::FS_READ,
+            Self::FsWrite(_) => namespace::FS_WRITE,
+            Self::NetFetch(_) => namespace::NET_FETCH,
+            Self::ToolCall(_) => namespace::TOOL_CALL,
+            Self::Delegate(_) => namespace::AGENT_DELEGATE,
+            Self::ModelUse(_) => namespace::MODEL_USE,
+            Self::Other { namespace, .. } => namespace,
+        }
+    }
+
+    /// What is to be read, called, fetched, ….
+    pub const fn value(self) -> &'v str {
+        match self {
+            Self::FsRead(value)
+            | Self::FsWrite(value)
+            | Self::NetFetch(value)
+            | Self::ToolCall(value)
+            | Self::Delegate(value)
+            | Self::ModelUse(value)
+            | Self::Other { value, .. } => value,
+        }
+    }
+}
+
+impl Denial {
+    fn new(code: ErrorCode, operation: Operation<'_>, reason: fmt::Arguments<'_>) -> Self {
+        // A URL may carry a secret in its query or as user information, and neither is matched.
+        let value = match operation {
+            Operation::NetFetch(url) => without_secrets(url),
+            other => other.value().into(),
+        };
+        Self { code, message: format!("{} `{}` denied: {reason}", operation.namespace(), shorten(&value)) }
+    }
+
+    /// How it is told to the peer.
+    pub const fn code(&self) -> &ErrorCode {
+        &self.code
+    }
+
+    /// What a person is told.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// A URL without query, fragment and user information.
+fn without_secrets(url: &str) -> Cow<'_, str> {
+    let hierarchy = url.split(['?', '#']).next().unwrap_or(url);
+    let Some((scheme, rest)) = hierarchy.split_once("://") else { return hierarchy.into() };
+    let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://…@{host}{path}").into(),
+        None => hierarchy.into(),
+    }
+}

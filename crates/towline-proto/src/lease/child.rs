@@ -1,0 +1,102 @@
+//! What a child job gets of its parent's authority [ARCP 9.4-1 to 9.4-5].
+
+use towline_wire::{ErrorCode, Lease, LeaseConstraints, Timestamp, namespace};
+
+use super::{
+    authority::{Authority, Denial, Operation},
+    budget::{Amounts, ReserveError},
+    error::LeaseError,
+    request::{ValidRequest, expiry},
+    set::{LeaseSet, Violation},
+};
+
+/// What a child job is granted.
+///
+/// Nothing is taken from the parent yet: reserve [`reserve`](Self::reserve) with
+/// [`Budget::reserve`](super::Budget::reserve) in the same step in which the child is created, and settle the child's
+/// counters when it ends.
+#[derive(Debug, Clone)]
+pub struct ChildGrant {
+    /// The child's lease as it is told to the peer: what was asked for, with the amounts it inherits.
+    pub lease: Lease,
+    /// The earlier one of its own expiry and the parent's [ARCP 9.4-3].
+    pub expires_at: Option<Timestamp>,
+    /// What the parent's counters have to set aside, for every currency they hold [ARCP 9.4-2].
+    pub reserve: Amounts,
+    leases: LeaseSet,
+}
+
+/// Why a parent may not delegate so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The parent may not delegate to that agent, or not now.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// What is asked for is malformed.
+    #[error(transparent)]
+    Invalid(#[from] LeaseError),
+    /// A pattern reaches beyond the parent's.
+    #[error(transparent)]
+    Beyond(#[from] Violation),
+    /// An amount is larger than what the parent has left.
+    #[error(transparent)]
+    Budget(#[from] ReserveError),
+}
+
+impl Authority {
+    /// Bounds a child job by this one: its agent must be covered by `agent.delegate`, its patterns by this lease's, its
+    /// amounts by what is left. The child inherits the expiry, and all that is left of each currency that it does not
+    /// name. Currencies that are not budgeted here are free.
+    ///
+    /// `agent` is `name@version`, resolved.
+    ///
+    /// # Errors
+    /// [`Refusal`], whose [`code`](Refusal::code) says how it is told.
+    pub fn derive_child(
+        &self,
+        agent: &str,
+        lease: &Lease,
+        constraints: &LeaseConstraints,
+        now: Timestamp,
+    ) -> Result<ChildGrant, Refusal> {
+        self.decide(Operation::Delegate(agent), now)?;
+        let leases = LeaseSet::compile(lease)?;
+        let own_expiry = expiry(constraints, now)?;
+        match self.allows_every_model() {
+            true => self.leases().contains(&leases.without(namespace::MODEL_USE))?,
+            false => self.leases().contains(&leases)?,
+        }
+        let reserve = self.budget().share(leases.amounts())?;
+        let amounts = joined(leases.amounts(), &reserve);
+        let mut lease = lease.clone();
+        lease.set(namespace::COST_BUDGET, amounts.to_texts());
+        let expires_at = [own_expiry, self.expires_at()].into_iter().flatten().min();
+        Ok(ChildGrant { lease, expires_at, reserve, leases: leases.with_amounts(amounts) })
+    }
+}
+
+impl ChildGrant {
+    /// The child's authority, with full counters. Whatever the deployment's rule is, a child whose lease names no model
+    /// may use none [ARCP 9.4-4].
+    pub fn into_authority(self) -> Authority {
+        Authority::new(ValidRequest { leases: self.leases, expires_at: self.expires_at }, true)
+    }
+}
+
+impl Refusal {
+    /// How it is told to the peer.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Denied(denial) => denial.code().clone(),
+            Self::Invalid(error) => error.code(),
+            Self::Beyond(violation) => violation.code(),
+            Self::Budget(error) => error.code(),
+        }
+    }
+}
+
+/// What the child asked for, overridden by what it shares with the parent.
+fn joined(own: &Amounts, shared: &Amounts) -> Amounts {
+    own.iter().chain(shared.iter()).map(|(currency, amount)| (currency.to_owned(), amount)).collect()
+}

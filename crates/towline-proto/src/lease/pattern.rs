@@ -1,0 +1,121 @@
+//! One pattern of a lease.
+
+use std::fmt;
+
+use super::{
+    automaton::{Automaton, Piece},
+    component::{AGENT, Fault, PLAIN, check_segments},
+    error::{PatternError, PatternFault, ValueError},
+    inclusion,
+    kind::Kind,
+    normal::Normal,
+    symbol::SymbolSet,
+    syntax::{self, Alternative},
+    url_pattern,
+};
+
+/// A compiled pattern [ARCP 9.2-2].
+///
+/// It is anchored at both ends and case-sensitive, and it is never silently useless: a text that no value could match
+/// does not compile [ARCP 9.2-5]. Matching takes time linear in the value's length.
+///
+/// ```
+/// use towline_proto::lease::{Kind, Pattern};
+///
+/// let pattern = Pattern::parse("/srv/*/logs/**", Kind::Path)?;
+/// assert_eq!(pattern.matches("/srv/a/logs/today/x.log"), Ok(true));
+/// assert_eq!(pattern.matches("/srv/a/logs/../secret"), Ok(false));
+/// # Ok::<(), towline_proto::lease::PatternError>(())
+/// ```
+#[derive(Clone)]
+pub struct Pattern {
+    text: Box<str>,
+    kind: Kind,
+    automaton: Automaton,
+}
+
+impl Pattern {
+    /// Compiles a pattern for values of a kind.
+    ///
+    /// # Errors
+    /// [`PatternError`] when the text is malformed, over the bounds on length and size, or could match no value.
+    pub fn parse(text: &str, kind: Kind) -> Result<Self, PatternError> {
+        let fail = |(at, fault): Fault| PatternError::new(text, at, fault);
+        let mut sequences = Vec::new();
+        for alternative in syntax::parse(text, kind == Kind::Url)? {
+            sequences.extend(pieces(&alternative, kind).map_err(fail)?);
+        }
+        let build = Automaton::build(sequences.iter().map(Vec::as_slice));
+        let automaton = build.map_err(|_| fail((0, PatternFault::TooComplex)))?;
+        match inclusion::all_starts_lead_to_a_value(&automaton, kind) {
+            true => Ok(Self { text: text.into(), kind, automaton }),
+            false => Err(fail((0, PatternFault::MatchesNothing))),
+        }
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What it matches.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether the pattern covers a value, which is normalised first.
+    ///
+    /// # Errors
+    /// [`ValueError`] when no pattern covers the value, whatever it says.
+    pub fn matches(&self, value: &str) -> Result<bool, ValueError> {
+        Normal::new(self.kind, value).map(|value| self.covers(&value))
+    }
+
+    pub(super) fn covers(&self, value: &Normal<'_>) -> bool {
+        self.automaton.accepts(value.symbols())
+    }
+
+    pub(super) const fn automaton(&self) -> &Automaton {
+        &self.automaton
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({:?}, {:?})", self.kind, self.text)
+    }
+}
+
+fn pieces(tokens: &Alternative, kind: Kind) -> Result<Vec<Vec<Piece>>, Fault> {
+    let pieces = match kind {
+        Kind::Url => return url_pattern::pieces(tokens),
+        Kind::Name => PLAIN.pieces(tokens)?,
+        Kind::Path => {
+            let relative = tokens.first().is_none_or(|token| !token.is('/'));
+            if relative {
+                return Err((tokens.first().map_or(0, |token| token.at), PatternFault::Relative));
+            }
+            check_segments(tokens, true)?;
+            PLAIN.pieces(tokens)?
+        }
+        Kind::Agent => return agent_pieces(tokens),
+    };
+    Ok(vec![pieces])
+}
+
+/// A pattern without `@` means every version of the agents that it names.
+fn agent_pieces(tokens: &Alternative) -> Result<Vec<Vec<Piece>>, Fault> {
+    let exact = AGENT.pieces(tokens)?;
+    if tokens.iter().any(|token| token.is('@')) {
+        return Ok(vec![exact]);
+    }
+    let any_version = [Piece::One(SymbolSet::one('@'.into())), Piece::Run(SymbolSet::unicode())];
+    let versioned = exact.iter().cloned().chain(any_version).collect();
+    Ok(vec![exact, versioned])
+}
