@@ -13,8 +13,16 @@ impl Alphabet {
     /// The classes that the sets tell apart.
     pub(super) fn new<'s>(sets: impl IntoIterator<Item = &'s SymbolSet>) -> Self {
         let sets: BTreeSet<_> = sets.into_iter().map(SymbolSet::ranges).collect();
-        let sets: Vec<_> = sets.into_iter().map(|ranges| SymbolSet::of(ranges.iter().copied())).collect();
-        let edges = |set: &SymbolSet| set.ranges().iter().flat_map(|(low, high)| [*low, high + 1]).collect::<Vec<_>>();
+        let sets: Vec<_> = sets
+            .into_iter()
+            .map(|ranges| SymbolSet::of(ranges.iter().copied()))
+            .collect();
+        let edges = |set: &SymbolSet| {
+            set.ranges()
+                .iter()
+                .flat_map(|(low, high)| [*low, high + 1])
+                .collect::<Vec<_>>()
+        };
         let cuts: BTreeSet<_> = sets.iter().flat_map(edges).collect();
         let cuts: Vec<_> = cuts.into_iter().collect();
         let mut classes: BTreeMap<Vec<bool>, (usize, Symbol)> = BTreeMap::new();
@@ -24,11 +32,16 @@ impl Alphabet {
                 continue;
             }
             let candidate = most_readable(interval[0], interval[1]);
-            classes.entry(signature).and_modify(|best| *best = candidate.min(*best)).or_insert(candidate);
+            classes
+                .entry(signature)
+                .and_modify(|best| *best = candidate.min(*best))
+                .or_insert(candidate);
         }
         let mut ranked: Vec<_> = classes.into_values().collect();
         ranked.sort_unstable();
-        Self { representatives: ranked.into_iter().map(|(_, symbol)| symbol).collect() }
+        Self {
+            representatives: ranked.into_iter().map(|(_, symbol)| symbol).collect(),
+        }
     }
 
     /// The classes' symbols; the position is the class.
@@ -40,7 +53,9 @@ impl Alphabet {
 /// The symbol from `low` up to before `end` that reads best, with its rank.
 fn most_readable(low: Symbol, end: Symbol) -> (usize, Symbol) {
     let preferred = READABLE.bytes().map(Symbol::from).enumerate();
-    let inside = preferred.into_iter().find(|(_, symbol)| (low..end).contains(symbol));
+    let inside = preferred
+        .into_iter()
+        .find(|(_, symbol)| (low..end).contains(symbol));
     let visible = low.max(0x21).min(end - 1);
     inside.unwrap_or((READABLE.len() + usize::from(visible < 0x21), visible))
 }

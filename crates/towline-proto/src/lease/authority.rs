@@ -72,7 +72,12 @@ impl Authority {
     /// runtime) or any model [ARCP 9.7-1].
     pub fn new(request: ValidRequest, require_model_use: bool) -> Self {
         let budget = Budget::new(request.leases.amounts());
-        Self { leases: Arc::new(request.leases), expires_at: request.expires_at, budget, require_model_use }
+        Self {
+            leases: Arc::new(request.leases),
+            expires_at: request.expires_at,
+            budget,
+            require_model_use,
+        }
     }
 
     /// The same with counters that were stored.
@@ -87,23 +92,38 @@ impl Authority {
     ///
     /// # Errors
     /// [`Denial`] with LEASE_EXPIRED, BUDGET_EXHAUSTED or PERMISSION_DENIED.
-    pub fn decide<'v>(&self, operation: Operation<'v>, now: Timestamp) -> Result<Grant<'_, 'v>, Denial> {
+    pub fn decide<'v>(
+        &self,
+        operation: Operation<'v>,
+        now: Timestamp,
+    ) -> Result<Grant<'_, 'v>, Denial> {
         if let Some(expired) = self.expires_at.filter(|_| self.is_expired(now)) {
             let reason = format_args!("the lease expired at {expired}");
             return Err(Denial::new(ErrorCode::LEASE_EXPIRED, operation, reason));
         }
         if let Some(spent) = self.budget.exhausted() {
-            let reason = format_args!("the budget is used up, {} {} is left", spent.amount, spent.currency);
+            let reason = format_args!(
+                "the budget is used up, {} {} is left",
+                spent.amount, spent.currency
+            );
             return Err(Denial::new(ErrorCode::BUDGET_EXHAUSTED, operation, reason));
         }
         if self.allows_every_model() && operation.namespace() == namespace::MODEL_USE {
-            return Ok(Grant { pattern: None, value: operation.value().into() });
+            return Ok(Grant {
+                pattern: None,
+                value: operation.value().into(),
+            });
         }
         match self.leases.check(operation.namespace(), operation.value()) {
-            Decision::Allowed { pattern, value } => Ok(Grant { pattern: Some(pattern.as_str()), value }),
-            Decision::Denied(reason) => {
-                Err(Denial::new(ErrorCode::PERMISSION_DENIED, operation, format_args!("{reason}")))
-            }
+            Decision::Allowed { pattern, value } => Ok(Grant {
+                pattern: Some(pattern.as_str()),
+                value,
+            }),
+            Decision::Denied(reason) => Err(Denial::new(
+                ErrorCode::PERMISSION_DENIED,
+                operation,
+                format_args!("{reason}"),
+            )),
         }
     }
 
@@ -186,7 +206,14 @@ impl Denial {
             Operation::NetFetch(url) => without_secrets(url),
             other => other.value().into(),
         };
-        Self { code, message: format!("{} `{}` denied: {reason}", operation.namespace(), shorten(&value)) }
+        Self {
+            code,
+            message: format!(
+                "{} `{}` denied: {reason}",
+                operation.namespace(),
+                shorten(&value)
+            ),
+        }
     }
 
     /// How it is told to the peer.
@@ -203,7 +230,9 @@ impl Denial {
 /// A URL without query, fragment and user information.
 fn without_secrets(url: &str) -> Cow<'_, str> {
     let hierarchy = url.split(['?', '#']).next().unwrap_or(url);
-    let Some((scheme, rest)) = hierarchy.split_once("://") else { return hierarchy.into() };
+    let Some((scheme, rest)) = hierarchy.split_once("://") else {
+        return hierarchy.into();
+    };
     let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
     match authority.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}://…@{host}{path}").into(),

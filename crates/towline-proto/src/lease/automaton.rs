@@ -40,7 +40,9 @@ struct State {
 
 impl Automaton {
     /// The automaton that accepts what any of the alternatives accepts.
-    pub(super) fn build<'p>(alternatives: impl IntoIterator<Item = &'p [Piece]>) -> Result<Self, TooManyStates> {
+    pub(super) fn build<'p>(
+        alternatives: impl IntoIterator<Item = &'p [Piece]>,
+    ) -> Result<Self, TooManyStates> {
         let mut automaton = Self::default();
         for pieces in alternatives {
             automaton.add(pieces);
@@ -84,7 +86,9 @@ impl Automaton {
 
     /// Every set that an edge carries.
     pub(super) fn sets(&self) -> impl Iterator<Item = &SymbolSet> {
-        self.states.iter().flat_map(|state| state.edges.iter().map(|(set, _)| set))
+        self.states
+            .iter()
+            .flat_map(|state| state.edges.iter().map(|(set, _)| set))
     }
 
     fn words(&self) -> usize {
@@ -170,7 +174,10 @@ impl Automaton {
 
     fn connect(&mut self, from: u32, set: SymbolSet, to: u32) {
         let edges = &mut self.states[from as usize].edges;
-        if !edges.iter().any(|(known, target)| *target == to && *known == set) {
+        if !edges
+            .iter()
+            .any(|(known, target)| *target == to && *known == set)
+        {
             edges.push((set, to));
         }
     }
@@ -211,7 +218,9 @@ mod tests {
     use super::*;
 
     fn literal(text: &str) -> Vec<Piece> {
-        text.chars().map(|char| Piece::One(SymbolSet::one(char.into()))).collect()
+        text.chars()
+            .map(|char| Piece::One(SymbolSet::one(char.into())))
+            .collect()
     }
 
     fn accepts(automaton: &Automaton, text: &str) -> bool {
@@ -223,7 +232,13 @@ mod tests {
         let mut pieces = literal("/a");
         pieces.push(Piece::Below(SymbolSet::unicode()));
         let automaton = Automaton::build([&pieces[..]]).unwrap();
-        for (text, expected) in [("/a", true), ("/a/", true), ("/a/b/c", true), ("/ab", false), ("/", false)] {
+        for (text, expected) in [
+            ("/a", true),
+            ("/a/", true),
+            ("/a/b/c", true),
+            ("/ab", false),
+            ("/", false),
+        ] {
             assert_eq!(accepts(&automaton, text), expected, "{text}");
         }
     }
@@ -234,15 +249,22 @@ mod tests {
         pieces.push(Piece::Directories(SymbolSet::unicode()));
         pieces.extend(literal("z"));
         let automaton = Automaton::build([&pieces[..]]).unwrap();
-        for (text, expected) in [("/a/z", true), ("/a/b/z", true), ("/a/b/c/z", true), ("/a/bz", false), ("/az", false)]
-        {
+        for (text, expected) in [
+            ("/a/z", true),
+            ("/a/b/z", true),
+            ("/a/b/c/z", true),
+            ("/a/bz", false),
+            ("/az", false),
+        ] {
             assert_eq!(accepts(&automaton, text), expected, "{text}");
         }
     }
 
     #[test]
     fn large_automata_work_like_small_ones() {
-        let alternatives: Vec<_> = (0..100).map(|number| literal(&format!("/directory-{number}"))).collect();
+        let alternatives: Vec<_> = (0..100)
+            .map(|number| literal(&format!("/directory-{number}")))
+            .collect();
         let automaton = Automaton::build(alternatives.iter().map(Vec::as_slice)).unwrap();
         assert!(automaton.words() > SMALL_WORDS);
         assert!(accepts(&automaton, "/directory-77"));
@@ -258,7 +280,9 @@ mod tests {
     #[test]
     fn members_are_listed_in_order() {
         let mut words = [0; 3];
-        [130, 0, 63, 64].into_iter().for_each(|state| insert(&mut words, state));
+        [130, 0, 63, 64]
+            .into_iter()
+            .for_each(|state| insert(&mut words, state));
         assert_eq!(members(&words).collect::<Vec<_>>(), [0, 63, 64, 130]);
     }
 }

@@ -96,7 +96,8 @@ impl Amounts {
     pub fn parse(texts: &[String]) -> Result<Self, BudgetError> {
         let mut sums: BTreeMap<&str, (Exact, u32)> = BTreeMap::new();
         for text in texts {
-            let (currency, amount) = parse_amount(text).ok_or_else(|| BudgetError::Malformed(text.clone()))?;
+            let (currency, amount) =
+                parse_amount(text).ok_or_else(|| BudgetError::Malformed(text.clone()))?;
             let (sum, scale) = sums.entry(currency).or_default();
             (*sum, *scale) = (*sum + amount.into(), amount.decimal().scale().max(*scale));
             if !sum.fits() {
@@ -106,7 +107,9 @@ impl Amounts {
         if sums.len() > MAX_CURRENCIES {
             return Err(BudgetError::TooManyCurrencies);
         }
-        let amounts = sums.into_iter().map(|(currency, (sum, scale))| (currency.to_owned(), sum.amount(scale)));
+        let amounts = sums
+            .into_iter()
+            .map(|(currency, (sum, scale))| (currency.to_owned(), sum.amount(scale)));
         Ok(Self(amounts.collect()))
     }
 
@@ -117,7 +120,9 @@ impl Amounts {
 
     /// Every currency with its amount, in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Amount)> {
-        self.0.iter().map(|(currency, amount)| (currency.as_str(), *amount))
+        self.0
+            .iter()
+            .map(|(currency, amount)| (currency.as_str(), *amount))
     }
 
     /// Whether no currency is budgeted.
@@ -127,7 +132,10 @@ impl Amounts {
 
     /// As `cost.budget` of a lease: `["USD:5.00"]`.
     pub fn to_texts(&self) -> Vec<String> {
-        self.0.iter().map(|(currency, amount)| format!("{currency}:{amount}")).collect()
+        self.0
+            .iter()
+            .map(|(currency, amount)| format!("{currency}:{amount}"))
+            .collect()
     }
 }
 
@@ -141,12 +149,16 @@ impl Budget {
     /// Full counters.
     pub fn new(amounts: &Amounts) -> Self {
         let counter = |(currency, cap): (&str, Amount)| (currency.to_owned(), Counter::full(cap));
-        Self { counters: amounts.iter().map(counter).collect() }
+        Self {
+            counters: amounts.iter().map(counter).collect(),
+        }
     }
 
     /// What is left of each currency now, in name order.
     pub fn remaining(&self) -> impl Iterator<Item = (&str, Amount)> {
-        self.counters.iter().map(|(currency, counter)| (currency.as_str(), counter.left()))
+        self.counters
+            .iter()
+            .map(|(currency, counter)| (currency.as_str(), counter.left()))
     }
 
     /// Whether no currency is budgeted.
@@ -156,7 +168,10 @@ impl Budget {
 
     /// The first currency of which nothing is left [ARCP 9.6-3].
     pub fn exhausted(&self) -> Option<Remaining> {
-        let spent = self.counters.iter().find(|(_, counter)| counter.is_exhausted());
+        let spent = self
+            .counters
+            .iter()
+            .find(|(_, counter)| counter.is_exhausted());
         spent.map(|(currency, counter)| counter.report(currency))
     }
 
@@ -165,17 +180,32 @@ impl Budget {
     ///
     /// # Errors
     /// [`MetricRefused`] for a negative cost.
-    pub fn apply_metric(&mut self, name: &str, value: &Amount, unit: Option<&str>) -> Result<Charge, MetricRefused> {
+    pub fn apply_metric(
+        &mut self,
+        name: &str,
+        value: &Amount,
+        unit: Option<&str>,
+    ) -> Result<Charge, MetricRefused> {
         let is_cost = name.starts_with("cost.") && name != REMAINING_METRIC;
-        let counter = unit.filter(|_| is_cost).and_then(|unit| Some((unit, self.counters.get_mut(unit)?)));
-        let Some((currency, counter)) = counter else { return Ok(Charge::None) };
+        let counter = unit
+            .filter(|_| is_cost)
+            .and_then(|unit| Some((unit, self.counters.get_mut(unit)?)));
+        let Some((currency, counter)) = counter else {
+            return Ok(Charge::None);
+        };
         if value.is_negative() {
-            return Err(MetricRefused { name: name.to_owned(), value: *value });
+            return Err(MetricRefused {
+                name: name.to_owned(),
+                value: *value,
+            });
         }
         let was_exhausted = counter.is_exhausted();
         counter.remaining = counter.remaining - (*value).into();
         let report = counter.spend((*value).into(), was_exhausted, currency);
-        Ok(Charge::Spent { report, exhausted_now: !was_exhausted && counter.is_exhausted() })
+        Ok(Charge::Spent {
+            report,
+            exhausted_now: !was_exhausted && counter.is_exhausted(),
+        })
     }
 
     /// Sets aside what a child gets, all of it or nothing [ARCP 9.4-2].
@@ -200,7 +230,9 @@ impl Budget {
     pub fn settle(&mut self, child: &Self) -> Vec<Remaining> {
         let mut reports = Vec::new();
         for (currency, ended) in &child.counters {
-            let Some(counter) = self.counters.get_mut(currency) else { continue };
+            let Some(counter) = self.counters.get_mut(currency) else {
+                continue;
+            };
             let reserved = Exact::from(ended.cap);
             let was_exhausted = (counter.remaining + reserved) <= Exact::ZERO;
             counter.remaining = counter.remaining + ended.remaining;
@@ -225,14 +257,19 @@ impl Budget {
 
     fn can_reserve(&self, wanted: &Amounts) -> Result<(), ReserveError> {
         let lacking = |(currency, amount): &(&str, Amount)| {
-            self.counters.get(*currency).is_some_and(|counter| Exact::from(*amount) > counter.remaining)
+            self.counters
+                .get(*currency)
+                .is_some_and(|counter| Exact::from(*amount) > counter.remaining)
         };
         match wanted.iter().find(lacking) {
             None => Ok(()),
             Some((currency, wanted)) => Err(ReserveError {
                 currency: currency.to_owned(),
                 wanted,
-                remaining: self.counters.get(currency).map_or(Amount::ZERO, Counter::left),
+                remaining: self
+                    .counters
+                    .get(currency)
+                    .map_or(Amount::ZERO, Counter::left),
             }),
         }
     }
@@ -247,7 +284,11 @@ impl ReserveError {
 
 impl Counter {
     fn full(cap: Amount) -> Self {
-        Self { cap, remaining: cap.into(), unreported: Exact::ZERO }
+        Self {
+            cap,
+            remaining: cap.into(),
+            unreported: Exact::ZERO,
+        }
     }
 
     fn left(&self) -> Amount {
@@ -259,14 +300,18 @@ impl Counter {
     }
 
     fn report(&self, currency: &str) -> Remaining {
-        Remaining { currency: currency.to_owned(), amount: self.left() }
+        Remaining {
+            currency: currency.to_owned(),
+            amount: self.left(),
+        }
     }
 
     /// Notes what was spent; reports once that is 5 % of the cap, or when it used the budget up [ARCP 9.6-4].
     fn spend(&mut self, spent: Exact, was_exhausted: bool, currency: &str) -> Option<Remaining> {
         self.unreported = self.unreported + spent;
         let crossed = !was_exhausted && self.is_exhausted();
-        let material = self.unreported > Exact::ZERO && self.unreported.times(20) >= self.cap.into();
+        let material =
+            self.unreported > Exact::ZERO && self.unreported.times(20) >= self.cap.into();
         (crossed || material).then(|| {
             self.unreported = Exact::ZERO;
             self.report(currency)
@@ -287,5 +332,7 @@ fn parse_amount(text: &str) -> Option<(&str, Amount)> {
 
 fn is_currency(text: &str) -> bool {
     let rest = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.len() <= 256 && text.bytes().all(rest)
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.len() <= 256
+        && text.bytes().all(rest)
 }

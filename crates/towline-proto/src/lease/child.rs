@@ -64,7 +64,9 @@ impl Authority {
         let leases = LeaseSet::compile(lease)?;
         let own_expiry = expiry(constraints, now)?;
         match self.allows_every_model() {
-            true => self.leases().contains(&leases.without(namespace::MODEL_USE))?,
+            true => self
+                .leases()
+                .contains(&leases.without(namespace::MODEL_USE))?,
             false => self.leases().contains(&leases)?,
         }
         let reserve = self.budget().share(leases.amounts())?;
@@ -72,7 +74,12 @@ impl Authority {
         let mut lease = lease.clone();
         lease.set(namespace::COST_BUDGET, amounts.to_texts());
         let expires_at = [own_expiry, self.expires_at()].into_iter().flatten().min();
-        Ok(ChildGrant { lease, expires_at, reserve, leases: leases.with_amounts(amounts) })
+        Ok(ChildGrant {
+            lease,
+            expires_at,
+            reserve,
+            leases: leases.with_amounts(amounts),
+        })
     }
 }
 
@@ -80,7 +87,13 @@ impl ChildGrant {
     /// The child's authority, with full counters. Whatever the deployment's rule is, a child whose lease names no model
     /// may use none [ARCP 9.4-4].
     pub fn into_authority(self) -> Authority {
-        Authority::new(ValidRequest { leases: self.leases, expires_at: self.expires_at }, true)
+        Authority::new(
+            ValidRequest {
+                leases: self.leases,
+                expires_at: self.expires_at,
+            },
+            true,
+        )
     }
 }
 
@@ -98,5 +111,8 @@ impl Refusal {
 
 /// What the child asked for, overridden by what it shares with the parent.
 fn joined(own: &Amounts, shared: &Amounts) -> Amounts {
-    own.iter().chain(shared.iter()).map(|(currency, amount)| (currency.to_owned(), amount)).collect()
+    own.iter()
+        .chain(shared.iter())
+        .map(|(currency, amount)| (currency.to_owned(), amount))
+        .collect()
 }

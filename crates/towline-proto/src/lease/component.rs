@@ -24,17 +24,25 @@ pub(super) struct Component {
 }
 
 /// Paths of files, names of tools and models, vendor values.
-pub(super) static PLAIN: LazyLock<Component> = LazyLock::new(|| Component::new(SymbolSet::unicode(), "/", true));
+pub(super) static PLAIN: LazyLock<Component> =
+    LazyLock::new(|| Component::new(SymbolSet::unicode(), "/", true));
 
 /// `name@version`, whose `@` no wildcard matches.
-pub(super) static AGENT: LazyLock<Component> =
-    LazyLock::new(|| Component::new(SymbolSet::unicode().minus(&"@".chars().collect()), "/", true));
+pub(super) static AGENT: LazyLock<Component> = LazyLock::new(|| {
+    Component::new(
+        SymbolSet::unicode().minus(&"@".chars().collect()),
+        "/",
+        true,
+    )
+});
 
 /// The host of a URL: `*` stays inside a label, and only `**` covers an IPv6 address.
-pub(super) static HOST: LazyLock<Component> = LazyLock::new(|| Component::new(SymbolSet::unicode(), "./:[]", false));
+pub(super) static HOST: LazyLock<Component> =
+    LazyLock::new(|| Component::new(SymbolSet::unicode(), "./:[]", false));
 
 /// The scheme or the port of a URL.
-pub(super) static WORD: LazyLock<Component> = LazyLock::new(|| Component::new(SymbolSet::unicode(), "/", false));
+pub(super) static WORD: LazyLock<Component> =
+    LazyLock::new(|| Component::new(SymbolSet::unicode(), "/", false));
 
 /// The path of a URL. What decodes to a slash or a backslash divides it like a slash.
 pub(super) static URL_PATH: LazyLock<Component> = LazyLock::new(|| {
@@ -45,7 +53,11 @@ pub(super) static URL_PATH: LazyLock<Component> = LazyLock::new(|| {
 
 impl Component {
     fn new(any: SymbolSet, separators: &str, slashes: bool) -> Self {
-        Self { one: any.minus(&separators.chars().collect()), any, slashes }
+        Self {
+            one: any.minus(&separators.chars().collect()),
+            any,
+            slashes,
+        }
     }
 
     /// The pieces of a token sequence that holds no braces and no addresses.
@@ -93,13 +105,19 @@ impl Component {
             TokenKind::One => Piece::One(self.one.clone()),
             TokenKind::Star => Piece::Run(self.one.clone()),
             TokenKind::DoubleStar => Piece::Run(self.any.clone()),
-            TokenKind::Class { negated, ranges } => Piece::One(self.class(*negated, ranges, token.at)?),
+            TokenKind::Class { negated, ranges } => {
+                Piece::One(self.class(*negated, ranges, token.at)?)
+            }
             TokenKind::Ipv6(_) => return Err((token.at, PatternFault::BadHost)),
         })
     }
 
     fn class(&self, negated: bool, ranges: &[(char, char)], at: usize) -> Result<SymbolSet, Fault> {
-        let named = SymbolSet::of(ranges.iter().map(|&(low, high)| (Symbol::from(low), Symbol::from(high))));
+        let named = SymbolSet::of(
+            ranges
+                .iter()
+                .map(|&(low, high)| (Symbol::from(low), Symbol::from(high))),
+        );
         let set = match negated {
             true => self.one.minus(&named),
             false => self.one.and(&named),

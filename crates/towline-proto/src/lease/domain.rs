@@ -105,7 +105,9 @@ impl Domain {
             Self::Address => is_address(char).then_some(Self::Address),
             Self::PortStart if char == '0' => Some(Self::PortZero),
             Self::PortStart => char.is_ascii_digit().then_some(Self::Port(1)),
-            Self::Port(digits) => (char.is_ascii_digit() && digits < 5).then_some(Self::Port(digits + 1)),
+            Self::Port(digits) => {
+                (char.is_ascii_digit() && digits < 5).then_some(Self::Port(digits + 1))
+            }
             Self::AddressEnd | Self::PortZero | Self::UrlPathStart | Self::UrlSegment(_) => None,
         }
     }
@@ -173,12 +175,22 @@ pub(super) fn divides_url_path(symbol: Symbol) -> bool {
 pub(super) fn partition(kind: Kind) -> Vec<SymbolSet> {
     let chars = |text: &str| text.chars().collect::<SymbolSet>();
     let range = |low: char, high: char| SymbolSet::of([(plain(low), plain(high))]);
-    let ascii = |wanted: fn(char) -> bool| (0..0x80).map(char::from).filter(|char| wanted(*char)).collect();
+    let ascii = |wanted: fn(char) -> bool| {
+        (0..0x80)
+            .map(char::from)
+            .filter(|char| wanted(*char))
+            .collect()
+    };
     let mut sets = vec![SymbolSet::one(SEPARATOR), SymbolSet::unicode()];
     sets.extend(match kind {
         Kind::Path => vec![chars("\0"), chars("."), chars("/")],
         Kind::Name => vec![ascii(is_control)],
-        Kind::Agent => vec![ascii(is_agent_start), ascii(is_agent), ascii(is_version), chars("@")],
+        Kind::Agent => vec![
+            ascii(is_agent_start),
+            ascii(is_agent),
+            ascii(is_version),
+            chars("@"),
+        ],
         Kind::Url => vec![
             range('a', 'z'),
             range('0', '9'),
@@ -188,10 +200,19 @@ pub(super) fn partition(kind: Kind) -> Vec<SymbolSet> {
             chars("["),
             chars("]"),
             chars("."),
-            SymbolSet::of("/\\".chars().map(point).chain([(encoded(b'/'), encoded(b'/'))])),
+            SymbolSet::of(
+                "/\\"
+                    .chars()
+                    .map(point)
+                    .chain([(encoded(b'/'), encoded(b'/'))]),
+            ),
             chars("/"),
             chars("?#%"),
-            SymbolSet::of((0..=0x7F).filter(|byte| is_reserved(*byte)).map(|byte| (encoded(byte), encoded(byte)))),
+            SymbolSet::of(
+                (0..=0x7F)
+                    .filter(|byte| is_reserved(*byte))
+                    .map(|byte| (encoded(byte), encoded(byte))),
+            ),
         ],
     });
     sets
@@ -241,7 +262,9 @@ mod tests {
     use super::*;
 
     fn is_value(kind: Kind, text: &str) -> bool {
-        let end = text.chars().try_fold(Domain::start(kind), |domain, char| domain.step(char.into()));
+        let end = text
+            .chars()
+            .try_fold(Domain::start(kind), |domain, char| domain.step(char.into()));
         end.is_some_and(Domain::is_accepting)
     }
 
@@ -250,7 +273,9 @@ mod tests {
         for path in ["/", "/a", "/a/b", "/...", "/.a", "/a./b", "/..a", "/é\n"] {
             assert!(is_value(Kind::Path, path), "{path}");
         }
-        for path in ["", "a", "//", "/a/", "/.", "/..", "/a/./b", "/a/../b", "/a//b", "/a\0"] {
+        for path in [
+            "", "a", "//", "/a/", "/.", "/..", "/a/./b", "/a/../b", "/a//b", "/a\0",
+        ] {
             assert!(!is_value(Kind::Path, path), "{path}");
         }
     }
@@ -271,10 +296,21 @@ mod tests {
         for kind in [Kind::Path, Kind::Url, Kind::Name, Kind::Agent] {
             let sets = partition(kind);
             let mut answers = std::collections::BTreeMap::new();
-            for symbol in (0..0x300).chain(0xD7F0..0xD800).chain(0xE000..0xE010).chain(0x10_FFF0..=SEPARATOR) {
+            for symbol in (0..0x300)
+                .chain(0xD7F0..0xD800)
+                .chain(0xE000..0xE010)
+                .chain(0x10_FFF0..=SEPARATOR)
+            {
                 let signature: Vec<_> = sets.iter().map(|set| set.contains(symbol)).collect();
-                let answer: Vec<_> = states(kind).into_iter().map(|state| state.step(symbol)).collect();
-                assert_eq!(answers.entry(signature).or_insert(answer.clone()), &answer, "{kind:?} {symbol:#x}");
+                let answer: Vec<_> = states(kind)
+                    .into_iter()
+                    .map(|state| state.step(symbol))
+                    .collect();
+                assert_eq!(
+                    answers.entry(signature).or_insert(answer.clone()),
+                    &answer,
+                    "{kind:?} {symbol:#x}"
+                );
             }
         }
     }
@@ -284,16 +320,39 @@ mod tests {
         match kind {
             Kind::Path => {
                 let segments = dots.map(Domain::Segment);
-                [Domain::PathStart, Domain::Root].into_iter().chain(segments).collect()
+                [Domain::PathStart, Domain::Root]
+                    .into_iter()
+                    .chain(segments)
+                    .collect()
             }
             Kind::Name => vec![Domain::NameStart, Domain::Name],
-            Kind::Agent => vec![Domain::AgentStart, Domain::AgentName, Domain::VersionStart, Domain::Version],
+            Kind::Agent => vec![
+                Domain::AgentStart,
+                Domain::AgentName,
+                Domain::VersionStart,
+                Domain::Version,
+            ],
             Kind::Url => {
-                let host = [Domain::Scheme, Domain::HostStart, Domain::LabelStart, Domain::Label, Domain::Address];
-                let rest = [Domain::AddressEnd, Domain::PortStart, Domain::PortZero, Domain::UrlPathStart];
+                let host = [
+                    Domain::Scheme,
+                    Domain::HostStart,
+                    Domain::LabelStart,
+                    Domain::Label,
+                    Domain::Address,
+                ];
+                let rest = [
+                    Domain::AddressEnd,
+                    Domain::PortStart,
+                    Domain::PortZero,
+                    Domain::UrlPathStart,
+                ];
                 let ports = (1..=5).map(Domain::Port);
                 let segments = dots.map(Domain::UrlSegment);
-                host.into_iter().chain(rest).chain(ports).chain(segments).collect()
+                host.into_iter()
+                    .chain(rest)
+                    .chain(ports)
+                    .chain(segments)
+                    .collect()
             }
         }
     }

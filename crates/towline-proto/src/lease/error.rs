@@ -13,7 +13,11 @@ pub struct PatternError {
 
 impl PatternError {
     pub(super) fn new(pattern: &str, at: usize, fault: PatternFault) -> Self {
-        Self { pattern: pattern.to_owned(), at, fault }
+        Self {
+            pattern: pattern.to_owned(),
+            at,
+            fault,
+        }
     }
 
     /// The pattern as it was written.
@@ -73,7 +77,9 @@ pub enum PatternFault {
     #[error("a path must begin with `/`")]
     Relative,
     /// `.`, `..` or an empty segment, which no normalised path has.
-    #[error("paths are normalised before they are matched, so remove `.`, `..`, `//` and a final `/`")]
+    #[error(
+        "paths are normalised before they are matched, so remove `.`, `..`, `//` and a final `/`"
+    )]
     NotNormal,
     /// A URL pattern without `scheme://`.
     #[error("a URL pattern must begin with a scheme, such as `https://`")]
@@ -94,7 +100,9 @@ pub enum PatternFault {
     #[error("a port is a number up to 65535, or `*`")]
     BadPort,
     /// `\?`, `#` or `\\` in a URL pattern.
-    #[error("queries and fragments are not matched and `\\` is no path character; remove it or percent-encode it")]
+    #[error(
+        "queries and fragments are not matched and `\\` is no path character; remove it or percent-encode it"
+    )]
     NotInPath,
     /// A `%` without two hexadecimal digits, or encoding no UTF-8.
     #[error("`%` must be followed by two hexadecimal digits, encoding UTF-8")]

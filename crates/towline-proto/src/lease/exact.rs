@@ -19,20 +19,35 @@ pub(super) struct Exact {
 }
 
 impl Exact {
-    pub(super) const ZERO: Self = Self { whole: 0, fraction: 0 };
+    pub(super) const ZERO: Self = Self {
+        whole: 0,
+        fraction: 0,
+    };
 
     /// The number times a small factor.
     pub(super) fn times(self, factor: u32) -> Self {
         let fraction = self.fraction * u128::from(factor);
         let carry = i128::try_from(fraction / ONE).unwrap_or(i128::MAX);
-        let whole = self.whole.saturating_mul(i128::from(factor)).saturating_add(carry);
-        Self { whole, fraction: fraction % ONE }
+        let whole = self
+            .whole
+            .saturating_mul(i128::from(factor))
+            .saturating_add(carry);
+        Self {
+            whole,
+            fraction: fraction % ONE,
+        }
     }
 
     /// The nearest amount not farther from zero, with at least `scale` decimals where they fit.
     pub(super) fn amount(self, scale: u32) -> Amount {
         let text = self.text(MAX_DIGITS, scale as usize);
-        text.parse().unwrap_or_else(|_| if self < Self::ZERO { lowest() } else { highest() })
+        text.parse().unwrap_or_else(|_| {
+            if self < Self::ZERO {
+                lowest()
+            } else {
+                highest()
+            }
+        })
     }
 
     /// Whether [`amount`](Self::amount) would change the number.
@@ -46,7 +61,9 @@ impl Exact {
         let Self { whole, fraction } = if negative { Self::ZERO - self } else { self };
         let whole = whole.to_string();
         let decimals = format!("{fraction:0width$}", width = DECIMALS);
-        let room = digits.saturating_sub(if whole == "0" { 0 } else { whole.len() }).min(DECIMALS);
+        let room = digits
+            .saturating_sub(if whole == "0" { 0 } else { whole.len() })
+            .min(DECIMALS);
         let decimals = &decimals[..room];
         let needed = decimals.trim_end_matches('0').len().max(scale.min(room));
         let sign = if negative { "-" } else { "" };
@@ -61,8 +78,12 @@ impl From<Amount> for Exact {
     fn from(amount: Amount) -> Self {
         let (mantissa, scale) = (amount.decimal().mantissa(), amount.decimal().scale());
         let unit = 10i128.pow(scale);
-        let fraction = mantissa.rem_euclid(unit).unsigned_abs() * 10u128.pow(DECIMALS as u32 - scale);
-        Self { whole: mantissa.div_euclid(unit), fraction }
+        let fraction =
+            mantissa.rem_euclid(unit).unsigned_abs() * 10u128.pow(DECIMALS as u32 - scale);
+        Self {
+            whole: mantissa.div_euclid(unit),
+            fraction,
+        }
     }
 }
 
@@ -73,7 +94,10 @@ impl Add for Exact {
         let fraction = self.fraction + other.fraction;
         let carry = i128::from(fraction >= ONE);
         let whole = self.whole.saturating_add(other.whole).saturating_add(carry);
-        Self { whole, fraction: fraction % ONE }
+        Self {
+            whole,
+            fraction: fraction % ONE,
+        }
     }
 }
 
@@ -82,8 +106,14 @@ impl Sub for Exact {
 
     fn sub(self, other: Self) -> Self {
         let borrow = i128::from(self.fraction < other.fraction);
-        let whole = self.whole.saturating_sub(other.whole).saturating_sub(borrow);
-        Self { whole, fraction: (self.fraction + ONE - other.fraction) % ONE }
+        let whole = self
+            .whole
+            .saturating_sub(other.whole)
+            .saturating_sub(borrow);
+        Self {
+            whole,
+            fraction: (self.fraction + ONE - other.fraction) % ONE,
+        }
     }
 }
 
@@ -103,19 +133,27 @@ impl Serialize for Exact {
 impl<'de> Deserialize<'de> for Exact {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        parse(&text).ok_or_else(|| D::Error::custom(format_args!("`{text}` is not a decimal number")))
+        parse(&text)
+            .ok_or_else(|| D::Error::custom(format_args!("`{text}` is not a decimal number")))
     }
 }
 
 fn parse(text: &str) -> Option<Exact> {
-    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    let (negative, digits) = text
+        .strip_prefix('-')
+        .map_or((false, text), |digits| (true, digits));
     let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
     let plain = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || decimals.len() > DECIMALS || !plain(whole) || !plain(decimals) {
         return None;
     }
-    let fraction = format!("{decimals:0<width$}", width = DECIMALS).parse().ok()?;
-    let value = Exact { whole: whole.parse().ok()?, fraction };
+    let fraction = format!("{decimals:0<width$}", width = DECIMALS)
+        .parse()
+        .ok()?;
+    let value = Exact {
+        whole: whole.parse().ok()?,
+        fraction,
+    };
     Some(if negative { Exact::ZERO - value } else { value })
 }
 
@@ -145,7 +183,10 @@ mod tests {
     fn sums_never_round() {
         let large = exact("1000000000000000000000000000");
         let small = exact("0.0000000000000000000000000001");
-        assert_eq!(format!("{:?}", large + small), "1000000000000000000000000000.0000000000000000000000000001");
+        assert_eq!(
+            format!("{:?}", large + small),
+            "1000000000000000000000000000.0000000000000000000000000001"
+        );
         assert_eq!(large + small - large, small);
         assert!(!(large + small).fits() && large.fits() && small.fits());
         assert_eq!(format!("{:?}", exact("0.1") - exact("0.3")), "-0.2");
@@ -154,19 +195,40 @@ mod tests {
 
     #[test]
     fn amounts_come_back_with_the_wanted_decimals() {
-        let cases = [("4.6", 2, "4.60"), ("4.601", 2, "4.601"), ("5", 0, "5"), ("-0.25", 1, "-0.25"), ("0", 2, "0.00")];
+        let cases = [
+            ("4.6", 2, "4.60"),
+            ("4.601", 2, "4.601"),
+            ("5", 0, "5"),
+            ("-0.25", 1, "-0.25"),
+            ("0", 2, "0.00"),
+        ];
         for (text, scale, expected) in cases {
             assert_eq!(exact(text).amount(scale).to_string(), expected);
         }
-        assert_eq!(exact("99999999999999999999999999999").amount(0).to_string(), HIGHEST);
-        assert_eq!(exact("-99999999999999999999999999999").amount(0).to_string(), format!("-{HIGHEST}"));
+        assert_eq!(
+            exact("99999999999999999999999999999").amount(0).to_string(),
+            HIGHEST
+        );
+        assert_eq!(
+            exact("-99999999999999999999999999999")
+                .amount(0)
+                .to_string(),
+            format!("-{HIGHEST}")
+        );
         let cut = exact("1000000000000000000000000000.5").amount(2);
         assert_eq!(cut.to_string(), "1000000000000000000000000000");
     }
 
     #[test]
     fn amounts_convert_exactly() {
-        for text in ["0", "5.00", "-0.25", "0.0000000000000000000000000001", HIGHEST, "-1.5"] {
+        for text in [
+            "0",
+            "5.00",
+            "-0.25",
+            "0.0000000000000000000000000001",
+            HIGHEST,
+            "-1.5",
+        ] {
             let amount: Amount = text.parse().expect("an amount");
             assert_eq!(Exact::from(amount).amount(0), amount, "{text}");
         }
@@ -174,7 +236,11 @@ mod tests {
 
     #[test]
     fn stored_text_reads_back() {
-        for text in ["0", "-12.5", "1000000000000000000000000000.0000000000000000000000000001"] {
+        for text in [
+            "0",
+            "-12.5",
+            "1000000000000000000000000000.0000000000000000000000000001",
+        ] {
             let json = serde_json::to_string(&exact(text)).unwrap();
             assert_eq!(json, format!("\"{text}\""));
             assert_eq!(serde_json::from_str::<Exact>(&json).unwrap(), exact(text));

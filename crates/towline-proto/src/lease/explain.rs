@@ -47,7 +47,12 @@ impl LeaseSet {
         };
         let patterns = self.patterns(namespace).iter().map(verdict).collect();
         let normalised = normal.map(|value| value.into_text().into_owned());
-        Some(Explanation { namespace: namespace.to_owned(), value: value.to_owned(), normalised, patterns })
+        Some(Explanation {
+            namespace: namespace.to_owned(),
+            value: value.to_owned(),
+            normalised,
+            patterns,
+        })
     }
 }
 
@@ -64,18 +69,26 @@ impl Explanation {
 
     /// Each pattern of the namespace with its verdict.
     pub fn patterns(&self) -> impl Iterator<Item = (&str, &PatternVerdict)> {
-        self.patterns.iter().map(|(pattern, verdict)| (pattern.as_str(), verdict))
+        self.patterns
+            .iter()
+            .map(|(pattern, verdict)| (pattern.as_str(), verdict))
     }
 
     /// The first pattern that covers the value.
     pub fn covering(&self) -> Option<&str> {
-        self.patterns().find(|(_, verdict)| **verdict == PatternVerdict::Covers).map(|(pattern, _)| pattern)
+        self.patterns()
+            .find(|(_, verdict)| **verdict == PatternVerdict::Covers)
+            .map(|(pattern, _)| pattern)
     }
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.is_allowed() { "allowed" } else { "denied" };
+        let verdict = if self.is_allowed() {
+            "allowed"
+        } else {
+            "denied"
+        };
         writeln!(f, "{} `{}`: {verdict}", self.namespace, self.value)?;
         match &self.normalised {
             Ok(text) if *text != self.value => writeln!(f, "  matched as `{text}`")?,
@@ -96,7 +109,9 @@ impl fmt::Display for PatternVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Covers => f.write_str("covers it"),
-            Self::StopsAfter(prefix) if prefix.is_empty() => f.write_str("differs from the first character on"),
+            Self::StopsAfter(prefix) if prefix.is_empty() => {
+                f.write_str("differs from the first character on")
+            }
             Self::StopsAfter(prefix) => write!(f, "agrees up to `{prefix}` and no further"),
             Self::OtherComponent(component) => write!(f, "is for another {component}"),
             Self::WantsMore => f.write_str("agrees, but wants more to follow"),
@@ -114,9 +129,14 @@ fn verdict(pattern: &Pattern, value: &Normal<'_>) -> PatternVerdict {
         return PatternVerdict::WantsMore;
     };
     if pattern.kind() != Kind::Url {
-        let agreed = symbols[..stop].iter().filter_map(|symbol| char::from_u32(*symbol));
+        let agreed = symbols[..stop]
+            .iter()
+            .filter_map(|symbol| char::from_u32(*symbol));
         return PatternVerdict::StopsAfter(agreed.collect());
     }
-    let component = symbols[..stop].iter().filter(|symbol| **symbol == SEPARATOR).count();
+    let component = symbols[..stop]
+        .iter()
+        .filter(|symbol| **symbol == SEPARATOR)
+        .count();
     PatternVerdict::OtherComponent(["scheme", "host", "port", "path"][component.min(3)])
 }

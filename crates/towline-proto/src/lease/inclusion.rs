@@ -30,11 +30,21 @@ pub(super) enum Escape {
 }
 
 /// Decides whether every value that `child` accepts is accepted by one of `parents`. Both are patterns of `kind`.
-pub(super) fn included(child: &Automaton, parents: &[&Automaton], kind: Kind) -> Result<(), Escape> {
+pub(super) fn included(
+    child: &Automaton,
+    parents: &[&Automaton],
+    kind: Kind,
+) -> Result<(), Escape> {
     let partition = domain::partition(kind);
     let sets = parents.iter().flat_map(|parent| parent.sets());
     let alphabet = Alphabet::new(child.sets().chain(sets).chain(&partition));
-    let mut search = Search { child, kind, live: LiveSets::new(parents, &alphabet), nodes: Vec::new(), best: HashMap::new() };
+    let mut search = Search {
+        child,
+        kind,
+        live: LiveSets::new(parents, &alphabet),
+        nodes: Vec::new(),
+        best: HashMap::new(),
+    };
     search.run(child.starts())
 }
 
@@ -55,8 +65,13 @@ fn leads_to_a_value(pattern: &Automaton, start: u32, kind: Kind, alphabet: &Alph
             return true;
         }
         for (set, target) in pattern.edges(state) {
-            let symbols = alphabet.representatives().iter().filter(|symbol| set.contains(**symbol));
-            let steps = symbols.filter_map(|symbol| domain.step(*symbol)).map(|domain| (*target, domain));
+            let symbols = alphabet
+                .representatives()
+                .iter()
+                .filter(|symbol| set.contains(**symbol));
+            let steps = symbols
+                .filter_map(|symbol| domain.step(*symbol))
+                .map(|domain| (*target, domain));
             open.extend(steps.filter(|step| seen.insert(*step)));
         }
     }
@@ -83,7 +98,12 @@ struct Search<'a> {
 impl Search<'_> {
     fn run(&mut self, starts: &[u32]) -> Result<(), Escape> {
         for state in starts {
-            self.visit(Node { state: *state, domain: Domain::start(self.kind), live: 0, from: None })?;
+            self.visit(Node {
+                state: *state,
+                domain: Domain::start(self.kind),
+                live: 0,
+                from: None,
+            })?;
         }
         let mut next = 0;
         while next < self.nodes.len() {
@@ -94,16 +114,28 @@ impl Search<'_> {
     }
 
     fn expand(&mut self, index: usize) -> Result<(), Escape> {
-        let Node { state, domain, live, .. } = self.nodes[index];
+        let Node {
+            state,
+            domain,
+            live,
+            ..
+        } = self.nodes[index];
         let from = u32::try_from(index).map_err(|_| Escape::TooComplex)?;
         let child = self.child;
         for class in 0..self.live.alphabet.representatives().len() {
             let symbol = self.live.alphabet.representatives()[class];
-            let Some(domain) = domain.step(symbol) else { continue };
+            let Some(domain) = domain.step(symbol) else {
+                continue;
+            };
             for (set, target) in child.edges(state) {
                 if set.contains(symbol) {
                     let live = self.live.step(live, class)?;
-                    self.visit(Node { state: *target, domain, live, from: Some((from, symbol)) })?;
+                    self.visit(Node {
+                        state: *target,
+                        domain,
+                        live,
+                        from: Some((from, symbol)),
+                    })?;
                 }
             }
         }
@@ -112,12 +144,18 @@ impl Search<'_> {
 
     /// Adds a place unless an easier one is known; finds out whether it is an escape.
     fn visit(&mut self, node: Node) -> Result<(), Escape> {
-        if self.child.is_accepting(node.state) && node.domain.is_accepting() && !self.live.is_accepting(node.live) {
+        if self.child.is_accepting(node.state)
+            && node.domain.is_accepting()
+            && !self.live.is_accepting(node.live)
+        {
             return Err(Escape::Witness(self.spell(&node)));
         }
         let known = self.best.entry((node.state, node.domain)).or_default();
         self.live.spend(known.len() * self.live.words)?;
-        if known.iter().any(|other| self.live.is_subset(*other, node.live)) {
+        if known
+            .iter()
+            .any(|other| self.live.is_subset(*other, node.live))
+        {
             return Ok(());
         }
         known.retain(|other| !self.live.is_subset(node.live, *other));
@@ -165,7 +203,10 @@ impl<'a> LiveSets<'a> {
         let words = (offset as usize).div_ceil(64);
         let mut starts = vec![0; words];
         for (offset, parent) in &placed {
-            parent.starts().iter().for_each(|start| insert(&mut starts, offset + start));
+            parent
+                .starts()
+                .iter()
+                .for_each(|start| insert(&mut starts, offset + start));
         }
         let mut live = Self {
             parents: placed,
@@ -237,6 +278,9 @@ impl<'a> LiveSets<'a> {
 
     fn is_subset(&self, small: u32, large: u32) -> bool {
         let (small, large) = (&self.sets[small as usize], &self.sets[large as usize]);
-        small.iter().zip(large).all(|(small, large)| small & !large == 0)
+        small
+            .iter()
+            .zip(large)
+            .all(|(small, large)| small & !large == 0)
     }
 }

@@ -31,7 +31,9 @@ impl Kind {
 /// Whether the namespace is a vendor's: `x-vendor.` and at least one more character.
 fn is_vendor(namespace: &str) -> bool {
     let name = namespace.strip_prefix("x-vendor.");
-    name.is_some_and(|name| !name.is_empty() && !name.contains(|char: char| char.is_control() || char.is_whitespace()))
+    name.is_some_and(|name| {
+        !name.is_empty() && !name.contains(|char: char| char.is_control() || char.is_whitespace())
+    })
 }
 
 #[cfg(test)]
@@ -42,10 +44,23 @@ mod tests {
     #[test]
     fn namespaces_have_kinds() {
         for reserved in namespace::RESERVED {
-            assert_eq!(Kind::of(reserved).is_none(), reserved == namespace::COST_BUDGET, "{reserved}");
+            assert_eq!(
+                Kind::of(reserved).is_none(),
+                reserved == namespace::COST_BUDGET,
+                "{reserved}"
+            );
         }
         assert_eq!(Kind::of("x-vendor.acme.database"), Some(Kind::Name));
-        for unknown in ["", "fs", "fs.delete", "FS.READ", "x-vendor", "x-vendor.", "x-vendor.a b", "xvendor.a"] {
+        for unknown in [
+            "",
+            "fs",
+            "fs.delete",
+            "FS.READ",
+            "x-vendor",
+            "x-vendor.",
+            "x-vendor.a b",
+            "xvendor.a",
+        ] {
             assert_eq!(Kind::of(unknown), None, "{unknown}");
         }
     }

@@ -49,7 +49,11 @@ impl<'v> Normal<'v> {
     /// What is matched.
     pub(super) fn symbols(&self) -> impl Iterator<Item = Symbol> + '_ {
         let text = if self.url.is_some() { "" } else { &*self.text };
-        self.url.iter().flatten().copied().chain(text.chars().map(Symbol::from))
+        self.url
+            .iter()
+            .flatten()
+            .copied()
+            .chain(text.chars().map(Symbol::from))
     }
 
     fn text(text: Cow<'v, str>) -> Self {
@@ -60,13 +64,24 @@ impl<'v> Normal<'v> {
 /// How a sequence of symbols of the domain reads.
 pub(super) fn text_of(kind: Kind, symbols: &[Symbol]) -> String {
     if kind != Kind::Url {
-        return symbols.iter().filter_map(|symbol| char::from_u32(*symbol)).collect();
+        return symbols
+            .iter()
+            .filter_map(|symbol| char::from_u32(*symbol))
+            .collect();
     }
-    let component = |symbols: &[Symbol]| symbols.iter().filter_map(|symbol| char::from_u32(*symbol)).collect();
+    let component = |symbols: &[Symbol]| {
+        symbols
+            .iter()
+            .filter_map(|symbol| char::from_u32(*symbol))
+            .collect()
+    };
     let mut components = symbols.split(|symbol| *symbol == SEPARATOR);
-    let [scheme, host, port]: [String; 3] = std::array::from_fn(|_| components.next().map_or_else(String::new, component));
+    let [scheme, host, port]: [String; 3] =
+        std::array::from_fn(|_| components.next().map_or_else(String::new, component));
     let path = url_path_text(components.next().unwrap_or(&[]));
-    let is_default = SCHEMES.iter().any(|(name, default)| *name == scheme && default.to_string() == port);
+    let is_default = SCHEMES
+        .iter()
+        .any(|(name, default)| *name == scheme && default.to_string() == port);
     match is_default {
         true => format!("{scheme}://{host}{path}"),
         false => format!("{scheme}://{host}:{port}{path}"),
@@ -97,7 +112,11 @@ fn normal_path(path: &str) -> Result<Cow<'_, str>, ValueError> {
 }
 
 fn normal_agent(value: &str) -> Result<Normal<'_>, ValueError> {
-    let end = value.chars().try_fold(Domain::start(Kind::Agent), |domain, char| domain.step(char.into()));
+    let end = value
+        .chars()
+        .try_fold(Domain::start(Kind::Agent), |domain, char| {
+            domain.step(char.into())
+        });
     match end.is_some_and(Domain::is_accepting) {
         true => Ok(Normal::text(value.into())),
         false => Err(ValueError::NotAgent),
@@ -114,7 +133,10 @@ fn normal_url(value: &str) -> Result<Normal<'static>, ValueError> {
     if matches!(host, Host::Domain(domain) if domain.split('.').any(str::is_empty)) {
         return Err(ValueError::EmptyLabel);
     }
-    let port = url.port_or_known_default().ok_or(ValueError::NotUrl)?.to_string();
+    let port = url
+        .port_or_known_default()
+        .ok_or(ValueError::NotUrl)?
+        .to_string();
     let mut symbols = Vec::with_capacity(value.len() + 8);
     for component in [scheme, &host.to_string(), &port] {
         symbols.extend(component.chars().map(Symbol::from));
@@ -126,7 +148,10 @@ fn normal_url(value: &str) -> Result<Normal<'static>, ValueError> {
         text.push('?');
         text.push_str(query);
     }
-    Ok(Normal { text: text.into(), url: Some(symbols) })
+    Ok(Normal {
+        text: text.into(),
+        url: Some(symbols),
+    })
 }
 
 /// Refuses what URL parsers read in different ways, before one reads it. Returns the scheme.
@@ -135,17 +160,27 @@ fn check_url_text(value: &str) -> Result<&'static str, ValueError> {
         return Err(ValueError::ControlCharacter);
     }
     let (scheme, rest) = value.split_once("://").ok_or(ValueError::NotUrl)?;
-    let is_scheme = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let is_scheme = !scheme.is_empty()
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     if !is_scheme || rest.starts_with('/') || rest.ends_with(' ') {
         return Err(ValueError::NotUrl);
     }
-    let known = SCHEMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(scheme));
+    let known = SCHEMES
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(scheme));
     let (scheme, _) = known.ok_or(ValueError::UnknownScheme)?;
     let hierarchy = rest.split(['?', '#']).next().unwrap_or(rest);
     if hierarchy.contains('\\') {
         return Err(ValueError::Backslash);
     }
-    match hierarchy.split('/').next().unwrap_or(hierarchy).contains('@') {
+    match hierarchy
+        .split('/')
+        .next()
+        .unwrap_or(hierarchy)
+        .contains('@')
+    {
         true => Err(ValueError::UserInfo),
         false => Ok(scheme),
     }
@@ -172,15 +207,21 @@ fn decode_path(path: &str, symbols: &mut Vec<Symbol>) -> Result<(), ValueError> 
 
 /// The next character, decoded unless it is reserved, and what follows it.
 fn next_symbol(path: &str) -> Result<Option<(Symbol, &str)>, ValueError> {
-    let Some(first) = path.chars().next() else { return Ok(None) };
+    let Some(first) = path.chars().next() else {
+        return Ok(None);
+    };
     if first != '%' {
         return Ok(Some((first.into(), &path[first.len_utf8()..])));
     }
     let mut bytes = [0; 4];
     for count in 1..=4 {
-        let escape = path.get(3 * (count - 1)..3 * count).ok_or(ValueError::BadPercent)?;
+        let escape = path
+            .get(3 * (count - 1)..3 * count)
+            .ok_or(ValueError::BadPercent)?;
         bytes[count - 1] = escape_byte(escape).ok_or(ValueError::BadPercent)?;
-        let Ok(text) = std::str::from_utf8(&bytes[..count]) else { continue };
+        let Ok(text) = std::str::from_utf8(&bytes[..count]) else {
+            continue;
+        };
         let symbol = match bytes[0] {
             byte if is_reserved(byte) => encoded(byte),
             _ => text.chars().next().map_or(0, Symbol::from),
@@ -193,7 +234,9 @@ fn next_symbol(path: &str) -> Result<Option<(Symbol, &str)>, ValueError> {
 fn escape_byte(escape: &str) -> Option<u8> {
     let digits = escape.strip_prefix('%')?;
     let hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    hexadecimal.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+    hexadecimal
+        .then(|| u8::from_str_radix(digits, 16).ok())
+        .flatten()
 }
 
 fn url_path_text(symbols: &[Symbol]) -> String {
@@ -207,7 +250,10 @@ fn url_path_text(symbols: &[Symbol]) -> String {
         match (encoded_byte(*symbol), char::from_u32(*symbol)) {
             (Some(byte), _) => escape(&mut text, byte),
             (None, Some(char)) if is_plain_in_path(char) => text.push(char),
-            (None, Some(char)) => char.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| escape(&mut text, byte)),
+            (None, Some(char)) => char
+                .encode_utf8(&mut [0; 4])
+                .bytes()
+                .for_each(|byte| escape(&mut text, byte)),
             (None, None) => {}
         }
     }

@@ -48,7 +48,11 @@ impl Pattern {
         let build = Automaton::build(sequences.iter().map(Vec::as_slice));
         let automaton = build.map_err(|_| fail((0, PatternFault::TooComplex)))?;
         match inclusion::all_starts_lead_to_a_value(&automaton, kind) {
-            true => Ok(Self { text: text.into(), kind, automaton }),
+            true => Ok(Self {
+                text: text.into(),
+                kind,
+                automaton,
+            }),
             false => Err(fail((0, PatternFault::MatchesNothing))),
         }
     }
@@ -99,7 +103,10 @@ fn pieces(tokens: &Alternative, kind: Kind) -> Result<Vec<Vec<Piece>>, Fault> {
         Kind::Path => {
             let relative = tokens.first().is_none_or(|token| !token.is('/'));
             if relative {
-                return Err((tokens.first().map_or(0, |token| token.at), PatternFault::Relative));
+                return Err((
+                    tokens.first().map_or(0, |token| token.at),
+                    PatternFault::Relative,
+                ));
             }
             check_segments(tokens, true)?;
             PLAIN.pieces(tokens)?
@@ -115,7 +122,10 @@ fn agent_pieces(tokens: &Alternative) -> Result<Vec<Vec<Piece>>, Fault> {
     if tokens.iter().any(|token| token.is('@')) {
         return Ok(vec![exact]);
     }
-    let any_version = [Piece::One(SymbolSet::one('@'.into())), Piece::Run(SymbolSet::unicode())];
+    let any_version = [
+        Piece::One(SymbolSet::one('@'.into())),
+        Piece::Run(SymbolSet::unicode()),
+    ];
     let versioned = exact.iter().cloned().chain(any_version).collect();
     Ok(vec![exact, versioned])
 }

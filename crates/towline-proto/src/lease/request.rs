@@ -23,12 +23,20 @@ pub fn validate_request(
     now: Timestamp,
 ) -> Result<ValidRequest, LeaseError> {
     let leases = LeaseSet::compile(lease)?;
-    Ok(ValidRequest { leases, expires_at: expiry(constraints, now)? })
+    Ok(ValidRequest {
+        leases,
+        expires_at: expiry(constraints, now)?,
+    })
 }
 
 /// The expiry, in UTC written with `Z` and after `now`.
-pub(super) fn expiry(constraints: &LeaseConstraints, now: Timestamp) -> Result<Option<Timestamp>, LeaseError> {
-    let Some(text) = &constraints.expires_at else { return Ok(None) };
+pub(super) fn expiry(
+    constraints: &LeaseConstraints,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, LeaseError> {
+    let Some(text) = &constraints.expires_at else {
+        return Ok(None);
+    };
     let expires_at = Timestamp::parse_utc(text).map_err(|_| LeaseError::BadExpiry(text.clone()))?;
     match expires_at > now {
         true => Ok(Some(expires_at)),

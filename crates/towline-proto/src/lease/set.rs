@@ -113,7 +113,8 @@ impl LeaseSet {
                 set.amounts = Amounts::parse(texts)?;
                 continue;
             }
-            let kind = Kind::of(name).ok_or_else(|| LeaseError::UnknownNamespace(name.to_owned()))?;
+            let kind =
+                Kind::of(name).ok_or_else(|| LeaseError::UnknownNamespace(name.to_owned()))?;
             let grants = Grants::compile(name, kind, texts, &mut states)?;
             set.grants.insert(name.into(), grants);
         }
@@ -129,10 +130,19 @@ impl LeaseSet {
             Ok(value) => value,
             Err(error) => return Decision::Denied(error.into()),
         };
-        match grants.patterns.iter().find(|pattern| pattern.covers(&value)) {
-            Some(pattern) => Decision::Allowed { pattern, value: value.into_text() },
+        match grants
+            .patterns
+            .iter()
+            .find(|pattern| pattern.covers(&value))
+        {
+            Some(pattern) => Decision::Allowed {
+                pattern,
+                value: value.into_text(),
+            },
             None if grants.patterns.is_empty() => Decision::Denied(DenyReason::NoGrant),
-            None => Decision::Denied(DenyReason::NoMatch { value: value.into_text().into_owned() }),
+            None => Decision::Denied(DenyReason::NoMatch {
+                value: value.into_text().into_owned(),
+            }),
         }
     }
 
@@ -158,7 +168,9 @@ impl LeaseSet {
 
     /// The patterns of a namespace; empty when nothing was granted.
     pub fn patterns(&self, namespace: &str) -> &[Pattern] {
-        self.grants.get(namespace).map_or(&[], |grants| &grants.patterns)
+        self.grants
+            .get(namespace)
+            .map_or(&[], |grants| &grants.patterns)
     }
 
     /// Whether the lease names the namespace, be it with no pattern at all.
@@ -188,11 +200,18 @@ impl LeaseSet {
 }
 
 impl Grants {
-    fn compile(namespace: &str, kind: Kind, texts: &[String], states: &mut usize) -> Result<Self, LeaseError> {
+    fn compile(
+        namespace: &str,
+        kind: Kind,
+        texts: &[String],
+        states: &mut usize,
+    ) -> Result<Self, LeaseError> {
         let mut patterns: Vec<Pattern> = Vec::with_capacity(texts.len());
         for text in texts {
-            let pattern = Pattern::parse(text, kind)
-                .map_err(|source| LeaseError::Pattern { namespace: namespace.to_owned(), source })?;
+            let pattern = Pattern::parse(text, kind).map_err(|source| LeaseError::Pattern {
+                namespace: namespace.to_owned(),
+                source,
+            })?;
             *states += pattern.automaton().len();
             if *states > MAX_LEASE_STATES {
                 return Err(LeaseError::TooComplex);
@@ -234,13 +253,22 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} pattern `{}` reaches beyond the parent's lease: ", self.namespace, shorten(&self.pattern))?;
+        write!(
+            f,
+            "{} pattern `{}` reaches beyond the parent's lease: ",
+            self.namespace,
+            shorten(&self.pattern)
+        )?;
         match &self.reason {
-            ViolationReason::NotGranted => write!(f, "the parent was granted no {}", self.namespace),
+            ViolationReason::NotGranted => {
+                write!(f, "the parent was granted no {}", self.namespace)
+            }
             ViolationReason::Escapes { witness } => {
                 write!(f, "it covers `{}`, the parent does not", shorten(witness))
             }
-            ViolationReason::TooComplex => f.write_str("the patterns are too complex to be compared, use simpler ones"),
+            ViolationReason::TooComplex => {
+                f.write_str("the patterns are too complex to be compared, use simpler ones")
+            }
         }
     }
 }
@@ -251,12 +279,17 @@ fn covered(pattern: &Pattern, parents: &[Pattern]) -> Result<(), ViolationReason
     if parents.is_empty() {
         return Err(ViolationReason::NotGranted);
     }
-    if parents.iter().any(|parent| parent.as_str() == pattern.as_str()) {
+    if parents
+        .iter()
+        .any(|parent| parent.as_str() == pattern.as_str())
+    {
         return Ok(());
     }
     let automata: Vec<&Automaton> = parents.iter().map(Pattern::automaton).collect();
-    inclusion::included(pattern.automaton(), &automata, pattern.kind()).map_err(|escape| match escape {
-        Escape::Witness(witness) => ViolationReason::Escapes { witness },
-        Escape::TooComplex => ViolationReason::TooComplex,
+    inclusion::included(pattern.automaton(), &automata, pattern.kind()).map_err(|escape| {
+        match escape {
+            Escape::Witness(witness) => ViolationReason::Escapes { witness },
+            Escape::TooComplex => ViolationReason::TooComplex,
+        }
     })
 }

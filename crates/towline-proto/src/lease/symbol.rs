@@ -21,7 +21,9 @@ pub(super) const fn encoded(byte: u8) -> Symbol {
 
 /// The byte that [`encoded`] was given.
 pub(super) fn encoded_byte(symbol: Symbol) -> Option<u8> {
-    symbol.checked_sub(ENCODED).and_then(|byte| u8::try_from(byte).ok())
+    symbol
+        .checked_sub(ENCODED)
+        .and_then(|byte| u8::try_from(byte).ok())
 }
 
 /// The bytes that RFC 3986 reserves, and `%` itself. Every other percent-encoding is decoded.
@@ -41,7 +43,10 @@ impl SymbolSet {
 
     /// The union of ranges in any order, ends included.
     pub(super) fn of(ranges: impl IntoIterator<Item = (Symbol, Symbol)>) -> Self {
-        let mut ranges: Vec<_> = ranges.into_iter().filter(|(low, high)| low <= high).collect();
+        let mut ranges: Vec<_> = ranges
+            .into_iter()
+            .filter(|(low, high)| low <= high)
+            .collect();
         ranges.sort_unstable();
         let mut merged: Vec<(Symbol, Symbol)> = Vec::with_capacity(ranges.len());
         for (low, high) in ranges {
@@ -60,7 +65,11 @@ impl SymbolSet {
 
     /// Every Unicode scalar value and every encoded byte.
     pub(super) fn unicode_and_encoded() -> Self {
-        Self(Box::new([(0, 0xD7FF), (0xE000, 0x10_FFFF), (ENCODED, ENCODED + 0xFF)]))
+        Self(Box::new([
+            (0, 0xD7FF),
+            (0xE000, 0x10_FFFF),
+            (ENCODED, ENCODED + 0xFF),
+        ]))
     }
 
     /// Whether the symbol is in the set.
@@ -129,7 +138,10 @@ mod tests {
         assert_eq!(set.ranges(), [(1, 9)]);
         let holes = set.minus(&SymbolSet::of([(2, 2), (8, 12)]));
         assert_eq!(holes.ranges(), [(1, 1), (3, 7)]);
-        assert_eq!(set.and(&SymbolSet::of([(0, 1), (9, 30)])).ranges(), [(1, 1), (9, 9)]);
+        assert_eq!(
+            set.and(&SymbolSet::of([(0, 1), (9, 30)])).ranges(),
+            [(1, 1), (9, 9)]
+        );
         assert!(set.minus(&set).is_empty());
     }
 

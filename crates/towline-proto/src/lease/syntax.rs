@@ -28,7 +28,10 @@ pub(super) enum TokenKind {
     /// `**`
     DoubleStar,
     /// `[…]`
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
     /// `[::1]`; only in a URL.
     Ipv6(Ipv6Addr),
 }
@@ -232,7 +235,9 @@ fn multiply(heads: &[Alternative], tails: &[Alternative]) -> Result<Vec<Alternat
     }
     let join = |head: &Alternative| {
         let head = head.clone();
-        tails.iter().map(move |tail| head.iter().chain(tail).cloned().collect())
+        tails
+            .iter()
+            .map(move |tail| head.iter().chain(tail).cloned().collect())
     };
     Ok(heads.iter().flat_map(join).collect())
 }
@@ -253,7 +258,10 @@ mod tests {
             TokenKind::One => '?',
             _ => '*',
         };
-        kinds(pattern).iter().map(|tokens| tokens.iter().map(show).collect()).collect()
+        kinds(pattern)
+            .iter()
+            .map(|tokens| tokens.iter().map(show).collect())
+            .collect()
     }
 
     #[test]
@@ -268,12 +276,18 @@ mod tests {
     fn a_bracket_with_an_address_is_no_class() {
         assert_eq!(kinds("[::1]"), [[TokenKind::Ipv6(Ipv6Addr::LOCALHOST)]]);
         assert!(matches!(&kinds("[:1]")[0][..], [TokenKind::Class { .. }]));
-        assert!(matches!(&parse("[::1]", false).unwrap()[0][0].kind, TokenKind::Class { .. }));
+        assert!(matches!(
+            &parse("[::1]", false).unwrap()[0][0].kind,
+            TokenKind::Class { .. }
+        ));
     }
 
     #[test]
     fn classes_hold_ranges_escapes_and_a_last_dash() {
-        let expected = TokenKind::Class { negated: true, ranges: vec![('a', 'z'), (']', ']'), ('-', '-')] };
+        let expected = TokenKind::Class {
+            negated: true,
+            ranges: vec![('a', 'z'), (']', ']'), ('-', '-')],
+        };
         assert_eq!(kinds(r"[!a-z\]-]"), [[expected]]);
     }
 
@@ -295,7 +309,11 @@ mod tests {
             ("/a/***", 3, PatternFault::ThreeStars),
         ];
         for (text, at, fault) in cases {
-            assert_eq!(parse(text, false), Err(PatternError::new(text, at, fault)), "{text}");
+            assert_eq!(
+                parse(text, false),
+                Err(PatternError::new(text, at, fault)),
+                "{text}"
+            );
         }
     }
 
@@ -306,6 +324,9 @@ mod tests {
         assert_eq!(fault(&"{a,b}".repeat(100)), PatternFault::TooComplex);
         assert_eq!(fault(&"{".repeat(1000)), PatternFault::TooComplex);
         assert_eq!(fault(&"a".repeat(2000)), PatternFault::TooLong);
-        assert_eq!(fault(&format!("{}{}", "{a,b}".repeat(8), "x".repeat(900))), PatternFault::TooComplex);
+        assert_eq!(
+            fault(&format!("{}{}", "{a,b}".repeat(8), "x".repeat(900))),
+            PatternFault::TooComplex
+        );
     }
 }

@@ -15,7 +15,8 @@ use super::{
 };
 
 /// The schemes that may be fetched, with their default ports.
-pub(super) const SCHEMES: [(&str, u16); 4] = [("http", 80), ("https", 443), ("ws", 80), ("wss", 443)];
+pub(super) const SCHEMES: [(&str, u16); 4] =
+    [("http", 80), ("https", 443), ("ws", 80), ("wss", 443)];
 
 /// The automaton pieces of one alternative: a sequence for each scheme that it covers.
 pub(super) fn pieces(tokens: &[Token]) -> Result<Vec<Vec<Piece>>, Fault> {
@@ -49,10 +50,16 @@ struct Parts<'t> {
 impl<'t> Parts<'t> {
     fn split(tokens: &'t [Token]) -> Result<Self, Fault> {
         let is_mark = |three: &[Token]| three[0].is(':') && three[1].is('/') && three[2].is('/');
-        let mark = tokens.windows(3).position(is_mark).ok_or((0, PatternFault::NoScheme))?;
+        let mark = tokens
+            .windows(3)
+            .position(is_mark)
+            .ok_or((0, PatternFault::NoScheme))?;
         let host_at = tokens[mark].at + 3;
         let rest = &tokens[mark + 3..];
-        let authority_end = rest.iter().position(|token| token.is('/')).unwrap_or(rest.len());
+        let authority_end = rest
+            .iter()
+            .position(|token| token.is('/'))
+            .unwrap_or(rest.len());
         let (authority, path) = rest.split_at(authority_end);
         if let Some(token) = authority.iter().find(|token| token.is('@')) {
             return Err((token.at, PatternFault::UserInfo));
@@ -64,7 +71,13 @@ impl<'t> Parts<'t> {
         };
         match host.is_empty() {
             true => Err((host_at, PatternFault::NoHost)),
-            false => Ok(Self { scheme: &tokens[..mark], host, host_at, port, path }),
+            false => Ok(Self {
+                scheme: &tokens[..mark],
+                host,
+                host_at,
+                port,
+                path,
+            }),
         }
     }
 }
@@ -85,11 +98,19 @@ fn schemes(tokens: &[Token]) -> Result<Vec<(&'static str, u16)>, Fault> {
 
 /// A host without wildcards is normalised like any URL's; one with wildcards label by label.
 fn host_pieces(tokens: &[Token], at: usize) -> Result<Vec<Piece>, Fault> {
-    if let [Token { kind: TokenKind::Ipv6(address), .. }] = tokens {
+    if let [
+        Token {
+            kind: TokenKind::Ipv6(address),
+            ..
+        },
+    ] = tokens
+    {
         return Ok(literals(&Host::<String>::Ipv6(*address).to_string()).collect());
     }
     if let Some(text) = literal_text(tokens) {
-        let host = Host::parse(&text).map_err(|_| (at, PatternFault::BadHost))?.to_string();
+        let host = Host::parse(&text)
+            .map_err(|_| (at, PatternFault::BadHost))?
+            .to_string();
         return match host.split('.').any(str::is_empty) {
             true => Err((at, PatternFault::BadHost)),
             false => Ok(literals(&host).collect()),
@@ -128,11 +149,15 @@ fn label_pieces(label: &[Token], at: usize) -> Result<Vec<Piece>, Fault> {
 }
 
 fn may_be_in_label(token: &Token) -> bool {
-    let plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || "-_".contains(char);
+    let plain =
+        |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || "-_".contains(char);
     match &token.kind {
         TokenKind::Literal(char) => plain(*char),
         TokenKind::Class { negated, ranges } => {
-            *negated || ranges.iter().all(|(low, high)| plain(*low) && plain(*high) && !('A'..='Z').contains(high))
+            *negated
+                || ranges
+                    .iter()
+                    .all(|(low, high)| plain(*low) && plain(*high) && !('A'..='Z').contains(high))
         }
         TokenKind::One | TokenKind::Star | TokenKind::DoubleStar => true,
         TokenKind::Encoded(_) | TokenKind::Ipv6(_) => false,
@@ -147,10 +172,14 @@ fn port_pieces(port: Option<&[Token]>, default: u16) -> Result<Vec<Piece>, Fault
     let at = tokens.first().map_or(0, |token| token.at);
     if let Some(text) = literal_text(tokens) {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let port = digits.then(|| text.parse::<u16>().ok()).flatten().ok_or((at, PatternFault::BadPort))?;
+        let port = digits
+            .then(|| text.parse::<u16>().ok())
+            .flatten()
+            .ok_or((at, PatternFault::BadPort))?;
         return Ok(literals(&port.to_string()).collect());
     }
-    let is_digit = |token: &Token| !matches!(token.kind, TokenKind::Literal(char) if !char.is_ascii_digit());
+    let is_digit =
+        |token: &Token| !matches!(token.kind, TokenKind::Literal(char) if !char.is_ascii_digit());
     match tokens.iter().find(|token| !is_digit(token)) {
         Some(token) => Err((token.at, PatternFault::BadPort)),
         None => WORD.pieces(tokens),
@@ -203,7 +232,9 @@ fn decode_one(tokens: &[Token]) -> Option<(TokenKind, usize)> {
 }
 
 fn escape_byte(tokens: &[Token]) -> Option<u8> {
-    let [percent, high, low] = tokens else { return None };
+    let [percent, high, low] = tokens else {
+        return None;
+    };
     let digit = |token: &Token| match token.kind {
         TokenKind::Literal(char) => char.to_digit(16).and_then(|digit| u8::try_from(digit).ok()),
         _ => None,
@@ -230,7 +261,8 @@ fn lower_case(token: &Token) -> Token {
 }
 
 fn literals(text: &str) -> impl Iterator<Item = Piece> + '_ {
-    text.chars().map(|char| Piece::One(SymbolSet::one(char.into())))
+    text.chars()
+        .map(|char| Piece::One(SymbolSet::one(char.into())))
 }
 
 fn separator() -> Piece {

@@ -12,30 +12,65 @@ use super::{
 fn no_pattern_makes_matching_explode() {
     let stars = format!("/{}b", "*a".repeat(500));
     let value = format!("/{}", "a".repeat(16_000));
-    assert_eq!(Pattern::parse(&stars, Kind::Path).unwrap().matches(&value), Ok(false));
+    assert_eq!(
+        Pattern::parse(&stars, Kind::Path).unwrap().matches(&value),
+        Ok(false)
+    );
     let doubles = format!("{}b", "/**/a".repeat(200));
     let value = "/a".repeat(8000);
-    assert_eq!(Pattern::parse(&doubles, Kind::Path).unwrap().matches(&value), Ok(false));
+    assert_eq!(
+        Pattern::parse(&doubles, Kind::Path)
+            .unwrap()
+            .matches(&value),
+        Ok(false)
+    );
 }
 
 /// [ARCP 14-4] Length, braces and automaton are bounded, and the error says so.
 #[test]
 fn patterns_are_bounded() {
     let fault = |text: &str, kind| Pattern::parse(text, kind).unwrap_err().fault();
-    assert_eq!(fault(&format!("/{}", "a".repeat(1024)), Kind::Path), PatternFault::TooLong);
-    assert_eq!(fault(&format!("/{}", "{a,b}".repeat(9)), Kind::Path), PatternFault::TooComplex);
-    assert_eq!(fault(&format!("/{}", "{a,b}".repeat(200)), Kind::Path), PatternFault::TooComplex);
-    assert_eq!(fault(&"{".repeat(1024), Kind::Name), PatternFault::TooComplex);
-    assert_eq!(fault(&format!("*://{}{{a,b}}{{a,b}}{{a,b}}/", "x".repeat(300)), Kind::Url), PatternFault::TooComplex);
+    assert_eq!(
+        fault(&format!("/{}", "a".repeat(1024)), Kind::Path),
+        PatternFault::TooLong
+    );
+    assert_eq!(
+        fault(&format!("/{}", "{a,b}".repeat(9)), Kind::Path),
+        PatternFault::TooComplex
+    );
+    assert_eq!(
+        fault(&format!("/{}", "{a,b}".repeat(200)), Kind::Path),
+        PatternFault::TooComplex
+    );
+    assert_eq!(
+        fault(&"{".repeat(1024), Kind::Name),
+        PatternFault::TooComplex
+    );
+    assert_eq!(
+        fault(
+            &format!("*://{}{{a,b}}{{a,b}}{{a,b}}/", "x".repeat(300)),
+            Kind::Url
+        ),
+        PatternFault::TooComplex
+    );
 }
 
 /// [ARCP 14-4] A lease as a whole is bounded too.
 #[test]
 fn leases_are_bounded() {
-    let many: Lease = (0..1025).map(|number| ("tool.call", format!("t{number}"))).collect();
-    assert_eq!(LeaseSet::compile(&many).unwrap_err(), LeaseError::TooComplex);
-    let large = (0..=MAX_LEASE_STATES / 1000).map(|number| ("tool.call", format!("{number}{}", "x".repeat(1000))));
-    assert_eq!(LeaseSet::compile(&large.collect()).unwrap_err(), LeaseError::TooComplex);
+    let many: Lease = (0..1025)
+        .map(|number| ("tool.call", format!("t{number}")))
+        .collect();
+    assert_eq!(
+        LeaseSet::compile(&many).unwrap_err(),
+        LeaseError::TooComplex
+    );
+    let large = (0..=MAX_LEASE_STATES / 1000)
+        .map(|number| ("tool.call", format!("{number}{}", "x".repeat(1000))));
+    assert_eq!(
+        LeaseSet::compile(&large.collect()).unwrap_err(),
+        LeaseError::TooComplex
+    );
 }
 
 /// Long chains of wildcards that only braces can put side by side.

@@ -12,7 +12,12 @@ use super::{
 };
 
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(11), ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(11),
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {
@@ -139,7 +144,10 @@ proptest! {
 }
 
 fn lease(namespace: &str, patterns: &[String]) -> LeaseSet {
-    let lease: Lease = patterns.iter().map(|pattern| (namespace, pattern.clone())).collect();
+    let lease: Lease = patterns
+        .iter()
+        .map(|pattern| (namespace, pattern.clone()))
+        .collect();
     LeaseSet::compile(&lease).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -158,20 +166,31 @@ fn is_normal(path: &str) -> bool {
 
 fn normal(path: &str) -> String {
     let everything = paths(&["/**".to_owned()]);
-    everything.explain("fs.read", path).unwrap().normalised().unwrap().to_owned()
+    everything
+        .explain("fs.read", path)
+        .unwrap()
+        .normalised()
+        .unwrap()
+        .to_owned()
 }
 
 /// Concatenations of small pieces that compile.
-fn text_of_pieces(first: &'static str, pieces: &'static [&'static str], kind: Kind) -> impl Strategy<Value = String> {
+fn text_of_pieces(
+    first: &'static str,
+    pieces: &'static [&'static str],
+    kind: Kind,
+) -> impl Strategy<Value = String> {
     let text = prop::collection::vec(select(pieces), 0..7);
     text.prop_map(move |pieces| format!("{first}{}", pieces.concat()))
-        .prop_filter("has to compile", move |text| Pattern::parse(text, kind).is_ok())
+        .prop_filter("has to compile", move |text| {
+            Pattern::parse(text, kind).is_ok()
+        })
 }
 
 fn path_pattern() -> impl Strategy<Value = String> {
     const PIECES: &[&str] = &[
-        "a", "b", "ab", ".", "/", "/a", "/b", "?", "*", "**", "/**", "/**/", "/*", "[ab]", "[!a]", "[a-c.]", "{a,b}", "{,a}", "{a,b/a}",
-        "{/**,b}", "{?,a*}",
+        "a", "b", "ab", ".", "/", "/a", "/b", "?", "*", "**", "/**", "/**/", "/*", "[ab]", "[!a]",
+        "[a-c.]", "{a,b}", "{,a}", "{a,b/a}", "{/**,b}", "{?,a*}",
     ];
     text_of_pieces("/", PIECES, Kind::Path)
 }
@@ -179,36 +198,90 @@ fn path_pattern() -> impl Strategy<Value = String> {
 /// Without what other dialects read differently: `**` beside other characters or at the end, negated classes, empty
 /// branches.
 fn common_pattern() -> impl Strategy<Value = String> {
-    const PIECES: &[&str] = &["a", "b", ".", "/a", "/b", "?", "/*", "/**/a", "/**/b", "[ab]", "[a-c]", "{a,b}", "{a,b/a}", "/*b"];
+    const PIECES: &[&str] = &[
+        "a", "b", ".", "/a", "/b", "?", "/*", "/**/a", "/**/b", "[ab]", "[a-c]", "{a,b}",
+        "{a,b/a}", "/*b",
+    ];
     text_of_pieces("/a", PIECES, Kind::Path)
 }
 
 fn path_values() -> impl Strategy<Value = Vec<String>> {
-    let segment = select(vec!["a", "b", "c", "ab", "ba", "aab", ".a", "...", "b.a", "d"]);
-    let path = prop::collection::vec(segment, 1..6).prop_map(|segments| format!("/{}", segments.join("/")));
+    let segment = select(vec![
+        "a", "b", "c", "ab", "ba", "aab", ".a", "...", "b.a", "d",
+    ]);
+    let path = prop::collection::vec(segment, 1..6)
+        .prop_map(|segments| format!("/{}", segments.join("/")));
     prop::collection::vec(path, 40)
 }
 
 fn url_pattern() -> impl Strategy<Value = String> {
     let scheme = select(vec!["https", "http", "*", "http{,s}", "ws*"]);
-    let host = select(vec!["a", "b", "*", "**", "a.b", "*.b", "**.b", "[ab]", "?.b", "{a,b}.b", "a*", "[::1]", "127.0.0.1"]);
+    let host = select(vec![
+        "a",
+        "b",
+        "*",
+        "**",
+        "a.b",
+        "*.b",
+        "**.b",
+        "[ab]",
+        "?.b",
+        "{a,b}.b",
+        "a*",
+        "[::1]",
+        "127.0.0.1",
+    ]);
     let port = select(vec!["", ":*", ":80", ":443", ":8?", ":{80,81}"]);
-    let path = select(vec!["", "/", "/**", "/*", "/a", "/a/**", "/?", "/a%2Fb", "/%61", "/a/*/b", "/**/b", "/[ab]*", "/{a,b}/**"]);
-    (scheme, host, port, path).prop_map(|(scheme, host, port, path)| format!("{scheme}://{host}{port}{path}"))
+    let path = select(vec![
+        "",
+        "/",
+        "/**",
+        "/*",
+        "/a",
+        "/a/**",
+        "/?",
+        "/a%2Fb",
+        "/%61",
+        "/a/*/b",
+        "/**/b",
+        "/[ab]*",
+        "/{a,b}/**",
+    ]);
+    (scheme, host, port, path)
+        .prop_map(|(scheme, host, port, path)| format!("{scheme}://{host}{port}{path}"))
 }
 
 fn url_value() -> impl Strategy<Value = String> {
     let scheme = select(vec!["https", "http", "ws", "wss"]);
-    let host = select(vec!["a", "b", "c", "a.b", "b.b", "a.a.b", "ab", "[::1]", "[::2]", "127.0.0.1"]);
+    let host = select(vec![
+        "a",
+        "b",
+        "c",
+        "a.b",
+        "b.b",
+        "a.a.b",
+        "ab",
+        "[::1]",
+        "[::2]",
+        "127.0.0.1",
+    ]);
     let port = select(vec!["", ":80", ":81", ":443", ":8080"]);
-    let path = select(vec!["", "/a", "/b", "/a/b", "/a/c/b", "/a/a/a", "/a%2Fb", "/c", "/é", "/ab", "/a/"]);
-    (scheme, host, port, path).prop_map(|(scheme, host, port, path)| format!("{scheme}://{host}{port}{path}"))
+    let path = select(vec![
+        "", "/a", "/b", "/a/b", "/a/c/b", "/a/a/a", "/a%2Fb", "/c", "/é", "/ab", "/a/",
+    ]);
+    (scheme, host, port, path)
+        .prop_map(|(scheme, host, port, path)| format!("{scheme}://{host}{port}{path}"))
 }
 
 /// Anything at all, with a liking for what is special.
 fn soup() -> impl Strategy<Value = String> {
-    let special = select("/.*?[]{},!\\-^@:%#&=~+ a0bZ\0\u{7f}é。🦀2eF".chars().collect::<Vec<_>>());
-    prop::collection::vec(prop_oneof![6 => special, 1 => any::<char>()], 0..24).prop_map(String::from_iter)
+    let special = select(
+        "/.*?[]{},!\\-^@:%#&=~+ a0bZ\0\u{7f}é。🦀2eF"
+            .chars()
+            .collect::<Vec<_>>(),
+    );
+    prop::collection::vec(prop_oneof![6 => special, 1 => any::<char>()], 0..24)
+        .prop_map(String::from_iter)
 }
 
 /// Every normalised path of at most five characters over `a`, `b` and `.`.
@@ -229,7 +302,9 @@ fn short_paths() -> &'static [String] {
 /// One value made from an alternative, not necessarily normalised.
 fn instance(tokens: &[Token], mut seed: u64) -> String {
     let mut pick = |choices: &[&'static str]| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         choices[(seed >> 33) as usize % choices.len()].to_owned()
     };
     let text = |token: &Token| match &token.kind {
@@ -246,9 +321,13 @@ fn instance(tokens: &[Token], mut seed: u64) -> String {
 /// Backtracking over tokens, straight from the rules.
 fn naive(tokens: &[Token], value: &[char]) -> bool {
     let is_double = |token: &Token| token.kind == TokenKind::DoubleStar;
-    let Some((token, rest)) = tokens.split_first() else { return value.is_empty() };
+    let Some((token, rest)) = tokens.split_first() else {
+        return value.is_empty();
+    };
     if token.is('/') && rest.first().is_some_and(is_double) {
-        let only_doubles = rest.chunks(2).all(|pair| is_double(&pair[0]) && pair.get(1).is_none_or(|next| next.is('/')));
+        let only_doubles = rest
+            .chunks(2)
+            .all(|pair| is_double(&pair[0]) && pair.get(1).is_none_or(|next| next.is('/')));
         if only_doubles && rest.len() % 2 == 1 && value.is_empty() {
             return true;
         }
@@ -263,7 +342,9 @@ fn naive(tokens: &[Token], value: &[char]) -> bool {
     match &token.kind {
         TokenKind::Star => runs(|char| char != '/'),
         TokenKind::DoubleStar => runs(|_| true),
-        one => value.split_first().is_some_and(|(char, left)| is_one(one, *char) && naive(rest, left)),
+        one => value
+            .split_first()
+            .is_some_and(|(char, left)| is_one(one, *char) && naive(rest, left)),
     }
 }
 
@@ -272,7 +353,11 @@ fn is_one(kind: &TokenKind, char: char) -> bool {
         TokenKind::Literal(literal) => *literal == char,
         TokenKind::One => char != '/',
         TokenKind::Class { negated, ranges } => {
-            char != '/' && *negated != ranges.iter().any(|(low, high)| (*low..=*high).contains(&char))
+            char != '/'
+                && *negated
+                    != ranges
+                        .iter()
+                        .any(|(low, high)| (*low..=*high).contains(&char))
         }
         _ => false,
     }

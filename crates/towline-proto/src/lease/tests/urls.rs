@@ -8,7 +8,14 @@ fn hosts_match_by_label() {
     table(
         Kind::Url,
         &[
-            ("https://example.com/**", &["+https://example.com/", "+https://example.com", "+https://example.com/a/b"]),
+            (
+                "https://example.com/**",
+                &[
+                    "+https://example.com/",
+                    "+https://example.com",
+                    "+https://example.com/a/b",
+                ],
+            ),
             (
                 "https://*.example.com/**",
                 &[
@@ -29,16 +36,70 @@ fn hosts_match_by_label() {
             ),
             (
                 "https://**.example.com/**",
-                &["+https://a.example.com/", "+https://a.b.c.example.com/x", "-https://example.com/", "-https://a..example.com/"],
+                &[
+                    "+https://a.example.com/",
+                    "+https://a.b.c.example.com/x",
+                    "-https://example.com/",
+                    "-https://a..example.com/",
+                ],
             ),
-            ("https://*/**", &["+https://localhost/", "-https://example.com/", "-https://[::1]/", "-https://127.0.0.1/"]),
-            ("https://**/**", &["+https://example.com/a", "+https://[::1]/a", "+https://127.0.0.1/", "-http://example.com/"]),
-            ("https://api-?.example.com/", &["+https://api-1.example.com/", "-https://api-.example.com/", "-https://api-11.example.com/"]),
-            ("https://api-*.example.com/", &["+https://api-eu-1.example.com/", "-https://api-1.x.example.com/"]),
-            ("https://{a,b}.example.com/", &["+https://a.example.com/", "+https://b.example.com/", "-https://c.example.com/"]),
-            ("https://[ab]x.example/", &["+https://ax.example/", "-https://cx.example/"]),
-            ("https://example.com*/", &["+https://example.com/", "+https://example.community/", "-https://example.com.evil/"]),
-            ("https://EXAMPLE.com/**", &["+https://example.com/", "+https://Example.COM/A"]),
+            (
+                "https://*/**",
+                &[
+                    "+https://localhost/",
+                    "-https://example.com/",
+                    "-https://[::1]/",
+                    "-https://127.0.0.1/",
+                ],
+            ),
+            (
+                "https://**/**",
+                &[
+                    "+https://example.com/a",
+                    "+https://[::1]/a",
+                    "+https://127.0.0.1/",
+                    "-http://example.com/",
+                ],
+            ),
+            (
+                "https://api-?.example.com/",
+                &[
+                    "+https://api-1.example.com/",
+                    "-https://api-.example.com/",
+                    "-https://api-11.example.com/",
+                ],
+            ),
+            (
+                "https://api-*.example.com/",
+                &[
+                    "+https://api-eu-1.example.com/",
+                    "-https://api-1.x.example.com/",
+                ],
+            ),
+            (
+                "https://{a,b}.example.com/",
+                &[
+                    "+https://a.example.com/",
+                    "+https://b.example.com/",
+                    "-https://c.example.com/",
+                ],
+            ),
+            (
+                "https://[ab]x.example/",
+                &["+https://ax.example/", "-https://cx.example/"],
+            ),
+            (
+                "https://example.com*/",
+                &[
+                    "+https://example.com/",
+                    "+https://example.community/",
+                    "-https://example.com.evil/",
+                ],
+            ),
+            (
+                "https://EXAMPLE.com/**",
+                &["+https://example.com/", "+https://Example.COM/A"],
+            ),
         ],
     );
 }
@@ -49,15 +110,55 @@ fn hosts_are_normalised() {
     table(
         Kind::Url,
         &[
-            ("https://127.0.0.1/**", &["+https://127.1/", "+https://0x7f.0.0.1/", "+https://2130706433/", "-https://127.0.0.2/"]),
+            (
+                "https://127.0.0.1/**",
+                &[
+                    "+https://127.1/",
+                    "+https://0x7f.0.0.1/",
+                    "+https://2130706433/",
+                    "-https://127.0.0.2/",
+                ],
+            ),
             ("https://0x7f.1/**", &["+https://127.0.0.1/"]),
-            ("http://[::1]/**", &["+http://[::1]/", "+http://[0:0:0:0:0:0:0:1]/", "-http://[::2]/", "-http://1/"]),
-            ("http://[::1]:8080/**", &["+http://[::1]:8080/a", "-http://[::1]/a"]),
+            (
+                "http://[::1]/**",
+                &[
+                    "+http://[::1]/",
+                    "+http://[0:0:0:0:0:0:0:1]/",
+                    "-http://[::2]/",
+                    "-http://1/",
+                ],
+            ),
+            (
+                "http://[::1]:8080/**",
+                &["+http://[::1]:8080/a", "-http://[::1]/a"],
+            ),
             ("http://[2001:DB8::1]/**", &["+http://[2001:db8:0::1]/"]),
-            ("https://bücher.example/**", &["+https://xn--bcher-kva.example/", "+https://BÜCHER.example/", "-https://bucher.example/"]),
-            ("https://xn--bcher-kva.example/**", &["+https://bücher.example/x"]),
-            ("https://*.bücher.example/**", &["+https://a.bücher.example/", "-https://bücher.example/"]),
-            ("https://example.com/**", &["+https://ｅxample.com/", "+https://ex%61mple.com/", "+https://example。com/", "-https://example.com。evil.org/"]),
+            (
+                "https://bücher.example/**",
+                &[
+                    "+https://xn--bcher-kva.example/",
+                    "+https://BÜCHER.example/",
+                    "-https://bucher.example/",
+                ],
+            ),
+            (
+                "https://xn--bcher-kva.example/**",
+                &["+https://bücher.example/x"],
+            ),
+            (
+                "https://*.bücher.example/**",
+                &["+https://a.bücher.example/", "-https://bücher.example/"],
+            ),
+            (
+                "https://example.com/**",
+                &[
+                    "+https://ｅxample.com/",
+                    "+https://ex%61mple.com/",
+                    "+https://example。com/",
+                    "-https://example.com。evil.org/",
+                ],
+            ),
         ],
     );
 }
@@ -107,7 +208,14 @@ fn hosts_cannot_be_disguised() {
                     "+https://good.com#/../..",
                 ],
             ),
-            ("https://**/**", &["-https://user@good.com/", "-https://a..b/", "-https://good.com./"]),
+            (
+                "https://**/**",
+                &[
+                    "-https://user@good.com/",
+                    "-https://a..b/",
+                    "-https://good.com./",
+                ],
+            ),
         ],
     );
 }
@@ -118,16 +226,64 @@ fn ports_are_compared_as_numbers() {
     table(
         Kind::Url,
         &[
-            ("https://a.b/**", &["+https://a.b:443/", "-https://a.b:8443/", "-https://a.b:80/", "-http://a.b:443/"]),
-            ("https://a.b:443/**", &["+https://a.b/", "+https://a.b:443/", "+https://a.b:0443/"]),
-            ("http://a.b:8080/**", &["+http://a.b:8080/", "-http://a.b/", "-http://a.b:80801/", "-http://a.b:808/"]),
-            ("http://a.b:*/**", &["+http://a.b/", "+http://a.b:1/", "+http://a.b:65535/", "-http://a.b:65536/"]),
-            ("http://a.b:80*/", &["+http://a.b/", "+http://a.b:8080/", "-http://a.b:443/"]),
-            ("http://a.b:{80,81}/", &["+http://a.b/", "+http://a.b:81/", "-http://a.b:82/"]),
-            ("*://a.b/**", &["+http://a.b/", "+https://a.b/", "+wss://a.b/", "-http://a.b:443/", "-https://a.b:80/"]),
-            ("ws*://a.b/**", &["+ws://a.b/", "+wss://a.b/", "-http://a.b/"]),
+            (
+                "https://a.b/**",
+                &[
+                    "+https://a.b:443/",
+                    "-https://a.b:8443/",
+                    "-https://a.b:80/",
+                    "-http://a.b:443/",
+                ],
+            ),
+            (
+                "https://a.b:443/**",
+                &["+https://a.b/", "+https://a.b:443/", "+https://a.b:0443/"],
+            ),
+            (
+                "http://a.b:8080/**",
+                &[
+                    "+http://a.b:8080/",
+                    "-http://a.b/",
+                    "-http://a.b:80801/",
+                    "-http://a.b:808/",
+                ],
+            ),
+            (
+                "http://a.b:*/**",
+                &[
+                    "+http://a.b/",
+                    "+http://a.b:1/",
+                    "+http://a.b:65535/",
+                    "-http://a.b:65536/",
+                ],
+            ),
+            (
+                "http://a.b:80*/",
+                &["+http://a.b/", "+http://a.b:8080/", "-http://a.b:443/"],
+            ),
+            (
+                "http://a.b:{80,81}/",
+                &["+http://a.b/", "+http://a.b:81/", "-http://a.b:82/"],
+            ),
+            (
+                "*://a.b/**",
+                &[
+                    "+http://a.b/",
+                    "+https://a.b/",
+                    "+wss://a.b/",
+                    "-http://a.b:443/",
+                    "-https://a.b:80/",
+                ],
+            ),
+            (
+                "ws*://a.b/**",
+                &["+ws://a.b/", "+wss://a.b/", "-http://a.b/"],
+            ),
             ("HTTPS://a.b/**", &["+https://a.b/", "+HTTPS://A.B/"]),
-            ("http{,s}://a.b/", &["+http://a.b/", "+https://a.b/", "-ws://a.b/"]),
+            (
+                "http{,s}://a.b/",
+                &["+http://a.b/", "+https://a.b/", "-ws://a.b/"],
+            ),
         ],
     );
 }
@@ -167,19 +323,86 @@ fn paths_of_urls_are_normalised() {
                     "-https://a.b/pub/%ff",
                 ],
             ),
-            ("https://a.b/*", &["+https://a.b/", "+https://a.b/x", "-https://a.b/x/y", "-https://a.b/x%2Fy", "-https://a.b/x%5Cy", "+https://a.b/x?y/z"]),
-            ("https://a.b/x%2fy", &["+https://a.b/x%2Fy", "-https://a.b/x/y"]),
-            ("https://a.b/x%3Ay", &["+https://a.b/x%3ay", "-https://a.b/x:y"]),
-            ("https://a.b/%7Ejoe", &["+https://a.b/~joe", "+https://a.b/%7ejoe"]),
-            ("https://a.b/é", &["+https://a.b/é", "+https://a.b/%C3%A9", "+https://a.b/%c3%a9"]),
+            (
+                "https://a.b/*",
+                &[
+                    "+https://a.b/",
+                    "+https://a.b/x",
+                    "-https://a.b/x/y",
+                    "-https://a.b/x%2Fy",
+                    "-https://a.b/x%5Cy",
+                    "+https://a.b/x?y/z",
+                ],
+            ),
+            (
+                "https://a.b/x%2fy",
+                &["+https://a.b/x%2Fy", "-https://a.b/x/y"],
+            ),
+            (
+                "https://a.b/x%3Ay",
+                &["+https://a.b/x%3ay", "-https://a.b/x:y"],
+            ),
+            (
+                "https://a.b/%7Ejoe",
+                &["+https://a.b/~joe", "+https://a.b/%7ejoe"],
+            ),
+            (
+                "https://a.b/é",
+                &[
+                    "+https://a.b/é",
+                    "+https://a.b/%C3%A9",
+                    "+https://a.b/%c3%a9",
+                ],
+            ),
             ("https://a.b/%C3%A9", &["+https://a.b/é"]),
-            ("https://a.b/?", &["+https://a.b/é", "+https://a.b/%20", "+https://a.b/%3A", "-https://a.b/", "-https://a.b/ab", "-https://a.b/%2F"]),
-            ("https://a.b/x y", &["+https://a.b/x%20y", "+https://a.b/x y"]),
-            ("https://a.b/[!x]", &["+https://a.b/y", "+https://a.b/%3A", "-https://a.b/x", "-https://a.b/%2F"]),
-            ("https://a.b/a/**/z", &["+https://a.b/a/z", "+https://a.b/a/b/c/z", "-https://a.b/az"]),
-            ("https://a.b", &["+https://a.b/", "+https://a.b?q", "-https://a.b/x"]),
-            ("https://a.b/v1/items", &["+https://a.b/v1/items?page=2#top", "-https://a.b/v1/items/"]),
-            ("https://a.b/**.json", &["+https://a.b/x/y.json", "-https://a.b/x/y.json/", "-https://a.b/x?y.json"]),
+            (
+                "https://a.b/?",
+                &[
+                    "+https://a.b/é",
+                    "+https://a.b/%20",
+                    "+https://a.b/%3A",
+                    "-https://a.b/",
+                    "-https://a.b/ab",
+                    "-https://a.b/%2F",
+                ],
+            ),
+            (
+                "https://a.b/x y",
+                &["+https://a.b/x%20y", "+https://a.b/x y"],
+            ),
+            (
+                "https://a.b/[!x]",
+                &[
+                    "+https://a.b/y",
+                    "+https://a.b/%3A",
+                    "-https://a.b/x",
+                    "-https://a.b/%2F",
+                ],
+            ),
+            (
+                "https://a.b/a/**/z",
+                &[
+                    "+https://a.b/a/z",
+                    "+https://a.b/a/b/c/z",
+                    "-https://a.b/az",
+                ],
+            ),
+            (
+                "https://a.b",
+                &["+https://a.b/", "+https://a.b?q", "-https://a.b/x"],
+            ),
+            (
+                "https://a.b/v1/items",
+                &["+https://a.b/v1/items?page=2#top", "-https://a.b/v1/items/"],
+            ),
+            (
+                "https://a.b/**.json",
+                &[
+                    "+https://a.b/x/y.json",
+                    "-https://a.b/x/y.json/",
+                    "-https://a.b/x?y.json",
+                ],
+            ),
         ],
     );
 }
@@ -190,13 +413,51 @@ fn useless_url_patterns_are_malformed() {
     refused(
         Kind::Url,
         &[
-            "example.com/**", "**", "*", "/a", "//example.com/", "https:/example.com", "ftp://example.com/", "file:///etc/**",
-            "https://", "https:///a", "https://:80/", "https://user@example.com/", "https://*@example.com/", r"https://a\@b/",
-            "https://a..b/", "https://.a/", "https://a./", "https://*./", "https://a.b:/", "https://a.b:x/", "https://a.b:65536/",
-            "https://a.b:1:2/", "https://a b/", "https://a.b/x#y", r"https://a.b/x\?y", r"https://a.b/x\\y", "https://a.b/%", "https://a.b/%4",
-            "https://a.b/%zz", "https://a.b/%FF", "https://a.b/x/../y", "https://a.b/./x", "https://a.b/%2e%2e/x", "https://a.b/..%2Fx",
-            "https://[::1/", "https://[::1].b/", "https://x[::1]/", "https://a.b/[::1]", "https://*é.b/", "https://[A-Z].b/",
-            "https://a[.]b/", "https://a.b[:]80/", "https://256.1.1.1/", "https://a%/", "https://*%.b/",
+            "example.com/**",
+            "**",
+            "*",
+            "/a",
+            "//example.com/",
+            "https:/example.com",
+            "ftp://example.com/",
+            "file:///etc/**",
+            "https://",
+            "https:///a",
+            "https://:80/",
+            "https://user@example.com/",
+            "https://*@example.com/",
+            r"https://a\@b/",
+            "https://a..b/",
+            "https://.a/",
+            "https://a./",
+            "https://*./",
+            "https://a.b:/",
+            "https://a.b:x/",
+            "https://a.b:65536/",
+            "https://a.b:1:2/",
+            "https://a b/",
+            "https://a.b/x#y",
+            r"https://a.b/x\?y",
+            r"https://a.b/x\\y",
+            "https://a.b/%",
+            "https://a.b/%4",
+            "https://a.b/%zz",
+            "https://a.b/%FF",
+            "https://a.b/x/../y",
+            "https://a.b/./x",
+            "https://a.b/%2e%2e/x",
+            "https://a.b/..%2Fx",
+            "https://[::1/",
+            "https://[::1].b/",
+            "https://x[::1]/",
+            "https://a.b/[::1]",
+            "https://*é.b/",
+            "https://[A-Z].b/",
+            "https://a[.]b/",
+            "https://a.b[:]80/",
+            "https://256.1.1.1/",
+            "https://a%/",
+            "https://*%.b/",
         ],
     );
 }
