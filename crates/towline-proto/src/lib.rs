@@ -3,8 +3,18 @@
 //! `now` and ids are arguments, so every race is a table test. The runtime and the client drive these machines; what
 //! they decide is committed and sent by their drivers.
 
+pub mod admission;
+pub mod chunks;
+pub mod assembly;
+pub mod client;
 pub mod dialect;
+pub mod fingerprint;
 pub mod heartbeat;
+pub mod job;
 pub mod lease;
+pub mod outbox;
+pub mod refusal;
+pub mod server;
+pub mod span;
 
 pub use dialect::Dialect;

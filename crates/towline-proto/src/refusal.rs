@@ -1,0 +1,83 @@
+//! Saying no (§12).
+
+use towline_wire::{DecodeError, ErrorCode, JobId, MessageId, PayloadError, RawJson, payload};
+
+/// Why a request, or a whole session, is refused. It becomes a `session.error`; the message names the field or value at
+/// fault and holds neither internals nor secrets [ARCP 12-1].
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Refusal {
+    /// The code.
+    pub code: ErrorCode,
+    /// For a person.
+    pub message: String,
+    /// The job it is about.
+    pub job_id: Option<JobId>,
+    /// For a program.
+    pub details: Option<RawJson>,
+}
+
+impl Refusal {
+    /// A refusal with a code.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), job_id: None, details: None }
+    }
+
+    /// The request breaks the protocol.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::INVALID_REQUEST, message)
+    }
+
+    /// Who is asking was not proved.
+    pub fn unauthenticated(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::UNAUTHENTICATED, message)
+    }
+
+    /// It failed on our side; trying again may help.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::INTERNAL_ERROR, message)
+    }
+
+    /// There is no such job, or none the caller may know of.
+    pub fn job_not_found(job: &JobId) -> Self {
+        Self::new(ErrorCode::JOB_NOT_FOUND, format!("there is no job `{job}`")).about(job)
+    }
+
+    /// Names the job.
+    #[must_use]
+    pub fn about(mut self, job: &JobId) -> Self {
+        self.job_id = Some(job.clone());
+        self
+    }
+
+    /// Adds fields for a program.
+    #[must_use]
+    pub fn with_details(mut self, details: serde_json::Value) -> Self {
+        self.details = Some(details.into());
+        self
+    }
+
+    /// The payload of the `session.error` that answers `request`.
+    pub fn payload(&self, request: Option<MessageId>) -> payload::SessionError {
+        payload::SessionError {
+            code: self.code.clone(),
+            message: self.message.clone(),
+            retryable: self.code.is_retryable(),
+            request_id: request,
+            job_id: self.job_id.clone(),
+            details: self.details.clone(),
+        }
+    }
+}
+
+impl From<&DecodeError> for Refusal {
+    fn from(error: &DecodeError) -> Self {
+        Self::invalid(error.message.clone())
+    }
+}
+
+impl From<PayloadError> for Refusal {
+    fn from(error: PayloadError) -> Self {
+        Self::invalid(error.fault.to_string())
+    }
+}
