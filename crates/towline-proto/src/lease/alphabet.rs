@@ -1,53 +1,80 @@
 //! The alphabet cut into classes that some sets treat alike, so that a search looks at a few symbols, not at a million.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::symbol::{Symbol, SymbolSet};
+use super::{
+    limits::MAX_ALPHABET_STEPS,
+    symbol::{Symbol, SymbolSet},
+};
 
 /// One symbol of each class. Those a person would choose come first.
 pub(super) struct Alphabet {
     representatives: Vec<Symbol>,
 }
 
+/// The sets cut the alphabet into too many pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooFine;
+
 impl Alphabet {
     /// The classes that the sets tell apart.
-    pub(super) fn new<'s>(sets: impl IntoIterator<Item = &'s SymbolSet>) -> Self {
+    pub(super) fn new<'s>(sets: impl IntoIterator<Item = &'s SymbolSet>) -> Result<Self, TooFine> {
         let sets: BTreeSet<_> = sets.into_iter().map(SymbolSet::ranges).collect();
-        let sets: Vec<_> = sets
-            .into_iter()
-            .map(|ranges| SymbolSet::of(ranges.iter().copied()))
-            .collect();
-        let edges = |set: &SymbolSet| {
-            set.ranges()
+        let ends = |ranges: &&[(Symbol, Symbol)]| {
+            ranges
                 .iter()
                 .flat_map(|(low, high)| [*low, high + 1])
                 .collect::<Vec<_>>()
         };
-        let cuts: BTreeSet<_> = sets.iter().flat_map(edges).collect();
+        let cuts: BTreeSet<_> = sets.iter().flat_map(ends).collect();
         let cuts: Vec<_> = cuts.into_iter().collect();
-        let mut classes: BTreeMap<Vec<bool>, (usize, Symbol)> = BTreeMap::new();
-        for interval in cuts.windows(2) {
-            let signature: Vec<_> = sets.iter().map(|set| set.contains(interval[0])).collect();
-            if !signature.contains(&true) {
-                continue;
-            }
+        let classes = refine(&cuts, &sets)?;
+        let mut best: BTreeMap<u32, (usize, Symbol)> = BTreeMap::new();
+        for (interval, class) in cuts
+            .windows(2)
+            .zip(classes)
+            .filter(|(_, class)| *class != IN_NO_SET)
+        {
             let candidate = most_readable(interval[0], interval[1]);
-            classes
-                .entry(signature)
-                .and_modify(|best| *best = candidate.min(*best))
+            best.entry(class)
+                .and_modify(|known| *known = candidate.min(*known))
                 .or_insert(candidate);
         }
-        let mut ranked: Vec<_> = classes.into_values().collect();
+        let mut ranked: Vec<_> = best.into_values().collect();
         ranked.sort_unstable();
-        Self {
+        Ok(Self {
             representatives: ranked.into_iter().map(|(_, symbol)| symbol).collect(),
-        }
+        })
     }
 
     /// The classes' symbols; the position is the class.
     pub(super) fn representatives(&self) -> &[Symbol] {
         &self.representatives
     }
+}
+
+/// The class of each interval between two cuts: one set after the other splits the classes it cuts through.
+fn refine(cuts: &[Symbol], sets: &BTreeSet<&[(Symbol, Symbol)]>) -> Result<Vec<u32>, TooFine> {
+    let mut classes = vec![IN_NO_SET; cuts.len()];
+    let (mut next, mut steps) = (IN_NO_SET + 1, 0);
+    for ranges in sets {
+        let mut split = HashMap::new();
+        for (low, high) in *ranges {
+            let from = cuts.partition_point(|cut| cut < low);
+            let to = cuts.partition_point(|cut| cut <= high);
+            steps += to - from;
+            if steps > MAX_ALPHABET_STEPS {
+                return Err(TooFine);
+            }
+            for class in &mut classes[from..to] {
+                *class = *split.entry(*class).or_insert_with(|| {
+                    next += 1;
+                    next - 1
+                });
+            }
+        }
+    }
+    Ok(classes)
 }
 
 /// The symbol from `low` up to before `end` that reads best, with its rank.
@@ -60,6 +87,7 @@ fn most_readable(low: Symbol, end: Symbol) -> (usize, Symbol) {
     inside.unwrap_or((READABLE.len() + usize::from(visible < 0x21), visible))
 }
 
+const IN_NO_SET: u32 = 0;
 const READABLE: &str = "abcdefghijklmnopqrstuvwxyz123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ0-_./";
 
 #[cfg(test)]
@@ -70,8 +98,24 @@ mod tests {
     fn classes_are_as_few_as_the_sets_need() {
         let letters = SymbolSet::of([('a'.into(), 'z'.into())]);
         let vowels: SymbolSet = "aeiou".chars().collect();
-        let alphabet = Alphabet::new([&letters, &vowels, &letters]);
+        let alphabet = Alphabet::new([&letters, &vowels, &letters]).unwrap();
         assert_eq!(alphabet.representatives(), ['a', 'b'].map(plain));
+    }
+
+    /// [ARCP 14-4] Thousands of sets that all cut each other are refused rather than sorted out.
+    #[test]
+    fn the_work_is_bounded() {
+        let sets: Vec<_> = (0..4000)
+            .map(|low| SymbolSet::of([(low, low + 5000)]))
+            .collect();
+        assert!(Alphabet::new(&sets).is_err());
+        let single: Vec<_> = (0..20_000)
+            .map(|symbol| SymbolSet::one(symbol * 2))
+            .collect();
+        assert_eq!(
+            Alphabet::new(&single).unwrap().representatives().len(),
+            20_000
+        );
     }
 
     #[test]

@@ -8,10 +8,10 @@
 //!
 //! The problem is hard in general, so states and steps are bounded. Over the bounds nothing is granted [ARCP 14-4].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
-    alphabet::Alphabet,
+    alphabet::{Alphabet, TooFine},
     automaton::{Automaton, insert, members},
     domain::{self, Domain},
     kind::Kind,
@@ -37,7 +37,8 @@ pub(super) fn included(
 ) -> Result<(), Escape> {
     let partition = domain::partition(kind);
     let sets = parents.iter().flat_map(|parent| parent.sets());
-    let alphabet = Alphabet::new(child.sets().chain(sets).chain(&partition));
+    let alphabet = Alphabet::new(child.sets().chain(sets).chain(&partition))
+        .map_err(|_| Escape::TooComplex)?;
     let mut search = Search {
         child,
         kind,
@@ -48,27 +49,30 @@ pub(super) fn included(
     search.run(child.starts())
 }
 
-/// Whether every alternative of the pattern can match some value.
-pub(super) fn all_starts_lead_to_a_value(pattern: &Automaton, kind: Kind) -> bool {
+/// Whether every alternative of the pattern can match some value; an error when that costs too much to tell.
+pub(super) fn all_starts_lead_to_a_value(pattern: &Automaton, kind: Kind) -> Result<bool, TooFine> {
     let partition = domain::partition(kind);
-    let alphabet = Alphabet::new(pattern.sets().chain(&partition));
-    let is_useful = |start: &u32| leads_to_a_value(pattern, *start, kind, &alphabet);
-    pattern.starts().iter().all(is_useful)
+    let alphabet = Alphabet::new(pattern.sets().chain(&partition))?;
+    Ok(pattern
+        .starts()
+        .iter()
+        .all(|start| leads_to_a_value(pattern, *start, kind, &alphabet)))
 }
 
 /// A depth-first walk: almost always the first way it tries leads to a value.
 fn leads_to_a_value(pattern: &Automaton, start: u32, kind: Kind, alphabet: &Alphabet) -> bool {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut open = vec![(start, Domain::start(kind))];
     while let Some((state, domain)) = open.pop() {
         if pattern.is_accepting(state) && domain.is_accepting() {
             return true;
         }
         for (set, target) in pattern.edges(state) {
-            let symbols = alphabet
-                .representatives()
-                .iter()
-                .filter(|symbol| set.contains(**symbol));
+            let symbols = match set.ranges() {
+                [(low, high)] if low == high => std::slice::from_ref(low),
+                _ => alphabet.representatives(),
+            };
+            let symbols = symbols.iter().filter(|symbol| set.contains(**symbol));
             let steps = symbols
                 .filter_map(|symbol| domain.step(*symbol))
                 .map(|domain| (*target, domain));
@@ -122,6 +126,8 @@ impl Search<'_> {
         } = self.nodes[index];
         let from = u32::try_from(index).map_err(|_| Escape::TooComplex)?;
         let child = self.child;
+        self.live
+            .spend(self.live.alphabet.representatives().len())?;
         for class in 0..self.live.alphabet.representatives().len() {
             let symbol = self.live.alphabet.representatives()[class];
             let Some(domain) = domain.step(symbol) else {

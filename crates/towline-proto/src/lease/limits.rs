@@ -22,7 +22,7 @@ pub(super) const MAX_STATES: usize = 4096;
 pub(super) const MAX_PATTERNS: usize = 1024;
 
 /// How many states the automata of one lease may have together.
-pub(super) const MAX_LEASE_STATES: usize = 64 * 1024;
+pub(super) const MAX_LEASE_STATES: usize = 32 * 1024;
 
 /// How many currencies a budget may name.
 pub(super) const MAX_CURRENCIES: usize = 64;
@@ -32,3 +32,6 @@ pub(super) const MAX_INCLUSION_NODES: usize = 50_000;
 
 /// How many elementary steps that comparison may take.
 pub(super) const MAX_INCLUSION_STEPS: usize = 20_000_000;
+
+/// How many steps it may take to cut the alphabet into classes.
+pub(super) const MAX_ALPHABET_STEPS: usize = 5_000_000;

@@ -19,6 +19,8 @@ use super::{
 #[derive(Debug, Clone)]
 pub(super) struct Normal<'v> {
     text: Cow<'v, str>,
+    /// Where the query of a URL begins; the end otherwise.
+    matched: usize,
     /// The components of a URL; other values are matched as text.
     url: Option<Vec<Symbol>>,
 }
@@ -46,6 +48,11 @@ impl<'v> Normal<'v> {
         self.text
     }
 
+    /// How the part that is matched reads. The query of a URL, which may hold secrets, is not in it.
+    pub(super) fn matched_text(&self) -> &str {
+        &self.text[..self.matched]
+    }
+
     /// What is matched.
     pub(super) fn symbols(&self) -> impl Iterator<Item = Symbol> + '_ {
         let text = if self.url.is_some() { "" } else { &*self.text };
@@ -57,7 +64,11 @@ impl<'v> Normal<'v> {
     }
 
     fn text(text: Cow<'v, str>) -> Self {
-        Self { text, url: None }
+        Self {
+            matched: text.len(),
+            text,
+            url: None,
+        }
     }
 }
 
@@ -144,12 +155,14 @@ fn normal_url(value: &str) -> Result<Normal<'static>, ValueError> {
     }
     decode_path(url.path(), &mut symbols)?;
     let mut text = text_of(Kind::Url, &symbols);
+    let matched = text.len();
     if let Some(query) = url.query() {
         text.push('?');
         text.push_str(query);
     }
     Ok(Normal {
         text: text.into(),
+        matched,
         url: Some(symbols),
     })
 }

@@ -45,15 +45,17 @@ impl Pattern {
         for alternative in syntax::parse(text, kind == Kind::Url)? {
             sequences.extend(pieces(&alternative, kind).map_err(fail)?);
         }
-        let build = Automaton::build(sequences.iter().map(Vec::as_slice));
-        let automaton = build.map_err(|_| fail((0, PatternFault::TooComplex)))?;
+        let too_complex = || fail((0, PatternFault::TooComplex));
+        let automaton =
+            Automaton::build(sequences.iter().map(Vec::as_slice)).map_err(|_| too_complex())?;
         match inclusion::all_starts_lead_to_a_value(&automaton, kind) {
-            true => Ok(Self {
+            Ok(true) => Ok(Self {
                 text: text.into(),
                 kind,
                 automaton,
             }),
-            false => Err(fail((0, PatternFault::MatchesNothing))),
+            Ok(false) => Err(fail((0, PatternFault::MatchesNothing))),
+            Err(_) => Err(too_complex()),
         }
     }
 

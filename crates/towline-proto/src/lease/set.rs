@@ -65,7 +65,7 @@ pub enum DenyReason {
     /// No pattern of the namespace covers it.
     #[error("no pattern of the lease covers `{}`", shorten(.value))]
     NoMatch {
-        /// The normalised value.
+        /// The normalised value, without the query of a URL.
         value: String,
     },
     /// No pattern could cover it.
@@ -141,7 +141,7 @@ impl LeaseSet {
             },
             None if grants.patterns.is_empty() => Decision::Denied(DenyReason::NoGrant),
             None => Decision::Denied(DenyReason::NoMatch {
-                value: value.into_text().into_owned(),
+                value: value.matched_text().to_owned(),
             }),
         }
     }

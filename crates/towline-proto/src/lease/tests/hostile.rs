@@ -3,7 +3,7 @@
 use towline_wire::Lease;
 
 use super::{
-    super::{LeaseError, LeaseSet, PatternFault, limits::MAX_LEASE_STATES},
+    super::{LeaseError, LeaseSet, PatternFault, ViolationReason, limits::MAX_LEASE_STATES},
     *,
 };
 
@@ -71,6 +71,27 @@ fn leases_are_bounded() {
         LeaseSet::compile(&large.collect()).unwrap_err(),
         LeaseError::TooComplex
     );
+}
+
+/// [ARCP 14-4] Neither compiling nor comparing grows out of hand when every character is another one.
+#[test]
+fn huge_alphabets_are_bounded() {
+    let distinct = |from: u32| (from..from + 130).filter_map(char::from_u32);
+    let pattern = |from: u32| {
+        distinct(from)
+            .map(|char| format!("[!{char}]*"))
+            .collect::<String>()
+    };
+    let patterns =
+        |count: u32| (0..count).map(move |index| ("tool.call", pattern(0x4E00 + 130 * index)));
+    let parent = LeaseSet::compile(&patterns(100).collect()).unwrap();
+    let child = LeaseSet::compile(&Lease::new().with("tool.call", "x*".repeat(200))).unwrap();
+    assert_eq!(
+        parent.contains(&child).unwrap_err().reason(),
+        &ViolationReason::TooComplex
+    );
+    let few = LeaseSet::compile(&Lease::new().with("tool.call", "[!一]*[!丁]*[!丂]*")).unwrap();
+    assert!(few.contains(&child).is_ok());
 }
 
 /// Long chains of wildcards that only braces can put side by side.
