@@ -13,10 +13,20 @@ use std::{
 
 use towline_wire::{DecodeError, Envelope};
 
+mod error;
 mod ext;
 pub mod memory;
+#[cfg(feature = "stdio")]
+pub mod stdio;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
+pub use error::TransportError;
 pub use memory::MemoryTransport;
+#[cfg(feature = "stdio")]
+pub use stdio::{ChildOptions, ChildProcess, StdioOptions, StdioTransport};
+#[cfg(feature = "websocket")]
+pub use websocket::{WebSocketOptions, WebSocketTransport};
 
 /// A connection to a peer.
 pub trait Transport: Send + 'static {
@@ -173,33 +183,6 @@ impl fmt::Debug for CloseCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
-}
-
-/// Why a transport could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum TransportError {
-    /// It was closed, by either side.
-    #[error("the connection is closed")]
-    Closed,
-    /// The operating system, or the peer's framing, failed.
-    #[error("the connection failed: {0}")]
-    Io(#[source] std::io::Error),
-    /// It never came about.
-    #[error("cannot connect to {target}: {reason}")]
-    Connect {
-        /// What was to be reached.
-        target: String,
-        /// Why it was not.
-        reason: String,
-    },
-    /// The frame is above what this transport sends.
-    #[error("the frame has {size} bytes, this transport sends at most {limit}")]
-    FrameTooBig {
-        /// The frame's size, in bytes.
-        size: usize,
-        /// The limit, in bytes.
-        limit: usize,
-    },
 }
 
 impl Transport for Box<dyn Transport> {

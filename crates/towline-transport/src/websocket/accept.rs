@@ -1,0 +1,54 @@
+//! The server's way to an open WebSocket on a byte stream of its own.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::{
+    WebSocketStream, accept_hdr_async_with_config,
+    tungstenite::{
+        handshake::server::{Callback, ErrorResponse, Request, Response},
+        http::StatusCode,
+    },
+};
+
+use super::WebSocketOptions;
+use crate::TransportError;
+
+/// Answers an upgrade request within the handshake timeout.
+pub(super) async fn accept<IO>(
+    io: IO,
+    peer: &str,
+    options: &WebSocketOptions,
+) -> Result<WebSocketStream<IO>, TransportError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let failed = |reason: String| TransportError::Handshake {
+        peer: peer.to_owned(),
+        reason,
+    };
+    let gate = PathGate {
+        path: options.path.clone(),
+    };
+    let timeout = options.handshake_timeout;
+    let upgrade = accept_hdr_async_with_config(io, gate, Some(options.config()));
+    match tokio::time::timeout(timeout, Box::pin(upgrade)).await {
+        Ok(accepted) => accepted.map_err(|cause| failed(cause.to_string())),
+        Err(_) => Err(failed(format!("no upgrade request within {timeout:?}"))),
+    }
+}
+
+/// Lets one path through.
+struct PathGate {
+    path: Option<String>,
+}
+
+impl Callback for PathGate {
+    #[expect(clippy::result_large_err, reason = "the trait is tungstenite's")]
+    fn on_request(self, request: &Request, response: Response) -> Result<Response, ErrorResponse> {
+        if self.path.is_none_or(|path| path == request.uri().path()) {
+            return Ok(response);
+        }
+        let mut refusal = ErrorResponse::new(Some("no ARCP endpoint at this path\n".to_owned()));
+        *refusal.status_mut() = StatusCode::NOT_FOUND;
+        Err(refusal)
+    }
+}
