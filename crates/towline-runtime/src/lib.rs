@@ -1,1 +1,4 @@
 //! towline-runtime
+
+pub mod audit;
+pub mod auth;

@@ -1,0 +1,345 @@
+//! Who did what to whom [ARCP 14-3].
+//!
+//! An entry is built with [`Audit`], committed to the store with whatever it is about, and, after the commit, written to
+//! the `tracing` target [`TARGET`] by [`record`]. Entries hold names and verdicts, never a token, a credential's value,
+//! an input or a result, and each text in them is cut at 256 bytes, for much of it comes from peers.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use towline_store::{AuditRow, Principal};
+use towline_wire::{AgentRef, CredentialId, ErrorCode, JobId, RawJson, SessionId, Timestamp};
+
+/// The `tracing` target of audit entries. A subscriber that filters on it gets the audit log and nothing else.
+pub const TARGET: &str = "towline::audit";
+
+/// The actions entries tell of: their `action`.
+pub mod action {
+    /// Somebody proved, or failed to prove, who they are.
+    pub const AUTH: &str = "auth";
+    /// A job was submitted.
+    pub const SUBMIT: &str = "submit";
+    /// A job was to be cancelled.
+    pub const CANCEL: &str = "cancel";
+    /// Somebody wanted to watch a job.
+    pub const SUBSCRIBE: &str = "subscribe";
+    /// A lease ran out.
+    pub const LEASE_EXPIRED: &str = "lease.expired";
+    /// A credential was issued.
+    pub const CREDENTIAL_ISSUE: &str = "credential.issue";
+    /// A credential's value was replaced.
+    pub const CREDENTIAL_ROTATE: &str = "credential.rotate";
+    /// A credential was revoked.
+    pub const CREDENTIAL_REVOKE: &str = "credential.revoke";
+}
+
+/// How a request went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// It was done.
+    Allowed,
+    /// It was refused, with this code.
+    Refused(&'a ErrorCode),
+    /// It was allowed and then failed, for the reason given (revoking at an upstream that does not answer, say).
+    Failed(&'a str),
+}
+
+/// Who asked: the principal and the session it asked in.
+#[derive(Debug, Clone, Copy)]
+pub struct Actor<'a> {
+    /// Who.
+    pub principal: &'a Principal,
+    /// In which session.
+    pub session: &'a SessionId,
+}
+
+/// Builds entries of the audit log, one method an action.
+///
+/// ```
+/// use towline_runtime::audit::{self, Actor, Audit, Verdict};
+/// use towline_store::Principal;
+/// use towline_wire::{JobId, SessionId, Timestamp};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (alice, session) = (Principal::new("alice"), SessionId::parse("sess_1")?);
+/// let actor = Actor { principal: &alice, session: &session };
+/// let now: Timestamp = "2026-01-31T12:00:00Z".parse()?;
+/// let row = Audit::at(now).cancel(actor, &JobId::parse("job_1")?, Verdict::Allowed);
+/// assert_eq!(row.data.as_str(), r#"{"verdict":"allowed","principal":"alice","session":"sess_1","job":"job_1"}"#);
+/// // … commit the row, then:
+/// audit::record(&row);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Audit {
+    at: Timestamp,
+}
+
+impl Audit {
+    /// Entries of a moment.
+    pub const fn at(now: Timestamp) -> Self {
+        Self { at: now }
+    }
+
+    /// Somebody proved who they are.
+    pub fn auth_accepted(self, actor: Actor<'_>, peer: Option<SocketAddr>) -> AuditRow {
+        self.entry(action::AUTH)
+            .verdict(Verdict::Allowed)
+            .actor(actor)
+            .peer(peer)
+            .row()
+    }
+
+    /// Somebody did not. `reason` is what the refusal says; it holds no token.
+    pub fn auth_refused(self, peer: Option<SocketAddr>, reason: &str) -> AuditRow {
+        let verdict = Verdict::Refused(&ErrorCode::UNAUTHENTICATED);
+        self.entry(action::AUTH)
+            .verdict(verdict)
+            .peer(peer)
+            .text("reason", reason)
+            .row()
+    }
+
+    /// A job was submitted; it has an id when it was accepted.
+    pub fn submit(
+        self,
+        actor: Actor<'_>,
+        agent: &str,
+        job: Option<&JobId>,
+        verdict: Verdict<'_>,
+    ) -> AuditRow {
+        let entry = self.entry(action::SUBMIT).verdict(verdict).actor(actor);
+        entry
+            .optional("job", job.map(JobId::as_str))
+            .text("agent", agent)
+            .row()
+    }
+
+    /// A running job delegated to a child. The actor is the one whose job it is.
+    pub fn delegate(
+        self,
+        actor: Actor<'_>,
+        parent: &JobId,
+        agent: &AgentRef,
+        child: &JobId,
+    ) -> AuditRow {
+        let entry = self
+            .entry(action::SUBMIT)
+            .verdict(Verdict::Allowed)
+            .actor(actor);
+        entry
+            .text("job", child.as_str())
+            .text("agent", &agent.to_string())
+            .text("parent", parent.as_str())
+            .row()
+    }
+
+    /// A job was to be cancelled.
+    pub fn cancel(self, actor: Actor<'_>, job: &JobId, verdict: Verdict<'_>) -> AuditRow {
+        self.entry(action::CANCEL)
+            .verdict(verdict)
+            .actor(actor)
+            .text("job", job.as_str())
+            .row()
+    }
+
+    /// Somebody wanted to watch a job. There is no owner when there is no such job [ARCP 7.6-5].
+    pub fn subscribe(
+        self,
+        actor: Actor<'_>,
+        job: &JobId,
+        owner: Option<&Principal>,
+        verdict: Verdict<'_>,
+    ) -> AuditRow {
+        let entry = self
+            .entry(action::SUBSCRIBE)
+            .verdict(verdict)
+            .actor(actor)
+            .text("job", job.as_str());
+        entry.optional("owner", owner.map(Principal::as_str)).row()
+    }
+
+    /// A job's lease ran out [ARCP 9.5-2].
+    pub fn lease_expired(self, owner: &Principal, job: &JobId, expires_at: &str) -> AuditRow {
+        let entry = self.entry(action::LEASE_EXPIRED).text("job", job.as_str());
+        entry
+            .text("owner", owner.as_str())
+            .text("expires_at", expires_at)
+            .row()
+    }
+
+    /// A credential was issued for a job, or could not be.
+    pub fn credential_issued(
+        self,
+        owner: &Principal,
+        job: &JobId,
+        id: &CredentialId,
+        verdict: Verdict<'_>,
+    ) -> AuditRow {
+        self.credential(action::CREDENTIAL_ISSUE, owner, job, id, verdict)
+    }
+
+    /// A credential's value was replaced, or could not be.
+    pub fn credential_rotated(
+        self,
+        owner: &Principal,
+        job: &JobId,
+        id: &CredentialId,
+        verdict: Verdict<'_>,
+    ) -> AuditRow {
+        self.credential(action::CREDENTIAL_ROTATE, owner, job, id, verdict)
+    }
+
+    /// A credential was revoked, or could not be.
+    pub fn credential_revoked(
+        self,
+        owner: &Principal,
+        job: &JobId,
+        id: &CredentialId,
+        verdict: Verdict<'_>,
+    ) -> AuditRow {
+        self.credential(action::CREDENTIAL_REVOKE, owner, job, id, verdict)
+    }
+
+    fn credential(
+        self,
+        action: &'static str,
+        owner: &Principal,
+        job: &JobId,
+        id: &CredentialId,
+        verdict: Verdict<'_>,
+    ) -> AuditRow {
+        let entry = self
+            .entry(action)
+            .verdict(verdict)
+            .text("job", job.as_str());
+        entry
+            .text("owner", owner.as_str())
+            .text("credential", id.as_str())
+            .row()
+    }
+
+    fn entry(self, action: &'static str) -> Entry {
+        Entry {
+            at: self.at,
+            action,
+            data: Map::new(),
+        }
+    }
+}
+
+struct Entry {
+    at: Timestamp,
+    action: &'static str,
+    data: Map<String, Value>,
+}
+
+impl Entry {
+    fn verdict(self, verdict: Verdict<'_>) -> Self {
+        match verdict {
+            Verdict::Allowed => self.text("verdict", "allowed"),
+            Verdict::Refused(code) => self.text("verdict", "refused").text("code", code.as_str()),
+            Verdict::Failed(reason) => self.text("verdict", "failed").text("reason", reason),
+        }
+    }
+
+    fn actor(self, actor: Actor<'_>) -> Self {
+        self.text("principal", actor.principal.as_str())
+            .text("session", actor.session.as_str())
+    }
+
+    fn peer(self, peer: Option<SocketAddr>) -> Self {
+        let peer = peer.map(|peer| peer.to_string());
+        self.optional("peer", peer.as_deref())
+    }
+
+    fn optional(self, field: &'static str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.text(field, value),
+            None => self,
+        }
+    }
+
+    fn text(mut self, field: &'static str, value: &str) -> Self {
+        self.data.insert(field.to_owned(), bounded(value).into());
+        self
+    }
+
+    fn row(self) -> AuditRow {
+        AuditRow {
+            at: self.at,
+            action: self.action.to_owned(),
+            data: Value::Object(self.data).into(),
+        }
+    }
+}
+
+/// At most [`MAX_TEXT_BYTES`] of a text, with a sign that there was more.
+fn bounded(text: &str) -> String {
+    if text.len() <= MAX_TEXT_BYTES {
+        return text.to_owned();
+    }
+    let mark = "…";
+    let mut end = MAX_TEXT_BYTES - mark.len();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{mark}", &text[..end])
+}
+
+const MAX_TEXT_BYTES: usize = 256;
+
+/// The fields [`record`] gives to `tracing`: those an entry of ours can have.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    verdict: Option<String>,
+    code: Option<String>,
+    principal: Option<String>,
+    session: Option<String>,
+    peer: Option<String>,
+    job: Option<String>,
+    parent: Option<String>,
+    agent: Option<String>,
+    owner: Option<String>,
+    credential: Option<String>,
+    expires_at: Option<String>,
+    reason: Option<String>,
+}
+
+/// Writes an entry to the `tracing` target [`TARGET`], at `INFO`, one field for each of the entry's. Call it after the
+/// entry is committed.
+pub fn record(row: &AuditRow) {
+    if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+        return;
+    }
+    let fields = fields(&row.data);
+    tracing::info!(
+        target: TARGET,
+        action = row.action.as_str(),
+        at = %row.at,
+        verdict = fields.verdict,
+        code = fields.code,
+        principal = fields.principal,
+        session = fields.session,
+        peer = fields.peer,
+        job = fields.job,
+        parent = fields.parent,
+        agent = fields.agent,
+        owner = fields.owner,
+        credential = fields.credential,
+        expires_at = fields.expires_at,
+        reason = fields.reason,
+        "audit"
+    );
+}
+
+/// An entry of a store that a later version wrote may have other fields; what cannot be read is left out.
+fn fields(data: &RawJson) -> Fields {
+    data.read().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
