@@ -30,6 +30,9 @@ pub(super) struct TooManyStates;
 pub(super) struct Automaton {
     states: Vec<State>,
     starts: Vec<u32>,
+    /// What every accepted sequence begins with, and the state after it; empty when there are several starts.
+    prefix: Vec<Symbol>,
+    after_prefix: u32,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -50,18 +53,31 @@ impl Automaton {
                 return Err(TooManyStates);
             }
         }
+        automaton.find_prefix();
         Ok(automaton)
     }
 
     /// Whether the whole sequence is accepted.
-    pub(super) fn accepts(&self, symbols: impl Iterator<Item = Symbol>) -> bool {
+    pub(super) fn accepts(&self, mut symbols: impl Iterator<Item = Symbol>) -> bool {
+        if self
+            .prefix
+            .iter()
+            .any(|expected| symbols.next() != Some(*expected))
+        {
+            return false;
+        }
         let accepting = |live: &[u64]| members(live).any(|state| self.is_accepting(state));
-        self.run(symbols, |end| end.is_ok_and(accepting))
+        let starts = if self.prefix.is_empty() {
+            &self.starts
+        } else {
+            std::slice::from_ref(&self.after_prefix)
+        };
+        self.run(starts, symbols, |end| end.is_ok_and(accepting))
     }
 
     /// How many symbols were read when no state was left; `None` when some are to the end.
     pub(super) fn stops_at(&self, symbols: impl Iterator<Item = Symbol>) -> Option<usize> {
-        self.run(symbols, |end| end.err())
+        self.run(&self.starts, symbols, |end| end.err())
     }
 
     /// How many states there are.
@@ -98,6 +114,7 @@ impl Automaton {
     /// Follows the sequence; `finish` gets the states that are live at its end, or how many symbols there was a way for.
     fn run<T>(
         &self,
+        starts: &[u32],
         symbols: impl Iterator<Item = Symbol>,
         finish: impl FnOnce(Result<&[u64], usize>) -> T,
     ) -> T {
@@ -111,7 +128,7 @@ impl Automaton {
             }
         };
         let (mut live, mut next) = buffer.split_at_mut(words);
-        self.starts.iter().for_each(|state| insert(live, *state));
+        starts.iter().for_each(|state| insert(live, *state));
         for (read, symbol) in symbols.enumerate() {
             self.step(live, next, symbol);
             std::mem::swap(&mut live, &mut next);
@@ -170,6 +187,24 @@ impl Automaton {
                 inside
             }
         }
+    }
+
+    /// Most patterns begin with plain text, and most values with another one: comparing it first is cheap.
+    fn find_prefix(&mut self) {
+        let [mut state] = self.starts[..] else { return };
+        while let State {
+            edges,
+            accepting: false,
+        } = &self.states[state as usize]
+            && let [(set, next)] = &edges[..]
+            && let [(low, high)] = set.ranges()
+            && low == high
+            && *next > state
+        {
+            self.prefix.push(*low);
+            state = *next;
+        }
+        self.after_prefix = state;
     }
 
     fn connect(&mut self, from: u32, set: SymbolSet, to: u32) {

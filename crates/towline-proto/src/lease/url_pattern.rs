@@ -154,10 +154,7 @@ fn may_be_in_label(token: &Token) -> bool {
     match &token.kind {
         TokenKind::Literal(char) => plain(*char),
         TokenKind::Class { negated, ranges } => {
-            *negated
-                || ranges
-                    .iter()
-                    .all(|(low, high)| plain(*low) && plain(*high) && !('A'..='Z').contains(high))
+            *negated || ranges.iter().all(|(low, high)| plain(*low) && plain(*high))
         }
         TokenKind::One | TokenKind::Star | TokenKind::DoubleStar => true,
         TokenKind::Encoded(_) | TokenKind::Ipv6(_) => false,

@@ -106,7 +106,7 @@ fn costs_are_subtracted_exactly() {
         (Some("0.0000000000000000000000000001".into()), false)
     );
     assert_eq!(budget.exhausted(), None);
-    assert_eq!(spend(&mut budget, "0.0000000000000000000000000001").1, true);
+    assert!(spend(&mut budget, "0.0000000000000000000000000001").1);
 }
 
 /// [ARCP 9.6-2] Only a `cost.` metric in a budgeted currency is a cost, and the report of what is left is none.

@@ -122,7 +122,7 @@ proptest! {
                 }
                 let parent: Lease = [(namespace, other.clone())].into_iter().collect();
                 if let Ok(parent) = LeaseSet::compile(&parent) {
-                    let _ = parent.contains(&lease(namespace, &[text.clone()]));
+                    let _ = parent.contains(&lease(namespace, std::slice::from_ref(&text)));
                     let _ = parent.explain(namespace, &value).map(|explanation| explanation.to_string());
                 }
             }
