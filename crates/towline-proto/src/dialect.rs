@@ -138,7 +138,12 @@ impl Dialect {
 
     /// Refusals name no request: replies are matched by order, with a ping as a fence.
     pub const fn replies_without_request_id(self) -> bool {
-        matches!(self, Self::CSharp | Self::TypeScript)
+        matches!(self, Self::CSharp | Self::TypeScript | Self::Python)
+    }
+
+    /// Events of subscriptions have numbers of their own, beside those of the session's jobs.
+    pub const fn numbers_subscriptions_apart(self) -> bool {
+        matches!(self, Self::Python)
     }
 }
 

@@ -1,0 +1,251 @@
+//! Requests: from the asking to the reply, through loss and resume.
+
+use towline_wire::{
+    Envelope, Feature, JobId, JobSeq,
+    payload::{Cancel, Ping, Subscribe, Unsubscribe},
+};
+
+use super::{
+    Effect, JobKey, Moment, Reply, Request, RequestError, RequestKey,
+    requests::{Pending, Phase, What},
+    session::{ClientSession, State, envelope},
+};
+
+impl ClientSession {
+    /// Makes a request that was checked.
+    pub(super) fn issue(
+        &mut self,
+        request: Request,
+        at: Moment<'_>,
+        out: &mut Vec<Effect>,
+    ) -> (RequestKey, Option<JobKey>) {
+        let (what, frame, job) = match request {
+            Request::Submit { submit, trace } => {
+                // Always with a trace: some runtimes name the request in no other way when they refuse it.
+                let trace = trace.unwrap_or_else(|| at.names.trace());
+                let what = What::Submit {
+                    parent: submit.parent_job_id.clone(),
+                    idempotent: submit.idempotency_key.is_some(),
+                    resubmitted: false,
+                };
+                (what, envelope(&*submit).with_trace(Some(trace)), None)
+            }
+            Request::Cancel { job, reason } => {
+                let cancel = Cancel {
+                    job_id: Some(job.clone()),
+                    reason: Some(reason),
+                };
+                (
+                    What::Cancel { job: job.clone() },
+                    envelope(&cancel).with_job(job),
+                    None,
+                )
+            }
+            Request::Subscribe { job, from, history } => {
+                let key = self.jobs.watch(&job);
+                (
+                    What::Subscribe { job: job.clone() },
+                    subscribe(job, from, history),
+                    Some(key),
+                )
+            }
+            Request::Unsubscribe { job } => return (self.unsubscribe(&job, at, out), None),
+            Request::List(list) => (What::List, envelope(&list), None),
+            Request::Ping => {
+                let nonce = at.names.nonce();
+                let ping = Ping {
+                    nonce: nonce.clone(),
+                    sent_at: Some(at.wall),
+                };
+                (What::Ping { nonce }, envelope(&ping), None)
+            }
+        };
+        (
+            self.ask(what, frame.with_id(at.names.message()), at, out),
+            job,
+        )
+    }
+
+    fn ask(
+        &mut self,
+        what: What,
+        frame: Envelope,
+        at: Moment<'_>,
+        out: &mut Vec<Effect>,
+    ) -> RequestKey {
+        let live = self.is_live();
+        let phase = if live { Phase::Sent } else { Phase::Queued };
+        let deadline = at.now + self.config.reply_timeout;
+        let key = self.requests.add(what, frame.clone(), phase, deadline);
+        if live {
+            self.send_request(key, frame, at, out);
+        }
+        key
+    }
+
+    /// Sends a request, with a fence behind it where its success has no answer.
+    fn send_request(
+        &mut self,
+        key: RequestKey,
+        frame: Envelope,
+        at: Moment<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        self.transmit(frame, at.now, out);
+        let unanswered = matches!(
+            self.requests.what(key),
+            Some(What::Cancel { .. } | What::Unsubscribe)
+        );
+        if unanswered && self.needs_fences() {
+            let nonce = at.names.nonce();
+            self.requests.fence(key, nonce.clone());
+            self.ping(nonce, at, out);
+        }
+    }
+
+    fn needs_fences(&self) -> bool {
+        self.settled.as_ref().is_some_and(|settled| {
+            settled.dialect.replies_without_request_id() && settled.features.has(Feature::Heartbeat)
+        })
+    }
+
+    /// Takes a subscription back; the runtime is told when it was the last of its job.
+    fn unsubscribe(&mut self, job: &JobId, at: Moment<'_>, out: &mut Vec<Effect>) -> RequestKey {
+        let last = self.unwatch(job, out);
+        let message = envelope(&Unsubscribe {
+            job_id: Some(job.clone()),
+        })
+        .with_job(job.clone());
+        let message = message.with_id(at.names.message());
+        if last && self.is_live() && self.needs_fences() {
+            return self.ask(What::Unsubscribe, message, at, out);
+        }
+        if last && self.is_live() {
+            self.transmit(message, at.now, out);
+        }
+        let request = self.requests.name();
+        out.push(Effect::Reply {
+            request,
+            reply: Box::new(Reply::Done),
+        });
+        request
+    }
+
+    fn unwatch(&mut self, job: &JobId, out: &mut Vec<Effect>) -> bool {
+        let key = self.jobs.find(job);
+        let last = self.jobs.unwatch(job);
+        if let Some(job) = key.filter(|key| self.jobs.id(*key).is_none()) {
+            out.push(Effect::Released { job });
+        }
+        last
+    }
+
+    /// Asks for a job's past, so that who joined it late sees all of it.
+    pub(super) fn replay(&mut self, job: &JobId, at: Moment<'_>, out: &mut Vec<Effect>) {
+        if self
+            .settled
+            .as_ref()
+            .is_some_and(|settled| settled.features.has(Feature::Subscribe))
+        {
+            self.issue(
+                Request::Subscribe {
+                    job: job.clone(),
+                    from: None,
+                    history: true,
+                },
+                at,
+                out,
+            );
+        }
+    }
+
+    pub(super) fn answer(&mut self, pending: Pending, reply: Reply, out: &mut Vec<Effect>) {
+        out.push(Effect::Reply {
+            request: pending.key,
+            reply: Box::new(reply),
+        });
+    }
+
+    pub(super) fn fail(&mut self, pending: Pending, error: RequestError, out: &mut Vec<Effect>) {
+        if let What::Subscribe { job } = &pending.what {
+            self.unwatch(&job.clone(), out);
+        }
+        self.answer(pending, Reply::Failed(error), out);
+    }
+
+    pub(super) fn expire_requests(&mut self, at: Moment<'_>, out: &mut Vec<Effect>) {
+        for pending in self.requests.expired(at.now) {
+            self.expire(pending, at, out);
+        }
+    }
+
+    fn expire(&mut self, mut pending: Pending, at: Moment<'_>, out: &mut Vec<Effect>) {
+        let live = matches!(self.state, State::Live { .. });
+        if let (
+            Phase::Uncertain,
+            What::Submit {
+                idempotent: true,
+                resubmitted,
+                ..
+            },
+            true,
+        ) = (pending.phase, &mut pending.what, live)
+            && !std::mem::replace(resubmitted, true)
+        {
+            // The key makes a second run impossible, and the answer the same [ARCP 7.2-1].
+            pending.phase = Phase::Sent;
+            pending.deadline = at.now + self.config.reply_timeout;
+            pending.frame.id = Some(at.names.message());
+            self.transmit(pending.frame.clone(), at.now, out);
+            return self.requests.again(pending);
+        }
+        let error = match pending.phase {
+            Phase::Sent => RequestError::Timeout {
+                after: self.config.reply_timeout,
+            },
+            Phase::Queued => RequestError::Disconnected {
+                maybe_accepted: false,
+            },
+            Phase::Uncertain => RequestError::Disconnected {
+                maybe_accepted: true,
+            },
+        };
+        self.fail(pending, error, out);
+    }
+
+    /// The connection is gone: what can wait for the next one waits, if there may be one.
+    pub(super) fn requests_lost(&mut self, out: &mut Vec<Effect>) {
+        let mut given_up = self.requests.lost();
+        if !self.config.reconnects {
+            given_up.extend(self.requests.drain());
+        }
+        for pending in given_up {
+            let reply = match (&pending.what, pending.phase) {
+                (What::Unsubscribe, _) => Reply::Done,
+                (_, phase) => Reply::Failed(RequestError::Disconnected {
+                    maybe_accepted: phase == Phase::Uncertain,
+                }),
+            };
+            match reply {
+                Reply::Failed(error) => self.fail(pending, error, out),
+                done => self.answer(pending, done, out),
+            }
+        }
+    }
+
+    /// There is a connection again: asks what has to be asked again.
+    pub(super) fn resend(&mut self, at: Moment<'_>, out: &mut Vec<Effect>) {
+        for (key, frame) in self.requests.live_again(at.now + self.config.reply_timeout) {
+            self.send_request(key, frame, at, out);
+        }
+    }
+}
+
+fn subscribe(job: JobId, from: Option<JobSeq>, history: bool) -> Envelope {
+    let message = Subscribe {
+        job_id: Some(job.clone()),
+        from_event_seq: from,
+        history: Some(history),
+    };
+    envelope(&message).with_job(job)
+}

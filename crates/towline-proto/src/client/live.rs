@@ -1,0 +1,398 @@
+//! What a runtime sends once the session stands.
+
+use serde::Deserialize;
+use towline_wire::{
+    Envelope, EventSeq, JobStatus, MessageId, MessageType, Payload, PayloadError,
+    payload::{self, Pong},
+};
+
+use super::{
+    Effect, JobEnd, Lane, Loss, Moment, Over, Reply, RequestError,
+    jobs::JobKey,
+    numbering::{Origin, Verdict},
+    requests::{Clues, What},
+    session::{ClientSession, State},
+};
+
+impl ClientSession {
+    pub(super) fn receive_live(
+        &mut self,
+        envelope: Envelope,
+        at: Moment<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.is_foreign(&envelope) {
+            self.counters.ignored += 1;
+        } else if envelope.kind == MessageType::JOB_EVENT {
+            self.on_event(envelope, out);
+        } else if envelope.kind.is_terminal() {
+            self.on_terminal(envelope, out);
+        } else {
+            self.on_control(&envelope, at, out);
+        }
+    }
+
+    /// A missing session is this one [ARCP 5-5].
+    fn is_foreign(&self, envelope: &Envelope) -> bool {
+        let ours = self.settled.as_ref().map(|settled| &settled.session_id);
+        envelope.session_id.is_some() && envelope.session_id.as_ref() != ours
+    }
+
+    fn on_event(&mut self, envelope: Envelope, out: &mut Vec<Effect>) {
+        let known = self.find(&envelope);
+        let Some(lane) = self.judge(envelope.event_seq, known, out) else {
+            return;
+        };
+        if let Some(job) = known.or_else(|| self.open_unknown(&envelope, out)) {
+            out.push(Effect::Event {
+                job,
+                lane,
+                envelope,
+            });
+        }
+    }
+
+    fn on_terminal(&mut self, envelope: Envelope, out: &mut Vec<Effect>) {
+        let known = self.find(&envelope);
+        if self.judge(envelope.event_seq, known, out).is_none() {
+            return;
+        }
+        let end = match envelope.kind == MessageType::JOB_RESULT {
+            true => envelope
+                .decode()
+                .map_or_else(JobEnd::Unreadable, JobEnd::Result),
+            false => envelope
+                .decode()
+                .map_or_else(JobEnd::Unreadable, JobEnd::Error),
+        };
+        if known.is_none() && self.refuses_submit(&envelope, &end, out) {
+            return;
+        }
+        let Some(job) = known.or_else(|| self.open_unknown(&envelope, out)) else {
+            return;
+        };
+        self.answer_cancels(job, &end, out);
+        self.jobs.close(job);
+        out.push(Effect::Ended {
+            job,
+            event_seq: envelope.event_seq,
+            end: Box::new(end),
+        });
+    }
+
+    /// Some runtimes refuse a submit with the `job.error` of a job nobody has heard of.
+    fn refuses_submit(&mut self, envelope: &Envelope, end: &JobEnd, out: &mut Vec<Effect>) -> bool {
+        let JobEnd::Error(error) = end else {
+            return false;
+        };
+        if envelope
+            .job_id
+            .as_ref()
+            .is_some_and(|job| self.jobs.is_past(job))
+        {
+            return false;
+        }
+        let by_order = self
+            .settled
+            .as_ref()
+            .is_some_and(|settled| settled.dialect.refuses_submit_with_job_error());
+        let clues = Clues {
+            request: error.request_id.as_ref(),
+            envelope,
+        };
+        let Some(pending) = self.requests.take_refused_submit(clues, by_order) else {
+            return false;
+        };
+        self.fail(pending, RequestError::Refused(error.clone().into()), out);
+        true
+    }
+
+    /// The end as cancelled answers a cancel, in runtimes that have no `job.cancelled`.
+    fn answer_cancels(&mut self, job: JobKey, end: &JobEnd, out: &mut Vec<Effect>) {
+        let status = match end {
+            JobEnd::Result(result) => result.final_status,
+            JobEnd::Error(error) => error.final_status,
+            JobEnd::Unreadable(_) => return,
+        };
+        let Some(id) = self
+            .jobs
+            .id(job)
+            .filter(|_| status == JobStatus::Cancelled)
+            .cloned()
+        else {
+            return;
+        };
+        while let Some(pending) = self.requests.take_cancels_of(&id) {
+            self.answer(pending, Reply::Cancelled(None), out);
+        }
+    }
+
+    fn on_control(&mut self, envelope: &Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
+        if envelope.event_seq.is_some() && self.judge(envelope.event_seq, None, out).is_none() {
+            return;
+        }
+        let kind = &envelope.kind;
+        if *kind == MessageType::SESSION_PING {
+            self.on_ping(envelope, at, out);
+        } else if *kind == MessageType::SESSION_PONG {
+            self.on_pong(envelope, out);
+        } else if *kind == MessageType::JOB_ACCEPTED {
+            self.on_accepted(envelope, at, out);
+        } else if *kind == MessageType::JOB_CANCELLED {
+            self.on_cancelled(envelope, out);
+        } else if *kind == MessageType::JOB_SUBSCRIBED {
+            self.on_subscribed(envelope, out);
+        } else if *kind == MessageType::SESSION_JOBS {
+            self.on_jobs(envelope, out);
+        } else if *kind == MessageType::SESSION_ERROR {
+            self.on_error(envelope, out);
+        } else if [
+            MessageType::SESSION_CLOSED,
+            MessageType::SESSION_CLOSE,
+            MessageType::SESSION_BYE,
+        ]
+        .contains(kind)
+        {
+            self.on_closed(envelope, out);
+        } else {
+            self.counters.ignored += 1;
+        }
+    }
+
+    fn on_ping(&mut self, envelope: &Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
+        let nonce = envelope
+            .decode::<payload::Ping>()
+            .map(|ping| ping.nonce)
+            .unwrap_or_default();
+        self.post(
+            &Pong {
+                ping_nonce: nonce,
+                received_at: Some(at.wall),
+            },
+            at,
+            out,
+        );
+    }
+
+    fn on_pong(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) {
+        let Ok(pong) = envelope.decode::<Pong>() else {
+            return;
+        };
+        let Some(pending) = self.requests.take_pong(&pong.ping_nonce) else {
+            return;
+        };
+        let reply = match &pending.what {
+            What::Ping { .. } => Reply::Pong,
+            What::Cancel { .. } => Reply::Cancelled(None),
+            _ => Reply::Done,
+        };
+        self.answer(pending, reply, out);
+    }
+
+    fn on_accepted(&mut self, envelope: &Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
+        let Some(accepted) = self.read::<payload::Accepted>(envelope, out) else {
+            return;
+        };
+        let Some(id) = accepted.job_id.clone().or_else(|| envelope.job_id.clone()) else {
+            self.counters.ignored += 1;
+            return;
+        };
+        let clues = Clues {
+            request: accepted.request_id.as_ref(),
+            envelope,
+        };
+        let pending = self
+            .requests
+            .take_accepted(clues, accepted.parent_job_id.as_ref());
+        let known = self.jobs.find(&id).is_some() || self.jobs.is_past(&id);
+        let trace = accepted.trace_id.or(envelope.trace_id);
+        let accepted = Box::new(accepted);
+        match pending {
+            Some(pending) => {
+                let job = self.jobs.own(&id, trace);
+                self.answer(
+                    pending,
+                    Reply::Accepted {
+                        job,
+                        id: id.clone(),
+                        accepted,
+                    },
+                    out,
+                );
+                if known {
+                    // An idempotent submit found a job that was here before: its past has gone to another handle.
+                    self.replay(&id, at, out);
+                }
+            }
+            // Sent again before the job's first replayed event.
+            None if known => {}
+            None => {
+                let job = self.jobs.own(&id, trace);
+                out.push(Effect::Opened {
+                    job,
+                    id,
+                    accepted: Some(accepted),
+                });
+            }
+        }
+    }
+
+    fn on_cancelled(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) {
+        let Some(cancelled) = self.read::<payload::Cancelled>(envelope, out) else {
+            return;
+        };
+        let job = cancelled.job_id.as_ref().or(envelope.job_id.as_ref());
+        let clues = Clues {
+            request: cancelled.request_id.as_ref(),
+            envelope,
+        };
+        if let Some(pending) = self.requests.take_cancelled(clues, job) {
+            self.answer(pending, Reply::Cancelled(Some(cancelled)), out);
+        }
+    }
+
+    fn on_subscribed(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) {
+        let Some(subscribed) = self.read::<payload::Subscribed>(envelope, out) else {
+            return;
+        };
+        let job = subscribed.job_id.as_ref().or(envelope.job_id.as_ref());
+        let clues = Clues {
+            request: subscribed.request_id.as_ref(),
+            envelope,
+        };
+        if let Some(pending) = self.requests.take_subscribed(clues, job) {
+            self.answer(pending, Reply::Subscribed(Box::new(subscribed)), out);
+        }
+    }
+
+    fn on_jobs(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) {
+        let Some(jobs) = self.read::<payload::Jobs>(envelope, out) else {
+            return;
+        };
+        let clues = Clues {
+            request: jobs.request_id.as_ref(),
+            envelope,
+        };
+        if let Some(pending) = self.requests.take_jobs(clues) {
+            self.answer(pending, Reply::Jobs(jobs), out);
+        }
+    }
+
+    /// An error of a request ends that request and nothing else [ARCP 12-2].
+    fn on_error(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) {
+        let Some(error) = self.read::<payload::SessionError>(envelope, out) else {
+            return;
+        };
+        let clues = Clues {
+            request: error.request_id.as_ref(),
+            envelope,
+        };
+        let job = error.job_id.as_ref().or(envelope.job_id.as_ref());
+        match self.requests.take_refused(clues, job) {
+            Some(pending) => self.fail(pending, RequestError::Refused(error.into()), out),
+            None => out.push(Effect::Reported(error.into())),
+        }
+    }
+
+    fn on_closed(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) {
+        let reason = envelope
+            .decode::<payload::Closed>()
+            .ok()
+            .and_then(|closed| closed.reason);
+        match &self.state {
+            State::Closing { .. } => self.end(Over::Closed, out),
+            _ if reason.as_deref() == Some("shutdown") => self.drop_link(Loss::Shutdown, out),
+            _ => self.end(Over::ByRuntime { reason }, out),
+        }
+    }
+
+    /// Reads a reply. One that cannot be read still answers the request it names.
+    fn read<P: Payload>(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) -> Option<P> {
+        match envelope.decode() {
+            Ok(payload) => Some(payload),
+            Err(cause) => {
+                self.unreadable(envelope, cause, out);
+                None
+            }
+        }
+    }
+
+    fn unreadable(&mut self, envelope: &Envelope, cause: PayloadError, out: &mut Vec<Effect>) {
+        #[derive(Deserialize)]
+        struct OnlyRequest {
+            #[serde(default, alias = "reply_to")]
+            request_id: Option<MessageId>,
+        }
+        self.counters.ignored += 1;
+        let named = envelope
+            .payload
+            .read::<OnlyRequest>()
+            .ok()
+            .and_then(|only| only.request_id);
+        if let Some(pending) = named.and_then(|id| self.requests.take_named(&id)) {
+            self.fail(pending, RequestError::Unreadable(cause), out);
+        }
+    }
+
+    fn find(&mut self, envelope: &Envelope) -> Option<JobKey> {
+        match &envelope.job_id {
+            Some(id) => self.jobs.find(id),
+            None => self.jobs.guess(envelope.trace_id),
+        }
+    }
+
+    /// A job nobody here has asked for, and nobody has announced. What still comes of a past one is dropped.
+    fn open_unknown(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) -> Option<JobKey> {
+        let id = envelope.job_id.clone().filter(|id| !self.jobs.is_past(id));
+        let Some(id) = id else {
+            self.counters.ignored += 1;
+            return None;
+        };
+        let job = self.jobs.own(&id, envelope.trace_id);
+        out.push(Effect::Opened {
+            job,
+            id,
+            accepted: None,
+        });
+        Some(job)
+    }
+
+    /// What an envelope's number says; `None` drops it [ARCP 8-3, 8-4].
+    fn judge(
+        &mut self,
+        seq: Option<EventSeq>,
+        job: Option<JobKey>,
+        out: &mut Vec<Effect>,
+    ) -> Option<Lane> {
+        let Some(seq) = seq else {
+            return Some(Lane::Session);
+        };
+        let origin = job.map_or(Origin::Own, |job| self.jobs.origin(job));
+        let lane = match self.numbering.judge(seq, origin) {
+            Verdict::Fresh(lane) => lane,
+            Verdict::Duplicate => {
+                self.counters.duplicates += 1;
+                return None;
+            }
+            Verdict::Gap { expected } => {
+                self.counters.gaps += 1;
+                // A session that is being closed wants nothing more.
+                if self.is_live() {
+                    self.drop_link(Loss::Gap { expected, got: seq }, out);
+                }
+                return None;
+            }
+            Verdict::Skipped { missing } => {
+                self.counters.skipped += seq.since(missing);
+                Lane::Session
+            }
+        };
+        if let State::Live {
+            acker: Some(acker), ..
+        } = &mut self.state
+        {
+            acker.received();
+        }
+        Some(lane)
+    }
+}

@@ -1,0 +1,486 @@
+//! The life of a session: connect, live, lose, resume, close.
+
+use std::time::Duration;
+
+use towline_wire::{
+    Envelope, ErrorCode, EventSeq, Feature, FeatureSet, JobId, MessageType, Payload, SessionId,
+    payload::{Ack, Close, Ping, SessionError},
+};
+
+use super::{
+    Counters, Effect, Established, HandshakeError, JobKey, Loss, Moment, Over, Reply, Request,
+    RequestError, RequestKey, ResumePoint, SessionConfig, acker::Acker, handshake, jobs::Jobs,
+    numbering::Numbering, requests::Requests,
+};
+use crate::{
+    Dialect,
+    heartbeat::{Beat, Heartbeat},
+};
+
+/// One session as its client sees it, across all its connections.
+///
+/// How to drive it: [`connected`](Self::connected) when a transport is up, [`receive`](Self::receive) for every envelope,
+/// [`heard`](Self::heard) for anything else that shows the peer lives, [`lost`](Self::lost) when the transport ended,
+/// [`tick`](Self::tick) when the time of [`deadline`](Self::deadline) has come, [`request`](Self::request) and
+/// [`close`](Self::close) for what the user wants. Each adds [`Effect`]s to `out`; carry them out in order.
+///
+/// ```text
+/// Idle ──connected──▶ AwaitWelcome ──welcome──▶ Live ──close──▶ Closing ──closed, end, time──▶ Over
+///   ▲                   │      │                 │ │
+///   │◀─lost, time───────┘      └──refused──▶ Over◀┘ └──closed by the runtime, too big a frame
+///   └──lost, silence, gap, shutdown──────────────┘
+/// ```
+///
+/// Idle after the session stood means that it waits to be taken up: the next `connected` resumes it. A first handshake
+/// that fails ends the session; a later one may be tried again when the failure is one that passes.
+#[derive(Debug)]
+pub struct ClientSession {
+    pub(super) config: SessionConfig,
+    pub(super) state: State,
+    /// What the latest welcome settled.
+    pub(super) settled: Option<Settled>,
+    /// How to take the session up with the next hello.
+    resume: Option<ResumePoint>,
+    pub(super) numbering: Numbering,
+    pub(super) jobs: Jobs,
+    pub(super) requests: Requests,
+    pub(super) counters: Counters,
+    /// The driver does not read, so silence says nothing.
+    paused: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    Idle,
+    AwaitWelcome {
+        until: Duration,
+    },
+    Live {
+        heartbeat: Option<Heartbeat>,
+        acker: Option<Acker>,
+    },
+    Closing {
+        until: Duration,
+    },
+    Over,
+}
+
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) session_id: SessionId,
+    pub(super) features: FeatureSet,
+    pub(super) dialect: Dialect,
+}
+
+impl ClientSession {
+    /// A session to be opened, or taken up from `resume`, in which `jobs` are known from before. The second value has the
+    /// keys of those jobs, in their order.
+    pub fn new(
+        config: SessionConfig,
+        resume: Option<ResumePoint>,
+        jobs: &[JobId],
+    ) -> (Self, Vec<JobKey>) {
+        let last = resume
+            .as_ref()
+            .map_or(EventSeq::ZERO, |point| point.last_event_seq);
+        let mut known = Jobs::default();
+        let keys = jobs.iter().map(|job| known.own(job, None)).collect();
+        let session = Self {
+            config,
+            state: State::Idle,
+            settled: None,
+            resume,
+            numbering: Numbering::after(last),
+            jobs: known,
+            requests: Requests::default(),
+            counters: Counters::default(),
+            paused: false,
+        };
+        (session, keys)
+    }
+
+    /// A transport is up: says hello, asking for a resume where there is something to resume.
+    pub fn connected(&mut self, at: Moment<'_>, out: &mut Vec<Effect>) {
+        if !matches!(self.state, State::Idle) {
+            return;
+        }
+        let dialect = self
+            .config
+            .dialect
+            .or(self.settled.as_ref().map(|settled| settled.dialect));
+        let hello = handshake::hello(&self.config, self.resume_point().as_ref(), dialect);
+        self.state = State::AwaitWelcome {
+            until: at.now + self.config.handshake_timeout,
+        };
+        // No session on the envelope: a new one has none yet, and a resume names it in the payload.
+        out.push(Effect::Send(envelope(&hello).with_id(at.names.message())));
+    }
+
+    /// An envelope came.
+    pub fn receive(&mut self, envelope: Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
+        self.heard(at.now);
+        match self.state {
+            State::Live { .. } | State::Closing { .. } => self.receive_live(envelope, at, out),
+            State::AwaitWelcome { .. } => self.receive_answer(&envelope, at, out),
+            State::Idle | State::Over => {}
+        }
+    }
+
+    /// The peer lives, whatever it sent.
+    pub fn heard(&mut self, now: Duration) {
+        if let State::Live {
+            heartbeat: Some(heartbeat),
+            ..
+        } = &mut self.state
+        {
+            heartbeat.heard(now);
+        }
+    }
+
+    /// A frame came that is no envelope; it was skipped [ARCP 4-5].
+    pub fn malformed(&mut self, now: Duration) {
+        self.heard(now);
+        self.counters.ignored += 1;
+    }
+
+    /// A frame above the receive limit came, after which the transport cannot be read [ARCP 4-6]. The frame would come
+    /// again with every resume, so the session is over.
+    pub fn too_big(&mut self, limit: usize, at: Moment<'_>, out: &mut Vec<Effect>) {
+        let refusal = SessionError {
+            code: ErrorCode::INVALID_REQUEST,
+            message: format!("the frame is larger than {limit} bytes, the most this client takes"),
+            retryable: false,
+            request_id: None,
+            job_id: None,
+            details: None,
+        };
+        self.post(&refusal, at, out);
+        self.end(Over::TooBig { limit }, out);
+    }
+
+    /// Says that the driver does not read, of its own accord, or reads again: meanwhile silence is not the peer's.
+    pub fn set_paused(&mut self, paused: bool, now: Duration) {
+        self.paused = paused;
+        self.heard(now);
+    }
+
+    /// The transport ended.
+    pub fn lost(&mut self, out: &mut Vec<Effect>) {
+        match self.state {
+            State::Idle | State::Over => {}
+            State::Closing { .. } => self.end(Over::Closed, out),
+            State::AwaitWelcome { .. } if self.settled.is_none() => {
+                self.end(Over::Handshake(HandshakeError::Ended), out);
+            }
+            State::AwaitWelcome { .. } | State::Live { .. } => self.fall_back(out),
+        }
+    }
+
+    /// Closes the session: acknowledges `processed`, says goodbye, waits for the answer. Jobs go on, and the session can be
+    /// resumed for the window [ARCP 6.7-2].
+    pub fn close(
+        &mut self,
+        reason: Option<String>,
+        processed: EventSeq,
+        at: Moment<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        let State::Live { acker, .. } = &mut self.state else {
+            if !matches!(self.state, State::Closing { .. }) {
+                self.end(Over::Closed, out);
+            }
+            return;
+        };
+        if let Some(seq) = acker.as_mut().and_then(|acker| acker.flush(processed)) {
+            self.post(
+                &Ack {
+                    last_processed_seq: seq,
+                },
+                at,
+                out,
+            );
+        }
+        let mut goodbye = envelope(&Close { reason });
+        if self
+            .settled
+            .as_ref()
+            .is_some_and(|settled| settled.dialect.says_bye())
+        {
+            goodbye.kind = MessageType::SESSION_BYE;
+        }
+        self.transmit(goodbye.with_id(at.names.message()), at.now, out);
+        self.state = State::Closing {
+            until: at.now + self.config.close_timeout,
+        };
+    }
+
+    /// Gives the session up from here, without a word to the runtime.
+    pub fn abandon(&mut self, out: &mut Vec<Effect>) {
+        self.end(Over::Closed, out);
+    }
+
+    /// When [`ClientSession::tick`] has something to do.
+    pub fn deadline(&self) -> Option<Duration> {
+        let state = match &self.state {
+            State::AwaitWelcome { until } | State::Closing { until } => Some(*until),
+            State::Live { heartbeat, acker } => {
+                let beat = heartbeat.as_ref().map(Heartbeat::deadline);
+                beat.into_iter()
+                    .chain(acker.as_ref().and_then(Acker::deadline))
+                    .min()
+            }
+            State::Idle | State::Over => None,
+        };
+        state.into_iter().chain(self.requests.deadline()).min()
+    }
+
+    /// Time has passed. `processed` says up to where the user has taken events, given the last one received.
+    pub fn tick(
+        &mut self,
+        at: Moment<'_>,
+        processed: impl FnOnce(EventSeq) -> EventSeq,
+        out: &mut Vec<Effect>,
+    ) {
+        self.expire_requests(at, out);
+        match &self.state {
+            State::AwaitWelcome { until } if at.now >= *until => self.handshake_timed_out(out),
+            State::Closing { until } if at.now >= *until => self.end(Over::Closed, out),
+            State::Live { .. } => self.tick_live(at, processed, out),
+            _ => {}
+        }
+    }
+
+    fn tick_live(
+        &mut self,
+        at: Moment<'_>,
+        processed: impl FnOnce(EventSeq) -> EventSeq,
+        out: &mut Vec<Effect>,
+    ) {
+        let State::Live { heartbeat, acker } = &mut self.state else {
+            return;
+        };
+        let last = self.numbering.last();
+        let due = acker
+            .as_mut()
+            .filter(|acker| acker.deadline().is_some_and(|due| at.now >= due));
+        let ack = due.and_then(|acker| acker.acknowledge(processed(last), at.now));
+        let beat = heartbeat.as_mut().map_or(Beat::Rest, |heartbeat| {
+            if self.paused {
+                heartbeat.heard(at.now);
+            }
+            heartbeat.poll(at.now)
+        });
+        if let Some(seq) = ack {
+            self.post(
+                &Ack {
+                    last_processed_seq: seq,
+                },
+                at,
+                out,
+            );
+        }
+        match beat {
+            Beat::Rest => {}
+            Beat::Ping => self.ping(at.names.nonce(), at, out),
+            Beat::Lost => self.drop_link(Loss::HeartbeatLost, out),
+        }
+    }
+
+    fn handshake_timed_out(&mut self, out: &mut Vec<Effect>) {
+        let timeout = HandshakeError::Timeout {
+            after: self.config.handshake_timeout,
+        };
+        match self.settled {
+            None => self.end(Over::Handshake(timeout), out),
+            Some(_) => self.drop_link(Loss::Transport, out),
+        }
+    }
+
+    /// Whether a session stands on a connection now.
+    pub const fn is_live(&self) -> bool {
+        matches!(self.state, State::Live { .. })
+    }
+
+    /// Whether nothing can follow.
+    pub const fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// How many requests wait for a reply.
+    pub fn waiting(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// The last event received without a gap.
+    pub const fn last_event_seq(&self) -> EventSeq {
+        self.numbering.last()
+    }
+
+    /// How to take the session up with another connection; `None` when the runtime gave no token.
+    pub fn resume_point(&self) -> Option<ResumePoint> {
+        let point = self.resume.clone()?;
+        Some(ResumePoint {
+            last_event_seq: self.numbering.last(),
+            ..point
+        })
+    }
+
+    /// The jobs of the session that are not over.
+    pub fn jobs(&self) -> impl Iterator<Item = &JobId> {
+        self.jobs.live()
+    }
+
+    /// The id of a job.
+    pub fn job_id(&self, job: JobKey) -> Option<&JobId> {
+        self.jobs.id(job)
+    }
+
+    /// The key of a job that is not over.
+    pub fn job_key(&mut self, id: &JobId) -> Option<JobKey> {
+        self.jobs.find(id)
+    }
+
+    /// What was counted.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn receive_answer(&mut self, envelope: &Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
+        match handshake::answer(envelope, &self.config, self.resume.as_ref()) {
+            None => {}
+            Some(Ok(established)) => self.establish(established, at, out),
+            Some(Err(error)) if self.settled.is_some() && error.may_pass() => {
+                self.drop_link(Loss::Transport, out)
+            }
+            Some(Err(error)) => self.end(Over::Handshake(error), out),
+        }
+    }
+
+    fn establish(&mut self, established: Established, at: Moment<'_>, out: &mut Vec<Effect>) {
+        let Established {
+            features, dialect, ..
+        } = established;
+        let session_id = established.session_id.clone();
+        self.resume = established
+            .welcome
+            .resume_token
+            .clone()
+            .map(|token| ResumePoint {
+                session_id: session_id.clone(),
+                token,
+                last_event_seq: self.numbering.last(),
+            });
+        self.settled = Some(Settled {
+            session_id,
+            features,
+            dialect,
+        });
+        self.numbering
+            .number_subscriptions_apart(dialect.numbers_subscriptions_apart());
+        let policy = self.config.ack.filter(|_| features.has(Feature::Ack));
+        self.state = State::Live {
+            heartbeat: established
+                .heartbeat
+                .map(|interval| Heartbeat::new(interval, at.now)),
+            acker: policy.map(|policy| Acker::new(policy, EventSeq::ZERO, at.now)),
+        };
+        out.push(Effect::Up(Box::new(established)));
+        self.resend(at, out);
+    }
+
+    /// Closes the transport, and waits to be taken up again.
+    pub(super) fn drop_link(&mut self, loss: Loss, out: &mut Vec<Effect>) {
+        out.push(Effect::Drop(loss));
+        self.fall_back(out);
+    }
+
+    fn fall_back(&mut self, out: &mut Vec<Effect>) {
+        if self.resume.is_none() {
+            return self.end(Over::NotResumable, out);
+        }
+        self.state = State::Idle;
+        self.requests_lost(out);
+    }
+
+    pub(super) fn end(&mut self, over: Over, out: &mut Vec<Effect>) {
+        if self.is_over() {
+            return;
+        }
+        self.state = State::Over;
+        for pending in self.requests.drain() {
+            let reply = Box::new(Reply::Failed(RequestError::SessionOver));
+            out.push(Effect::Reply {
+                request: pending.key,
+                reply,
+            });
+        }
+        out.push(Effect::Over(over));
+    }
+
+    pub(super) fn ping(&mut self, nonce: String, at: Moment<'_>, out: &mut Vec<Effect>) {
+        self.post(
+            &Ping {
+                nonce,
+                sent_at: Some(at.wall),
+            },
+            at,
+            out,
+        );
+    }
+
+    /// Sends a message of this session.
+    pub(super) fn post<P: Payload>(&mut self, payload: &P, at: Moment<'_>, out: &mut Vec<Effect>) {
+        self.transmit(envelope(payload).with_id(at.names.message()), at.now, out);
+    }
+
+    pub(super) fn transmit(
+        &mut self,
+        mut envelope: Envelope,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) {
+        envelope.session_id = self
+            .settled
+            .as_ref()
+            .map(|settled| settled.session_id.clone());
+        if let State::Live {
+            heartbeat: Some(heartbeat),
+            ..
+        } = &mut self.state
+        {
+            heartbeat.sent(now);
+        }
+        out.push(Effect::Send(envelope));
+    }
+
+    /// Makes a request. Its reply comes as [`Effect::Reply`] under the key given back; a subscribe also has the key of the
+    /// job, under which events may come before the reply.
+    ///
+    /// # Errors
+    /// [`RequestError`] when it cannot be made; then nothing was sent and no reply comes.
+    pub fn request(
+        &mut self,
+        request: Request,
+        at: Moment<'_>,
+        out: &mut Vec<Effect>,
+    ) -> Result<(RequestKey, Option<JobKey>), RequestError> {
+        let may_wait = self.config.reconnects;
+        let settled = match (&self.state, &self.settled) {
+            (State::Over | State::Closing { .. }, _) => return Err(RequestError::SessionOver),
+            (State::Live { .. }, Some(settled)) => settled,
+            (State::Idle | State::AwaitWelcome { .. }, Some(settled)) if may_wait => settled,
+            _ => {
+                return Err(RequestError::Disconnected {
+                    maybe_accepted: false,
+                });
+            }
+        };
+        super::needs::check(&request, settled.features)?;
+        Ok(self.issue(request, at, out))
+    }
+}
+
+/// Our payloads always have a JSON form; one that had none would go out empty and be refused by name.
+pub(super) fn envelope<P: Payload>(payload: &P) -> Envelope {
+    Envelope::of(payload).unwrap_or_else(|_| Envelope::new(P::TYPE))
+}
