@@ -8,6 +8,8 @@ mod block;
 mod check;
 mod memory;
 mod rows;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -20,6 +22,8 @@ pub use rows::{
     JobRow, JobState, ListCursor, Principal, Recovered, RecoveredSession, RetentionPolicy,
     RetentionReport, SessionRow, Span, SpanView, StoreStats,
 };
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Durability, SqliteOptions, SqliteStore, VerifyReport};
 
 /// What store methods return.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

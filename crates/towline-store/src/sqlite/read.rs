@@ -1,0 +1,279 @@
+//! What is read, on a read connection.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, params, types::Value};
+use towline_wire::{EventSeq, JobId, JobSeq};
+
+use super::{
+    cache::{Cache, up_to},
+    codec,
+    error::{DbError, corrupt},
+    rows::{
+        JOB_COLUMNS, SESSION_COLUMNS, all, int, read_credential, read_job, read_session, read_span,
+        seq, status_number,
+    },
+};
+use crate::{
+    Block, CredentialRow, JobPage, JobQuery, JobRow, ListCursor, Principal, Recovered,
+    RecoveredSession, StoreError,
+};
+
+/// The blocks of a log from `from` on; `recent` is how the log ended a moment ago, as the cache had it.
+pub(super) fn blocks(
+    conn: &Connection,
+    job: &JobId,
+    from: JobSeq,
+    max_bytes: usize,
+    recent: &[Arc<Block>],
+) -> Result<Vec<Arc<Block>>, DbError> {
+    let key: Option<i64> = conn
+        .prepare_cached("SELECT key FROM job WHERE id = ?1")?
+        .query_row([job.as_str()], |row| row.get(0))
+        .optional()?;
+    let Some(key) = key else {
+        return Ok(Vec::new());
+    };
+    let Some(start) = start(conn, key, job, from, recent)? else {
+        return Ok(Vec::new());
+    };
+    let end = recent
+        .first()
+        .map_or(i64::MAX, |block| int(block.first().value()));
+    let mut statement = conn.prepare_cached(
+        "SELECT i.first, b.head, b.text FROM block_index i JOIN block b ON b.n = i.n \
+         WHERE i.job = ?1 AND i.first >= ?2 AND i.first < ?3 ORDER BY i.first",
+    )?;
+    let mut rows = statement.query(params![key, start, end])?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let first = JobSeq::new(seq(row, 0)?);
+        let head = row.get_ref(1)?.as_blob().map_err(corrupt)?;
+        let block = codec::block(job, first, head, row.get(2)?)
+            .ok_or_else(|| corrupt(format_args!("the block of {job} at {first} cannot be read")))?;
+        bytes += block.text().len();
+        found.push(Arc::new(block));
+        if bytes >= max_bytes.max(1) {
+            return Ok(found);
+        }
+    }
+    // A block of the file may end after `from` and the next one be in the cache already.
+    if found.last().is_some_and(|block| block.last() < from) {
+        found.clear();
+    }
+    found.extend(up_to(recent.iter(), max_bytes.saturating_sub(bytes)));
+    Ok(found)
+}
+
+/// Where the block that holds `from` begins; `None` when the log ends before it.
+fn start(
+    conn: &Connection,
+    key: i64,
+    job: &JobId,
+    from: JobSeq,
+    recent: &[Arc<Block>],
+) -> Result<Option<i64>, DbError> {
+    let at_or_before: Option<i64> = conn
+        .prepare_cached("SELECT max(first) FROM block_index WHERE job = ?1 AND first <= ?2")?
+        .query_row(params![key, int(from.value())], |row| row.get(0))?;
+    let after: Option<i64> = conn
+        .prepare_cached("SELECT min(first) FROM block_index WHERE job = ?1 AND first > ?2")?
+        .query_row(params![key, int(from.value())], |row| row.get(0))?;
+    if let Some(start) = at_or_before {
+        let last: i64 = conn
+            .prepare_cached("SELECT last FROM job_state WHERE key = ?1")?
+            .query_row([key], |row| row.get(0))?;
+        let beyond = after.is_none() && recent.is_empty() && int(from.value()) > last;
+        return Ok((!beyond).then_some(start));
+    }
+    let oldest = after
+        .map(|first| JobSeq::new(first.unsigned_abs()))
+        .or(recent.first().map(|block| block.first()));
+    match oldest {
+        Some(oldest) => Err(StoreError::Evicted {
+            job: job.clone(),
+            from,
+            oldest,
+        }
+        .into()),
+        None => Ok(None),
+    }
+}
+
+/// One job.
+pub(super) fn job(
+    conn: &Connection,
+    cache: &Cache,
+    job: &JobId,
+) -> Result<Option<JobRow>, DbError> {
+    let sql = format!(
+        "SELECT {JOB_COLUMNS} FROM job j JOIN job_state s ON s.key = j.key WHERE j.id = ?1"
+    );
+    let row = conn
+        .prepare_cached(&sql)?
+        .query_row([job.as_str()], |row| Ok(read_job(row)))
+        .optional()?
+        .transpose()?;
+    Ok(row.map(|row| with_tail(cache, row)))
+}
+
+/// The file is behind with the tails of busy logs, and the cache knows those.
+fn with_tail(cache: &Cache, mut row: JobRow) -> JobRow {
+    if let Some(last) = cache.last(&row.id) {
+        row.state.last_seq = row.state.last_seq.max(last);
+    }
+    row
+}
+
+/// A page of jobs. Each principal has its place in an index, so the pages of several are merged.
+pub(super) fn list(conn: &Connection, cache: &Cache, query: &JobQuery) -> Result<JobPage, DbError> {
+    if query.limit == 0 {
+        return Ok(JobPage::default());
+    }
+    let mut jobs = match &query.principals {
+        None => one_list(conn, query, None)?,
+        Some(principals) => {
+            let mut merged = Vec::new();
+            for principal in principals {
+                merged.extend(one_list(conn, query, Some(principal))?);
+            }
+            merged.sort_by(|one, other| {
+                (one.created_at, &one.id).cmp(&(other.created_at, &other.id))
+            });
+            merged.dedup_by(|one, other| one.id == other.id);
+            merged
+        }
+    };
+    let more = jobs.len() > query.limit;
+    jobs.truncate(query.limit);
+    let last = jobs.last().map(|row| ListCursor {
+        created_at: row.created_at,
+        job: row.id.clone(),
+    });
+    let jobs = jobs.into_iter().map(|row| with_tail(cache, row)).collect();
+    Ok(JobPage {
+        jobs,
+        next: last.filter(|_| more),
+    })
+}
+
+/// The jobs of one principal, or of all, one more than a page has.
+fn one_list(
+    conn: &Connection,
+    query: &JobQuery,
+    principal: Option<&Principal>,
+) -> Result<Vec<JobRow>, DbError> {
+    let mut filter = Filter::default();
+    if let Some(principal) = principal {
+        filter.add(
+            "j.principal = ?",
+            [Value::Text(principal.as_str().to_owned())],
+        );
+    }
+    if let Some(after) = &query.after {
+        let place = [
+            Value::Integer(after.created_at.unix_micros()),
+            Value::Text(after.job.as_str().to_owned()),
+        ];
+        filter.add("(j.created_at, j.id) > (?, ?)", place);
+    }
+    if let Some(bound) = query.created_after {
+        filter.add("j.created_at > ?", [Value::Integer(bound.unix_micros())]);
+    }
+    if let Some(bound) = query.created_before {
+        filter.add("j.created_at < ?", [Value::Integer(bound.unix_micros())]);
+    }
+    if let Some(agent) = &query.agent {
+        filter.add("j.agent = ?", [Value::Text(agent.name().to_owned())]);
+        if let Some(version) = agent.version() {
+            filter.add("j.version = ?", [Value::Text(version.to_owned())]);
+        }
+    }
+    if let Some(wanted) = &query.status {
+        let marks = vec!["?"; wanted.len()].join(", ");
+        let numbers = wanted
+            .iter()
+            .map(|status| Value::Integer(status_number(*status)));
+        filter.add(&format!("s.status IN ({marks})"), numbers);
+    }
+    // Live jobs are few and have an index of their own. CROSS JOIN tells SQLite to begin with the table on the left.
+    let tables = match query.is_live_only() {
+        true => {
+            filter.add("s.ended_at IS NULL", []);
+            "job_state s CROSS JOIN job j ON j.key = s.key"
+        }
+        false => "job j CROSS JOIN job_state s ON s.key = j.key",
+    };
+    filter
+        .values
+        .push(Value::Integer(int(query.limit as u64).saturating_add(1)));
+    let clause = filter.clause();
+    let sql =
+        format!("SELECT {JOB_COLUMNS} FROM {tables} {clause} ORDER BY j.created_at, j.id LIMIT ?");
+    let mut statement = conn.prepare_cached(&sql)?;
+    all(
+        &mut statement.query(rusqlite::params_from_iter(filter.values))?,
+        read_job,
+    )
+}
+
+#[derive(Debug, Default)]
+struct Filter {
+    conditions: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Filter {
+    fn add(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
+        self.conditions.push(condition.to_owned());
+        self.values.extend(values);
+    }
+
+    fn clause(&self) -> String {
+        if self.conditions.is_empty() {
+            String::new()
+        } else {
+            format!("WHERE {}", self.conditions.join(" AND "))
+        }
+    }
+}
+
+/// What a runtime has to know when it starts, read through indexes of what is live. Everything has to be flushed.
+pub(super) fn recover(conn: &Connection) -> Result<Recovered, DbError> {
+    let sql = format!(
+        "SELECT {JOB_COLUMNS} FROM job_state s CROSS JOIN job j ON j.key = s.key WHERE s.ended_at IS NULL \
+         ORDER BY j.created_at, j.id"
+    );
+    let jobs = all(&mut conn.prepare(&sql)?.query([])?, read_job)?;
+    let mut spans = conn.prepare(
+        "SELECT first, job, from_seq, count, view FROM span WHERE session = ?1 ORDER BY first",
+    )?;
+    let mut watches = conn.prepare("SELECT job FROM watch WHERE session = ?1 ORDER BY job")?;
+    let mut statement = conn.prepare(&format!(
+        "SELECT {SESSION_COLUMNS} FROM session ORDER BY id"
+    ))?;
+    let sessions = all(&mut statement.query([])?, |row| {
+        Ok((row.get::<_, i64>(0)?, seq(row, 1)?, read_session(row)?))
+    })?;
+    let mut recovered = Recovered {
+        jobs,
+        sessions: Vec::with_capacity(sessions.len()),
+        credentials: outstanding(conn)?,
+    };
+    for (key, last, row) in sessions {
+        recovered.sessions.push(RecoveredSession {
+            row,
+            last: EventSeq::new(last),
+            spans: all(&mut spans.query([key])?, read_span)?,
+            subscriptions: all(&mut watches.query([key])?, |row| {
+                JobId::parse(row.get_ref(0)?.as_str().map_err(corrupt)?).map_err(corrupt)
+            })?,
+        });
+    }
+    Ok(recovered)
+}
+
+fn outstanding(conn: &Connection) -> Result<Vec<CredentialRow>, DbError> {
+    let sql = "SELECT id, job, outstanding, data FROM credential WHERE outstanding = 1 ORDER BY n";
+    all(&mut conn.prepare(sql)?.query([])?, read_credential)
+}

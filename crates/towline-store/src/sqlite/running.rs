@@ -1,0 +1,129 @@
+//! The threads of an open store, and the order in which they start and stop.
+
+use std::{
+    fs::File,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::{
+    SqliteOptions,
+    cache::Cache,
+    checkpoint::{Bell, Checkpoints},
+    error::DbError,
+    open::{self, Place},
+    readers::{Readers, Work},
+    writer::{Command, Shared, Totals, Writer},
+};
+use crate::StoreError;
+
+/// An open store. Dropping it answers what was asked, stops the threads and then releases the file.
+#[derive(Debug)]
+pub(super) struct Running {
+    commands: Option<mpsc::Sender<Command>>,
+    reads: Option<mpsc::Sender<Work>>,
+    writer: Option<JoinHandle<()>>,
+    readers: Readers,
+    checkpoints: Checkpoints,
+    _lock: File,
+}
+
+impl Running {
+    /// Opens the file on a thread of its own, which is the writer's from then on.
+    pub(super) async fn start(
+        place: Place,
+        options: SqliteOptions,
+    ) -> Result<(Self, Arc<Shared>), StoreError> {
+        let shared = Arc::new(Shared {
+            cache: Cache::new(options.cache_bytes),
+            totals: Mutex::new(Totals::default()),
+        });
+        let (commands, queue) = mpsc::channel();
+        let (ready, opened) = oneshot::channel();
+        let bell = Bell::default();
+        let writer = {
+            let (place, options, shared, bell) = (
+                place.clone(),
+                options.clone(),
+                Arc::clone(&shared),
+                bell.clone(),
+            );
+            let run = move || {
+                let opened = open::for_writing(&place, &options)
+                    .and_then(|(lock, conn)| Ok((lock, Writer::new(conn, shared, bell)?)));
+                match opened {
+                    Err(DbError(error)) => drop(ready.send(Err(error))),
+                    Ok((lock, mut writer)) => {
+                        // Nobody waits for the store any more: then nobody sends commands either.
+                        drop(ready.send(Ok(lock)));
+                        writer.run(&queue);
+                        writer.finish_log();
+                    }
+                }
+            };
+            spawn("towline-store-write", run)?
+        };
+        let lock = opened
+            .await
+            .map_err(|_| StoreError::Failed("the store's writer did not start".to_owned()))??;
+        let connections = (0..options.readers)
+            .map(|_| open::for_reading(&place))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (reads, readers) = Readers::start(connections).map_err(|error| no_thread(&error))?;
+        let checkpoints =
+            Checkpoints::start(open::for_checkpoints(&place)?, bell, commands.clone())
+                .map_err(|error| no_thread(&error))?;
+        let running = Self {
+            commands: Some(commands),
+            reads: Some(reads),
+            writer: Some(writer),
+            readers,
+            checkpoints,
+            _lock: lock,
+        };
+        Ok((running, shared))
+    }
+
+    /// Gives the writer a command; whether there is a writer.
+    pub(super) fn write(&self, command: Command) -> bool {
+        self.commands
+            .as_ref()
+            .is_some_and(|commands| commands.send(command).is_ok())
+    }
+
+    /// Gives a reader something to do; whether there is a reader.
+    pub(super) fn read(&self, work: Work) -> bool {
+        self.reads
+            .as_ref()
+            .is_some_and(|reads| reads.send(work).is_ok())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The writer's connection has to be the last one: closing it copies the log and removes it.
+        drop(self.reads.take());
+        self.readers.join();
+        self.checkpoints.stop();
+        drop(self.commands.take());
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| no_thread(&error))
+}
+
+fn no_thread(error: &std::io::Error) -> StoreError {
+    StoreError::Failed(format!("cannot start a thread: {error}"))
+}

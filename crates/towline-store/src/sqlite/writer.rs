@@ -1,0 +1,222 @@
+//! The thread that owns the write connection.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{
+    apply::Tx,
+    cache::{Cache, Numbered},
+    checkpoint::Bell,
+    error::DbError,
+    state::{State, Tally},
+};
+use crate::{Batch, StoreError};
+
+/// What the writer is asked for. The queue has no bound of its own: whoever asks waits for the answer, so it holds as
+/// many commands as there are callers.
+pub(super) enum Command {
+    Commit(Batch, Answer<()>),
+    /// Anything else, between two transactions.
+    Run(Box<dyn FnOnce(&mut Writer) + Send>),
+}
+
+pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the others may look at without asking.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) cache: Cache,
+    /// As of the last commit.
+    pub(super) totals: Mutex<Totals>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Totals {
+    pub(super) tally: Tally,
+    pub(super) sessions: u64,
+}
+
+/// The write connection and what goes with it.
+pub(super) struct Writer {
+    pub(super) conn: Connection,
+    pub(super) state: State,
+    pub(super) shared: Arc<Shared>,
+    /// Whether `state` is not what the file says, because a transaction failed.
+    stale: bool,
+    bell: Bell,
+}
+
+impl Writer {
+    /// Reads what is in the file and brings it in order: what a crash left unflushed is flushed.
+    pub(super) fn new(conn: Connection, shared: Arc<Shared>, bell: Bell) -> Result<Self, DbError> {
+        let state = State::load(&conn)?;
+        let mut writer = Self {
+            conn,
+            state,
+            shared,
+            stale: false,
+            bell,
+        };
+        writer.flush()?;
+        writer.publish(Vec::new());
+        Ok(writer)
+    }
+
+    /// Works until all senders are gone. What is pending is flushed whenever there is nothing to do.
+    pub(super) fn run(&mut self, commands: &mpsc::Receiver<Command>) {
+        loop {
+            let next = match self.state.has_pending() {
+                false => commands
+                    .recv()
+                    .map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+                true => commands.recv_timeout(IDLE),
+            };
+            match next {
+                Ok(command) => self.obey(command, commands),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.flush_for_later(),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.flush_for_later();
+    }
+
+    fn obey(&mut self, command: Command, commands: &mpsc::Receiver<Command>) {
+        let mut group = Vec::new();
+        let mut other = None;
+        match command {
+            Command::Commit(batch, answer) => group.push((batch, answer)),
+            Command::Run(work) => other = Some(work),
+        }
+        // Whatever waits becomes one transaction, and with it one write to the disk.
+        while other.is_none() && group.len() < GROUP {
+            match commands.try_recv() {
+                Ok(Command::Commit(batch, answer)) => group.push((batch, answer)),
+                Ok(Command::Run(work)) => other = Some(work),
+                Err(_) => break,
+            }
+        }
+        self.commit(group);
+        if let Some(work) = other {
+            // A panic must not take the writer with it; the caller sees that its answer never comes.
+            if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+                self.stale = true;
+                tracing::error!("the store's writer caught a panic; it reads its state again");
+            }
+        }
+    }
+
+    fn commit(&mut self, group: Vec<(Batch, Answer<()>)>) {
+        if group.is_empty() {
+            return;
+        }
+        let together = self.transaction(|tx| {
+            let mut verdicts = Vec::with_capacity(group.len());
+            for (batch, _) in &group {
+                verdicts.push(match tx.apply(batch) {
+                    Err(DbError(refused @ StoreError::Rejected(_))) => Err(refused),
+                    Err(error) => return Err(error),
+                    Ok(()) => Ok(()),
+                });
+            }
+            Ok(verdicts)
+        });
+        match together {
+            Ok(verdicts) => {
+                for ((_, answer), verdict) in group.into_iter().zip(verdicts) {
+                    // Whoever does not wait any more does not want to know.
+                    let _ = answer.send(verdict);
+                }
+            }
+            Err(DbError(error)) if group.len() == 1 => {
+                group
+                    .into_iter()
+                    .for_each(|(_, answer)| drop(answer.send(Err(error.clone()))));
+            }
+            // One of them may be too large, say, and the others not.
+            Err(_) => group.into_iter().for_each(|one| self.commit(vec![one])),
+        }
+    }
+
+    /// Does something in a transaction of its own: all of it is committed, or nothing of it.
+    pub(super) fn transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, DbError>,
+    ) -> Result<T, DbError> {
+        if self.stale {
+            self.state = State::load(&self.conn)?;
+            self.stale = false;
+        }
+        let mut published = Vec::new();
+        let result = self.attempt(&mut published, work);
+        match result.is_ok() {
+            true => self.publish(published),
+            false => {
+                self.stale = true;
+                // Some errors have rolled back already.
+                if !self.conn.is_autocommit()
+                    && let Err(error) = self.conn.execute_batch("ROLLBACK")
+                {
+                    tracing::error!(%error, "the store could not roll back");
+                }
+            }
+        }
+        result
+    }
+
+    fn attempt<T>(
+        &mut self,
+        published: &mut Vec<Numbered>,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, DbError>,
+    ) -> Result<T, DbError> {
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut tx = Tx::new(&self.conn, &mut self.state, published);
+        let value = work(&mut tx)?;
+        tx.finish()?;
+        self.conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(value)
+    }
+
+    /// Lets others see what is committed.
+    fn publish(&self, blocks: Vec<Numbered>) {
+        let bytes: usize = blocks.iter().map(|(_, block)| block.text().len()).sum();
+        self.shared.cache.publish(blocks, self.state.indexed);
+        *self.shared.totals.lock() = Totals {
+            tally: self.state.tally,
+            sessions: self.state.streams.len() as u64,
+        };
+        self.bell.ring(bytes);
+    }
+
+    /// Brings index, tails and streams in the file up to date.
+    pub(super) fn flush(&mut self) -> Result<(), DbError> {
+        match self.stale || self.state.has_pending() {
+            true => self.transaction(|tx| tx.state.flush(tx.conn)),
+            false => Ok(()),
+        }
+    }
+
+    /// A flush nobody waits for: what it cannot write now is written with a later commit, or read again at the start.
+    fn flush_for_later(&mut self) {
+        if let Err(DbError(error)) = self.flush() {
+            tracing::warn!(%error, "the store could not bring its index up to date; it tries again later");
+            // Not at once, and not over and over while nothing else happens.
+            self.state = State {
+                tally: self.state.tally,
+                ..State::default()
+            };
+            self.stale = true;
+        }
+    }
+}
+
+/// How many batches become one transaction at most.
+const GROUP: usize = 256;
+/// How long nothing has to happen until what is pending is flushed.
+const IDLE: Duration = Duration::from_millis(100);
