@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::read::{excerpt, parsed};
 
 /// Why a text is not an agent reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +19,15 @@ pub struct AgentRefError {
 pub type AgentName = str;
 
 /// An agent, by name or by name and version [ARCP 7.5-1].
+///
+/// ```
+/// use towline_wire::AgentRef;
+///
+/// let agent = AgentRef::parse("code-review@2.1.0")?;
+/// assert_eq!((agent.name(), agent.version()), ("code-review", Some("2.1.0")));
+/// assert!(AgentRef::parse("Code Review").is_err());
+/// # Ok::<(), towline_wire::AgentRefError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentRef {
     name: Box<str>,
@@ -35,8 +46,13 @@ impl AgentRef {
         };
         let valid = text.len() <= 256 && is_name(name) && version.is_none_or(is_version);
         match valid {
-            true => Ok(Self { name: name.into(), version: version.map(Into::into) }),
-            false => Err(AgentRefError { text: text.chars().take(80).collect() }),
+            true => Ok(Self {
+                name: name.into(),
+                version: version.map(Into::into),
+            }),
+            false => Err(AgentRefError {
+                text: excerpt(text),
+            }),
         }
     }
 
@@ -66,14 +82,17 @@ fn is_name(text: &str) -> bool {
 }
 
 fn is_version(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'_' | b'-');
+    let allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+' | b'_' | b'-');
     !text.is_empty() && text.bytes().all(allowed)
 }
 
 impl fmt::Display for AgentRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        self.version.as_ref().map_or(Ok(()), |version| write!(f, "@{version}"))
+        self.version
+            .as_ref()
+            .map_or(Ok(()), |version| write!(f, "@{version}"))
     }
 }
 
@@ -99,7 +118,6 @@ impl Serialize for AgentRef {
 
 impl<'de> Deserialize<'de> for AgentRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(&text).map_err(D::Error::custom)
+        parsed(deserializer, Self::parse)
     }
 }

@@ -41,6 +41,12 @@ open_enum! {
 impl ErrorCode {
     /// Whether the same request may succeed later, as §12 fixes it. Unknown codes are not.
     pub fn is_retryable(&self) -> bool {
-        [Self::AGENT_NOT_AVAILABLE, Self::TIMEOUT, Self::HEARTBEAT_LOST, Self::INTERNAL_ERROR].contains(self)
+        [
+            Self::AGENT_NOT_AVAILABLE,
+            Self::TIMEOUT,
+            Self::HEARTBEAT_LOST,
+            Self::INTERNAL_ERROR,
+        ]
+        .contains(self)
     }
 }

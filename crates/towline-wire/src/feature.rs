@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::read::word;
+
 macro_rules! features {
     ($( $(#[$doc:meta])* $variant:ident = $text:literal ),+ $(,)?) => {
         /// An optional part of the protocol that both sides have to want.
@@ -60,6 +62,14 @@ impl fmt::Display for Feature {
 }
 
 /// A set of features; one machine word. Written as an array of flags, unknown flags of a peer are dropped.
+///
+/// ```
+/// use towline_wire::{Feature, FeatureSet};
+///
+/// let ours = FeatureSet::ALL.without(Feature::ModelUse);
+/// let theirs: FeatureSet = serde_json::from_str(r#"["ack","model.use","from.the.future"]"#).unwrap();
+/// assert_eq!(ours.intersection(theirs), FeatureSet::NONE.with(Feature::Ack));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct FeatureSet(u16);
 
@@ -94,7 +104,10 @@ impl FeatureSet {
 
     /// The features in the set, in the draft's order.
     pub fn iter(self) -> impl Iterator<Item = Feature> {
-        Feature::ALL.iter().copied().filter(move |feature| self.has(*feature))
+        Feature::ALL
+            .iter()
+            .copied()
+            .filter(move |feature| self.has(*feature))
     }
 
     /// The set as one number, for stores.
@@ -116,7 +129,9 @@ impl FromIterator<Feature> for FeatureSet {
 
 impl fmt::Debug for FeatureSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter().map(Feature::as_str)).finish()
+        f.debug_set()
+            .entries(self.iter().map(Feature::as_str))
+            .finish()
     }
 }
 
@@ -128,7 +143,19 @@ impl Serialize for FeatureSet {
 
 impl<'de> Deserialize<'de> for FeatureSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let flags = Option::<Vec<String>>::deserialize(deserializer)?.unwrap_or_default();
-        Ok(flags.iter().filter_map(|flag| Feature::parse(flag)).collect())
+        let flags = Option::<Vec<Flag>>::deserialize(deserializer)?.unwrap_or_default();
+        Ok(flags
+            .into_iter()
+            .filter_map(|Flag(feature)| feature)
+            .collect())
+    }
+}
+
+/// One flag; `None` when this version does not know it.
+struct Flag(Option<Feature>);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        word(deserializer, Feature::parse).map(Self)
     }
 }

@@ -1,11 +1,17 @@
 //! Job events (§8): `{kind, ts, body}`, the body raw until asked for.
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, de::IgnoredAny};
 
 use crate::{
-    AgentRef, Amount, CallId, ErrorCode, JobId, Lease, RawJson, ResultId, Timestamp, open_enum::open_enum,
+    RawJson, Timestamp, digits,
+    envelope::encode::push_string,
+    open_enum::open_enum,
     payload::PayloadFault,
+    read::{Informative, readable},
+    scan,
 };
+
+pub mod event;
 
 open_enum! {
     /// What an event tells. Vendor kinds and kinds of later versions pass through [ARCP 8-1].
@@ -37,29 +43,118 @@ impl EventKind {
     /// Whether the kind is a vendor's own: `x-vendor.<vendor>.<name>`.
     pub fn is_vendor(&self) -> bool {
         self.as_str().strip_prefix("x-vendor.").is_some_and(|rest| {
-            rest.split_once('.').is_some_and(|(vendor, name)| !vendor.is_empty() && !name.is_empty())
+            rest.split_once('.')
+                .is_some_and(|(vendor, name)| !vendor.is_empty() && !name.is_empty())
         })
     }
 }
 
+/// Whether a `delegate` names no child yet, only the request for one.
+fn asks_for_child(body: &RawJson) -> bool {
+    struct Names {
+        child_job_id: Option<IgnoredAny>,
+        delegate_id: Option<IgnoredAny>,
+    }
+    readable!(Names {
+        child_job_id: opt,
+        delegate_id: opt
+    });
+    body.read::<Names>()
+        .is_ok_and(|names| names.child_job_id.is_none() && names.delegate_id.is_some())
+}
+
 /// The payload of a `job.event`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EventPayload {
     /// What the event tells.
     pub kind: EventKind,
     /// When it happened; some runtimes leave it out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ts: Option<Timestamp>,
     /// The kind's own fields.
-    #[serde(default = "empty_object")]
     pub body: RawJson,
 }
+
+readable!(EventPayload {
+    kind: req,
+    ts: opt as Informative<Timestamp>,
+    body: or(empty_object),
+});
 
 fn empty_object() -> RawJson {
     RawJson::EMPTY_OBJECT
 }
 
 impl EventPayload {
+    /// The payload as JSON. Writes what serialising it writes, without checking the body a second time.
+    ///
+    /// ```
+    /// use towline_wire::{EventKind, EventPayload, RawJson};
+    ///
+    /// let body = RawJson::parse(r#"{"text":"hm"}"#)?;
+    /// let payload = EventPayload { kind: EventKind::THOUGHT, ts: None, body };
+    /// assert_eq!(payload.to_json().as_str(), r#"{"kind":"thought","body":{"text":"hm"}}"#);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn to_json(&self) -> RawJson {
+        let mut out =
+            String::with_capacity(64 + self.kind.as_str().len() + self.body.as_str().len());
+        out.push_str(r#"{"kind":"#);
+        push_string(&mut out, self.kind.as_str());
+        if let Some(ts) = self.ts {
+            out.push_str(r#","ts":""#);
+            out.push_str(digits::ascii(&ts.to_ascii()));
+            out.push('"');
+        }
+        out.push_str(r#","body":"#);
+        out.push_str(self.body.as_str());
+        out.push('}');
+        RawJson::from_checked(out.into())
+    }
+
+    /// Reads a payload; the body shares its memory.
+    pub(crate) fn read_sharing(text: &RawJson) -> Result<Self, serde_json::Error> {
+        match Self::scan(text) {
+            Some(payload) => Ok(payload),
+            None => text.read(),
+        }
+    }
+
+    /// The short way for payloads as peers write them; `None` leaves the payload to the careful reader.
+    fn scan(text: &RawJson) -> Option<Self> {
+        let (name, rest) = scan::name(text.as_str().strip_prefix('{')?)?;
+        let (kind, rest) = (name == "kind").then(|| scan::string(rest)).flatten()?;
+        let (name, rest) = scan::name(rest.strip_prefix(',')?)?;
+        let (ts, rest) = (name == "ts").then(|| scan::string(rest)).flatten()?;
+        let (name, rest) = scan::name(rest.strip_prefix(',')?)?;
+        let (body, rest) = (name == "body" && !rest.starts_with('n'))
+            .then(|| scan::raw(rest))
+            .flatten()?;
+        (rest == "}").then(|| Self {
+            kind: EventKind::new(kind),
+            ts: ts.parse().ok(),
+            body: text.share(body),
+        })
+    }
+
+    /// What a rotation of a credential carries; `None` for every other event.
+    ///
+    /// # Errors
+    /// [`PayloadFault`] when the event is a rotation and names no credential.
+    pub fn rotation(&self) -> Result<Option<event::Rotation>, PayloadFault> {
+        let Event::Status(status) = self.event()? else {
+            return Ok(None);
+        };
+        match status.phase == event::Rotation::PHASE {
+            true => self
+                .body
+                .read()
+                .map(Some)
+                .map_err(|cause| PayloadFault::new(self.kind.as_str(), &cause)),
+            false => Ok(None),
+        }
+    }
+
     /// Reads the body as its kind says.
     ///
     /// # Errors
@@ -75,7 +170,8 @@ macro_rules! events {
         #[derive(Debug, Clone, PartialEq)]
         pub enum Event {
             $( $(#[$doc])* $variant(event::$body), )+
-            /// A kind this version does not know, untouched.
+            /// A kind this version does not know, or a `delegate` that only asks for a child, as one SDK emits it;
+            /// untouched.
             Other {
                 /// The kind.
                 kind: EventKind,
@@ -109,6 +205,9 @@ macro_rules! events {
             /// # Errors
             /// [`PayloadFault`] when the body lacks a field of its kind or has one of another type.
             pub fn read(kind: &EventKind, body: &RawJson) -> Result<Self, PayloadFault> {
+                if *kind == EventKind::DELEGATE && asks_for_child(body) {
+                    return Ok(Self::Other { kind: kind.clone(), body: body.clone() });
+                }
                 $( if *kind == EventKind::$kind {
                     return body.read().map(Self::$variant).map_err(|cause| PayloadFault::new(kind.as_str(), &cause));
                 } )+
@@ -145,166 +244,4 @@ events! {
     Progress(Progress) = PROGRESS,
     /// A piece of a streamed result.
     ResultChunk(ResultChunk) = RESULT_CHUNK,
-}
-
-/// The bodies of the reserved kinds.
-pub mod event {
-    use super::*;
-
-    /// `log`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    pub struct Log {
-        /// `debug`, `info`, `warn`, `error`; other words, and upper case, pass through.
-        pub level: String,
-        /// The line.
-        pub message: String,
-        /// Structured fields of the line.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub attributes: Option<RawJson>,
-    }
-
-    /// `thought`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    pub struct Thought {
-        /// The reasoning, as text.
-        pub text: String,
-    }
-
-    /// `tool_call`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    pub struct ToolCall {
-        /// Which tool.
-        pub tool: String,
-        /// What it is called with.
-        #[serde(default = "null", alias = "arguments")]
-        pub args: RawJson,
-        /// Ties the result to the call.
-        pub call_id: CallId,
-    }
-
-    fn null() -> RawJson {
-        RawJson::NULL
-    }
-
-    /// `tool_result`: a result or an error.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    pub struct ToolResult {
-        /// The call this answers.
-        pub call_id: CallId,
-        /// What the tool gave.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub result: Option<RawJson>,
-        /// Why it gave nothing.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub error: Option<ToolError>,
-    }
-
-    /// Why a tool call failed.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    pub struct ToolError {
-        /// The code, of §12 where the runtime refused.
-        pub code: ErrorCode,
-        /// For a person.
-        #[serde(default)]
-        pub message: String,
-        /// Whether the same call may succeed later.
-        #[serde(default)]
-        pub retryable: bool,
-    }
-
-    /// `status`. Further fields (a rotation's `id` and `value`, say) are kept in `other`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    pub struct Status {
-        /// The phase: `running`, `back_pressure`, `credential_rotated`, or the agent's own word.
-        pub phase: String,
-        /// For a person.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub message: Option<String>,
-    }
-
-    /// `metric`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    pub struct Metric {
-        /// What is measured; names that begin with `cost.` are spent from the budget (§9.6).
-        pub name: String,
-        /// How much, exactly.
-        pub value: Amount,
-        /// The unit; for costs the currency.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub unit: Option<String>,
-        /// What it is measured of.
-        #[serde(default, skip_serializing_if = "Option::is_none", alias = "dims")]
-        pub dimensions: Option<RawJson>,
-    }
-
-    /// `artifact_ref`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    pub struct ArtifactRef {
-        /// Where it can be fetched.
-        pub uri: String,
-        /// Its media type.
-        pub content_type: String,
-        /// Its size in bytes.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub byte_size: Option<u64>,
-        /// Its SHA-256, in hex.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub sha256: Option<String>,
-    }
-
-    /// `delegate`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    pub struct Delegate {
-        /// The child.
-        pub child_job_id: JobId,
-        /// The child's agent, with its version.
-        pub agent: AgentRef,
-        /// What the child was given.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub input: Option<RawJson>,
-        /// What the child may do.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub lease: Option<Lease>,
-    }
-
-    /// `progress`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    pub struct Progress {
-        /// How far, not negative; may pass `total` [ARCP 8-2].
-        pub current: Amount,
-        /// How far in all.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub total: Option<Amount>,
-        /// Of what.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub units: Option<String>,
-        /// For a person.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub message: Option<String>,
-    }
-
-    /// `result_chunk` [ARCP 8.4-1].
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-    pub struct ResultChunk {
-        /// The result the piece belongs to; one a job.
-        pub result_id: ResultId,
-        /// From 0, +1.
-        pub chunk_seq: u64,
-        /// The piece, as the encoding says.
-        pub data: String,
-        /// How `data` stands for bytes.
-        pub encoding: ChunkEncoding,
-        /// Whether another piece follows.
-        pub more: bool,
-    }
-
-    /// How a chunk's `data` stands for bytes.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    pub enum ChunkEncoding {
-        /// The bytes of the text itself.
-        Utf8,
-        /// Base64, standard alphabet, padded.
-        Base64,
-    }
 }

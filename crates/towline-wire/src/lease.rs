@@ -1,8 +1,13 @@
 //! What a job may do, as the wire states it (§9). What the patterns mean is decided in `towline-proto`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
+
+use crate::read::{at, given_twice, readable};
 
 /// The reserved namespaces of a lease [ARCP 9.2-1].
 pub mod namespace {
@@ -21,12 +26,27 @@ pub mod namespace {
     /// Models that may be used.
     pub const MODEL_USE: &str = "model.use";
     /// All of them.
-    pub const RESERVED: [&str; 7] =
-        [FS_READ, FS_WRITE, NET_FETCH, TOOL_CALL, AGENT_DELEGATE, COST_BUDGET, MODEL_USE];
+    pub const RESERVED: [&str; 7] = [
+        FS_READ,
+        FS_WRITE,
+        NET_FETCH,
+        TOOL_CALL,
+        AGENT_DELEGATE,
+        COST_BUDGET,
+        MODEL_USE,
+    ];
 }
 
 /// A lease: namespace → patterns, both as text. Written in the order of the namespaces' names.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+///
+/// ```
+/// use towline_wire::{Lease, namespace};
+///
+/// let lease = Lease::new().with(namespace::FS_READ, "/srv/**").with(namespace::COST_BUDGET, "USD:5.00");
+/// assert_eq!(lease.patterns(namespace::FS_READ), ["/srv/**"]);
+/// assert!(!lease.grants(namespace::NET_FETCH));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct Lease(BTreeMap<String, Vec<String>>);
 
@@ -45,7 +65,10 @@ impl Lease {
 
     /// Adds one pattern to a namespace.
     pub fn add(&mut self, namespace: impl Into<String>, pattern: impl Into<String>) {
-        self.0.entry(namespace.into()).or_default().push(pattern.into());
+        self.0
+            .entry(namespace.into())
+            .or_default()
+            .push(pattern.into());
     }
 
     /// Sets the patterns of a namespace; an empty list removes it.
@@ -61,9 +84,16 @@ impl Lease {
         self.0.get(namespace).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the namespace is in the lease, if only with an empty list.
+    pub fn grants(&self, namespace: &str) -> bool {
+        self.0.contains_key(namespace)
+    }
+
     /// Every namespace with its patterns, in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
-        self.0.iter().map(|(namespace, patterns)| (namespace.as_str(), patterns.as_slice()))
+        self.0
+            .iter()
+            .map(|(namespace, patterns)| (namespace.as_str(), patterns.as_slice()))
     }
 
     /// Whether nothing is granted.
@@ -75,17 +105,50 @@ impl Lease {
 impl<N: Into<String>, P: Into<String>> FromIterator<(N, P)> for Lease {
     fn from_iter<T: IntoIterator<Item = (N, P)>>(pairs: T) -> Self {
         let mut lease = Self::new();
-        pairs.into_iter().for_each(|(namespace, pattern)| lease.add(namespace, pattern));
+        pairs
+            .into_iter()
+            .for_each(|(namespace, pattern)| lease.add(namespace, pattern));
         lease
     }
 }
 
+impl<'de> Deserialize<'de> for Lease {
+    /// A namespace with `null` is read as absent [ARCP 5-6]; one that is given twice is refused, for nobody could say
+    /// which of the two lists was granted.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LeaseVisitor;
+
+        impl<'de> Visitor<'de> for LeaseVisitor {
+            type Value = Lease;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Lease, A::Error> {
+                let mut lease = BTreeMap::new();
+                while let Some(namespace) = map.next_key::<String>()? {
+                    let patterns = map.next_value::<Option<Vec<String>>>();
+                    let patterns = patterns.map_err(|cause| at(&namespace, &cause))?;
+                    if lease.contains_key(&namespace) {
+                        return Err(given_twice(&namespace));
+                    }
+                    lease.extend(patterns.map(|patterns| (namespace, patterns)));
+                }
+                Ok(Lease(lease))
+            }
+        }
+
+        deserializer.deserialize_map(LeaseVisitor)
+    }
+}
+
 /// Bounds of a lease beside its patterns.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct LeaseConstraints {
     /// RFC 3339 in UTC with `Z`; at or after it every authority-bearing operation fails [ARCP 9.5-1]. Kept as text,
     /// because "not UTC" has to be refused by name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
 }
 
@@ -95,3 +158,5 @@ impl LeaseConstraints {
         self.expires_at.is_none()
     }
 }
+
+readable!(LeaseConstraints { expires_at: opt });

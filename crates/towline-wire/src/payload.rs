@@ -4,12 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, Error as _},
+};
 
 use crate::{
-    Amount, CredentialId, Envelope, ErrorCode, EventPayload, EventSeq, FeatureSet, JobId, JobSeq, JobStatus, Lease,
-    LeaseConstraints, MessageId, MessageType, PayloadError, RawJson, ResultId, Secret, SessionId, Timestamp, TraceId,
-    envelope::strip_position,
+    Amount, CredentialId, Envelope, ErrorCode, EventPayload, EventSeq, FeatureSet, JobId, JobSeq,
+    JobStatus, Lease, LeaseConstraints, MessageId, MessageType, PayloadError, RawJson, ResultId,
+    Secret, SessionId, Timestamp, TraceId,
+    amount::Budget,
+    read::{Informative, explain, readable},
 };
 
 mod job;
@@ -22,9 +27,26 @@ pub use session::*;
 pub trait Payload: Serialize + DeserializeOwned {
     /// The envelope's `type`.
     const TYPE: MessageType;
+
+    /// Reads the payload from its text. [`Envelope::decode`] does this and names the envelope in the error.
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn read(text: &RawJson) -> Result<Self, serde_json::Error> {
+        text.read()
+    }
 }
 
-/// Why a payload, or an event's body, is not what its type says.
+/// Why a payload, or an event's body, is not what its type says: names the type and the field, and quotes nothing that
+/// could be a secret.
+///
+/// ```
+/// use towline_wire::{Envelope, Message};
+///
+/// let frame = r#"{"type":"session.list_jobs","payload":{"filter":{"status":"running"}}}"#;
+/// let error = Message::of(&Envelope::decode_text(frame).unwrap()).unwrap_err();
+/// assert_eq!(error.to_string(), "`session.list_jobs`: `filter.status`: expected an array, found a string");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{of}`: {message}")]
 pub struct PayloadFault {
@@ -34,15 +56,34 @@ pub struct PayloadFault {
 
 impl PayloadFault {
     pub(crate) fn new(of: &str, cause: &serde_json::Error) -> Self {
-        Self { of: of.to_owned(), message: strip_position(&cause.to_string()) }
+        Self {
+            of: of.to_owned(),
+            message: explain(&cause.to_string()),
+        }
     }
+}
+
+/// The payload of a `job.event` is read in its own, faster way.
+macro_rules! message_payload {
+    (EventPayload, $kind:ident) => {
+        impl Payload for EventPayload {
+            const TYPE: MessageType = MessageType::$kind;
+
+            fn read(text: &RawJson) -> Result<Self, serde_json::Error> {
+                Self::read_sharing(text)
+            }
+        }
+    };
+    ($type:ident, $kind:ident) => {
+        impl Payload for $type {
+            const TYPE: MessageType = MessageType::$kind;
+        }
+    };
 }
 
 macro_rules! messages {
     ($( $(#[$doc:meta])* $variant:ident = $kind:ident ),+ $(,)?) => {
-        $( impl Payload for $variant {
-            const TYPE: MessageType = MessageType::$kind;
-        } )+
+        $( message_payload!($variant, $kind); )+
 
         /// Any message, read.
         #[derive(Debug, Clone)]
@@ -113,4 +154,25 @@ messages! {
     Subscribed = JOB_SUBSCRIBED,
     /// `job.unsubscribe`
     Unsubscribe = JOB_UNSUBSCRIBE,
+}
+
+/// Writes seconds as a whole number when they are one: several SDKs read `600.0` as no integer and refuse it.
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde gives a reference to the field"
+)]
+fn write_seconds<S: Serializer>(seconds: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    const EXACT: f64 = 9_007_199_254_740_991.0;
+    match *seconds {
+        None => serializer.serialize_none(),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole and within 2^53, as the guard says"
+        )]
+        Some(seconds) if seconds.fract() == 0.0 && seconds.abs() <= EXACT => {
+            serializer.serialize_i64(seconds as i64)
+        }
+        Some(seconds) => serializer.serialize_f64(seconds),
+    }
 }

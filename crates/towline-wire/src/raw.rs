@@ -1,12 +1,20 @@
 //! JSON text that has been checked once and is shared from then on.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 /// One JSON value as text, known to be well formed, cheap to clone and to pass on untouched.
+///
+/// ```
+/// use towline_wire::RawJson;
+///
+/// let value = RawJson::parse(r#"{"price": 5.00}"#)?;
+/// assert_eq!(value.as_str(), r#"{"price": 5.00}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 ///
 /// The text never holds a line break, so a frame made of such values is one line whoever wrote them [ARCP 4-2].
 #[derive(Clone, PartialEq, Eq)]
@@ -45,7 +53,19 @@ impl RawJson {
 
     /// Takes well-formed text. Its line breaks can only be white space, since strings hold them escaped.
     pub(crate) fn on_one_line(text: ByteString) -> Self {
-        if text.contains('\n') { Self(text.replace('\n', " ").into()) } else { Self(text) }
+        let breaks = [b'\n', b'\r']
+            .iter()
+            .any(|end| text.as_bytes().contains(end));
+        if breaks {
+            Self(text.replace(['\n', '\r'], " ").into())
+        } else {
+            Self(text)
+        }
+    }
+
+    /// A part of this value's own text as a value that shares its memory.
+    pub(crate) fn share(&self, part: &RawValue) -> Self {
+        Self(self.0.slice_ref(part.get()))
     }
 
     /// The text.
@@ -113,15 +133,8 @@ impl Serialize for RawJson {
 impl<'de> Deserialize<'de> for RawJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(Self::on_one_line(String::from(Box::<str>::from(value)).into()))
+        Ok(Self::on_one_line(
+            String::from(Box::<str>::from(value)).into(),
+        ))
     }
-}
-
-/// Reads a string, `null` or nothing leniently: anything that is not a string is `None`.
-pub(crate) fn string_or_none<'de, D>(deserializer: D) -> Result<Option<Cow<'de, str>>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let value = <&'de RawValue>::deserialize(deserializer)?;
-    Ok(serde_json::from_str::<Cow<'de, str>>(value.get()).ok())
 }

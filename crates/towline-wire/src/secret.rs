@@ -2,12 +2,21 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serializer};
+use serde::{Deserialize, Deserializer, Serializer};
+
+use crate::read::word;
 
 /// A secret text. It has no `Display`, no `Serialize`, and its `Debug` shows nothing of it; the fields that have to
 /// carry it on the wire name [`Secret::write`] as their serialiser, which is the one place it leaves through.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
+///
+/// ```
+/// use towline_wire::Secret;
+///
+/// let token = Secret::new("rt_0123");
+/// assert_eq!(format!("{token:?}"), "[redacted]");
+/// assert_eq!(token.expose(), "rt_0123");
+/// ```
+#[derive(Clone)]
 pub struct Secret(Box<str>);
 
 impl Secret {
@@ -33,11 +42,20 @@ impl Secret {
     ///
     /// # Errors
     /// What the serialiser says.
-    pub fn write_optional<S: Serializer>(secret: &Option<Self>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn write_optional<S: Serializer>(
+        secret: &Option<Self>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match secret {
             Some(secret) => serializer.serialize_str(&secret.0),
             None => serializer.serialize_none(),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        word(deserializer, |text| Self::new(text))
     }
 }
 

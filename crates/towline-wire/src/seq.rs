@@ -3,7 +3,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Unexpected, Visitor},
+};
 
 /// The largest sequence number: 2^53 − 1, the largest integer every JSON reader keeps exactly [ARCP 5-9].
 pub const MAX_SEQ: u64 = (1 << 53) - 1;
@@ -68,14 +71,27 @@ macro_rules! seq {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let value = u64::deserialize(deserializer)?;
-                if value > MAX_SEQ {
-                    return Err(D::Error::custom(format_args!("{value} is above 2^53-1, the largest sequence number")));
-                }
-                Ok(Self(value))
+                deserializer.deserialize_u64(SeqVisitor).map(Self)
             }
         }
     };
+}
+
+struct SeqVisitor;
+
+impl Visitor<'_> for SeqVisitor {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number up to 2^53-1")
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<u64, E> {
+        match value <= MAX_SEQ {
+            true => Ok(value),
+            false => Err(E::invalid_value(Unexpected::Unsigned(value), &self)),
+        }
+    }
 }
 
 seq!(

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::read::{excerpt, parsed};
 
 /// Where a job stands. The last four are terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,8 +25,14 @@ pub enum JobStatus {
 
 impl JobStatus {
     /// Every status, in the order of a job's life.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Running, Self::Success, Self::Error, Self::Cancelled, Self::TimedOut];
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::Success,
+        Self::Error,
+        Self::Cancelled,
+        Self::TimedOut,
+    ];
 
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -43,7 +51,7 @@ impl JobStatus {
         !matches!(self, Self::Pending | Self::Running)
     }
 
-    /// Reads the word; `timedout` and `completed`, which other SDKs write, too.
+    /// Reads the word; also `timedout`, `completed` and `failed`, which other SDKs write.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "timedout" => Some(Self::TimedOut),
@@ -68,11 +76,11 @@ impl Serialize for JobStatus {
 
 impl<'de> Deserialize<'de> for JobStatus {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| {
-            D::Error::custom(format_args!(
-                "`{text}` is not a job status (pending, running, success, error, cancelled, timed_out)"
-            ))
+        parsed(deserializer, |text| {
+            Self::parse(text).ok_or_else(|| {
+                let known = Self::ALL.map(Self::as_str).join(", ");
+                format!("`{}` is not a job status ({known})", excerpt(text))
+            })
         })
     }
 }

@@ -2,7 +2,12 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{
+    digits,
+    read::{FromText, parsed},
+};
 
 /// A W3C trace id: 16 bytes, written as 32 lower-case hex digits, never all zero [ARCP 11-1].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +34,15 @@ impl TraceId {
     }
 
     /// Reads what a peer may put into `trace_id`: the 32 digits, or a whole `traceparent`, whose span is given too.
+    ///
+    /// ```
+    /// use towline_wire::TraceId;
+    ///
+    /// let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    /// let (trace, span) = TraceId::parse_lenient(header).unwrap();
+    /// assert_eq!(trace.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+    /// assert_eq!(span.unwrap().to_string(), "00f067aa0ba902b7");
+    /// ```
     pub fn parse_lenient(text: &str) -> Option<(Self, Option<SpanId>)> {
         match text.len() {
             32 => Self::parse(text).map(|trace| (trace, None)),
@@ -52,7 +66,8 @@ impl SpanId {
 /// `version "-" trace "-" span "-" flags`, as W3C Trace Context level 1 reads it.
 fn parse_traceparent(text: &str) -> Option<(TraceId, SpanId)> {
     let mut parts = text.split('-');
-    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (version, trace, span, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let version: [u8; 1] = hex(version)?;
     let _flags: [u8; 1] = hex(flags)?;
     let known_end = version != [0] || parts.next().is_none();
@@ -77,40 +92,50 @@ fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-}
-
 macro_rules! text {
-    ($name:ident) => {
+    ($name:ident, $digits:literal) => {
+        impl $name {
+            /// The hex digits, as ASCII.
+            pub fn to_hex(self) -> [u8; $digits] {
+                let mut digits = [0; $digits];
+                digits::fill_hex(&mut digits, &self.0);
+                digits
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_hex(f, &self.0)
+                f.write_str(digits::ascii(&self.to_hex()))
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_hex(f, &self.0)
+                fmt::Display::fmt(self, f)
             }
         }
     };
 }
 
-text!(TraceId);
-text!(SpanId);
+text!(TraceId, 32);
+text!(SpanId, 16);
 
 impl Serialize for TraceId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(digits::ascii(&self.to_hex()))
     }
 }
 
 impl<'de> Deserialize<'de> for TraceId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse_lenient(&text)
-            .map(|(trace, _)| trace)
-            .ok_or_else(|| D::Error::custom("a trace id is 32 lower-case hex digits, not all zero"))
+        parsed(deserializer, |text| {
+            Self::from_text(text).ok_or("a trace id is 32 lower-case hex digits, not all zero")
+        })
+    }
+}
+
+impl FromText for TraceId {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::parse_lenient(text).map(|(trace, _)| trace)
     }
 }

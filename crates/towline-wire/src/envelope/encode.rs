@@ -1,0 +1,94 @@
+//! Writing a frame: text put together by hand around values that are JSON already.
+
+use super::Envelope;
+use crate::{TraceId, digits};
+
+impl Envelope {
+    /// Writes the frame, one line without a line break, onto `out`.
+    ///
+    /// Frames that differ only in their header can share their payload: it is copied from [`Envelope::payload`] as it is.
+    pub fn encode_onto(&self, out: &mut String) {
+        out.push_str(r#"{"arcp":"1.1""#);
+        if let Some(id) = &self.id {
+            push_text(out, r#","id":"#, id.as_str());
+        }
+        push_text(out, r#","type":"#, self.kind.as_str());
+        if let Some(session) = &self.session_id {
+            push_text(out, r#","session_id":"#, session.as_str());
+        }
+        if let Some(job) = &self.job_id {
+            push_text(out, r#","job_id":"#, job.as_str());
+        }
+        if let Some(seq) = self.event_seq {
+            out.push_str(r#","event_seq":"#);
+            digits::push_decimal(out, seq.value());
+        }
+        if let Some(seq) = self.job_seq {
+            out.push_str(r#","job_seq":"#);
+            digits::push_decimal(out, seq.value());
+        }
+        if let Some(trace) = self.trace_id {
+            push_trace(out, trace);
+        }
+        if let Some(extensions) = &self.extensions {
+            out.push_str(r#","extensions":"#);
+            out.push_str(extensions.as_str());
+        }
+        for field in &self.unknown {
+            push_text(out, ",", &field.name);
+            out.push(':');
+            out.push_str(field.value.as_str());
+        }
+        out.push_str(r#","payload":"#);
+        out.push_str(self.payload.as_str());
+        out.push('}');
+    }
+
+    /// The frame as text.
+    pub fn encode(&self) -> String {
+        let kept: usize = self
+            .unknown
+            .iter()
+            .map(|field| field.name.len() + field.value.as_str().len() + 8)
+            .sum();
+        let extensions = self
+            .extensions
+            .as_ref()
+            .map_or(0, |extensions| extensions.as_str().len());
+        let mut out =
+            String::with_capacity(HEADER + kept + extensions + self.payload.as_str().len());
+        self.encode_onto(&mut out);
+        out
+    }
+}
+
+fn push_trace(out: &mut String, trace: TraceId) {
+    out.push_str(r#","trace_id":""#);
+    out.push_str(digits::ascii(&trace.to_hex()));
+    out.push('"');
+}
+
+/// Writes `intro` and a JSON string.
+fn push_text(out: &mut String, intro: &str, value: &str) {
+    out.push_str(intro);
+    push_string(out, value);
+}
+
+/// Writes a JSON string; text without anything to escape, as our ids are, is copied in one go.
+pub(crate) fn push_string(out: &mut String, value: &str) {
+    // Not `any`: without an early end the loop runs over many bytes at once.
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    let escapes = value
+        .bytes()
+        .fold(false, |found, byte| found | special(byte));
+    if escapes {
+        out.push_str(&serde_json::Value::from(value).to_string());
+    } else {
+        out.push('"');
+        out.push_str(value);
+        out.push('"');
+    }
+}
+
+/// Room for a header with our own ids.
+const HEADER: usize = 288;
