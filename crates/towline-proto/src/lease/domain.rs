@@ -4,7 +4,10 @@
 //! domain is a small deterministic automaton that runs beside the pattern's, which also makes every counterexample a
 //! value that a person can read and try.
 
+use std::cmp::Ordering;
+
 use super::{
+    host::{self, HostState},
     kind::Kind,
     symbol::{SEPARATOR, Symbol, SymbolSet, encoded, encoded_byte, is_reserved, plain},
 };
@@ -32,20 +35,12 @@ pub(super) enum Domain {
     Version,
     /// Inside the scheme of a URL.
     Scheme,
-    /// At the first character of a URL's host.
-    HostStart,
-    /// At the first character of a further label.
-    LabelStart,
-    /// Inside a label.
-    Label,
-    /// Inside the brackets of an IPv6 address.
-    Address,
-    /// After those brackets.
-    AddressEnd,
+    /// Inside the host of a URL.
+    Host(HostState),
     /// Before the port.
     PortStart,
-    /// Inside the port, after this many digits.
-    Port(u8),
+    /// Inside the port: how many digits, and how they compare with as many of the highest port.
+    Port(u8, Ordering),
     /// The port `0`.
     PortZero,
     /// Before the path of a URL.
@@ -97,18 +92,11 @@ impl Domain {
             Self::AgentName => is_agent(char).then_some(Self::AgentName),
             Self::VersionStart | Self::Version => is_version(char).then_some(Self::Version),
             Self::Scheme => char.is_ascii_lowercase().then_some(Self::Scheme),
-            Self::HostStart if char == '[' => Some(Self::Address),
-            Self::HostStart | Self::LabelStart => is_host(char).then_some(Self::Label),
-            Self::Label if char == '.' => Some(Self::LabelStart),
-            Self::Label => is_host(char).then_some(Self::Label),
-            Self::Address if char == ']' => Some(Self::AddressEnd),
-            Self::Address => is_address(char).then_some(Self::Address),
+            Self::Host(host) => host.step(char).map(Self::Host),
             Self::PortStart if char == '0' => Some(Self::PortZero),
-            Self::PortStart => char.is_ascii_digit().then_some(Self::Port(1)),
-            Self::Port(digits) => {
-                (char.is_ascii_digit() && digits < 5).then_some(Self::Port(digits + 1))
-            }
-            Self::AddressEnd | Self::PortZero | Self::UrlPathStart | Self::UrlSegment(_) => None,
+            Self::PortStart => step_port(0, Ordering::Equal, char),
+            Self::Port(digits, order) => step_port(digits, order, char),
+            Self::PortZero | Self::UrlPathStart | Self::UrlSegment(_) => None,
         }
     }
 
@@ -127,9 +115,9 @@ impl Domain {
 
     const fn separate(self) -> Option<Self> {
         match self {
-            Self::Scheme => Some(Self::HostStart),
-            Self::Label | Self::AddressEnd => Some(Self::PortStart),
-            Self::Port(_) | Self::PortZero => Some(Self::UrlPathStart),
+            Self::Scheme => Some(Self::Host(HostState::Start)),
+            Self::Host(host) if host.is_accepting() => Some(Self::PortStart),
+            Self::Port(..) | Self::PortZero => Some(Self::UrlPathStart),
             _ => None,
         }
     }
@@ -194,12 +182,6 @@ pub(super) fn partition(kind: Kind) -> Vec<SymbolSet> {
         Kind::Url => vec![
             range('a', 'z'),
             range('0', '9'),
-            chars("0"),
-            ascii(is_host),
-            ascii(is_address),
-            chars("["),
-            chars("]"),
-            chars("."),
             SymbolSet::of(
                 "/\\"
                     .chars()
@@ -215,6 +197,10 @@ pub(super) fn partition(kind: Kind) -> Vec<SymbolSet> {
             ),
         ],
     });
+    if kind == Kind::Url {
+        sets.extend(host::partition());
+        sets.extend(port_digits().flat_map(|digit| [range('0', digit), range(digit, digit)]));
+    }
     sets
 }
 
@@ -229,6 +215,18 @@ fn step_segment(dots: Dots, char: char) -> Option<Domain> {
         '/' => (dots == Dots::Other).then_some(Domain::Segment(Dots::Empty)),
         _ => Some(Domain::Segment(dots.then(plain(char)))),
     }
+}
+
+fn step_port(digits: u8, order: Ordering, char: char) -> Option<Domain> {
+    let bound = port_digits().nth(digits.into())?;
+    let order = order.then(char.is_ascii_digit().then(|| char.cmp(&bound))?);
+    let too_high = digits == 4 && order == Ordering::Greater;
+    (!too_high).then_some(Domain::Port(digits + 1, order))
+}
+
+/// The digits of the highest port.
+fn port_digits() -> impl Iterator<Item = char> {
+    "65535".chars()
 }
 
 fn point(char: char) -> (Symbol, Symbol) {
@@ -247,18 +245,10 @@ fn is_version(char: char) -> bool {
     char.is_ascii_alphanumeric() || ".+_-".contains(char)
 }
 
-fn is_address(char: char) -> bool {
-    char.is_ascii_digit() || ('a'..='f').contains(&char) || char == ':'
-}
-
-/// What WHATWG leaves in a label of a host, `.` excepted.
-fn is_host(char: char) -> bool {
-    let forbidden = " #/:<>?@[\\]^|%.".contains(char) || char.is_ascii_uppercase();
-    char.is_ascii_graphic() && !forbidden
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn is_value(kind: Kind, text: &str) -> bool {
@@ -315,45 +305,39 @@ mod tests {
         }
     }
 
+    /// Every state that can be reached.
     fn states(kind: Kind) -> Vec<Domain> {
-        let dots = [Dots::Empty, Dots::One, Dots::Two, Dots::Other];
-        match kind {
-            Kind::Path => {
-                let segments = dots.map(Domain::Segment);
-                [Domain::PathStart, Domain::Root]
-                    .into_iter()
-                    .chain(segments)
-                    .collect()
-            }
-            Kind::Name => vec![Domain::NameStart, Domain::Name],
-            Kind::Agent => vec![
-                Domain::AgentStart,
-                Domain::AgentName,
-                Domain::VersionStart,
-                Domain::Version,
-            ],
-            Kind::Url => {
-                let host = [
-                    Domain::Scheme,
-                    Domain::HostStart,
-                    Domain::LabelStart,
-                    Domain::Label,
-                    Domain::Address,
-                ];
-                let rest = [
-                    Domain::AddressEnd,
-                    Domain::PortStart,
-                    Domain::PortZero,
-                    Domain::UrlPathStart,
-                ];
-                let ports = (1..=5).map(Domain::Port);
-                let segments = dots.map(Domain::UrlSegment);
-                host.into_iter()
-                    .chain(rest)
-                    .chain(ports)
-                    .chain(segments)
-                    .collect()
-            }
+        let mut states = BTreeSet::from([Domain::start(kind)]);
+        let mut open: Vec<_> = states.iter().copied().collect();
+        while let Some(state) = open.pop() {
+            let symbols = (0..0x80).chain([SEPARATOR, encoded(b'/'), encoded(b':')]);
+            let next = symbols.filter_map(|symbol| state.step(symbol));
+            open.extend(next.filter(|state| states.insert(*state)));
+        }
+        states.into_iter().collect()
+    }
+
+    #[test]
+    fn ports_end_at_the_highest() {
+        let urls = |port: &str| {
+            let before = "http"
+                .chars()
+                .map(plain)
+                .chain([SEPARATOR, plain('a'), SEPARATOR]);
+            let after = [SEPARATOR, plain('/')];
+            let mut symbols = before.chain(port.chars().map(plain)).chain(after);
+            let end = symbols.try_fold(Domain::start(Kind::Url), Domain::step);
+            end.is_some_and(Domain::is_accepting)
+        };
+        for port in [
+            "0", "1", "80", "9999", "10000", "59999", "65499", "65529", "65535",
+        ] {
+            assert!(urls(port), "{port}");
+        }
+        for port in [
+            "", "00", "01", "65536", "65540", "65600", "66000", "70000", "100000", "a",
+        ] {
+            assert!(!urls(port), "{port}");
         }
     }
 }

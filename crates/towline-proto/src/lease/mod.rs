@@ -21,6 +21,7 @@ mod domain;
 mod error;
 mod exact;
 mod explain;
+mod host;
 mod inclusion;
 mod kind;
 mod limits;
