@@ -1,10 +1,14 @@
-//! Which texts are hosts in normal form: names, IPv4 addresses, and what may be an IPv6 address.
+//! Which texts are hosts in normal form: names, IPv4 and IPv6 addresses.
 //!
 //! A host whose last label is a number is an IPv4 address or no host at all; so `a.1` and `010` are none, and `127.0.0.1`
-//! is one. Names in punycode and IPv6 addresses are recognised by their characters only, which may take a text for a
-//! host that is none; inclusion errs on the safe side there.
+//! is one. Two things are not looked at: whether punycode decodes, and whether the longest row of zeros in an IPv6
+//! address is the one that was left out. So some texts are taken for hosts that are none, and inclusion errs on the safe
+//! side there.
 
-use super::symbol::{Symbol, SymbolSet, plain};
+use super::{
+    address::AddressState,
+    symbol::{Symbol, SymbolSet, plain},
+};
 
 /// How far into a host a sequence of characters has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,7 +20,7 @@ pub(super) enum HostState {
     /// No IPv4 address: inside a label.
     Name(Label),
     /// Inside the brackets of an IPv6 address.
-    Address,
+    Address(AddressState),
     /// After those brackets.
     AddressEnd,
 }
@@ -61,10 +65,12 @@ impl HostState {
     /// After one more character; `None` when no host continues so.
     pub(super) fn step(self, char: char) -> Option<Self> {
         match self {
-            Self::Start if char == '[' => Some(Self::Address),
+            Self::Start if char == '[' => Some(Self::Address(AddressState::START)),
             Self::Start => Self::Quad(0, Octet::Empty).step(char),
-            Self::Address if char == ']' => Some(Self::AddressEnd),
-            Self::Address => is_address(char).then_some(Self::Address),
+            Self::Address(address) if char == ']' => {
+                address.is_accepting().then_some(Self::AddressEnd)
+            }
+            Self::Address(address) => address.step(char).map(Self::Address),
             Self::AddressEnd => None,
             Self::Quad(_, Octet::Empty) | Self::Name(Label::Empty) if char == '.' => None,
             Self::Quad(3, _) | Self::Name(_) if char == '.' => Some(Self::Name(Label::Empty)),
@@ -84,7 +90,7 @@ impl HostState {
             Self::Quad(3, octet) => !matches!(octet, Octet::Empty),
             Self::Name(label) => matches!(label, Label::Other),
             Self::AddressEnd => true,
-            Self::Start | Self::Quad(..) | Self::Address => false,
+            Self::Start | Self::Quad(..) | Self::Address(_) => false,
         }
     }
 }
@@ -138,20 +144,16 @@ pub(super) fn partition() -> impl Iterator<Item = SymbolSet> {
     };
     let sets = [
         is_in_label,
-        is_address,
+        |char: char| matches!(char, 'a'..='f'),
         |char: char| char.is_ascii_digit(),
         |char: char| char.is_ascii_hexdigit(),
     ];
-    let single = "[].x0125".chars().map(|char| SymbolSet::one(plain(char)));
+    let single = "[].:x0125".chars().map(|char| SymbolSet::one(plain(char)));
     let below_five: [(Symbol, Symbol); 1] = [(plain('0'), plain('4'))];
     sets.map(ascii)
         .into_iter()
         .chain(single)
         .chain([SymbolSet::of(below_five)])
-}
-
-fn is_address(char: char) -> bool {
-    char.is_ascii_digit() || ('a'..='f').contains(&char) || char == ':'
 }
 
 /// What WHATWG leaves in a label of a host.

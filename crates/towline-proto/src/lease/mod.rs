@@ -11,6 +11,7 @@
 //! Patterns compile to small automata over normalised values. Matching is linear in the value; whether one lease
 //! contains another is decided exactly, on the languages; sizes are bounded, and over the bounds nothing is granted.
 
+mod address;
 mod alphabet;
 mod authority;
 mod automaton;
