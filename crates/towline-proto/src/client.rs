@@ -343,7 +343,7 @@ pub enum Effect {
     Reported(Refusal),
     /// Close the transport and, where there is a way, connect again and call [`ClientSession::connected`].
     Drop(Loss),
-    /// The session is over. Close the transport; nothing follows.
+    /// The session is over. Close the transport; nothing follows but the failure of what was waiting for a reply.
     Over(Over),
 }
 

@@ -407,6 +407,7 @@ impl ClientSession {
             return;
         }
         self.state = State::Over;
+        out.push(Effect::Over(over));
         for pending in self.requests.drain() {
             let reply = Box::new(Reply::Failed(RequestError::SessionOver));
             out.push(Effect::Reply {
@@ -414,7 +415,6 @@ impl ClientSession {
                 reply,
             });
         }
-        out.push(Effect::Over(over));
     }
 
     pub(super) fn ping(&mut self, nonce: String, at: Moment<'_>, out: &mut Vec<Effect>) {

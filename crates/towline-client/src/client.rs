@@ -1,0 +1,371 @@
+//! The client: one session, for as many tasks as share it.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+use towline_proto::{
+    Dialect,
+    client::{Counters, Established, Loss, Request},
+};
+use towline_transport::Transport;
+use towline_wire::{
+    FeatureSet, JobId, SessionId,
+    payload::{AgentListing, Jobs, PeerInfo, Subscribed},
+};
+
+use crate::{
+    ClientError, ClientOptions, JobHandle, ListBuilder, ResumeState, SessionOver, SubmitBuilder,
+    SubscribeBuilder, UnsolicitedJobs, driver::Driver, feed::Feed, job::Seat,
+    unsolicited::Unclaimed,
+};
+
+/// A session with a runtime.
+///
+/// Clones share the session. A task behind it reads and writes the connection, answers pings, acknowledges events and,
+/// given a [connector](ClientOptions::connector), connects and resumes after a loss. Requests made meanwhile wait for
+/// that, at most the reply timeout.
+///
+/// The session is closed when every clone and every handle is dropped; [`close`](Self::close) does so and waits for the
+/// answer. Jobs go on either way.
+///
+/// ```no_run
+/// # async fn run(transport: towline_transport::MemoryTransport) -> Result<(), towline_client::ClientError> {
+/// use towline_client::{Client, ClientOptions};
+///
+/// let client = Client::connect(transport, ClientOptions::bearer("secret")).await?;
+/// let mut job = client.submit("echo").input([1, 2]).send().await?;
+/// while let Some(event) = job.next_event().await? {
+///     println!("{}", event.kind());
+/// }
+/// let echoed: Vec<u32> = job.result_json().await?;
+/// client.close("done").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+/// What clients and handles have in common: the way to the session's task.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) view: watch::Receiver<View>,
+    pub(crate) unclaimed: Arc<Unclaimed>,
+    pub(crate) result_cap: u64,
+    pub(crate) buffer: usize,
+}
+
+/// What the session's task shows.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) session: Option<Arc<SessionInfo>>,
+    pub(crate) connection: Connection,
+}
+
+/// What the session's task is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Ask {
+        request: Request,
+        reply: oneshot::Sender<Result<Answer, ClientError>>,
+    },
+    ResumeWith {
+        transport: Boxed,
+        reply: oneshot::Sender<Result<(), ClientError>>,
+    },
+    ResumeState {
+        reply: oneshot::Sender<Option<ResumeState>>,
+    },
+    Counters {
+        reply: oneshot::Sender<Counters>,
+    },
+    Close {
+        reason: String,
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// A transport, for `Debug`'s sake.
+pub(crate) struct Boxed(pub(crate) Box<dyn Transport>);
+
+impl std::fmt::Debug for Boxed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.info().fmt(f)
+    }
+}
+
+/// What a request gave.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Job(Seat),
+    Subscribed(Seat, Box<Subscribed>),
+    Jobs(Jobs),
+    Done,
+}
+
+/// How the session's connection is.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Connection {
+    /// It stands.
+    Live,
+    /// It was lost; another one is being made.
+    Reconnecting {
+        /// Tries so far, since the loss.
+        attempts: u32,
+        /// Why it was lost.
+        cause: Loss,
+    },
+    /// It was lost, and there is no connector; see [`Client::resume_with`].
+    Lost {
+        /// Why.
+        cause: Loss,
+    },
+    /// The session is over.
+    Over(SessionOver),
+}
+
+/// What was settled when the session was opened, or last resumed.
+#[derive(Debug, Clone)]
+pub struct SessionInfo {
+    established: Established,
+}
+
+impl SessionInfo {
+    pub(crate) const fn new(established: Established) -> Self {
+        Self { established }
+    }
+
+    /// The session.
+    pub const fn id(&self) -> &SessionId {
+        &self.established.session_id
+    }
+
+    /// The features in effect.
+    pub const fn features(&self) -> FeatureSet {
+        self.established.features
+    }
+
+    /// Who the runtime says it is.
+    pub const fn runtime(&self) -> &PeerInfo {
+        &self.established.welcome.runtime
+    }
+
+    /// The agents it hosts, as of the welcome.
+    pub fn agents(&self) -> &[AgentListing] {
+        &self.established.welcome.capabilities.agents
+    }
+
+    /// Whose reading of the draft it follows.
+    pub const fn dialect(&self) -> Dialect {
+        self.established.dialect
+    }
+
+    /// How long after a loss the session can be resumed, if the runtime said so.
+    pub fn resume_window(&self) -> Option<Duration> {
+        let seconds = self.established.welcome.resume_window_sec?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// How often a silent peer speaks; `None` without `heartbeat`.
+    pub const fn heartbeat_interval(&self) -> Option<Duration> {
+        self.established.heartbeat
+    }
+}
+
+impl Client {
+    /// Defaults to start from; see [`ClientOptions`].
+    pub fn builder() -> ClientOptions {
+        ClientOptions::new()
+    }
+
+    /// Opens a session, or resumes one ([`ClientOptions::resume`]), on a connection.
+    ///
+    /// Dropping the future gives the connection up.
+    ///
+    /// # Errors
+    /// [`ClientError::Handshake`] when the runtime refuses, does not answer, or speaks an older protocol.
+    pub async fn connect(
+        transport: impl Transport,
+        options: ClientOptions,
+    ) -> Result<Self, ClientError> {
+        let (shared, greeting) = Driver::start(Box::new(transport), options);
+        let client = Self { shared };
+        match greeting.await {
+            Ok(greeted) => greeted.map(|()| client),
+            Err(_) => Err(ClientError::stopped()),
+        }
+    }
+
+    /// Connects with the connector of the options, which also serves to reconnect. The first try has to succeed.
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`] without a connector, [`ClientError::Connect`] when it fails, and as
+    /// [`connect`](Self::connect).
+    pub async fn dial(options: ClientOptions) -> Result<Self, ClientError> {
+        let connector = options.connector.clone();
+        let connector = connector
+            .ok_or_else(|| ClientError::Invalid("the options have no connector".to_owned()))?;
+        let transport = connector.connect().await?;
+        Self::connect(transport, options).await
+    }
+
+    /// A job to be submitted to an agent: `name`, or `name@version` (which needs `agent_versions`).
+    pub fn submit(&self, agent: impl Into<String>) -> SubmitBuilder {
+        SubmitBuilder::new(self.shared.clone(), agent.into())
+    }
+
+    /// Asks the runtime to end a job of this session; see [`JobHandle::cancel`].
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the job is unknown, over, or not this session's.
+    pub async fn cancel(&self, job: JobId, reason: impl Into<String>) -> Result<(), ClientError> {
+        self.shared.cancel(job, reason.into()).await
+    }
+
+    /// A job to be watched, of whatever session.
+    pub fn subscribe(&self, job: JobId) -> SubscribeBuilder {
+        SubscribeBuilder::new(self.shared.clone(), job)
+    }
+
+    /// The jobs this principal may see.
+    pub fn list_jobs(&self) -> ListBuilder {
+        ListBuilder::new(self.shared.clone())
+    }
+
+    /// Jobs that were delivered to this session without a request: children that its jobs delegated, and jobs from before
+    /// a resume. Each is given once.
+    pub fn unsolicited_jobs(&self) -> UnsolicitedJobs {
+        UnsolicitedJobs::new(self.shared.clone())
+    }
+
+    /// The handle of a job that was delivered without a request.
+    ///
+    /// # Errors
+    /// [`ClientError::NotHere`] when no such job was delivered, or it was taken already.
+    pub fn attach(&self, job: &JobId) -> Result<JobHandle, ClientError> {
+        let seat = self.shared.unclaimed.take(job, self.shared.buffer);
+        let seat = seat.ok_or_else(|| ClientError::NotHere { job: job.clone() })?;
+        Ok(JobHandle::new(seat, self.shared.clone()))
+    }
+
+    /// Asks whether the runtime is there; gives the time the answer took. Needs `heartbeat`.
+    ///
+    /// # Errors
+    /// [`ClientError::Timeout`] when it does not answer.
+    pub async fn ping(&self) -> Result<Duration, ClientError> {
+        let asked = Instant::now();
+        self.shared.ask(Request::Ping).await?;
+        Ok(asked.elapsed())
+    }
+
+    /// What was settled when the session was opened, or last resumed.
+    pub fn session(&self) -> Option<Arc<SessionInfo>> {
+        self.shared.view.borrow().session.clone()
+    }
+
+    /// How the connection is now.
+    pub fn connection(&self) -> Connection {
+        self.shared.view.borrow().connection.clone()
+    }
+
+    /// Waits until the connection is no longer as [`connection`](Self::connection) last showed it to this future, and says
+    /// how it is then. Cancel safe.
+    pub fn connection_changed(&self) -> impl Future<Output = Connection> + Send + use<> {
+        let mut view = self.shared.view.clone();
+        view.mark_unchanged();
+        async move {
+            match view.changed().await {
+                Ok(()) => view.borrow().connection.clone(),
+                Err(_) => over(&view),
+            }
+        }
+    }
+
+    /// Takes the session up on another connection, after a loss without a connector.
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`] when the connection is not lost, and as [`connect`](Self::connect).
+    pub async fn resume_with(&self, transport: impl Transport) -> Result<(), ClientError> {
+        let transport = Boxed(Box::new(transport));
+        self.shared
+            .tell(|reply| Command::ResumeWith { transport, reply })
+            .await?
+    }
+
+    /// What it takes to resume this session later, or from another process: as of now, with the last event that its
+    /// handles have given out. `None` when the runtime gave no token. Good until the next resume.
+    ///
+    /// # Errors
+    /// [`ClientError::SessionOver`] when the session is over.
+    pub async fn resume_state(&self) -> Result<Option<ResumeState>, ClientError> {
+        self.shared
+            .tell(|reply| Command::ResumeState { reply })
+            .await
+    }
+
+    /// What was counted since the session began.
+    ///
+    /// # Errors
+    /// [`ClientError::SessionOver`] when the session is over.
+    pub async fn counters(&self) -> Result<Counters, ClientError> {
+        self.shared.tell(|reply| Command::Counters { reply }).await
+    }
+
+    /// Closes the session: acknowledges what was processed, says goodbye and waits for the answer, at most 5 s. Jobs go on,
+    /// and the session can be resumed for the runtime's window.
+    ///
+    /// Dropping the future does not take the close back.
+    ///
+    /// # Errors
+    /// None when the session is over already.
+    pub async fn close(&self, reason: impl Into<String>) -> Result<(), ClientError> {
+        let reason = reason.into();
+        match self
+            .shared
+            .tell(|reply| Command::Close { reason, reply })
+            .await
+        {
+            Ok(()) | Err(ClientError::SessionOver(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Shared {
+    /// Asks the runtime, by way of the session's task.
+    pub(crate) async fn ask(&self, request: Request) -> Result<Answer, ClientError> {
+        self.tell(|reply| Command::Ask { request, reply }).await?
+    }
+
+    pub(crate) async fn unsubscribe(&self, feed: Feed) -> Result<(), ClientError> {
+        let job = feed.job().clone();
+        drop(feed);
+        self.ask(Request::Unsubscribe { job }).await.map(|_| ())
+    }
+
+    async fn tell<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, ClientError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(command(reply)).await.is_ok();
+        let answer = if sent { answer.await.ok() } else { None };
+        answer.ok_or_else(|| match over(&self.view) {
+            Connection::Over(why) => ClientError::SessionOver(why),
+            _ => ClientError::stopped(),
+        })
+    }
+}
+
+fn over(view: &watch::Receiver<View>) -> Connection {
+    match view.borrow().connection.clone() {
+        over @ Connection::Over(_) => over,
+        _ => Connection::Over(SessionOver::Stopped),
+    }
+}

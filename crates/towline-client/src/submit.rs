@@ -1,0 +1,126 @@
+//! Submitting a job.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Serialize;
+use towline_proto::client::Request;
+use towline_wire::{JobId, Lease, LeaseConstraints, RawJson, Timestamp, TraceId, payload::Submit};
+
+use crate::{
+    ClientError, JobHandle,
+    client::{Answer, Shared},
+};
+
+/// A submit to be sent; see [`crate::Client::submit`].
+#[derive(Debug)]
+#[must_use = "nothing is sent before `send`"]
+pub struct SubmitBuilder {
+    shared: Arc<Shared>,
+    submit: Submit,
+    trace: Option<TraceId>,
+    invalid: Option<String>,
+}
+
+impl SubmitBuilder {
+    pub(crate) fn new(shared: Arc<Shared>, agent: String) -> Self {
+        let submit = Submit {
+            agent,
+            input: None,
+            lease_request: None,
+            lease_constraints: None,
+            idempotency_key: None,
+            max_runtime_sec: None,
+            parent_job_id: None,
+        };
+        Self {
+            shared,
+            submit,
+            trace: None,
+            invalid: None,
+        }
+    }
+
+    /// What the agent is given. Default: nothing. A value without a JSON form fails the [`send`](Self::send).
+    pub fn input(mut self, input: impl Serialize) -> Self {
+        match RawJson::of(&input) {
+            Ok(input) => self.submit.input = Some(input),
+            Err(cause) => self.invalid = Some(format!("the input has no JSON form: {cause}")),
+        }
+        self
+    }
+
+    /// What the job asks to be allowed. Default: nothing.
+    pub fn lease(mut self, lease: Lease) -> Self {
+        self.submit.lease_request = (!lease.is_empty()).then_some(lease);
+        self
+    }
+
+    /// Bounds beside the lease's patterns.
+    pub fn constraints(mut self, constraints: LeaseConstraints) -> Self {
+        self.submit.lease_constraints = (!constraints.is_empty()).then_some(constraints);
+        self
+    }
+
+    /// When everything the job may do ends. Needs `lease_expires_at`.
+    pub fn expires_at(mut self, at: Timestamp) -> Self {
+        self.submit.lease_constraints = Some(LeaseConstraints {
+            expires_at: Some(at.to_string()),
+        });
+        self
+    }
+
+    /// Makes a repeated submit find the first one's job, also across sessions and lost connections: at most 256 bytes, good
+    /// for a day. With a key the client submits again by itself when a lost connection took the answer with it.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.submit.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Ends the job after so much running time.
+    pub fn max_runtime(mut self, runtime: Duration) -> Self {
+        self.submit.max_runtime_sec = Some(runtime.as_secs_f64());
+        self
+    }
+
+    /// Makes it a child of a running job of this session, which has to grant `agent.delegate` for it.
+    pub fn parent(mut self, parent: JobId) -> Self {
+        self.submit.parent_job_id = Some(parent);
+        self
+    }
+
+    /// The trace it is part of. Default: a new one.
+    pub const fn trace(mut self, trace: TraceId) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
+    /// Submits, and waits until the runtime has accepted the job.
+    ///
+    /// Dropping the future does not take the submit back: the job may run, unseen.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the runtime's reason; [`ClientError::FeatureMissing`] and [`ClientError::Invalid`]
+    /// before anything is sent; [`ClientError::Disconnected`] when the answer was lost with the connection, and its
+    /// `maybe_accepted` when the job may run.
+    pub async fn send(self) -> Result<JobHandle, ClientError> {
+        let Self {
+            shared,
+            submit,
+            trace,
+            invalid,
+        } = self;
+        if let Some(message) = invalid {
+            return Err(ClientError::Invalid(message));
+        }
+        match shared
+            .ask(Request::Submit {
+                submit: Box::new(submit),
+                trace,
+            })
+            .await?
+        {
+            Answer::Job(seat) => Ok(JobHandle::new(seat, shared)),
+            _ => Err(ClientError::stopped()),
+        }
+    }
+}
