@@ -6,7 +6,7 @@ use bytestring::ByteString;
 
 use crate::{
     EventSeq, JobId, JobSeq, MessageId, MessageType, Payload, RawJson, SessionId, SpanId, TraceId,
-    payload::PayloadFault,
+    job_event::may_hold_credential, payload::PayloadFault,
 };
 
 pub(crate) mod encode;
@@ -237,9 +237,8 @@ impl Envelope {
             MessageType::JOB_SUBSCRIBE,
             MessageType::JOB_UNSUBSCRIBE,
         ];
-        let rotation = || self.payload.as_str().contains("credential");
         match self.kind == MessageType::JOB_EVENT {
-            true => rotation(),
+            true => may_hold_credential(&self.payload),
             false => !harmless.contains(&self.kind),
         }
     }

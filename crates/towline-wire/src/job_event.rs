@@ -1,5 +1,7 @@
 //! Job events (§8): `{kind, ts, body}`, the body raw until asked for.
 
+use std::fmt;
+
 use serde::{Serialize, de::IgnoredAny};
 
 use crate::{
@@ -64,7 +66,7 @@ fn asks_for_child(body: &RawJson) -> bool {
 }
 
 /// The payload of a `job.event`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize)]
 pub struct EventPayload {
     /// What the event tells.
     pub kind: EventKind,
@@ -83,6 +85,23 @@ readable!(EventPayload {
 
 fn empty_object() -> RawJson {
     RawJson::EMPTY_OBJECT
+}
+
+impl fmt::Debug for EventPayload {
+    /// Leaves the body out where a credential may stand in it [ARCP 9.8-5].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("EventPayload");
+        out.field("kind", &self.kind).field("ts", &self.ts);
+        match may_hold_credential(&self.body) {
+            true => out.finish_non_exhaustive(),
+            false => out.field("body", &self.body).finish(),
+        }
+    }
+}
+
+/// Whether a body, or the payload around it, may be a rotation's; with escapes in it nobody can tell at a glance.
+pub(crate) fn may_hold_credential(json: &RawJson) -> bool {
+    json.as_str().contains("credential") || json.as_str().contains("\\u")
 }
 
 impl EventPayload {

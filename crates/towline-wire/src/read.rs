@@ -263,10 +263,10 @@ pub(crate) fn explain(message: &str) -> String {
     let Some((found, expected)) = mismatch.and_then(|rest| rest.rsplit_once(", expected ")) else {
         return message.to_owned();
     };
+    let expected = expected_words(expected);
     format!(
-        "expected {}, found {}",
-        expected_words(expected),
-        found_words(found)
+        "expected {expected}, found {}",
+        found_words(found, expected)
     )
 }
 
@@ -281,12 +281,17 @@ fn expected_words(expected: &str) -> &str {
     }
 }
 
-fn found_words(found: &str) -> &str {
+/// The kind of the value; only a number that is the wrong number is quoted, for a secret may be made of digits.
+fn found_words<'a>(found: &'a str, expected: &str) -> &'a str {
     let number = ["integer `", "floating point `"]
         .into_iter()
         .find_map(|intro| found.strip_prefix(intro));
     if let Some(number) = number {
-        return number.trim_end_matches('`');
+        return if expected.contains("number") {
+            number.trim_end_matches('`')
+        } else {
+            "a number"
+        };
     }
     match found.split([' ', '`']).next() {
         Some("string" | "character") => "a string",
