@@ -18,6 +18,8 @@ mod ext;
 pub mod memory;
 #[cfg(feature = "stdio")]
 pub mod stdio;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 

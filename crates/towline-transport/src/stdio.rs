@@ -43,7 +43,11 @@ impl StdioTransport {
 
     /// [`from_process`](Self::from_process) with options.
     pub fn from_process_with(options: StdioOptions) -> Self {
-        Self::over(tokio::io::stdin(), tokio::io::stdout(), options.declare_confidential(true))
+        Self::over(
+            tokio::io::stdin(),
+            tokio::io::stdout(),
+            options.declare_confidential(true),
+        )
     }
 
     /// Reads lines from one stream and writes lines to the other.
@@ -52,19 +56,29 @@ impl StdioTransport {
         writer: impl AsyncWrite + Send + Unpin + 'static,
         options: StdioOptions,
     ) -> Self {
-        Self { reader: Box::new(reader), writer: Box::new(writer), options }
+        Self {
+            reader: Box::new(reader),
+            writer: Box::new(writer),
+            options,
+        }
     }
 }
 
 impl fmt::Debug for StdioTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StdioTransport").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("StdioTransport")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
 impl Transport for StdioTransport {
     fn info(&self) -> TransportInfo {
-        TransportInfo { kind: TransportKind::Stdio, peer: None, confidential: self.options.confidential }
+        TransportInfo {
+            kind: TransportKind::Stdio,
+            peer: None,
+            confidential: self.options.confidential,
+        }
     }
 
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {

@@ -105,6 +105,24 @@ impl WebSocketTransport<StreamSocket<TcpStream>> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> WebSocketTransport<StreamSocket<IO>> {
+    /// Asks for the upgrade on any byte stream: one through a proxy, a Unix socket, or TLS of your own, which you may
+    /// then [declare confidential](WebSocketOptions::declare_confidential). The URL's scheme is not looked at.
+    ///
+    /// # Errors
+    /// As [`connect`](WebSocketTransport::connect).
+    pub async fn connect_on(
+        io: IO,
+        url: &str,
+        options: &WebSocketOptions,
+    ) -> Result<Self, TransportError> {
+        let stream = connect::connect_on(io, url, options).await?;
+        Ok(Self::over(
+            StreamSocket::new(stream, options.max_message_size),
+            None,
+            options,
+        ))
+    }
+
     /// Answers the upgrade request on any byte stream; over TLS of your own, [declare it
     /// confidential](WebSocketOptions::declare_confidential).
     ///

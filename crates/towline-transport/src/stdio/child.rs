@@ -55,14 +55,16 @@ impl ChildOptions {
     /// Adds arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.env
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -97,7 +99,11 @@ impl ChildOptions {
 
     fn command(&self) -> CommandWrap {
         let mut command = Command::new(&self.program);
-        command.args(&self.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(&self.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         if !self.inherits_env {
             command.env_clear();
         }
@@ -115,12 +121,19 @@ impl ChildOptions {
 
     fn not_started(&self, cause: &io::Error) -> TransportError {
         let reason = match (cause.kind(), &self.dir) {
-            (_, Some(dir)) if !dir.is_dir() => format!("its working directory `{}` is not there", dir.display()),
-            (io::ErrorKind::NotFound, _) => "there is no such program; give its path or put it on PATH".to_owned(),
+            (_, Some(dir)) if !dir.is_dir() => {
+                format!("its working directory `{}` is not there", dir.display())
+            }
+            (io::ErrorKind::NotFound, _) => {
+                "there is no such program; give its path or put it on PATH".to_owned()
+            }
             (io::ErrorKind::PermissionDenied, _) => "the file may not be executed".to_owned(),
             _ => cause.to_string(),
         };
-        TransportError::Setup { target: format!("`{}`", self.program.display()), reason }
+        TransportError::Setup {
+            target: format!("`{}`", self.program.display()),
+            reason,
+        }
     }
 }
 
@@ -157,17 +170,37 @@ impl ChildProcess {
     /// # Errors
     /// [`TransportError::Setup`] when the program cannot be started.
     pub fn spawn(options: &ChildOptions) -> Result<(Self, StdioTransport), TransportError> {
-        let mut child = options.command().spawn().map_err(|cause| options.not_started(&cause))?;
-        let pipes = (child.stdin().take(), child.stdout().take(), child.stderr().take());
+        let mut child = options
+            .command()
+            .spawn()
+            .map_err(|cause| options.not_started(&cause))?;
+        let pipes = (
+            child.stdin().take(),
+            child.stdout().take(),
+            child.stderr().take(),
+        );
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(options.not_started(&io::Error::other("its pipes are missing")));
         };
         let program = options.program.to_string_lossy().into_owned();
-        let lines = forward(BufReader::new(stderr), program, child.id(), options.on_stderr.clone());
+        let lines = forward(
+            BufReader::new(stderr),
+            program,
+            child.id(),
+            options.on_stderr.clone(),
+        );
         let stdin = SharedStdin(Arc::new(Mutex::new(Some(stdin))));
-        let transport =
-            StdioTransport::over(stdout, stdin.clone(), options.stdio.clone().declare_confidential(true));
-        let process = Self { child, stdin, stderr: Some(tokio::spawn(lines)), status: None };
+        let transport = StdioTransport::over(
+            stdout,
+            stdin.clone(),
+            options.stdio.clone().declare_confidential(true),
+        );
+        let process = Self {
+            child,
+            stdin,
+            stderr: Some(tokio::spawn(lines)),
+            status: None,
+        };
         Ok((process, transport))
     }
 
@@ -264,7 +297,10 @@ impl Drop for ChildProcess {
 
 impl fmt::Debug for ChildProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChildProcess").field("id", &self.id()).field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("ChildProcess")
+            .field("id", &self.id())
+            .field("status", &self.status)
+            .finish_non_exhaustive()
     }
 }
 
@@ -289,7 +325,11 @@ impl SharedStdin {
 }
 
 impl AsyncWrite for SharedStdin {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.with(|stdin| stdin.poll_write(cx, bytes))
     }
 

@@ -35,8 +35,20 @@ pub(super) fn halves(
 ) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {
     let goodbye = Arc::new(Goodbye::default());
     let lines = LineDecoder::new(options.max_line_length);
-    let source = Source { reader, lines, goodbye: goodbye.clone(), tail: Tail::Open };
-    let sink = Sink { stage: Stage::Open(writer), out: String::new(), written: 0, options, goodbye, deadline: None };
+    let source = Source {
+        reader,
+        lines,
+        goodbye: goodbye.clone(),
+        tail: Tail::Open,
+    };
+    let sink = Sink {
+        stage: Stage::Open(writer),
+        out: String::new(),
+        written: 0,
+        options,
+        goodbye,
+        deadline: None,
+    };
     (Box::new(sink), Box::new(source))
 }
 
@@ -79,7 +91,11 @@ enum Stage {
 
 impl Sink {
     fn check_open(&self) -> Result<(), TransportError> {
-        if matches!(self.stage, Stage::Open(_)) { Ok(()) } else { Err(TransportError::Closed) }
+        if matches!(self.stage, Stage::Open(_)) {
+            Ok(())
+        } else {
+            Err(TransportError::Closed)
+        }
     }
 
     /// Hands everything to the writer and flushes it.
@@ -87,7 +103,12 @@ impl Sink {
         let (Stage::Open(writer) | Stage::Closing(writer)) = &mut self.stage else {
             return Poll::Ready(Err(TransportError::Closed));
         };
-        let written = ready!(poll_write_all(cx, writer, self.out.as_bytes(), &mut self.written));
+        let written = ready!(poll_write_all(
+            cx,
+            writer,
+            self.out.as_bytes(),
+            &mut self.written
+        ));
         self.out.clear();
         self.written = 0;
         // One large frame should not be held room for as long as the connection lasts.
@@ -129,7 +150,12 @@ impl Sink {
     }
 }
 
-fn poll_write_all(cx: &mut Context<'_>, writer: &mut Writer, bytes: &[u8], written: &mut usize) -> Poll<io::Result<()>> {
+fn poll_write_all(
+    cx: &mut Context<'_>,
+    writer: &mut Writer,
+    bytes: &[u8],
+    written: &mut usize,
+) -> Poll<io::Result<()>> {
     while *written < bytes.len() {
         match ready!(Pin::new(&mut *writer).poll_write(cx, &bytes[*written..]))? {
             0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -157,7 +183,10 @@ impl FrameSink for Sink {
             self.out.truncate(before);
             return Err(TransportError::FrameTooBig { size, limit });
         }
-        debug_assert!(!self.out[before..].contains('\n'), "an encoded envelope is one line");
+        debug_assert!(
+            !self.out[before..].contains('\n'),
+            "an encoded envelope is one line"
+        );
         self.out.push('\n');
         Ok(())
     }
@@ -167,16 +196,24 @@ impl FrameSink for Sink {
         self.poll_write_out(cx)
     }
 
-    fn poll_close(&mut self, cx: &mut Context<'_>, _: &CloseFrame) -> Poll<Result<(), TransportError>> {
+    fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &CloseFrame,
+    ) -> Poll<Result<(), TransportError>> {
         let polled = self.poll_goodbye(cx);
         if polled.is_ready() {
             return polled;
         }
         let timeout = self.options.close_timeout;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(deadline.as_mut().poll(cx));
         self.stage = Stage::Failed;
-        Poll::Ready(Err(TransportError::timed_out("the peer did not read what was sent to it in time")))
+        Poll::Ready(Err(TransportError::timed_out(
+            "the peer did not read what was sent to it in time",
+        )))
     }
 }
 
@@ -207,7 +244,11 @@ impl Source {
                 self.tail = Tail::Ends(Closed::ByPeer(None));
             }
             Ok(_) => {}
-            Err(cause) => self.tail = Tail::Ends(Closed::Lost { reason: cause.to_string() }),
+            Err(cause) => {
+                self.tail = Tail::Ends(Closed::Lost {
+                    reason: cause.to_string(),
+                })
+            }
         }
         Poll::Ready(())
     }
@@ -222,12 +263,19 @@ impl FrameSource for Source {
             if let Some(line) = self.lines.next_line() {
                 return Poll::Ready(Some(match line {
                     Line::Whole(bytes) => decode(bytes),
-                    Line::TooBig => Inbound::TooBig { limit: self.lines.limit(), fatal: false },
+                    Line::TooBig => Inbound::TooBig {
+                        limit: self.lines.limit(),
+                        fatal: false,
+                    },
                 }));
             }
             if !matches!(self.tail, Tail::Open) {
                 let tail = std::mem::replace(&mut self.tail, Tail::Over);
-                return Poll::Ready(if let Tail::Ends(closed) = tail { Some(Inbound::Closed(closed)) } else { None });
+                return Poll::Ready(if let Tail::Ends(closed) = tail {
+                    Some(Inbound::Closed(closed))
+                } else {
+                    None
+                });
             }
             // Registered before the flag is looked at again by the read that follows a wake.
             self.goodbye.reader.register(cx.waker());
@@ -241,7 +289,8 @@ impl FrameSource for Source {
 
 fn decode(line: Bytes) -> Inbound {
     if line.starts_with(BYTE_ORDER_MARK) {
-        let message = "the line begins with a byte order mark; send plain UTF-8 without one".to_owned();
+        let message =
+            "the line begins with a byte order mark; send plain UTF-8 without one".to_owned();
         return Inbound::Malformed(DecodeError { message, id: None });
     }
     Envelope::decode_bytes(line).map_or_else(Inbound::Malformed, Inbound::Envelope)

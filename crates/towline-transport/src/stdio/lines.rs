@@ -30,7 +30,13 @@ pub(super) enum Line {
 
 impl LineDecoder {
     pub(super) fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), scanned: 0, limit, is_discarding: false, is_finished: false }
+        Self {
+            buffer: BytesMut::new(),
+            scanned: 0,
+            limit,
+            is_discarding: false,
+            is_finished: false,
+        }
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -51,7 +57,9 @@ impl LineDecoder {
     /// The next line, if it is all there.
     pub(super) fn next_line(&mut self) -> Option<Line> {
         loop {
-            let Some(line) = self.take_line() else { return self.check_unfinished() };
+            let Some(line) = self.take_line() else {
+                return self.check_unfinished();
+            };
             if std::mem::take(&mut self.is_discarding) {
                 continue;
             }
@@ -130,7 +138,10 @@ mod tests {
     /// [ARCP 4-2] `\n` ends a line, `\r\n` is tolerated, blank lines are skipped, the last line needs no end.
     #[test]
     fn line_ends() {
-        assert_eq!(lines(&[b"a\nb\r\n\n \t\r\n\r\nc"], 9), [whole("a"), whole("b"), whole("c")]);
+        assert_eq!(
+            lines(&[b"a\nb\r\n\n \t\r\n\r\nc"], 9),
+            [whole("a"), whole("b"), whole("c")]
+        );
         assert_eq!(lines(&[b"a\rb\n"], 9), [whole("a\rb")]);
         assert_eq!(lines(&[b""], 9), []);
     }
@@ -138,9 +149,18 @@ mod tests {
     /// [ARCP 4-6] Only what is above the limit is dropped, wherever the pieces are cut.
     #[test]
     fn the_limit() {
-        assert_eq!(lines(&[b"abc\nabcd\nabc\r\n"], 3), [whole("abc"), Line::TooBig, whole("abc")]);
-        assert_eq!(lines(&[b"abc", b"\r", b"\nx"], 3), [whole("abc"), whole("x")]);
-        assert_eq!(lines(&[b"abcdefg", b"hi", b"j\nx\n"], 3), [Line::TooBig, whole("x")]);
+        assert_eq!(
+            lines(&[b"abc\nabcd\nabc\r\n"], 3),
+            [whole("abc"), Line::TooBig, whole("abc")]
+        );
+        assert_eq!(
+            lines(&[b"abc", b"\r", b"\nx"], 3),
+            [whole("abc"), whole("x")]
+        );
+        assert_eq!(
+            lines(&[b"abcdefg", b"hi", b"j\nx\n"], 3),
+            [Line::TooBig, whole("x")]
+        );
         assert_eq!(lines(&[b"abcdefg", b"hi"], 3), [Line::TooBig]);
         assert_eq!(lines(&[b"abcd"], 3), [Line::TooBig]);
     }

@@ -63,8 +63,14 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_bounded_and_readable() {
-        assert_eq!(lines_of(b"one\r\ntwo\n\xffthree").await, ["one", "two", "\u{fffd}three"]);
+        assert_eq!(
+            lines_of(b"one\r\ntwo\n\xffthree").await,
+            ["one", "two", "\u{fffd}three"]
+        );
         let long = lines_of(&[b'a'; 20_000]).await;
-        assert_eq!(long.iter().map(String::len).collect::<Vec<_>>(), [8192, 8192, 3616]);
+        assert_eq!(
+            long.iter().map(String::len).collect::<Vec<_>>(),
+            [8192, 8192, 3616]
+        );
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr};
 
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -32,6 +35,23 @@ pub(super) async fn connect(
     let timeout = options.handshake_timeout;
     match tokio::time::timeout(timeout, Box::pin(target.open(options))).await {
         Ok(connected) => connected,
+        Err(_) => Err(target.failed(format!("no answer within {timeout:?}"))),
+    }
+}
+
+/// Upgrades a byte stream within the handshake timeout.
+pub(super) async fn connect_on<IO>(
+    io: IO,
+    url: &str,
+    options: &WebSocketOptions,
+) -> Result<WebSocketStream<IO>, TransportError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let target = Target::parse(url)?;
+    let timeout = options.handshake_timeout;
+    match tokio::time::timeout(timeout, Box::pin(target.upgrade(io, options))).await {
+        Ok(upgraded) => upgraded,
         Err(_) => Err(target.failed(format!("no answer within {timeout:?}"))),
     }
 }
@@ -95,7 +115,6 @@ impl Target {
     }
 
     async fn open(&self, options: &WebSocketOptions) -> Result<Connected, TransportError> {
-        let request = self.request(options)?;
         let tls = if self.encrypted {
             Some(
                 options
@@ -118,13 +137,25 @@ impl Target {
                 .await
                 .map_err(|cause| self.insecure(&cause))?,
         };
-        let upgraded = client_async_with_config(request, stream, Some(options.config())).await;
-        let (stream, _) = upgraded.map_err(|cause| self.not_upgraded(cause))?;
+        let stream = self.upgrade(stream, options).await?;
         Ok(Connected {
             stream,
             peer,
             encrypted: self.encrypted,
         })
+    }
+
+    async fn upgrade<IO>(
+        &self,
+        io: IO,
+        options: &WebSocketOptions,
+    ) -> Result<WebSocketStream<IO>, TransportError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let request = self.request(options)?;
+        let upgraded = client_async_with_config(request, io, Some(options.config())).await;
+        Ok(upgraded.map_err(|cause| self.not_upgraded(cause))?.0)
     }
 
     fn request(&self, options: &WebSocketOptions) -> Result<Request, TransportError> {

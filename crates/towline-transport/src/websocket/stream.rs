@@ -119,7 +119,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> MessageSocket for Stre
         let message = match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
             Some(Ok(message)) => message,
             Some(Err(cause)) => return Poll::Ready(self.failure(cause)),
-            None => return Poll::Ready(SocketMessage::Lost("the socket has ended".to_owned())),
+            None => {
+                // The closing handshake is done, and the server is the one to end the connection (RFC 6455 §7.1.1).
+                let _ = Pin::new(self.stream.get_mut()).poll_shutdown(cx);
+                return Poll::Ready(SocketMessage::Lost("the socket has ended".to_owned()));
+            }
         };
         Poll::Ready(match message {
             // tungstenite has checked the text; without `unsafe` it is checked once more, which is fast.
