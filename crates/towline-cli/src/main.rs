@@ -1,1 +1,55 @@
-fn main() {}
+//! `towline`: run, serve, watch and cancel long-lived agent jobs.
+//!
+//! `args` says what the command line looks like; `commands` has one file for each command; `agents` one for each built-in
+//! agent. What a command needs of a runtime it gets from `connect`, which embeds one or talks to a server.
+
+mod args;
+mod commands;
+mod config;
+mod data_dir;
+mod exit;
+mod failure;
+mod nearest;
+mod output;
+mod sessions;
+mod signals;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{args::Cli, failure::Outcome};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            output::error(&failure);
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+/// Help and version are printed and fine; everything else clap says is wrong usage.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe leaves nobody to complain to.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() {
+        exit::USAGE
+    } else {
+        exit::SUCCESS
+    })
+}
+
+fn run(cli: Cli) -> Outcome {
+    // Commands that need no runtime run without one; `__confine` has to: it may have only one thread.
+    if let Some(outcome) = commands::run_plain(&cli) {
+        return outcome;
+    }
+    Ok(0)
+}

@@ -1,1 +1,52 @@
-//! towline
+//! towline: ARCP v1.1 for Rust. Run long-lived AI agent jobs that survive dropped connections and crashes, stay inside
+//! the authority and budget they were given, and can be watched live.
+//!
+//! This crate is the one to depend on; it re-exports what the others offer.
+//!
+//! | feature | default | what |
+//! | --- | --- | --- |
+//! | `client` | yes | connect, submit, watch, cancel, resume |
+//! | `runtime` | yes | host agents and run jobs |
+//! | `sqlite` | yes | the store that survives the process |
+//! | `axum` | no | mount a runtime on an axum router |
+//! | `otel` | no | tracing around any transport |
+//! | `full` | no | all of them |
+//!
+//! Features only add; none changes what another does.
+
+/// What is on the wire: envelopes, messages, events, ids, amounts.
+pub use towline_wire as wire;
+
+/// The rules of the protocol as machines and pure functions.
+pub use towline_proto as proto;
+
+/// Transports: WebSocket, stdio, memory, and the traits for your own.
+pub use towline_transport as transport;
+
+/// Clock, ids and randomness, and their stand-ins for tests.
+pub use towline_env as env;
+
+/// Connecting, submitting, watching, resuming.
+#[cfg(feature = "client")]
+pub use towline_client as client;
+
+/// Hosting agents and running jobs.
+#[cfg(feature = "runtime")]
+pub use towline_runtime as runtime;
+
+/// Where a runtime keeps what was acknowledged.
+#[cfg(feature = "runtime")]
+pub use towline_store as store;
+
+/// Mounting a runtime on an axum router.
+#[cfg(feature = "axum")]
+pub use towline_axum as axum;
+
+/// Tracing around any transport.
+#[cfg(feature = "otel")]
+pub use towline_otel as otel;
+
+pub use towline_wire::{
+    Amount, ErrorCode, Event, EventKind, JobId, JobStatus, Lease, LeaseConstraints, SessionId,
+    Timestamp,
+};

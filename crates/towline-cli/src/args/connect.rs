@@ -1,0 +1,63 @@
+//! Whom to talk to, and how to say what came of it.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::values::{self, Span};
+
+/// Which runtime to talk to.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Runtime")]
+pub(crate) struct ConnectArgs {
+    /// A server, ws://HOST:PORT/arcp or wss://HOST/arcp; without it a runtime is embedded in this program
+    #[arg(long, value_name = "URL", env = "TOWLINE_URL", value_parser = values::server_url)]
+    pub(crate) url: Option<String>,
+
+    /// The token to show the server
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "TOWLINE_TOKEN",
+        hide_env_values = true,
+        conflicts_with = "token_file"
+    )]
+    pub(crate) token: Option<String>,
+
+    /// A file whose first line is the token
+    #[arg(long, value_name = "FILE", env = "TOWLINE_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// A certificate authority (PEM) to trust beside those of this machine, for wss
+    #[arg(long, value_name = "FILE", env = "TOWLINE_CA_CERT")]
+    pub(crate) ca_cert: Option<PathBuf>,
+
+    /// How long to wait for a connection and for each answer [default: 30s]
+    #[arg(long, value_name = "SPAN", env = "TOWLINE_TIMEOUT", value_parser = values::positive_span)]
+    pub(crate) timeout: Option<Span>,
+}
+
+/// What comes out on standard output.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct FormatArgs {
+    /// What standard output carries
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_name = "FORMAT",
+        env = "TOWLINE_OUTPUT",
+        default_value = "human"
+    )]
+    pub(crate) output: OutputFormat,
+}
+
+/// What standard output carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// Text for people; a job's events go to standard error, its result to standard output
+    Human,
+    /// One JSON document at the end
+    Json,
+    /// One JSON object a line, as it happens
+    Ndjson,
+}

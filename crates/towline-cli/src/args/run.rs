@@ -1,0 +1,189 @@
+//! Commands about jobs.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{ConnectArgs, FormatArgs};
+use crate::values::{self, Budget, Grant, Input, Span};
+
+/// `towline run`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub(crate) struct RunArgs {
+    /// The agent, NAME or NAME@VERSION; `towline agents` lists them
+    pub(crate) agent: String,
+
+    /// What the agent is given: JSON, @FILE, or - for standard input [default: null]
+    #[arg(short, long, value_name = "JSON|@FILE|-")]
+    pub(crate) input: Option<Input>,
+
+    /// Grant the job something, as in fs.read=/data/** or tool.call=exec:ls; may be repeated
+    #[arg(short, long, value_name = "NS=PATTERN")]
+    pub(crate) lease: Vec<Grant>,
+
+    /// Bound what the job may spend, as in USD:1.00; may be repeated
+    #[arg(short, long, value_name = "CURRENCY:AMOUNT")]
+    pub(crate) budget: Vec<Budget>,
+
+    /// End the job's authority after this long, as in 10m
+    #[arg(long, value_name = "SPAN", value_parser = values::positive_span)]
+    pub(crate) expires_in: Option<Span>,
+
+    /// End the job when it has run this long, as in 5m
+    #[arg(long, value_name = "SPAN", value_parser = values::positive_span)]
+    pub(crate) max_runtime: Option<Span>,
+
+    /// An idempotency key: the same key and parameters again find the first job instead of starting another
+    #[arg(short, long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+
+    /// Return as soon as the job is accepted; `watch`, `cancel` and `result` come back to it (needs --url)
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+
+    /// Show no events, only the result
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  towline run echo --input '{\"hi\":1}'
+  towline run index --input '{\"root\":\".\"}' --lease \"fs.read=$PWD/**\" > index.jsonl
+  towline run exec --input '{\"argv\":[\"ls\",\"-l\"]}' --lease tool.call=exec:ls --lease \"fs.read=$PWD/**\"
+  towline run spend --input '{\"costs\":[[\"USD\",0.4]]}' --lease tool.call=search.* --budget USD:1.00 -o ndjson
+
+Ctrl-C cancels the job and waits for its end; a second one leaves at once.
+Exit status: 0 success, 1 the job ended otherwise, 2 usage, others by error code (`towline --help`).";
+
+/// `towline jobs`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  towline jobs --status running --status pending\n  towline jobs --agent index --since 1h -o ndjson"
+)]
+pub(crate) struct JobsArgs {
+    /// Only jobs in this state: pending, running, success, error, cancelled, timed_out; may be repeated
+    #[arg(short, long, value_name = "STATUS", value_parser = status)]
+    pub(crate) status: Vec<String>,
+
+    /// Only jobs of this agent; NAME@VERSION means that version alone
+    #[arg(short, long, value_name = "AGENT")]
+    pub(crate) agent: Option<String>,
+
+    /// Only jobs younger than this, as in 1h
+    #[arg(long, value_name = "SPAN", value_parser = values::positive_span)]
+    pub(crate) since: Option<Span>,
+
+    /// At most this many, the newest
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: usize,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+fn status(text: &str) -> Result<String, String> {
+    const ALL: [&str; 6] = [
+        "pending",
+        "running",
+        "success",
+        "error",
+        "cancelled",
+        "timed_out",
+    ];
+    match ALL.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "`{text}` is not a job status; there are {}",
+            ALL.join(", ")
+        )),
+    }
+}
+
+/// `towline get`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GetArgs {
+    /// The job
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// `towline watch`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "A job of `run --detach` is found by its name alone: the saved session knows the server.\n\nExample:\n  towline watch job_01J… --from 100 -o ndjson"
+)]
+pub(crate) struct WatchArgs {
+    /// The job
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+
+    /// Begin at this event of the job, counted from 1 [default: its first]
+    #[arg(long, value_name = "N", conflicts_with = "live")]
+    pub(crate) from: Option<u64>,
+
+    /// Only what happens from now on
+    #[arg(long)]
+    pub(crate) live: bool,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// `towline result`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Waits for the end of a job that still runs.\n\nExample:\n  towline result job_01J… -o index.jsonl"
+)]
+pub(crate) struct ResultArgs {
+    /// The job
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+
+    /// Write to this file instead of standard output; it appears complete or not at all
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// `towline cancel`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Only the session that submitted a job may cancel it: `run --detach` keeps that session for you."
+)]
+pub(crate) struct CancelArgs {
+    /// The job
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+
+    /// Why, for the job's log
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}

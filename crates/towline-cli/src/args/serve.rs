@@ -1,0 +1,114 @@
+//! `towline serve`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::values::{self, PrincipalToken, Span};
+
+/// `towline serve`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = SERVE_EXAMPLES)]
+pub(crate) struct ServeArgs {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7777]
+    #[arg(short, long, value_name = "HOST:PORT", env = "TOWLINE_LISTEN", value_parser = values::listen_address)]
+    pub(crate) listen: Option<String>,
+
+    /// The path of the endpoint [default: /arcp]
+    #[arg(long, value_name = "PATH", env = "TOWLINE_PATH", value_parser = values::endpoint_path)]
+    pub(crate) path: Option<String>,
+
+    /// Speak on standard input and output instead; opens no listener, prints nothing else, needs a token
+    #[arg(long, conflicts_with_all = ["listen", "path", "tls_cert", "tls_key", "allowed_host", "allowed_origin"])]
+    pub(crate) stdio: bool,
+
+    /// Let in who shows TOKEN, as PRINCIPAL (split at the first colon); may be repeated [default: mint one and print it]
+    #[arg(
+        short,
+        long,
+        value_name = "PRINCIPAL:TOKEN",
+        env = "TOWLINE_TOKENS",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub(crate) token: Vec<PrincipalToken>,
+
+    /// Let in everybody, without any token; refused on addresses other machines reach
+    #[arg(long, conflicts_with = "token")]
+    pub(crate) dangerously_allow_anonymous: bool,
+
+    /// Let in everybody even on an address that other machines reach
+    #[arg(long, requires = "dangerously_allow_anonymous")]
+    pub(crate) dangerously_allow_anonymous_from_anywhere: bool,
+
+    /// Where jobs and events are kept: sqlite:PATH or memory [default: sqlite:DATA-DIR/towline.db]
+    #[arg(short, long, value_name = "STORE", env = "TOWLINE_STORE")]
+    pub(crate) store: Option<String>,
+
+    /// Also host the built-in demo agents (echo, sleep, stream, …) and the real ones (index, exec)
+    #[arg(long, env = "TOWLINE_DEMO")]
+    pub(crate) demo: bool,
+
+    /// Accept this Host header only; may be repeated, * accepts any [default on loopback: localhost, 127.0.0.1, [::1]]
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "TOWLINE_ALLOWED_HOSTS",
+        value_delimiter = ','
+    )]
+    pub(crate) allowed_host: Vec<String>,
+
+    /// Accept this Origin header only; may be repeated [default: any]
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        env = "TOWLINE_ALLOWED_ORIGINS",
+        value_delimiter = ','
+    )]
+    pub(crate) allowed_origin: Vec<String>,
+
+    /// The certificate chain (PEM), for wss
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TOWLINE_TLS_CERT",
+        requires = "tls_key"
+    )]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key (PEM)
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TOWLINE_TLS_KEY",
+        requires = "tls_cert"
+    )]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// How often silent peers are pinged, in seconds, at least 1; after two silent ones a peer is lost [default: 30]
+    #[arg(long, value_name = "S", env = "TOWLINE_HEARTBEAT", value_parser = values::heartbeat)]
+    pub(crate) heartbeat: Option<Span>,
+
+    /// How long a session can be resumed after its connection is gone, in seconds [default: 600]
+    #[arg(long, value_name = "S", env = "TOWLINE_RESUME_WINDOW")]
+    pub(crate) resume_window: Option<Span>,
+
+    /// How long a new connection may take to say hello, in seconds [default: 10]
+    #[arg(long, value_name = "S", env = "TOWLINE_HELLO_TIMEOUT", value_parser = values::positive_span)]
+    pub(crate) hello_timeout: Option<Span>,
+
+    /// How long running jobs may go on after SIGTERM, in seconds [default: 10]
+    #[arg(long, value_name = "S", env = "TOWLINE_DRAIN")]
+    pub(crate) drain: Option<Span>,
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  towline serve --demo
+  towline serve --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem --token alice:s3cret --allowed-host arcp.example
+  towline serve --stdio --demo --token parent:s3cret
+
+When ready it prints one line on standard output: listening on ws://ADDRESS/arcp (wss:// with TLS).
+Times take units too: 500ms, 10s, 5m. Also served: /healthz, /readyz, /metrics (Prometheus).
+SIGTERM and SIGINT drain: sessions are told, running jobs get --drain, then the program ends with status 0; a
+second signal ends it at once.";

@@ -1,0 +1,141 @@
+//! Which keys `towline.toml` has.
+
+use toml::{Table, Value};
+
+use crate::nearest::nearest;
+
+/// What may stand at a place of the file.
+enum Shape {
+    /// Any value; its type is checked when it is read.
+    Leaf,
+    /// These keys.
+    Keys(&'static [(&'static str, Shape)]),
+    /// Any keys, each with a table of this shape.
+    Named(&'static Shape),
+    /// A list of tables of this shape.
+    List(&'static Shape),
+}
+
+use Shape::{Keys, Leaf, List, Named};
+
+static FILE: Shape = Keys(&[
+    (
+        "server",
+        Keys(&[
+            ("listen", Leaf),
+            ("path", Leaf),
+            ("allowed_hosts", Leaf),
+            ("allowed_origins", Leaf),
+            ("tls_cert", Leaf),
+            ("tls_key", Leaf),
+            ("heartbeat", Leaf),
+            ("resume_window", Leaf),
+            ("hello_timeout", Leaf),
+            ("drain", Leaf),
+            ("demo", Leaf),
+            (
+                "limits",
+                Keys(&[
+                    ("sessions_per_principal", Leaf),
+                    ("jobs_per_principal", Leaf),
+                    ("jobs", Leaf),
+                    ("message_bytes", Leaf),
+                ]),
+            ),
+        ]),
+    ),
+    (
+        "auth",
+        Keys(&[
+            (
+                "tokens",
+                List(&Keys(&[
+                    ("principal", Leaf),
+                    ("token", Leaf),
+                    ("token_file", Leaf),
+                ])),
+            ),
+            (
+                "jwt",
+                Keys(&[
+                    ("secret_file", Leaf),
+                    ("public_key_file", Leaf),
+                    ("jwks_file", Leaf),
+                    ("jwks_url", Leaf),
+                    ("issuer", Leaf),
+                    ("audience", Leaf),
+                    ("principal_claim", Leaf),
+                ]),
+            ),
+        ]),
+    ),
+    (
+        "store",
+        Keys(&[
+            ("sqlite", Leaf),
+            ("memory", Leaf),
+            ("durability", Leaf),
+            (
+                "retention",
+                Keys(&[("age", Leaf), ("jobs", Leaf), ("bytes", Leaf)]),
+            ),
+        ]),
+    ),
+    (
+        "agents",
+        Named(&Keys(&[
+            ("command", Leaf),
+            ("protocol", Leaf),
+            ("version", Leaf),
+            ("cwd", Leaf),
+            ("env", Leaf),
+            ("token_file", Leaf),
+        ])),
+    ),
+]);
+
+/// Checks that the file has no key but these.
+pub(super) fn check(file: &Table) -> Result<(), String> {
+    check_table(file, &FILE, "")
+}
+
+fn check_table(table: &Table, shape: &Shape, path: &str) -> Result<(), String> {
+    table.iter().try_for_each(|(key, value)| {
+        let here = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
+        match shape {
+            Keys(keys) => match keys.iter().find(|(known, _)| known == key) {
+                Some((_, shape)) => check_value(value, shape, &here),
+                None => Err(unknown(key, keys, &here)),
+            },
+            Named(shape) => check_value(value, shape, &here),
+            Leaf | List(_) => Ok(()),
+        }
+    })
+}
+
+fn check_value(value: &Value, shape: &Shape, path: &str) -> Result<(), String> {
+    match (shape, value) {
+        (Leaf, _) => Ok(()),
+        (List(shape), Value::Array(items)) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, item)| check_value(item, shape, &format!("{path}[{index}]"))),
+        (List(_), _) => Err(format!(
+            "`{path}` has to be a list of tables; write [[{path}]]"
+        )),
+        (_, Value::Table(table)) => check_table(table, shape, path),
+        (_, _) => Err(format!("`{path}` has to be a table; write [{path}]")),
+    }
+}
+
+fn unknown(key: &str, keys: &[(&'static str, Shape)], path: &str) -> String {
+    let known: Vec<&str> = keys.iter().map(|(known, _)| *known).collect();
+    match nearest(key, &known) {
+        Some(near) => format!("`{path}` is not a key; did you mean `{near}`?"),
+        None => format!("`{path}` is not a key; there are {}", known.join(", ")),
+    }
+}

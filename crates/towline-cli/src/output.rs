@@ -1,0 +1,166 @@
+//! What goes to standard output and standard error.
+//!
+//! Standard output carries what was asked for: a result, a table, JSON. Everything else (events, progress, errors, logs)
+//! goes to standard error. What agents and servers say is cleaned before a terminal sees it.
+
+mod follow;
+mod human;
+mod lines;
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+use towline::wire::RawJson;
+
+pub(crate) use follow::{Ending, Follower, ResultText};
+
+use crate::{
+    args::OutputFormat,
+    failure::{Failure, Outcome},
+};
+
+/// Writes bytes to standard output.
+pub(crate) fn write(bytes: &[u8]) -> Outcome<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .map_err(stdout_failed)
+}
+
+/// Writes a line to standard output.
+pub(crate) fn line(text: &str) -> Outcome<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush())
+        .map_err(stdout_failed)
+}
+
+/// Writes a value as one line of JSON to standard output.
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Outcome<()> {
+    let text = RawJson::of(value)
+        .map_err(|error| Failure::local(format!("cannot write JSON: {error}")))?;
+    line(text.as_str())
+}
+
+/// Writes a list: a table for people, one array, or one line for each entry.
+pub(crate) fn list<T: Serialize>(
+    format: OutputFormat,
+    entries: &[T],
+    table: impl FnOnce(&[T]) -> String,
+) -> Outcome<()> {
+    match format {
+        OutputFormat::Human => line(&table(entries)),
+        OutputFormat::Json => json(entries),
+        OutputFormat::Ndjson => entries.iter().try_for_each(json),
+    }
+}
+
+/// Writes one thing: as text for people, or as one line of JSON.
+pub(crate) fn one<T: Serialize>(
+    format: OutputFormat,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Outcome<()> {
+    match format {
+        OutputFormat::Human => line(&text(value)),
+        OutputFormat::Json | OutputFormat::Ndjson => json(value),
+    }
+}
+
+/// Says something beside the output, on standard error.
+pub(crate) fn note(text: &str) {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// Says why a command failed.
+pub(crate) fn error(failure: &Failure) {
+    if failure.is_broken_pipe() {
+        return;
+    }
+    note(&format!("{RED}error:{RESET} {failure}"));
+}
+
+/// Whether a person looks at standard error.
+pub(crate) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Whether a person looks at standard output.
+pub(crate) fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// A table for people.
+pub(crate) fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table
+        .load_preset(comfy_table::presets::NOTHING)
+        .set_content_arrangement(comfy_table::ContentArrangement::Disabled);
+    table.set_header(header.to_vec());
+    rows.for_each(|row| drop(table.add_row(row.iter().map(|cell| clean(cell)))));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let text = table.to_string();
+    text.lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// A text without anything a terminal would obey.
+pub(crate) fn clean(text: &str) -> String {
+    let harmful = |c: char| {
+        c.is_control() && c != '\t'
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars()
+        .map(|c| if harmful(c) { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// Several lines without anything a terminal would obey.
+pub(crate) fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+fn stdout_failed(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::broken_pipe(),
+        _ => Failure::local(format!("cannot write to standard output: {error}")),
+    }
+}
+
+pub(crate) const RED: &str = "\u{1b}[31m";
+pub(crate) const YELLOW: &str = "\u{1b}[33m";
+pub(crate) const GREEN: &str = "\u{1b}[32m";
+pub(crate) const DIM: &str = "\u{1b}[2m";
+pub(crate) const BOLD: &str = "\u{1b}[1m";
+pub(crate) const RESET: &str = "\u{1b}[0m";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_are_not_told_what_to_do() {
+        assert_eq!(
+            clean("a\u{1b}[2Jb\r\nc\td\u{9b}\u{202e}ü"),
+            "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\td\u{fffd}\u{fffd}ü"
+        );
+    }
+
+    #[test]
+    fn tables_have_no_frame() {
+        let rows = [
+            vec!["a".to_owned(), "1".to_owned()],
+            vec!["long".to_owned(), "22".to_owned()],
+        ];
+        assert_eq!(
+            table(&["NAME", "N"], rows.into_iter()),
+            "NAME  N\na     1\nlong  22"
+        );
+    }
+}

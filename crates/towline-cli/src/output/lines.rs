@@ -1,0 +1,174 @@
+//! A job's event as one line for people.
+
+use towline::{
+    Event,
+    wire::{EventPayload, RawJson, event},
+};
+
+use super::{BOLD, DIM, GREEN, RED, RESET, YELLOW, clean};
+
+/// An event on one line.
+pub(super) struct Line {
+    /// The line, with colours.
+    pub(super) text: String,
+    /// Whether a terminal may leave it out and count it instead.
+    pub(super) folds: bool,
+}
+
+/// Longer lines are cut: a person reads the beginning, a program reads JSON.
+const MAX_CHARS: usize = 400;
+
+/// The event as a line; `None` for those that are shown otherwise (progress, pieces of the result).
+pub(super) fn line(payload: &EventPayload) -> Option<Line> {
+    let Ok(event) = payload.event() else {
+        return Some(plain(DIM, payload.kind.as_str(), payload.body.as_str()));
+    };
+    Some(match &event {
+        Event::Progress(_) | Event::ResultChunk(_) => return None,
+        Event::Log(log) => log_line(log),
+        Event::Thought(thought) => folding(DIM, "thought", &thought.text),
+        Event::ToolCall(call) => folding(
+            DIM,
+            "call",
+            &format!("{} {}", call.tool, call.args.as_str()),
+        ),
+        Event::ToolResult(result) => tool_result(result),
+        Event::Status(status) => plain(
+            BOLD,
+            "status",
+            &format!(
+                "{} {}",
+                status.phase,
+                status.message.as_deref().unwrap_or_default()
+            ),
+        ),
+        Event::Metric(metric) => folding(
+            DIM,
+            "metric",
+            &format!(
+                "{} {} {}",
+                metric.name,
+                metric.value,
+                metric.unit.as_deref().unwrap_or_default()
+            ),
+        ),
+        Event::ArtifactRef(artifact) => plain(
+            GREEN,
+            "artifact",
+            &format!("{} ({})", artifact.uri, artifact.content_type),
+        ),
+        Event::Delegate(delegate) => plain(
+            BOLD,
+            "delegate",
+            &format!("{} as {}", delegate.agent, delegate.child_job_id),
+        ),
+        Event::Other { kind, body } => folding(DIM, kind.as_str(), body.as_str()),
+    })
+}
+
+fn log_line(log: &event::Log) -> Line {
+    let attributes = log
+        .attributes
+        .as_ref()
+        .map_or_else(String::new, |raw| format!(" {}", raw.as_str()));
+    let text = format!("{}{attributes}", log.message);
+    match log.level.to_ascii_lowercase().as_str() {
+        "error" | "fatal" => plain(RED, "error", &text),
+        "warn" | "warning" => plain(YELLOW, "warn", &text),
+        "debug" | "trace" => folding(DIM, "debug", &text),
+        level => plain("", level, &text),
+    }
+}
+
+fn tool_result(result: &event::ToolResult) -> Line {
+    match &result.error {
+        Some(error) => plain(
+            YELLOW,
+            "refused",
+            &format!("{}: {}", error.code, error.message),
+        ),
+        None => folding(
+            DIM,
+            "result",
+            result.result.as_ref().map_or("", RawJson::as_str),
+        ),
+    }
+}
+
+fn plain(style: &str, label: &str, text: &str) -> Line {
+    let reset = if style.is_empty() { "" } else { RESET };
+    let text = cut(&clean(text.trim_end()));
+    let label = clean(label);
+    Line {
+        text: format!("{style}{label:>8}{reset}  {text}"),
+        folds: false,
+    }
+}
+
+fn folding(style: &str, label: &str, text: &str) -> Line {
+    Line {
+        folds: true,
+        ..plain(style, label, text)
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(payload: &str, expected: Option<(&str, bool)>) {
+        let payload: EventPayload = serde_json::from_str(payload).unwrap();
+        let line = line(&payload).map(|line| {
+            (
+                anstream::adapter::strip_str(&line.text).to_string(),
+                line.folds,
+            )
+        });
+        assert_eq!(line, expected.map(|(text, folds)| (text.to_owned(), folds)));
+    }
+
+    #[test]
+    fn each_kind_has_its_line() {
+        check(
+            r#"{"kind":"log","body":{"level":"INFO","message":"a\u001b[31mb"}}"#,
+            Some(("    info  a\u{fffd}[31mb", false)),
+        );
+        check(
+            r#"{"kind":"log","body":{"level":"debug","message":"x"}}"#,
+            Some(("   debug  x", true)),
+        );
+        check(
+            r#"{"kind":"metric","body":{"name":"cost.x","value":0.40,"unit":"USD"}}"#,
+            Some(("  metric  cost.x 0.40 USD", true)),
+        );
+        check(r#"{"kind":"progress","body":{"current":1}}"#, None);
+        check(
+            r#"{"kind":"x-vendor.a.b","body":{"c":1}}"#,
+            Some((r#"x-vendor.a.b  {"c":1}"#, true)),
+        );
+        let refused = r#"{"kind":"tool_result","body":{"call_id":"c","error":{"code":"PERMISSION_DENIED","message":"no"}}}"#;
+        check(refused, Some((" refused  PERMISSION_DENIED: no", false)));
+        check(
+            r#"{"kind":"log","body":{"nonsense":1}}"#,
+            Some((r#"     log  {"nonsense":1}"#, false)),
+        );
+    }
+
+    #[test]
+    fn long_lines_are_cut() {
+        let payload = format!(
+            r#"{{"kind":"thought","body":{{"text":"{}"}}}}"#,
+            "ü".repeat(5000)
+        );
+        let line = line(&serde_json::from_str(&payload).unwrap()).unwrap();
+        assert!(line.text.chars().count() < 500 && line.text.ends_with('…'));
+    }
+}
