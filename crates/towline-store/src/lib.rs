@@ -10,6 +10,8 @@ mod memory;
 mod rows;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 

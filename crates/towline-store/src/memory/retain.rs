@@ -35,7 +35,7 @@ impl MemoryStore {
 
         let mut report = RetentionReport::default();
         let spare = |job: &JobId| !keep.contains(job);
-        let too_old = |_: &Committer, at: Timestamp| now.since(at) >= policy.max_age;
+        let too_old = |_: &Committer, at: Timestamp| at.plus(policy.max_age) <= now;
         self.remove_jobs(&mut report, spare, too_old).await;
         let too_many = |committer: &Committer, _| committer.finished.len() as u64 > policy.max_jobs;
         self.remove_jobs(&mut report, spare, too_many).await;
@@ -51,7 +51,7 @@ impl MemoryStore {
         let mut committer = self.committer.lock();
         for _ in 0..STEP {
             let surplus = committer.audit.len() as u64 > policy.audit_rows;
-            let too_old = |at: Timestamp| now.since(at) >= policy.audit_age;
+            let too_old = |at: Timestamp| at.plus(policy.audit_age) <= now;
             if !committer
                 .audit
                 .front()

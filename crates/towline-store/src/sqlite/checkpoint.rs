@@ -82,7 +82,7 @@ impl Checkpoints {
         let run = move || {
             while heard.wait() {
                 match copy(&conn, "PASSIVE") {
-                    Ok(pages) if pages >= RESTART_PAGES => {
+                    Ok(log) if log.pages >= RESTART_PAGES => {
                         // As long as commits go on the log never ends where the copy ends, and only then does it begin
                         // anew. So the writer copies the little that is left while nothing is committed.
                         let _ = writer.send(Command::Run(Box::new(Writer::restart_log)));
@@ -116,10 +116,16 @@ impl Checkpoints {
 
 impl Writer {
     /// Copies the rest of the log, so that the next commit begins it anew.
-    fn restart_log(&mut self) {
+    pub(super) fn restart_log(&mut self) {
         let brief = self.conn.busy_timeout(RESTART_WAIT).map_err(DbError::from);
-        if let Err(DbError(error)) = brief.and_then(|()| copy(&self.conn, "RESTART")) {
-            tracing::debug!(%error, "the store's log could not begin anew; it is tried again");
+        match brief.and_then(|()| copy(&self.conn, "RESTART")) {
+            // A reader may still need the log; then it is tried again when as much has come as makes a try worth while.
+            Ok(log) if log.busy => self.log_bytes /= 2,
+            Ok(_) => self.log_bytes = 0,
+            Err(DbError(error)) => {
+                self.log_bytes /= 2;
+                tracing::warn!(%error, "the store's log could not begin anew; it is tried again");
+            }
         }
         if let Err(error) = self.conn.busy_timeout(super::open::BUSY) {
             tracing::warn!(%error, "the store's busy timeout could not be set");
@@ -134,13 +140,22 @@ impl Writer {
     }
 }
 
-/// Copies as much as the mode says; how many pages the log has.
-fn copy(conn: &Connection, mode: &str) -> Result<i64, DbError> {
-    Ok(
-        conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-            row.get(1)
-        })?,
-    )
+/// What a checkpoint says of the log.
+struct Log {
+    /// Whether somebody kept the checkpoint from being complete.
+    busy: bool,
+    pages: i64,
+}
+
+/// Copies as much as the mode says.
+fn copy(conn: &Connection, mode: &str) -> Result<Log, DbError> {
+    let log = |row: &rusqlite::Row<'_>| {
+        Ok(Log {
+            busy: row.get(0)?,
+            pages: row.get(1)?,
+        })
+    };
+    Ok(conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], log)?)
 }
 
 const ENOUGH_BYTES: usize = 8 << 20;

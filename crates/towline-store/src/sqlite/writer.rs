@@ -15,6 +15,7 @@ use super::{
     cache::{Cache, Numbered},
     checkpoint::Bell,
     error::DbError,
+    open::JOURNAL_BYTES,
     state::{State, Tally},
 };
 use crate::{Batch, StoreError};
@@ -51,6 +52,8 @@ pub(super) struct Writer {
     /// Whether `state` is not what the file says, because a transaction failed.
     stale: bool,
     bell: Bell,
+    /// About how much went into the log since it began anew.
+    pub(super) log_bytes: usize,
 }
 
 impl Writer {
@@ -63,6 +66,7 @@ impl Writer {
             shared,
             stale: false,
             bell,
+            log_bytes: 0,
         };
         writer.flush()?;
         writer.publish(Vec::new());
@@ -156,7 +160,13 @@ impl Writer {
         let mut published = Vec::new();
         let result = self.attempt(&mut published, work);
         match result.is_ok() {
-            true => self.publish(published),
+            true => {
+                self.publish(published);
+                if self.log_bytes >= LOG_BYTES {
+                    // The thread that copies the log cannot keep up: commits have to wait for the disk now.
+                    self.restart_log();
+                }
+            }
             false => {
                 self.stale = true;
                 // Some errors have rolled back already.
@@ -184,8 +194,9 @@ impl Writer {
     }
 
     /// Lets others see what is committed.
-    fn publish(&self, blocks: Vec<Numbered>) {
+    fn publish(&mut self, blocks: Vec<Numbered>) {
         let bytes: usize = blocks.iter().map(|(_, block)| block.text().len()).sum();
+        self.log_bytes += bytes + 4096;
         self.shared.cache.publish(blocks, self.state.indexed);
         *self.shared.totals.lock() = Totals {
             tally: self.state.tally,
@@ -216,6 +227,8 @@ impl Writer {
     }
 }
 
+/// How large the log gets at most, about.
+const LOG_BYTES: usize = 4 * JOURNAL_BYTES as usize;
 /// How many batches become one transaction at most.
 const GROUP: usize = 256;
 /// How long nothing has to happen until what is pending is flushed.

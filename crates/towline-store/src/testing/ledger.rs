@@ -1,0 +1,131 @@
+//! Cases: idempotency keys, credentials and the audit log.
+
+use super::{Subject, fixture::*};
+use crate::{Change, CredentialRow, IdempotencyRow, Principal};
+
+/// Runs the cases about keys, credentials and the audit log.
+#[macro_export]
+macro_rules! store_ledger_suite {
+    ($subject:expr) => {
+        $crate::store_cases!($subject, ledger:
+            a_key_stands_for_its_job, credentials_keep_their_order_and_their_value, the_audit_log_keeps_its_order,
+        );
+    };
+}
+
+/// Keys are each principal's own, are compared byte by byte, and the latest use counts.
+pub async fn a_key_stands_for_its_job(mut subject: Subject) {
+    let (alice, bob) = (Principal::new("alice"), Principal::new("bob"));
+    let row = key("k", &job_id(1), at(1));
+    let of_bob = IdempotencyRow {
+        principal: bob.clone(),
+        job: job_id(2),
+        ..row.clone()
+    };
+    commit(
+        &*subject.store,
+        [
+            Change::Idempotency(row.clone()),
+            Change::Idempotency(of_bob.clone()),
+        ],
+    )
+    .await;
+    for _ in 0..2 {
+        let store = &*subject.store;
+        assert_eq!(
+            store.idempotency(&alice, "k").await.unwrap(),
+            Some(row.clone())
+        );
+        assert_eq!(
+            store.idempotency(&bob, "k").await.unwrap(),
+            Some(of_bob.clone())
+        );
+        assert_eq!(store.idempotency(&alice, "K").await.unwrap(), None);
+        assert_eq!(
+            store
+                .idempotency(&Principal::new("carol"), "k")
+                .await
+                .unwrap(),
+            None
+        );
+        subject.reopen().await;
+    }
+    let later = IdempotencyRow {
+        fingerprint: [1; 32],
+        ..key("k", &job_id(3), at(90_000))
+    };
+    commit(&*subject.store, [Change::Idempotency(later.clone())]).await;
+    assert_eq!(
+        subject.store.idempotency(&alice, "k").await.unwrap(),
+        Some(later)
+    );
+}
+
+/// Entries written anew keep their place; values come back, for they are needed to revoke.
+pub async fn credentials_keep_their_order_and_their_value(mut subject: Subject) {
+    let (one, other) = (job_id(1), job_id(2));
+    // The intent to issue is committed before the job that it is for.
+    commit(
+        &*subject.store,
+        [Change::Credential(credential(9, &one, true))],
+    )
+    .await;
+    let rows = [
+        credential(5, &one, true),
+        credential(3, &other, true),
+        credential(1, &one, true),
+    ];
+    commit(
+        &*subject.store,
+        [job(1).into()]
+            .into_iter()
+            .chain(rows.map(Change::Credential)),
+    )
+    .await;
+    let rotated = CredentialRow {
+        data: "rotated".into(),
+        ..credential(5, &one, false)
+    };
+    commit(&*subject.store, [Change::Credential(rotated)]).await;
+    for _ in 0..2 {
+        let found = subject.store.credentials_of(&one).await.unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|row| (row.id.as_str(), row.outstanding, row.data.expose()))
+            .collect();
+        let expected = [
+            ("cred_9", true, "secret 9"),
+            ("cred_5", false, "rotated"),
+            ("cred_1", true, "secret 1"),
+        ];
+        assert_eq!(found, expected);
+        assert!(
+            subject
+                .store
+                .credentials_of(&job_id(7))
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        subject.reopen().await;
+    }
+}
+
+/// The latest entries, oldest first.
+pub async fn the_audit_log_keeps_its_order(mut subject: Subject) {
+    commit(
+        &*subject.store,
+        (1..=5).map(|number| Change::Audit(audit(number, at(9)))),
+    )
+    .await;
+    commit(&*subject.store, [Change::Audit(audit(6, at(1)))]).await;
+    for _ in 0..2 {
+        let all: Vec<_> = (1..=6)
+            .map(|number| audit(number, at(if number == 6 { 1 } else { 9 })))
+            .collect();
+        assert_eq!(subject.store.audit(100).await.unwrap(), all);
+        assert_eq!(subject.store.audit(2).await.unwrap(), all[4..]);
+        assert_eq!(subject.store.audit(0).await.unwrap(), []);
+        subject.reopen().await;
+    }
+}
