@@ -1,45 +1,8 @@
 //! A run of a job's records, as one commit wrote it.
 
 use bytestring::ByteString;
+use towline_proto::span::RecordKind;
 use towline_wire::{JobId, JobSeq, RawJson};
-
-/// What a record is, as far as projecting it to a session has to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum RecordKind {
-    /// A `job.event` every observer gets.
-    Event = 0,
-    /// A `progress` event: only for sessions with that feature [ARCP 6.2-4].
-    Progress = 1,
-    /// A `result_chunk` event: only for sessions with that feature [ARCP 6.2-4].
-    ResultChunk = 2,
-    /// A credential's rotation: only for sessions with that feature; its secret is not in the record [ARCP 9.8-3].
-    Rotation = 3,
-    /// The job's `job.result`, its last record.
-    Result = 4,
-    /// The job's `job.error`, its last record.
-    Error = 5,
-}
-
-impl RecordKind {
-    /// The kind from its number, for stores.
-    pub const fn from_u8(value: u8) -> Option<Self> {
-        Some(match value {
-            0 => Self::Event,
-            1 => Self::Progress,
-            2 => Self::ResultChunk,
-            3 => Self::Rotation,
-            4 => Self::Result,
-            5 => Self::Error,
-            _ => return None,
-        })
-    }
-
-    /// Whether nothing of the job follows.
-    pub const fn is_terminal(self) -> bool {
-        matches!(self, Self::Result | Self::Error)
-    }
-}
 
 /// Consecutive records of one job: payloads as they go on the wire, in one piece of text.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,12 +17,13 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use towline_wire::{JobId, JobSeq, RawJson, Timestamp};
 
-pub use block::{Block, BlockBuilder, RecordKind};
+pub use towline_proto::span::{RecordKind, Span, SpanView};
+pub use block::{Block, BlockBuilder};
 pub use memory::MemoryStore;
 pub use rows::{
     AuditRow, Batch, Change, CredentialRow, IDEMPOTENCY_AGE, IdempotencyRow, JobPage, JobQuery,
     JobRow, JobState, ListCursor, Principal, Recovered, RecoveredSession, RetentionPolicy,
-    RetentionReport, SessionRow, Span, SpanView, StoreStats,
+    RetentionReport, SessionRow, StoreStats,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, SqliteOptions, SqliteStore, VerifyReport};

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use towline_proto::span::Span;
 use towline_wire::{
     AgentRef, CredentialId, EventSeq, FeatureSet, JobId, JobSeq, JobStatus, Lease,
     LeaseConstraints, MessageId, RawJson, Secret, SessionId, Timestamp, TraceId,
@@ -175,50 +176,6 @@ pub struct SessionRow {
     pub acked: EventSeq,
     /// The highest number that can no longer be replayed.
     pub evicted: EventSeq,
-}
-
-/// How a session sees the records of a span.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SpanView {
-    /// Whether the session sees the job as one without `result_chunk`: the terminal carries the result whole.
-    pub assembled: bool,
-    /// Whether the records came by a subscription with history, beside the live stream.
-    pub replayed: bool,
-}
-
-/// A piece of a session's stream: consecutive records of one job under consecutive numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Span {
-    /// The first record's number in the session.
-    pub first: EventSeq,
-    /// The job.
-    pub job: JobId,
-    /// The first record's place in the job's log.
-    pub from: JobSeq,
-    /// How many records; never 0.
-    pub count: u32,
-    /// How they are shown.
-    pub view: SpanView,
-}
-
-impl Span {
-    /// The last record's number in the session.
-    pub fn last(&self) -> EventSeq {
-        EventSeq::new(self.first.value() + u64::from(self.count) - 1)
-    }
-
-    /// This span and `next` as one, when `next` goes on where this one ends.
-    pub fn joined(&self, next: &Self) -> Option<Self> {
-        let goes_on = self.job == next.job
-            && self.view == next.view
-            && next.first == self.last().next()
-            && next.from == self.from.plus(u64::from(self.count));
-        let count = self.count.checked_add(next.count)?;
-        goes_on.then(|| Self {
-            count,
-            ..self.clone()
-        })
-    }
 }
 
 /// What an idempotency key stands for [ARCP 7.2-1].

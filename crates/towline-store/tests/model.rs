@@ -127,6 +127,7 @@ struct Session {
     row: SessionRow,
     last: u64,
     spans: Vec<Span>,
+    newest: Option<Span>,
     watches: BTreeSet<JobId>,
 }
 
@@ -222,6 +223,7 @@ impl Model {
                     row: row.clone(),
                     last: 0,
                     spans: Vec::new(),
+                    newest: None,
                     watches: BTreeSet::new(),
                 };
                 self.sessions.entry(row.id.clone()).or_insert(fresh).row = row.clone();
@@ -240,13 +242,9 @@ impl Model {
                 let id = job_id(*job);
                 let known = self.sessions.get_mut(&session_id(*session));
                 let first = known.as_ref().map_or(1, |session| session.last + 1) + off;
-                // Which records does not matter to a stream; often those that go on.
-                let ended = known
-                    .as_ref()
-                    .and_then(|session| session.spans.last().cloned());
-                let from = ended
-                    .filter(|span| span.job == id)
-                    .map_or(1, |span| span.from.value() + u64::from(span.count));
+                // Which records does not matter to a stream; mostly those that go on, also when a trim came between.
+                let ended = known.as_ref().and_then(|session| session.newest.clone()).filter(|span| span.job == id);
+                let from = ended.map_or(1, |span| span.from.value() + u64::from(span.count));
                 let piece = span(first, &id, from, *count);
                 if let Some(session) = known {
                     match off {
@@ -384,6 +382,7 @@ impl Model {
 impl Session {
     fn extend(&mut self, span: Span) {
         self.last = span.last().value();
+        self.newest = Some(span.clone());
         match self.spans.last().and_then(|last| last.joined(&span)) {
             Some(joined) => *self.spans.last_mut().unwrap() = joined,
             None => self.spans.push(span),

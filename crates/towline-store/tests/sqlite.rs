@@ -240,6 +240,25 @@ async fn a_full_disk_takes_nothing_and_harms_nothing() {
 }
 
 #[tokio::test]
+async fn a_batch_that_does_not_fit_does_not_fail_those_beside_it() {
+    let dir = Dir::new();
+    let store = dir.open().await;
+    commit(&store, [job(1).into()]).await;
+    store.limit_size(1 << 20).await.unwrap();
+    let commits = (2..40u64).map(|number| {
+        let size = if number % 2 == 0 { 30_000 } else { 2 };
+        try_commit(&store, [job(number).into(), block(&job_id(number), 1, size).into()])
+    });
+    let results = futures_util::future::join_all(commits).await;
+    for (number, result) in (2..40u64).zip(results) {
+        assert_eq!(result.is_ok(), number % 2 == 1, "{number}: {result:?}");
+        assert_eq!(store.job(&job_id(number)).await.unwrap().is_some(), number % 2 == 1);
+    }
+    store.close().await.unwrap();
+    assert!(SqliteStore::verify(dir.file("store.db")).unwrap().is_ok());
+}
+
+#[tokio::test]
 async fn batches_that_wait_are_committed_together_and_judged_apart() {
     let dir = Dir::new();
     let store = Arc::new(dir.open().await);
