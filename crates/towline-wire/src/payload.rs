@@ -157,11 +157,6 @@ messages! {
 }
 
 /// Writes seconds as a whole number when they are one: several SDKs read `600.0` as no integer and refuse it.
-#[expect(
-    clippy::ref_option,
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde gives a reference to the field"
-)]
 fn write_seconds<S: Serializer>(seconds: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     const EXACT: f64 = 9_007_199_254_740_991.0;
     match *seconds {

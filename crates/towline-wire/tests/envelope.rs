@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use towline_wire::{Envelope, EventSeq, MAX_SEQ, MessageType, payload};
+use towline_wire::{Envelope, EventPayload, EventSeq, MAX_SEQ, MessageType, payload};
 
 #[track_caller]
 fn read(frame: &str) -> Envelope {
@@ -368,5 +368,61 @@ fn order_and_white_space_do_not_matter() {
             dense.encode(),
             r#"{"arcp":"1.1","id":"m","type":"t","event_seq":7,"x":2,"payload":{"a":1}}"#
         );
+    }
+}
+
+/// Frames without white space and escapes are read in a shorter way. White space in front leaves only the careful one,
+/// which has the word.
+#[test]
+fn the_short_way_reads_what_the_careful_one_reads() {
+    for frame in [
+        r#"{"type":"t","id":"\u0041"}"#,
+        r#"{"type":"t","id":"a\\"}"#,
+        r#"{"type":"t","session_id":"12345678\\"}"#,
+        r#"{"type":"t","\u0069d":"a"}"#,
+        r#"{"type":"t\n"}"#,
+        "{\"type\":\"t\u{1}\"}",
+        "{\"type\":\"t\u{7f}\u{80}é🎈\"}",
+        "{\"type\":\"12345678\n\"}",
+        r#"{"type":"t","event_seq":07}"#,
+        r#"{"type":"t","event_seq":7.0}"#,
+        r#"{"type":"t","event_seq":7e0}"#,
+        r#"{"type":"t","event_seq":9007199254740992}"#,
+        r#"{"type":"t","event_seq":7,"event_seq":7}"#,
+        r#"{"type":"t","x":1,"x":2}"#,
+        r#"{"type":"t","payload":{}}x"#,
+        r#"{"type":"t","payload":{}},"#,
+        r#"{"type":"t","payload":{},}"#,
+        r#"{"type":"t","payload":{"a":[1,2}}"#,
+        r#"{"type":"t","x":nul}"#,
+        r#"{"type":"t","x":01}"#,
+        r#"{"type":"t","x":1x}"#,
+        r#"{"type":"t"}"#,
+        r#"{"type":"t","trace_id":5}"#,
+        r#"{"type":"t","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","trace_id":null}"#,
+    ] {
+        let careful = Envelope::decode_text(format!(" {frame}")).map_err(|refused| refused.id);
+        assert_eq!(
+            Envelope::decode_text(frame).map_err(|refused| refused.id),
+            careful,
+            "{frame}"
+        );
+    }
+    for payload in [
+        r#"{"kind":"log","ts":"2026-01-31T12:00:00Z","body":{"a":1}}"#,
+        r#"{"kind":"log","ts":"2026-01-31T12:00:00Z","body":null}"#,
+        r#"{"kind":"log","ts":"2026-01-31T12:00:00Z","body":5}"#,
+        r#"{"kind":"log","ts":"yesterday","body":{}}"#,
+        r#"{"kind":"log","ts":"2026-01-31T12:00:00Z","body":{},"x":1}"#,
+        r#"{"kind":"log","ts":"2026-01-31T12:00:00Z","body":{},"body":{}}"#,
+        r#"{"kind":"lo\u0067","ts":"2026-01-31T12:00:00Z","body":{}}"#,
+        r#"{"ts":"2026-01-31T12:00:00Z","kind":"log","body":{}}"#,
+        r#"{"kind":"log","body":{}}"#,
+        r#"{"kind":"log"}"#,
+    ] {
+        let short = read(&format!(r#"{{"type":"job.event","payload":{payload}}}"#))
+            .decode::<EventPayload>()
+            .ok();
+        assert_eq!(short, serde_json::from_str(payload).ok(), "{payload}");
     }
 }

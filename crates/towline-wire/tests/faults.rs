@@ -1,5 +1,7 @@
 //! The words in which a payload is refused: they name the message and the field, and quote no secret.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use towline_wire::{Envelope, EventPayload, Message};
 
 #[track_caller]

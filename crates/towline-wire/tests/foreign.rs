@@ -1,6 +1,8 @@
 //! Frames as the other SDKs write them (`data/foreign.jsonl`, recorded or put together from their sources and made
 //! small): all of them are read, and passed on with everything they held.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use serde_json::Value;
 use towline_wire::{Envelope, Event, JobStatus, Message, RawJson, event, payload};
 

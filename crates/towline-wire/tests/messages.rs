@@ -1,5 +1,7 @@
 //! The shape of every message and event we send, and that it is read back as it was.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
