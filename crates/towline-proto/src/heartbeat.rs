@@ -45,6 +45,11 @@ impl Heartbeat {
         self.sent = now;
     }
 
+    /// Something went to the peer then, or later.
+    pub fn sent_at_least(&mut self, then: Duration) {
+        self.sent = self.sent.max(then);
+    }
+
     /// When [`Heartbeat::poll`] has something to say, unless the peer is heard before.
     pub fn deadline(&self) -> Duration {
         let ping = self.sent.min(self.heard.max(self.pinged)) + self.interval;

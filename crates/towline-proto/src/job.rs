@@ -250,6 +250,11 @@ impl Terminal {
         }
     }
 
+    /// The end of a job that failed so.
+    pub fn failed(failure: Failure) -> Self {
+        Self::of(Outcome::Failed(failure))
+    }
+
     /// The type of the message.
     pub const fn message_type(&self) -> MessageType {
         match self.body {

@@ -1,4 +1,31 @@
-//! towline-runtime
+//! An ARCP v1.1 runtime: hosts agents, takes connections, runs jobs.
+//!
+//! Build one with [`Runtime::builder`], hand it connections with [`Runtime::accept`], write agents against
+//! [`JobContext`].
+//!
+//! Inside, everything goes one way: a request or an event is decided, the decision is committed to the store, and only
+//! then does anything reach a peer or an agent. `hub` holds the sessions and jobs and the one task that commits;
+//! `command` has one file for each thing a client may ask; `connection` reads and writes; `job` watches over agents;
+//! `context` is what agents see.
 
+mod agent;
 pub mod audit;
 pub mod auth;
+mod command;
+mod connection;
+mod context;
+mod hub;
+mod job;
+mod options;
+pub mod policy;
+mod recovery;
+mod runtime;
+
+pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, RegisterError, agent_fn};
+pub use connection::Connection;
+pub use context::{
+    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, Permit, ResultWriter, Tool, ToolError,
+};
+pub use options::RuntimeOptions;
+pub use runtime::{BuildError, Runtime, RuntimeBuilder};
+pub use towline_proto::lease::Operation;

@@ -14,7 +14,7 @@ async fn feed<S: FrameSink + ?Sized>(
     sink.start_send(envelope)
 }
 
-impl dyn FrameSink {
+impl dyn FrameSink + '_ {
     /// Hands one frame over without flushing. Not cancel safe: the frame may or may not be taken.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl dyn FrameSink {
     }
 }
 
-impl dyn FrameSource {
+impl dyn FrameSource + '_ {
     /// What comes next; `None` is the end. Cancel safe.
     pub async fn receive(&mut self) -> Option<Inbound> {
         poll_fn(|cx| self.poll_receive(cx)).await

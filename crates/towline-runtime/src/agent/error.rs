@@ -1,0 +1,75 @@
+//! Why an agent gives up.
+
+use std::{any::Any, error::Error, fmt};
+
+use towline_proto::job::Failure;
+use towline_wire::{ErrorCode, RawJson};
+
+use crate::context::Denied;
+
+/// Ends a job with an error code.
+///
+/// `?` turns any error into one: a refusal of the runtime ([`Denied`]) keeps its code, everything else becomes
+/// INTERNAL_ERROR with the error's text, which the submitter sees. For another code, or to keep internals to yourself,
+/// use [`AgentError::new`]. (It is not itself a [`std::error::Error`]; that is what makes the conversion possible.)
+pub struct AgentError {
+    failure: Failure,
+}
+
+impl AgentError {
+    /// An end with a code and a message for a person.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { failure: Failure::new(code, message) }
+    }
+
+    /// The input does not fit the agent.
+    pub fn invalid_input(cause: &dyn fmt::Display) -> Self {
+        Self::new(ErrorCode::INVALID_REQUEST, format!("`input` does not fit this agent: {cause}"))
+    }
+
+    /// Adds fields for a program.
+    #[must_use]
+    pub fn with_details(mut self, details: impl Into<RawJson>) -> Self {
+        self.failure.details = Some(details.into());
+        self
+    }
+
+    /// The code.
+    pub fn code(&self) -> &ErrorCode {
+        &self.failure.code
+    }
+
+    /// The message.
+    pub fn message(&self) -> &str {
+        &self.failure.message
+    }
+
+    pub(crate) fn into_failure(self) -> Failure {
+        let mut failure = self.failure;
+        if failure.message.is_empty() {
+            failure.message = format!("the agent ended with {}", failure.code);
+        }
+        failure
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for AgentError {
+    fn from(error: E) -> Self {
+        if let Some(denied) = (&error as &dyn Any).downcast_ref::<Denied>() {
+            return Self::new(denied.code().clone(), denied.message());
+        }
+        Self::new(ErrorCode::INTERNAL_ERROR, error.to_string())
+    }
+}
+
+impl fmt::Debug for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.failure, f)
+    }
+}

@@ -1,0 +1,76 @@
+//! What clients ask for, one request a file.
+//!
+//! A request is prepared outside the committer (it may wait there), decided inside it, and answered when the decision is
+//! durable. The worker of a session prepares one request after the other, so requests take effect in the order they came.
+
+mod cancel;
+mod delegate;
+mod keys;
+mod list;
+mod open;
+mod resume;
+mod store;
+mod submit;
+mod subscribe;
+
+use std::sync::Arc;
+
+use towline_proto::{refusal::Refusal, server::{Request, RequestKind}};
+use towline_store::StoreError;
+use towline_wire::{Envelope, MessageId, Payload};
+
+use crate::hub::{Attachment, Hub, Reply, SessionEntry, SlotId};
+
+pub(crate) use delegate::{ChildRequest, delegate};
+pub(crate) use keys::KeysInFlight;
+pub(crate) use open::{Opened, open};
+pub(crate) use resume::{ResumeRequest, resume};
+pub(crate) use store::{EndSession, SaveSession, Trim, Write, WriteAndTell};
+pub(crate) use submit::accepted;
+
+/// Where a request came from, and where its reply goes.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    pub(crate) session: Arc<SessionEntry>,
+    pub(crate) attachment: Arc<Attachment>,
+    pub(crate) slot: SlotId,
+    pub(crate) request: Option<MessageId>,
+}
+
+impl Asker {
+    /// Replies.
+    pub(crate) fn reply(&self, reply: Reply) {
+        self.attachment.fill(self.slot, reply);
+    }
+
+    /// Says no.
+    pub(crate) fn refuse(&self, refusal: &Refusal) {
+        let payload = refusal.payload(self.request.clone());
+        self.reply(Reply::plain(envelope(&payload)));
+    }
+}
+
+/// An envelope around one of our payloads, which always have a JSON form.
+pub(crate) fn envelope<P: Payload>(payload: &P) -> Envelope {
+    Envelope::of(payload).unwrap_or_else(|_| Envelope::new(P::TYPE))
+}
+
+/// The store's failures as the peer sees them: ours, and worth another try [ARCP 12-1].
+pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
+    tracing::error!(target: "towline::store", %error, "request failed");
+    match error {
+        StoreError::Full(_) => Refusal::internal("the runtime's store is out of space; try again later"),
+        _ => Refusal::internal("the runtime's store failed; try again later"),
+    }
+}
+
+/// Carries a request out, as far as it has to happen in the order of requests.
+pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
+    match request.kind {
+        RequestKind::Submit(submission) => submit::submit(hub, asker, *submission, request.trace).await,
+        RequestKind::Cancel { job, reason } => cancel::cancel(hub, asker, job, reason).await,
+        RequestKind::Subscribe { job, history } => subscribe::subscribe(hub, asker, job, history).await,
+        RequestKind::Unsubscribe { job } => subscribe::unsubscribe(hub, &asker, job),
+        RequestKind::List(list) => list::list(hub, &asker, list).await,
+    }
+}

@@ -1,0 +1,149 @@
+//! Child jobs (§9.4, §10).
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+use towline_proto::{lease::Authority, refusal::Refusal};
+use towline_store::{Change, JobRow, JobState, StoreError};
+use towline_wire::{AgentRef, ErrorCode, JobSeq, JobStatus, Lease, LeaseConstraints, RawJson};
+
+use super::{
+    open::shutting_down,
+    store_refusal,
+    submit::{announce_on_parent, new_entry, submit_audit},
+};
+use crate::hub::{Command, Hub, JobEntry, Tx};
+
+/// What a child may do, with its share of the budget set aside from the parent.
+pub(super) struct ChildPlan {
+    pub(super) lease: Lease,
+    pub(super) constraints: LeaseConstraints,
+    pub(super) authority: Authority,
+}
+
+/// Bounds a child by its parent, and reserves its share, in one step under the parent's lock [ARCP 9.4-2].
+pub(super) fn plan_child(
+    hub: &Hub,
+    parent: &JobEntry,
+    agent: &AgentRef,
+    lease: &Lease,
+    constraints: &LeaseConstraints,
+) -> Result<ChildPlan, Refusal> {
+    let limits = &hub.options;
+    if parent.row.depth + 1 > limits.max_depth {
+        let message = format!("delegation goes at most {} jobs deep", limits.max_depth);
+        return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
+    }
+    let now = hub.now();
+    let mut core = parent.lock();
+    let running = core.children.iter().filter_map(std::sync::Weak::upgrade).filter(|child| !child.ended.is_cancelled());
+    if running.count() >= limits.max_children {
+        let message = format!("a job has at most {} children at once", limits.max_children);
+        return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
+    }
+    let grant = core.authority.derive_child(&agent.to_string(), lease, constraints, now);
+    let grant = grant.map_err(|refusal| Refusal::new(refusal.code(), refusal.to_string()))?;
+    let reserved = core.authority.budget_mut().reserve(&grant.reserve);
+    reserved.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    core.touch();
+    let expires_at = grant.expires_at.map(|at| at.to_string());
+    Ok(ChildPlan { lease: grant.lease.clone(), constraints: LeaseConstraints { expires_at }, authority: grant.into_authority() })
+}
+
+/// Returns the share of a child that never came to be.
+pub(super) fn give_back(hub: &Arc<Hub>, child: &JobEntry) {
+    let (parent, budget) = {
+        let core = child.lock();
+        (core.parent.clone(), core.authority.budget().clone())
+    };
+    if let Some(parent) = parent {
+        parent.lock().authority.budget_mut().settle(&budget);
+        parent.lock().touch();
+        hub.flush(&parent);
+    }
+}
+
+/// What an agent delegates.
+pub(crate) struct ChildRequest {
+    pub(crate) agent: AgentRef,
+    pub(crate) input: RawJson,
+    pub(crate) lease: Lease,
+    pub(crate) constraints: LeaseConstraints,
+    pub(crate) max_runtime: Option<Duration>,
+}
+
+/// Creates a child of a running job [ARCP 10-1]. Cancel safe: a child that was created runs on, and its parent's end
+/// cancels it.
+pub(crate) async fn delegate(
+    hub: &Arc<Hub>,
+    parent: &Arc<JobEntry>,
+    request: ChildRequest,
+) -> Result<Arc<JobEntry>, Refusal> {
+    if hub.draining.is_cancelled() {
+        return Err(shutting_down());
+    }
+    let (agent, _) = hub.agents.resolve(&request.agent)?;
+    let plan = plan_child(hub, parent, &agent, &request.lease, &request.constraints)?;
+    let row = JobRow {
+        id: hub.ids.job(),
+        principal: parent.row.principal.clone(),
+        session: parent.row.session.clone(),
+        request_id: None,
+        agent,
+        input: request.input,
+        lease: plan.lease,
+        constraints: plan.constraints,
+        max_runtime: request.max_runtime,
+        parent: Some(parent.id().clone()),
+        depth: parent.row.depth + 1,
+        trace: parent.row.trace,
+        created_at: hub.now(),
+        state: JobState {
+            status: JobStatus::Pending,
+            last_seq: JobSeq::ZERO,
+            budget: None,
+            finished_at: None,
+            ending: None,
+        },
+    };
+    let session = hub.session(&parent.row.session);
+    let job = new_entry(row, plan.authority, Some(Arc::clone(parent)), session);
+    let (done, created) = oneshot::channel();
+    hub.command(CreateChild { job: Arc::clone(&job), refused: None, done });
+    created.await.map_err(|_| shutting_down())??;
+    Ok(job)
+}
+
+struct CreateChild {
+    job: Arc<JobEntry>,
+    refused: Option<Refusal>,
+    done: oneshot::Sender<Result<(), Refusal>>,
+}
+
+impl Command for CreateChild {
+    fn decide(&mut self, tx: &mut Tx<'_>) {
+        if let Err(refusal) = announce_on_parent(tx, &self.job) {
+            self.refused = Some(refusal);
+            return;
+        }
+        tx.push(Change::Job(Box::new(self.job.row.clone())));
+        tx.push(Change::Audit(submit_audit(tx.hub, &self.job)));
+    }
+
+    fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
+        let answer = match (self.refused, result) {
+            (Some(refusal), _) => Err(refusal),
+            (None, Err(error)) => Err(store_refusal(error)),
+            (None, Ok(())) => Ok(()),
+        };
+        match &answer {
+            Ok(()) => {
+                hub.insert_job(&self.job);
+                hub.admit(&self.job);
+            }
+            Err(_) => give_back(hub, &self.job),
+        }
+        // An agent that no longer waits has a child all the same; its end cancels the child.
+        let _ = self.done.send(answer);
+    }
+}

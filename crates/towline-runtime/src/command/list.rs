@@ -1,0 +1,110 @@
+//! `session.list_jobs` (§6.6).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use towline_proto::{lease::Budget, refusal::Refusal};
+use towline_store::{JobQuery, JobRow, JobState, ListCursor, Principal};
+use towline_wire::{AgentRef, Amount, JobId, Timestamp, payload};
+
+use super::{Asker, envelope, store_refusal};
+use crate::hub::{Hub, Reply, remaining};
+
+pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs) {
+    // What the session asked for before shows in the list.
+    hub.barrier().await;
+    match page(hub, asker, list).await {
+        Ok(jobs) => asker.reply(Reply::plain(envelope(&jobs))),
+        Err(refusal) => asker.refuse(&refusal),
+    }
+}
+
+async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<payload::Jobs, Refusal> {
+    let query = query(hub, &asker.session.principal, list)?;
+    let page = hub.store.list_jobs(query).await.map_err(|error| store_refusal(&error))?;
+    Ok(payload::Jobs {
+        request_id: asker.request.clone(),
+        jobs: page.jobs.iter().map(listing).collect(),
+        next_cursor: page.next.as_ref().map(write_cursor),
+    })
+}
+
+fn query(hub: &Hub, principal: &Principal, list: payload::ListJobs) -> Result<JobQuery, Refusal> {
+    let filter = list.filter.unwrap_or_default();
+    let limit = list.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Refusal::invalid(format!("`limit` is {limit}; it has to be from 1 to {MAX_LIMIT}")));
+    }
+    let agent = filter.agent.as_deref().map(AgentRef::parse).transpose();
+    let after = list.cursor.as_deref().map(|text| read_cursor(text).ok_or_else(bad_cursor)).transpose()?;
+    let principals = hub.observe.observable(principal).map(|mut others| {
+        others.push(principal.clone());
+        others
+    });
+    Ok(JobQuery {
+        principals,
+        status: filter.status,
+        agent: agent.map_err(|cause| Refusal::invalid(format!("`filter.agent`: {cause}")))?,
+        created_after: filter.created_after,
+        created_before: filter.created_before,
+        after,
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+    })
+}
+
+fn bad_cursor() -> Refusal {
+    Refusal::invalid("`cursor` is not one this runtime gave out; begin again without one")
+}
+
+fn listing(row: &JobRow) -> payload::JobListing {
+    payload::JobListing {
+        job_id: row.id.clone(),
+        agent: row.agent.to_string(),
+        status: row.state.status,
+        lease: row.lease.clone(),
+        lease_constraints: Some(row.constraints.clone()).filter(|constraints| !constraints.is_empty()),
+        budget: budget_now(&row.state),
+        parent_job_id: row.parent.clone(),
+        created_at: Some(row.created_at),
+        submitted_at: Some(row.created_at),
+        trace_id: Some(row.trace),
+        last_event_seq: row.state.last_seq,
+        credentials: None,
+    }
+}
+
+/// The counters of a job as it stands.
+pub(super) fn budget_now(state: &JobState) -> Option<BTreeMap<String, Amount>> {
+    let budget: Budget = state.budget.as_ref()?.read().ok()?;
+    remaining(&budget)
+}
+
+/// Opaque to clients: the place in listing order, and nothing of jobs the client may not see.
+fn write_cursor(cursor: &ListCursor) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}:{}", cursor.created_at.unix_micros(), cursor.job))
+}
+
+fn read_cursor(text: &str) -> Option<ListCursor> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+    let (micros, job) = text.split_once(':')?;
+    Some(ListCursor { created_at: Timestamp::from_unix_micros(micros.parse().ok()?), job: JobId::parse(job).ok()? })
+}
+
+const DEFAULT_LIMIT: u64 = 100;
+const MAX_LIMIT: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [ARCP 6.6-1] cursors are opaque, go round, and anything else is no cursor.
+    #[test]
+    fn cursors_go_round() {
+        let job = JobId::parse("job_1:2").unwrap();
+        let cursor = ListCursor { created_at: Timestamp::from_unix_micros(1_700_000_000_123_456), job };
+        assert_eq!(read_cursor(&write_cursor(&cursor)), Some(cursor));
+        for bad in ["", "x", "!!!", "MTIz", "OmpvYg"] {
+            assert_eq!(read_cursor(bad), None, "{bad}");
+        }
+    }
+}

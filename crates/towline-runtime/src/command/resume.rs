@@ -1,0 +1,171 @@
+//! Taking a session up again (§6.3).
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use towline_proto::{
+    Dialect,
+    outbox::ReplayError,
+    refusal::Refusal,
+    server::ResumeTarget,
+};
+use towline_store::{Change, Principal, StoreError};
+use towline_transport::TransportKind;
+use towline_wire::{ErrorCode, FeatureSet};
+
+use super::{
+    open::{CountGuard, Opened, shutting_down, too_many_sessions},
+    store_refusal,
+};
+use crate::hub::{Attachment, Command, DetachReason, Hub, SessionEntry, Tx, hash_token};
+
+/// What a peer asks for.
+pub(crate) struct ResumeRequest {
+    pub(crate) target: ResumeTarget,
+    /// Who asks; `None` for a bare `session.resume`, which its token alone proves.
+    pub(crate) principal: Option<Principal>,
+    /// `None` keeps what the session has.
+    pub(crate) features: Option<FeatureSet>,
+    /// `None` keeps what the session has.
+    pub(crate) dialect: Option<Dialect>,
+    pub(crate) kind: TransportKind,
+}
+
+/// Takes a session up. A failed try consumes nothing [ARCP 6.3-7]; a live connection of the session is taken over
+/// without waiting for it [ARCP 6.3-8].
+pub(crate) async fn resume(hub: &Arc<Hub>, request: ResumeRequest) -> Result<Opened, Refusal> {
+    let session = hub.session_of_token(&request.target.token).ok_or_else(expired)?;
+    if request.target.session.as_ref().is_some_and(|named| *named != session.id) {
+        return Err(expired());
+    }
+    let (done, resumed) = oneshot::channel();
+    let token = hub.ids.resume_token();
+    let attachment = Attachment::new(request.kind);
+    let position = request.target.last_event_seq;
+    hub.command(ResumeSession {
+        session: Arc::clone(&session),
+        request,
+        new_hash: hash_token(&token),
+        attachment: Arc::clone(&attachment),
+        decision: None,
+        done,
+    });
+    resumed.await.map_err(|_| shutting_down())??;
+    Ok(Opened { session, attachment, token, position })
+}
+
+/// One text for every reason, so that a guess learns nothing [ARCP 6.3-5].
+fn expired() -> Refusal {
+    let message = "`resume_token` is unknown, or the session's resume window has passed; open a new session";
+    Refusal::new(ErrorCode::RESUME_WINDOW_EXPIRED, message)
+}
+
+struct ResumeSession {
+    session: Arc<SessionEntry>,
+    request: ResumeRequest,
+    new_hash: [u8; 32],
+    attachment: Arc<Attachment>,
+    decision: Option<Result<Decided, Refusal>>,
+    done: oneshot::Sender<Result<(), Refusal>>,
+}
+
+struct Decided {
+    features: FeatureSet,
+    dialect: Dialect,
+    counted: Option<CountGuard>,
+}
+
+impl ResumeSession {
+    /// Everything is checked here, in the committer, where no other resume of the session can come between.
+    fn check(&self, hub: &Arc<Hub>) -> Result<Decided, Refusal> {
+        let state = self.session.lock();
+        let presented = hash_token(&self.request.target.token);
+        if state.gone || !bool::from(subtle::ConstantTimeEq::ct_eq(&state.token_hash[..], &presented[..])) {
+            return Err(expired());
+        }
+        if self.request.principal.as_ref().is_some_and(|principal| *principal != self.session.principal) {
+            let message = "the session belongs to another principal";
+            return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
+        }
+        let lost_for = state.detached_at.map(|since| hub.now().since(since));
+        if lost_for.is_some_and(|lost_for| lost_for > hub.options.resume_window) {
+            return Err(expired());
+        }
+        state.outbox.check_replay(self.request.target.last_event_seq).map_err(|error| match error {
+            ReplayError::Ahead { .. } => Refusal::invalid(error.to_string()),
+            ReplayError::Gone { .. } => Refusal::new(ErrorCode::RESUME_WINDOW_EXPIRED, error.to_string()),
+        })?;
+        let counted = match state.attachment.is_some() {
+            true => None,
+            false if hub.count_attached(&self.session.principal) => Some(CountGuard {
+                hub: Arc::clone(hub),
+                principal: self.session.principal.clone(),
+                armed: true,
+            }),
+            false => return Err(too_many_sessions(hub)),
+        };
+        Ok(Decided {
+            features: self.request.features.unwrap_or(state.features),
+            dialect: self.request.dialect.unwrap_or(state.dialect),
+            counted,
+        })
+    }
+
+    fn apply(&self, hub: &Hub, decided: &Decided) -> Option<Arc<Attachment>> {
+        let (old_hash, superseded) = {
+            let mut state = self.session.lock();
+            let old_hash = std::mem::replace(&mut state.token_hash, self.new_hash);
+            state.features = decided.features;
+            state.dialect = decided.dialect;
+            state.detached_at = None;
+            state.sent = state.sent.max(self.request.target.last_event_seq);
+            (old_hash, state.attachment.replace(Arc::clone(&self.attachment)))
+        };
+        hub.insert_session(&self.session, Some(old_hash));
+        superseded
+    }
+}
+
+impl Command for ResumeSession {
+    fn decide(&mut self, tx: &mut Tx<'_>) {
+        let decision = self.check(tx.hub);
+        if let Ok(decided) = &decision {
+            let mut row = self.session.row();
+            row.token_hash = self.new_hash;
+            row.features = decided.features;
+            row.dialect = decided.dialect.as_str().to_owned();
+            row.detached_at = None;
+            tx.push(Change::Session(Box::new(row)));
+        }
+        self.decision = Some(decision);
+    }
+
+    fn done(mut self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
+        let decision = match (self.decision.take(), result) {
+            (Some(Ok(_)), Err(error)) => Err(store_refusal(error)),
+            (Some(decision), _) => decision,
+            (None, _) => Err(expired()),
+        };
+        let answer = match decision {
+            Err(refusal) => Err(refusal),
+            Ok(mut decided) => {
+                let superseded = self.apply(hub, &decided);
+                match &mut decided.counted {
+                    Some(counted) => counted.armed = false,
+                    // The old connection went while this was being committed, and was counted out.
+                    None if superseded.is_none() => hub.count_attached_anyway(&self.session.principal),
+                    None => {}
+                }
+                if let Some(old) = superseded {
+                    old.detach(DetachReason::Superseded);
+                }
+                Ok(())
+            }
+        };
+        let stands = answer.is_ok();
+        let taken = self.done.send(answer).is_ok();
+        if stands && !taken {
+            hub.detach(&self.session, &self.attachment);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! One connection: a handshake, then a reader and a writer that meet only at the session.
+//!
+//! The reader turns what the peer sends into effects of the session's machine. The writer pulls: replies first, then the
+//! session's stream from its position, at the speed of the socket. Neither waits for the other.
+
+mod fit;
+mod frames;
+mod handshake;
+mod reader;
+mod worker;
+mod writer;
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use towline_proto::server::Goodbye;
+use towline_transport::{CloseCode, CloseFrame, Transport};
+
+use crate::hub::Hub;
+
+/// A connection the runtime has taken. It lives by itself; dropping this changes nothing.
+#[derive(Debug)]
+pub struct Connection {
+    task: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Waits until the connection is over. Cancel safe.
+    pub async fn closed(self) {
+        // A connection's task ends by itself, also when the runtime shuts down.
+        let _ = self.task.await;
+    }
+}
+
+/// Takes a connection.
+pub(crate) fn accept(hub: &Arc<Hub>, transport: Box<dyn Transport>) -> Connection {
+    let hub = Arc::clone(hub);
+    let task = hub.tasks.clone().spawn(async move { Box::pin(drive(hub, transport)).await });
+    Connection { task }
+}
+
+async fn drive(hub: Arc<Hub>, transport: Box<dyn Transport>) {
+    let info = transport.info();
+    let (mut sink, mut source) = transport.split();
+    metrics::counter!("towline_connections_total").increment(1);
+    if let Some(live) = handshake::run(&hub, &info, sink.as_mut(), source.as_mut()).await {
+        reader::run(hub, live, sink, source).await;
+    }
+}
+
+/// The close frame of a goodbye [ARCP 4-7].
+fn close_frame(goodbye: Goodbye, reason: &str) -> CloseFrame {
+    let code = match goodbye {
+        Goodbye::Normal => CloseCode::NORMAL,
+        Goodbye::GoingAway => CloseCode::GOING_AWAY,
+        Goodbye::Protocol => CloseCode::PROTOCOL,
+        Goodbye::Policy => CloseCode::POLICY,
+        Goodbye::TooBig => CloseCode::TOO_BIG,
+        Goodbye::Internal => CloseCode::INTERNAL,
+    };
+    CloseFrame::new(code, reason)
+}

@@ -1,0 +1,148 @@
+//! From records to envelopes.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use towline_proto::{
+    job::{Failure, Terminal},
+    span::{RecordKind, SpanView},
+};
+use towline_store::{JobRow, StoreError};
+use towline_wire::{
+    Envelope, ErrorCode, EventPayload, JobId, JobSeq, MessageType, RawJson,
+    event::{ChunkEncoding, ResultChunk},
+    payload,
+};
+
+use crate::{
+    command::accepted,
+    hub::{Hub, SessionEntry},
+};
+
+/// What the envelopes of one job's records share, for one session.
+pub(super) struct JobFrames {
+    row: JobRow,
+    own: bool,
+    /// All of them but what each record adds.
+    template: Envelope,
+}
+
+impl JobFrames {
+    pub(super) async fn load(hub: &Hub, session: &SessionEntry, job: &JobId) -> Result<Self, StoreError> {
+        let view = hub.job(job).await?;
+        let oldest = JobSeq::FIRST;
+        let view = view.ok_or_else(|| StoreError::Evicted { job: job.clone(), from: oldest, oldest })?;
+        let row = view.row().clone();
+        let template = Envelope::new(MessageType::JOB_EVENT)
+            .with_session(session.id.clone())
+            .with_job(job.clone())
+            .with_trace(Some(row.trace));
+        Ok(Self { own: row.session == session.id, row, template })
+    }
+
+    pub(super) fn job(&self) -> &JobId {
+        &self.row.id
+    }
+
+    /// Whether the session submitted the job.
+    pub(super) fn is_own(&self) -> bool {
+        self.own
+    }
+
+    /// The job's `job.accepted`.
+    pub(super) fn accepted(&self) -> Envelope {
+        accepted(&self.row, self.row.request_id.clone())
+    }
+
+    /// Whether the envelope of such a record holds more than the record.
+    pub(super) fn needs_more(&self, kind: RecordKind, view: SpanView) -> bool {
+        kind == RecordKind::Result && view.assembled
+    }
+
+    /// The envelope of a record.
+    pub(super) fn plain(&self, kind: RecordKind, payload: RawJson) -> Envelope {
+        let kind = match kind {
+            RecordKind::Result => MessageType::JOB_RESULT,
+            RecordKind::Error => MessageType::JOB_ERROR,
+            RecordKind::Event | RecordKind::Progress | RecordKind::ResultChunk | RecordKind::Rotation => {
+                MessageType::JOB_EVENT
+            }
+        };
+        Envelope { kind, payload, ..self.template.clone() }
+    }
+
+    /// The envelope of a record that is not enough by itself.
+    pub(super) async fn special(
+        &self,
+        hub: &Arc<Hub>,
+        _session: &SessionEntry,
+        kind: RecordKind,
+        payload: RawJson,
+        _view: SpanView,
+    ) -> Envelope {
+        let streamed = payload.read::<payload::JobResult>().ok().filter(|result| result.result_id.is_some());
+        match streamed {
+            None => self.plain(kind, payload),
+            Some(result) => match self.assemble(hub, result).await {
+                Ok(payload) => self.plain(RecordKind::Result, payload),
+                Err(payload) => self.plain(RecordKind::Error, payload),
+            },
+        }
+    }
+
+    /// A streamed result as an inline one, for a session without `result_chunk` [ARCP 6.2-4].
+    async fn assemble(&self, hub: &Hub, result: payload::JobResult) -> Result<RawJson, RawJson> {
+        let completed_at = result.completed_at.unwrap_or_else(|| hub.now());
+        let too_big = |message: &str| {
+            let failure = Failure::new(ErrorCode::INTERNAL_ERROR, message);
+            Terminal::failed(failure).payload(completed_at).unwrap_or(RawJson::EMPTY_OBJECT)
+        };
+        let limit = hub.options.inline_result;
+        if result.result_size.is_some_and(|size| size > limit as u64) {
+            return Err(too_big("the streamed result is too big for a session that did not negotiate `result_chunk`"));
+        }
+        let (bytes, is_text) = match self.collect(hub, limit).await {
+            Ok(collected) => collected,
+            Err(error) => {
+                tracing::error!(target: "towline::store", %error, job = %self.row.id, "a result cannot be put together");
+                return Err(too_big("the streamed result could not be put together"));
+            }
+        };
+        let text = if is_text { String::from_utf8(bytes) } else { Ok(STANDARD.encode(bytes)) };
+        let text = text.map_err(|_| too_big("the streamed result could not be put together"))?;
+        let inline = payload::JobResult {
+            result: RawJson::of(&text).ok(),
+            result_encoding: (!is_text).then(|| "base64".to_owned()),
+            result_id: None,
+            result_size: None,
+            ..result
+        };
+        RawJson::of(&inline).map_err(|_| too_big("the streamed result could not be put together"))
+    }
+
+    async fn collect(&self, hub: &Hub, limit: usize) -> Result<(Vec<u8>, bool), StoreError> {
+        let (mut bytes, mut is_text, mut next) = (Vec::new(), true, JobSeq::FIRST);
+        let corrupt = |what: &str| StoreError::Corrupt(what.to_owned());
+        loop {
+            let blocks = hub.store.read_job(&self.row.id, next, limit).await?;
+            let Some(last) = blocks.last().map(|block| block.last()) else { return Ok((bytes, is_text)) };
+            let records = blocks.iter().flat_map(|block| (block.first().value()..=block.last().value()).map(move |seq| block.payload(JobSeq::new(seq))));
+            for (kind, payload) in records.flatten() {
+                if kind != RecordKind::ResultChunk {
+                    continue;
+                }
+                let event: EventPayload = payload.read().map_err(|_| corrupt("a chunk that is no event"))?;
+                let chunk: ResultChunk = event.body.read().map_err(|_| corrupt("a chunk without its fields"))?;
+                match chunk.encoding {
+                    ChunkEncoding::Utf8 => bytes.extend_from_slice(chunk.data.as_bytes()),
+                    ChunkEncoding::Base64 => {
+                        is_text = false;
+                        let decoded = STANDARD.decode(&chunk.data).map_err(|_| corrupt("a chunk that is no base64"))?;
+                        bytes.extend_from_slice(&decoded);
+                    }
+                }
+            }
+            next = last.next();
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What a peer sends, once its session stands.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use towline_proto::{
+    heartbeat::{Beat, Heartbeat},
+    refusal::Refusal,
+    server::{Effect, Goodbye, ServerSession},
+};
+use towline_transport::{FrameSink, FrameSource, Inbound};
+use towline_wire::{ErrorCode, EventSeq, Feature, MessageId, payload};
+
+use super::{close_frame, handshake::Live, worker::Worker, writer::Writer};
+use crate::{
+    command::{Asker, envelope},
+    hub::{Attachment, Closing, DetachReason, Hub, SessionEntry},
+};
+
+/// Runs a live connection to its end.
+pub(super) async fn run(hub: Arc<Hub>, live: Live, sink: Box<dyn FrameSink>, mut source: Box<dyn FrameSource>) {
+    let Live { machine, opened } = live;
+    let (session, attachment) = (opened.session, opened.attachment);
+    let writer = Writer::new(&hub, &session, &attachment, sink, opened.position);
+    let started = writer.started();
+    let mut writing = hub.tasks.spawn(writer.run());
+    let features = machine.features();
+    let heartbeat = features.has(Feature::Heartbeat).then(|| Heartbeat::new(hub.options.heartbeat, started.elapsed()));
+    let mut reader = Reader { hub: &hub, session, attachment, machine, worker: Worker::default(), heartbeat, started };
+    reader.read(source.as_mut(), &mut writing).await;
+    reader.end(source.as_mut(), writing).await;
+}
+
+/// Reads on for a moment after the goodbye, so that the peer's own goodbye is answered and ours is not lost.
+pub(super) async fn linger(hub: &Hub, source: &mut dyn FrameSource) {
+    let drain = async { while !matches!(source.receive().await, None | Some(Inbound::Closed(_))) {} };
+    // A peer that goes on talking is not listened to for long.
+    let _ = timeout(hub.options.close_timeout, drain).await;
+}
+
+struct Reader<'h> {
+    hub: &'h Arc<Hub>,
+    session: Arc<SessionEntry>,
+    attachment: Arc<Attachment>,
+    machine: ServerSession,
+    worker: Worker,
+    heartbeat: Option<Heartbeat>,
+    started: Instant,
+}
+
+/// What can happen to a connection.
+enum Happening {
+    Inbound(Option<Inbound>),
+    Detached,
+    Beat,
+    Room,
+    WriterEnded,
+}
+
+/// Whether the connection goes on.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    On,
+    /// The writer was told to say goodbye.
+    Closing,
+    /// The transport is gone.
+    Lost,
+}
+
+impl Reader<'_> {
+    async fn read(&mut self, source: &mut dyn FrameSource, writing: &mut JoinHandle<()>) {
+        loop {
+            let happening = self.next(source, writing).await;
+            match self.handle(happening) {
+                Flow::On => {}
+                Flow::Closing | Flow::Lost => return,
+            }
+        }
+    }
+
+    async fn next(&mut self, source: &mut dyn FrameSource, writing: &mut JoinHandle<()>) -> Happening {
+        let has_room = self.attachment.replies.lock().len() < self.hub.options.requests_in_flight;
+        let beat = self.beat_in();
+        tokio::select! {
+            biased;
+            () = self.attachment.detach.cancelled() => Happening::Detached,
+            inbound = source.receive(), if has_room => Happening::Inbound(inbound),
+            () = self.attachment.room.notified(), if !has_room => Happening::Room,
+            () = tokio::time::sleep(beat), if self.heartbeat.is_some() => Happening::Beat,
+            _ = writing => Happening::WriterEnded,
+        }
+    }
+
+    /// How long until the heartbeat has something to say.
+    fn beat_in(&mut self) -> Duration {
+        let now = self.started.elapsed();
+        let sent = Duration::from_millis(self.attachment.sent_at.load(Ordering::Relaxed));
+        match &mut self.heartbeat {
+            Some(heartbeat) => {
+                heartbeat.sent_at_least(sent);
+                heartbeat.deadline().saturating_sub(now)
+            }
+            None => Duration::MAX,
+        }
+    }
+
+    fn handle(&mut self, happening: Happening) -> Flow {
+        match happening {
+            Happening::Inbound(None | Some(Inbound::Closed(_))) | Happening::WriterEnded => Flow::Lost,
+            Happening::Inbound(Some(inbound)) => self.on_inbound(inbound),
+            Happening::Detached => self.on_detached(),
+            Happening::Beat => self.on_beat(),
+            Happening::Room => Flow::On,
+        }
+    }
+
+    fn on_inbound(&mut self, inbound: Inbound) -> Flow {
+        let now = self.started.elapsed();
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.heard(now);
+        }
+        let effect = match inbound {
+            Inbound::Envelope(envelope) => self.machine.on_frame(envelope),
+            Inbound::Malformed(error) => self.machine.on_malformed(&error),
+            Inbound::TooBig { limit, fatal } => self.machine.on_too_big(limit, fatal),
+            Inbound::Alive | Inbound::Closed(_) => Effect::None,
+        };
+        self.carry_out(effect)
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Flow {
+        match effect {
+            Effect::Pong { nonce } => {
+                let pong = payload::Pong { ping_nonce: nonce, received_at: Some(self.hub.now()) };
+                self.attachment.push_urgent(envelope(&pong));
+            }
+            Effect::Acknowledged(seq) => self.on_ack(seq),
+            Effect::Request(request) => {
+                let asker = self.asker(request.id.clone());
+                self.worker.push(self.hub, asker, *request);
+            }
+            Effect::Refuse { request, refusal } => self.asker(request).refuse(&refusal),
+            Effect::Reject { request, refusal, goodbye } => return self.reject(request, &refusal, goodbye),
+            Effect::Close { reason } => return self.close(reason, Goodbye::Normal, true),
+            // Pauses belong to the handshake.
+            Effect::None | Effect::Authenticate(_) | Effect::Attach(_) => {}
+        }
+        Flow::On
+    }
+
+    /// Takes a place in the order of replies.
+    fn asker(&self, request: Option<MessageId>) -> Asker {
+        Asker {
+            session: Arc::clone(&self.session),
+            attachment: Arc::clone(&self.attachment),
+            slot: self.attachment.replies.lock().reserve(),
+            request,
+        }
+    }
+
+    /// Advisory, and never answered [ARCP 6.5-1].
+    fn on_ack(&mut self, seq: EventSeq) {
+        let mut state = self.session.lock();
+        let sent = state.sent;
+        if state.outbox.ack(seq, sent) {
+            state.ever_acked = true;
+            let _below = state.pressure(self.hub.options.back_pressure);
+        }
+    }
+
+    fn on_beat(&mut self) -> Flow {
+        let now = self.started.elapsed();
+        // Frames sent since the deadline was computed count too.
+        let _refreshed = self.beat_in();
+        match self.heartbeat.as_mut().map_or(Beat::Rest, |heartbeat| heartbeat.poll(now)) {
+            Beat::Rest => Flow::On,
+            Beat::Ping => {
+                let ping = payload::Ping { nonce: self.hub.ids.nonce(), sent_at: Some(self.hub.now()) };
+                self.attachment.push_urgent(envelope(&ping));
+                Flow::On
+            }
+            Beat::Lost => {
+                tracing::info!(target: "towline::session", session = %self.session.id, "heartbeat lost");
+                let refusal = Refusal::new(ErrorCode::HEARTBEAT_LOST, "nothing was heard for two heartbeat intervals");
+                self.reject(None, &refusal, Goodbye::GoingAway)
+            }
+        }
+    }
+
+    fn on_detached(&mut self) -> Flow {
+        let why = self.attachment.why.lock().clone();
+        match why {
+            Some(DetachReason::Superseded) => self.close(Some("superseded".to_owned()), Goodbye::Normal, false),
+            Some(DetachReason::Broken(refusal)) => self.reject(None, &refusal, Goodbye::GoingAway),
+            Some(DetachReason::Shutdown) | None => self.close(Some("shutdown".to_owned()), Goodbye::GoingAway, true),
+        }
+    }
+
+    /// Says `session.closed` and goes; with `drain` everything that is queued goes out first [ARCP 6.7-1].
+    fn close(&mut self, reason: Option<String>, goodbye: Goodbye, drain: bool) -> Flow {
+        let frame = close_frame(goodbye, reason.as_deref().unwrap_or_default());
+        let closed = envelope(&payload::Closed { reason });
+        let until = drain.then(|| self.session.lock().outbox.last());
+        self.attachment.close(Closing { last: closed, frame, until });
+        Flow::Closing
+    }
+
+    /// Says `session.error` and goes, whatever is queued.
+    fn reject(&mut self, request: Option<MessageId>, refusal: &Refusal, goodbye: Goodbye) -> Flow {
+        let frame = close_frame(goodbye, refusal.code.as_str());
+        let error = envelope(&refusal.payload(request));
+        self.attachment.close(Closing { last: error, frame, until: None });
+        Flow::Closing
+    }
+
+    /// The session is free for a resume at once; the transport is left in good order as far as the peer lets us.
+    async fn end(self, source: &mut dyn FrameSource, mut writing: JoinHandle<()>) {
+        let closing = self.attachment.is_closing();
+        self.hub.detach(&self.session, &self.attachment);
+        if closing {
+            // Both end by themselves when the peer plays along.
+            let both = async { tokio::join!(&mut writing, linger(self.hub, source)) };
+            let _ = timeout(self.hub.options.close_timeout, both).await;
+        }
+        writing.abort();
+        tracing::info!(target: "towline::session", session = %self.session.id, "session detached");
+    }
+}

@@ -1,0 +1,317 @@
+//! What a peer is sent, at the speed it reads.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use towline_proto::{Dialect, outbox::Run, refusal::Refusal};
+use towline_store::{Block, StoreError};
+use towline_transport::{CloseFrame, FrameSink, TransportError};
+use towline_wire::{Envelope, ErrorCode, EventSeq, JobId, JobSeq};
+
+use super::{fit::fit, frames::JobFrames};
+use crate::hub::{Attachment, DetachReason, Hub, Reply, SessionEntry};
+
+/// The one that sends on a connection. It holds a position in the session's stream, not a queue.
+///
+/// In this order: pongs and pings, replies, events; it flushes when it has nothing more, or after a good many frames.
+pub(super) struct Writer {
+    hub: Arc<Hub>,
+    session: Arc<SessionEntry>,
+    attachment: Arc<Attachment>,
+    sink: Box<dyn FrameSink>,
+    dialect: Dialect,
+    position: EventSeq,
+    /// Jobs of this session whose `job.accepted` went out on this connection.
+    announced: HashSet<JobId>,
+    /// The job whose events were sent last.
+    current: Option<JobFrames>,
+    /// The block they were in.
+    block: Option<Arc<Block>>,
+    unflushed: usize,
+    started: Instant,
+}
+
+/// What to do next.
+enum Step {
+    Urgent(Envelope),
+    Reply(Reply),
+    Events(Run),
+    Flush,
+    Rest,
+    Goodbye(Envelope, CloseFrame),
+}
+
+/// Why the writer ends.
+enum End {
+    /// The goodbye is out.
+    Done,
+    /// The peer is gone.
+    Lost(TransportError),
+}
+
+impl From<TransportError> for End {
+    fn from(error: TransportError) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        hub: &Arc<Hub>,
+        session: &Arc<SessionEntry>,
+        attachment: &Arc<Attachment>,
+        sink: Box<dyn FrameSink>,
+        position: EventSeq,
+    ) -> Self {
+        Self {
+            hub: Arc::clone(hub),
+            session: Arc::clone(session),
+            attachment: Arc::clone(attachment),
+            sink,
+            dialect: session.lock().dialect,
+            position,
+            announced: HashSet::new(),
+            current: None,
+            block: None,
+            unflushed: 0,
+            started: Instant::now(),
+        }
+    }
+
+    /// The moment this connection's times are counted from.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Sends until the goodbye, or until the peer is gone.
+    pub(super) async fn run(mut self) {
+        loop {
+            let step = self.next();
+            match self.carry_out(step).await {
+                Ok(()) => {}
+                Err(End::Done) => return,
+                Err(End::Lost(error)) => {
+                    tracing::debug!(target: "towline::session", session = %self.session.id, %error, "sending failed");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Step {
+        let closing_at = self.attachment.closing_at();
+        {
+            let mut replies = self.attachment.replies.lock();
+            if let Some(envelope) = replies.pop_urgent() {
+                return Step::Urgent(envelope);
+            }
+            if closing_at == Some(None) {
+                return self.goodbye();
+            }
+            if let Some(reply) = replies.pop() {
+                return Step::Reply(reply);
+            }
+            if replies.holds_events() {
+                return self.pause();
+            }
+            let drained = matches!(closing_at, Some(Some(until)) if self.position >= until) && replies.len() == 0;
+            if drained {
+                return self.goodbye();
+            }
+        }
+        match self.session.lock().outbox.after(self.position) {
+            Some(run) => Step::Events(run),
+            None => self.pause(),
+        }
+    }
+
+    fn pause(&self) -> Step {
+        if self.unflushed > 0 { Step::Flush } else { Step::Rest }
+    }
+
+    fn goodbye(&self) -> Step {
+        self.attachment.take_closing().map_or(Step::Rest, |(last, frame)| Step::Goodbye(last, frame))
+    }
+
+    async fn carry_out(&mut self, step: Step) -> Result<(), End> {
+        match step {
+            Step::Urgent(envelope) => self.feed_own(envelope).await?,
+            Step::Reply(reply) => self.reply(reply).await?,
+            Step::Events(run) => self.events(run).await?,
+            Step::Flush => self.flush().await?,
+            Step::Rest => self.attachment.wake.notified().await,
+            Step::Goodbye(last, frame) => {
+                self.feed_own(last).await?;
+                self.sink.close(&frame).await?;
+                return Err(End::Done);
+            }
+        }
+        if self.unflushed >= FLUSH_FRAMES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends an envelope that is no event: it gets its id and its session here.
+    async fn feed_own(&mut self, mut envelope: Envelope) -> Result<(), End> {
+        envelope.id = Some(self.hub.ids.message());
+        envelope.session_id = Some(self.session.id.clone());
+        self.feed(envelope).await
+    }
+
+    async fn feed(&mut self, envelope: Envelope) -> Result<(), End> {
+        let envelope = fit(envelope, self.dialect);
+        match self.sink.feed(envelope).await {
+            Err(TransportError::FrameTooBig { size, limit }) => {
+                // Leaving it out would be a gap; the peer has to know.
+                let message = format!("a frame of {size} bytes is above the {limit} this transport carries");
+                self.broken(Refusal::internal(message));
+                std::future::pending().await
+            }
+            other => {
+                other?;
+                self.unflushed += 1;
+                Ok(())
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        self.sink.flush().await?;
+        self.unflushed = 0;
+        let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.attachment.sent_at.store(at, Ordering::Relaxed);
+        self.note_progress();
+        Ok(())
+    }
+
+    /// Notes how far the peer was sent its stream, for acknowledgements and for telling lag.
+    fn note_progress(&self) {
+        let lag = {
+            let mut state = self.session.lock();
+            let current = state.attachment.as_ref().is_some_and(|current| Arc::ptr_eq(current, &self.attachment));
+            if !current || self.position <= state.sent {
+                return;
+            }
+            state.sent = self.position;
+            state.pressure(self.hub.options.back_pressure)
+        };
+        if let Some(lag) = lag {
+            self.hub.report_pressure(&self.session, lag);
+        }
+    }
+
+    async fn reply(&mut self, reply: Reply) -> Result<(), End> {
+        self.attachment.room.notify_one();
+        if let Some(job) = reply.announces {
+            self.announced.insert(job);
+        }
+        if let Some(envelope) = reply.envelope {
+            self.feed_own(envelope).await?;
+        }
+        if reply.pause {
+            self.flush().await?;
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Sends a part of a run of events: what one block of the job's log holds of it.
+    async fn events(&mut self, run: Run) -> Result<(), End> {
+        let Some(block) = self.block_of(&run.job, run.from).await else {
+            return std::future::pending().await;
+        };
+        self.prepare(&run).await?;
+        let last = run.from.plus(u64::from(run.count) - 1).min(block.last());
+        let count = usize::try_from(last.since(run.from) + 1).unwrap_or(1).min(FLUSH_FRAMES);
+        let mut ids = self.hub.ids.messages(count);
+        for (offset, id) in (0..count as u64).zip(&mut ids) {
+            let (seq, event_seq) = (run.from.plus(offset), run.first.plus(offset));
+            let Some((kind, payload)) = block.payload(seq) else { break };
+            let Some(frames) = &self.current else { break };
+            let mut envelope = match frames.needs_more(kind, run.view) {
+                false => frames.plain(kind, payload),
+                true => frames.special(&self.hub, &self.session, kind, payload, run.view).await,
+            };
+            envelope.id = Some(id);
+            envelope.job_seq = Some(seq);
+            envelope.event_seq = Some(event_seq);
+            self.feed(envelope).await?;
+            self.position = event_seq;
+            if kind.is_terminal() {
+                self.announced.remove(&run.job);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the run's job the current one, and announces it where that has not been done on this connection
+    /// [ARCP 6.3-3, 10-1].
+    async fn prepare(&mut self, run: &Run) -> Result<(), End> {
+        if self.current.as_ref().is_none_or(|current| current.job() != &run.job) {
+            match JobFrames::load(&self.hub, &self.session, &run.job).await {
+                Ok(frames) => self.current = Some(frames),
+                Err(error) => {
+                    self.unreadable(&error);
+                    return std::future::pending().await;
+                }
+            }
+        }
+        let Some(frames) = self.current.as_ref().filter(|frames| frames.is_own()) else { return Ok(()) };
+        if self.announced.contains(&run.job) || run.view.replayed {
+            return Ok(());
+        }
+        let accepted = frames.accepted();
+        self.announced.insert(run.job.clone());
+        self.feed_own(accepted).await
+    }
+
+    /// The block of a record; `None` when it cannot be had, and the connection is being ended for that.
+    async fn block_of(&mut self, job: &JobId, seq: JobSeq) -> Option<Arc<Block>> {
+        let cached = self.block.as_ref().filter(|block| block.job() == job && block.first() <= seq && seq <= block.last());
+        if let Some(block) = cached {
+            return Some(Arc::clone(block));
+        }
+        match self.hub.block(job, seq).await {
+            Ok(Some(block)) => {
+                self.block = Some(Arc::clone(&block));
+                Some(block)
+            }
+            Ok(None) => {
+                let from = seq;
+                self.unreadable(&StoreError::Evicted { job: job.clone(), from, oldest: from });
+                None
+            }
+            Err(error) => {
+                self.unreadable(&error);
+                None
+            }
+        }
+    }
+
+    /// The stream cannot go on without a gap, so the connection ends; a resume says whether it can be healed.
+    fn unreadable(&self, error: &StoreError) {
+        tracing::error!(target: "towline::session", session = %self.session.id, %error, "the stream cannot go on");
+        let refusal = match error {
+            StoreError::Evicted { .. } => {
+                self.hub.evict(&self.session, self.position.next(), "the store no longer has the events");
+                Refusal::new(ErrorCode::RESUME_WINDOW_EXPIRED, "events of this session are no longer kept")
+            }
+            _ => Refusal::internal("the runtime's store failed; resume the session"),
+        };
+        self.broken(refusal);
+    }
+
+    fn broken(&self, refusal: Refusal) {
+        self.attachment.detach(DetachReason::Broken(refusal));
+    }
+}
+
+/// How many frames are sent at most before a flush, and before replies get their turn.
+const FLUSH_FRAMES: usize = 512;
+/// One SDK's client loses events that follow `job.subscribed` in the same moment.
+const PAUSE: Duration = Duration::from_millis(2);

@@ -1,0 +1,149 @@
+//! What an agent has while it runs a job.
+
+mod child;
+mod emit;
+mod error;
+mod guard;
+mod result;
+mod tools;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use towline_store::{Change, Principal};
+use towline_wire::{AgentRef, JobId, Lease, LeaseConstraints, RawJson, SessionId, Timestamp, TraceId};
+
+use crate::hub::{Hub, JobEntry};
+
+pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
+pub use error::{Denied, EventError};
+pub use guard::Permit;
+pub use result::ResultWriter;
+pub use tools::{Tool, ToolError};
+pub(crate) use tools::ToolRegistry;
+
+/// One job, as its agent sees it. Cheap to clone; clones are the same job.
+///
+/// Events go into the job's log in the order of the calls and reach every observer. Each call waits only while the job
+/// has a great deal that is not durable yet, never for a slow observer. After the job has ended every call fails with
+/// [`EventError::JobEnded`]; an agent that passes errors on with `?` stops by itself.
+///
+/// What needs a grant goes through [`JobContext::authorize`], or through the facades that call it first.
+#[derive(Clone)]
+pub struct JobContext {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) job: Arc<JobEntry>,
+}
+
+impl JobContext {
+    pub(crate) fn new(hub: Arc<Hub>, job: Arc<JobEntry>) -> Self {
+        Self { hub, job }
+    }
+
+    /// The job.
+    pub fn job_id(&self) -> &JobId {
+        self.job.id()
+    }
+
+    /// The agent the job was resolved to, with its version.
+    pub fn agent(&self) -> &AgentRef {
+        &self.job.row.agent
+    }
+
+    /// Who submitted the job.
+    pub fn principal(&self) -> &Principal {
+        &self.job.row.principal
+    }
+
+    /// The session the job was submitted in.
+    pub fn session_id(&self) -> &SessionId {
+        &self.job.row.session
+    }
+
+    /// The trace the job belongs to (§11).
+    pub fn trace_id(&self) -> TraceId {
+        self.job.row.trace
+    }
+
+    /// The job that delegated this one.
+    pub fn parent(&self) -> Option<&JobId> {
+        self.job.row.parent.as_ref()
+    }
+
+    /// What the job may do.
+    pub fn lease(&self) -> &Lease {
+        &self.job.row.lease
+    }
+
+    /// The bounds beside the lease's patterns.
+    pub fn lease_constraints(&self) -> &LeaseConstraints {
+        &self.job.row.constraints
+    }
+
+    /// What is left of the budget, per currency; empty when nothing is budgeted.
+    pub fn budget(&self) -> std::collections::BTreeMap<String, towline_wire::Amount> {
+        self.job.lock().budget_now().unwrap_or_default()
+    }
+
+    /// When the lease's authority ends.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.job.lock().authority.expires_at()
+    }
+
+    /// How long the job may run, counted from its start.
+    pub fn max_runtime(&self) -> Option<std::time::Duration> {
+        self.job.row.max_runtime
+    }
+
+    /// Whether the job has to end: cancelled, out of time, or the runtime is shutting down.
+    pub fn is_cancelled(&self) -> bool {
+        self.job.stop.is_cancelled()
+    }
+
+    /// Waits until the job has to end. The agent then has the grace period to stop by itself. Cancel safe.
+    pub async fn cancelled(&self) {
+        self.job.stop.cancelled().await;
+    }
+
+    /// A token that is cancelled when the job has to end, for libraries that take one. Cancelling it oneself only stops
+    /// those who listen to it.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        self.job.stop.child_token()
+    }
+
+    /// Keeps a value for a later run of the same job, should the runtime restart; the latest one counts. Returns when the
+    /// value is durable.
+    ///
+    /// An agent registered as restartable is run again after a restart, from its beginning, with the same input. What it
+    /// did since its last checkpoint may be done twice: at least once, never less.
+    ///
+    /// # Errors
+    /// [`EventError`] when the value has no JSON form, or the store failed.
+    pub async fn checkpoint(&self, value: impl serde::Serialize) -> Result<(), EventError> {
+        let value = RawJson::of(&value).map_err(EventError::unserialisable)?;
+        let (done, written) = tokio::sync::oneshot::channel();
+        let change = Change::Checkpoint { job: self.job_id().clone(), value };
+        self.hub.command(crate::command::WriteAndTell { change, done });
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(message)) => Err(EventError::Store(message)),
+            Err(_) => Err(EventError::JobEnded),
+        }
+    }
+
+    /// The latest checkpoint of an earlier run of this job; `None` when it runs for the first time.
+    ///
+    /// # Errors
+    /// [`EventError`] when the store failed or the value does not read as `T`.
+    pub async fn restored<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>, EventError> {
+        let stored = self.hub.store.checkpoint(self.job_id()).await;
+        let stored = stored.map_err(|error| EventError::Store(error.to_string()))?;
+        stored.map(|value| value.read().map_err(EventError::unserialisable)).transpose()
+    }
+}
+
+impl std::fmt::Debug for JobContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobContext").field("job", self.job_id()).field("agent", self.agent()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,228 @@
+//! Events, by kind (§8).
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use towline_proto::{lease::Charge, span::RecordKind};
+use towline_wire::{Amount, CallId, EventKind, RawJson, event};
+
+use super::{EventError, JobContext};
+use crate::hub::Closed;
+
+impl JobContext {
+    /// A line of log. `level` is `debug`, `info`, `warn` or `error`.
+    ///
+    /// # Errors
+    /// [`EventError::JobEnded`] when the job has ended.
+    pub async fn log(&self, level: &str, message: impl Into<String>) -> Result<(), EventError> {
+        let body = event::Log { level: level.to_owned(), message: message.into(), attributes: None };
+        self.emit_body(RecordKind::Event, EventKind::LOG.as_str(), &body).await
+    }
+
+    /// A line of log with structured fields.
+    ///
+    /// # Errors
+    /// [`EventError::JobEnded`] when the job has ended; [`EventError::Invalid`] when the fields have no JSON form.
+    pub async fn log_with(
+        &self,
+        level: &str,
+        message: impl Into<String>,
+        attributes: impl Serialize,
+    ) -> Result<(), EventError> {
+        let attributes = Some(RawJson::of(&attributes).map_err(EventError::unserialisable)?);
+        let body = event::Log { level: level.to_owned(), message: message.into(), attributes };
+        self.emit_body(RecordKind::Event, EventKind::LOG.as_str(), &body).await
+    }
+
+    /// A step of reasoning.
+    ///
+    /// # Errors
+    /// [`EventError::JobEnded`] when the job has ended.
+    pub async fn thought(&self, text: impl Into<String>) -> Result<(), EventError> {
+        let body = event::Thought { text: text.into() };
+        self.emit_body(RecordKind::Event, EventKind::THOUGHT.as_str(), &body).await
+    }
+
+    /// The job entered a phase, in the agent's own word.
+    ///
+    /// # Errors
+    /// [`EventError::JobEnded`] when the job has ended.
+    pub async fn status(&self, phase: impl Into<String>, message: Option<&str>) -> Result<(), EventError> {
+        let body = event::Status { phase: phase.into(), message: message.map(str::to_owned) };
+        self.emit_body(RecordKind::Event, EventKind::STATUS.as_str(), &body).await
+    }
+
+    /// How far the job is; `current` may pass `total` [ARCP 8-2].
+    ///
+    /// # Errors
+    /// [`EventError::JobEnded`] when the job has ended; [`EventError::Invalid`] when `current` is negative.
+    pub async fn progress(
+        &self,
+        current: impl Into<Amount>,
+        total: Option<Amount>,
+        units: Option<&str>,
+        message: Option<&str>,
+    ) -> Result<(), EventError> {
+        let current = current.into();
+        if current.is_negative() {
+            return Err(EventError::Invalid(format!("progress: `current` is {current}, it cannot be negative")));
+        }
+        let body = event::Progress {
+            current,
+            total,
+            units: units.map(str::to_owned),
+            message: message.map(str::to_owned),
+        };
+        self.emit_body(RecordKind::Progress, EventKind::PROGRESS.as_str(), &body).await
+    }
+
+    /// A measurement. One whose name begins with `cost.` and whose unit is a budgeted currency is spent from the budget,
+    /// in the same commit as its event (§9.6).
+    ///
+    /// # Errors
+    /// [`EventError::Metric`] for a negative cost, which is neither subtracted nor logged; [`EventError::JobEnded`] when
+    /// the job has ended.
+    pub async fn metric(
+        &self,
+        name: impl Into<String>,
+        value: impl Into<Amount>,
+        unit: Option<&str>,
+    ) -> Result<(), EventError> {
+        let body =
+            event::Metric { name: name.into(), value: value.into(), unit: unit.map(str::to_owned), dimensions: None };
+        self.emit_metric(body).await
+    }
+
+    /// A measurement with all its fields; see [`JobContext::metric`].
+    ///
+    /// # Errors
+    /// As [`JobContext::metric`].
+    pub async fn emit_metric(&self, metric: event::Metric) -> Result<(), EventError> {
+        {
+            let mut core = self.job.lock();
+            if !core.machine.is_open() {
+                return Err(EventError::JobEnded);
+            }
+            let charge = core.authority.budget_mut().apply_metric(&metric.name, &metric.value, metric.unit.as_deref())?;
+            let now = self.hub.now();
+            core.append_event(RecordKind::Event, EventKind::METRIC.as_str(), now, |out| serde_json::to_writer(out, &metric))
+                .map_err(closed)?;
+            if let Charge::Spent { report: Some(report), .. } = &charge {
+                core.report_remaining(report, now);
+            }
+        }
+        self.committed().await
+    }
+
+    /// Something was made and can be fetched.
+    ///
+    /// # Errors
+    /// [`EventError::JobEnded`] when the job has ended.
+    pub async fn artifact(&self, artifact: event::ArtifactRef) -> Result<(), EventError> {
+        self.emit_body(RecordKind::Event, EventKind::ARTIFACT_REF.as_str(), &artifact).await
+    }
+
+    /// A tool is about to be called. Gives the id its result has to name.
+    ///
+    /// # Errors
+    /// [`EventError::JobEnded`] when the job has ended; [`EventError::Invalid`] when the arguments have no JSON form.
+    pub async fn tool_call(&self, tool: impl Into<String>, args: impl Serialize) -> Result<CallId, EventError> {
+        let call_id = self.hub.ids.call();
+        let args = RawJson::of(&args).map_err(EventError::unserialisable)?;
+        let body = event::ToolCall { tool: tool.into(), args, call_id: call_id.clone() };
+        self.emit_body(RecordKind::Event, EventKind::TOOL_CALL.as_str(), &body).await?;
+        Ok(call_id)
+    }
+
+    /// A tool answered.
+    ///
+    /// # Errors
+    /// [`EventError::JobEnded`] when the job has ended; [`EventError::Invalid`] when the result has no JSON form.
+    pub async fn tool_result(&self, call_id: &CallId, result: impl Serialize) -> Result<(), EventError> {
+        let result = Some(RawJson::of(&result).map_err(EventError::unserialisable)?);
+        let body = event::ToolResult { call_id: call_id.clone(), result, error: None };
+        self.emit_body(RecordKind::Event, EventKind::TOOL_RESULT.as_str(), &body).await
+    }
+
+    /// A tool failed.
+    ///
+    /// # Errors
+    /// [`EventError::JobEnded`] when the job has ended.
+    pub async fn tool_failed(&self, call_id: &CallId, error: event::ToolError) -> Result<(), EventError> {
+        let body = event::ToolResult { call_id: call_id.clone(), result: None, error: Some(error) };
+        self.emit_body(RecordKind::Event, EventKind::TOOL_RESULT.as_str(), &body).await
+    }
+
+    /// An event of any kind: a vendor's (`x-vendor.<vendor>.<name>`), or one of the protocol's, whose body is then read
+    /// and treated as if by its own method.
+    ///
+    /// # Errors
+    /// [`EventError::Invalid`] when the kind is neither, is one only the runtime emits, or the body does not fit it;
+    /// otherwise as the kind's own method.
+    pub async fn emit(&self, kind: &EventKind, body: impl Serialize) -> Result<(), EventError> {
+        let body = RawJson::of(&body).map_err(EventError::unserialisable)?;
+        if kind.is_vendor() {
+            return self.emit_body(RecordKind::Event, kind.as_str(), &body).await;
+        }
+        if !kind.is_known() {
+            let message = format!("`{kind}` is no event kind; a vendor's own begins with x-vendor.<vendor>.");
+            return Err(EventError::Invalid(message));
+        }
+        if *kind == EventKind::DELEGATE || *kind == EventKind::RESULT_CHUNK {
+            let message = format!("`{kind}` events come from delegating and from streaming a result");
+            return Err(EventError::Invalid(message));
+        }
+        let invalid = |fault: towline_wire::payload::PayloadFault| EventError::Invalid(fault.to_string());
+        match towline_wire::Event::read(kind, &body).map_err(invalid)? {
+            towline_wire::Event::Metric(metric) => self.emit_metric(metric).await,
+            towline_wire::Event::Progress(progress) if progress.current.is_negative() => {
+                Err(EventError::Invalid("progress: `current` cannot be negative".to_owned()))
+            }
+            towline_wire::Event::Progress(_) => self.emit_body(RecordKind::Progress, kind.as_str(), &body).await,
+            _ => self.emit_body(RecordKind::Event, kind.as_str(), &body).await,
+        }
+    }
+
+    /// Adds an event to the log and waits when there is a great deal before it.
+    pub(super) async fn emit_body<B: Serialize + ?Sized>(
+        &self,
+        record: RecordKind,
+        kind: &str,
+        body: &B,
+    ) -> Result<(), EventError> {
+        {
+            let mut core = self.job.lock();
+            core.append_event(record, kind, self.hub.now(), |out| serde_json::to_writer(out, body)).map_err(closed)?;
+        }
+        self.committed().await
+    }
+
+    /// Has the job's records committed, and waits while more of them than it may have are waiting.
+    pub(super) async fn committed(&self) -> Result<(), EventError> {
+        let limit = self.hub.options.pending_bytes;
+        let (enqueue, mut full) = {
+            let mut core = self.job.lock();
+            (core.enqueue(), core.backlog() > limit)
+        };
+        if enqueue {
+            self.hub.queue.push_job(Arc::clone(&self.job));
+        }
+        while full {
+            let drained = self.job.drained.notified();
+            full = self.job.lock().backlog() > limit;
+            if full {
+                drained.await;
+            }
+        }
+        // An agent that emits without ever waiting would keep its thread from everybody else.
+        tokio::task::consume_budget().await;
+        Ok(())
+    }
+}
+
+fn closed(closed: Closed) -> EventError {
+    match closed {
+        Closed::NotRunning => EventError::JobEnded,
+        Closed::Unserialisable => EventError::Invalid("the event has no JSON form".to_owned()),
+    }
+}

@@ -1,0 +1,83 @@
+//! Asking the lease (§9.3).
+
+use towline_proto::{
+    job::Cause,
+    lease::{Denial, Operation},
+};
+use towline_wire::{CallId, ErrorCode, event};
+
+use super::{Denied, JobContext};
+
+/// Proof that an operation was allowed: only [`JobContext::authorize`] makes one, and the facades that carry operations
+/// out take one. It covers this one operation, on the value as it was normalised.
+#[derive(Debug)]
+#[must_use = "a permit is for carrying the operation out"]
+pub struct Permit {
+    namespace: String,
+    value: String,
+}
+
+impl Permit {
+    /// The namespace of the operation.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The value the operation has to be carried out on: normalised, so it may differ from the text that was asked for.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+}
+
+impl JobContext {
+    /// Asks whether the job may do something, now: expiry first, then budgets, then patterns [ARCP 9.3-1].
+    ///
+    /// A refusal is added to the log as a `tool_result` error before it is returned. One for an expired lease also ends
+    /// the job [ARCP 9.5-2].
+    ///
+    /// # Errors
+    /// [`Denied`] with PERMISSION_DENIED, LEASE_EXPIRED or BUDGET_EXHAUSTED.
+    pub async fn authorize(&self, operation: Operation<'_>) -> Result<Permit, Denied> {
+        self.authorize_call(operation, &self.hub.ids.call()).await
+    }
+
+    /// [`JobContext::authorize`] for an operation whose `tool_call` is in the log already: a refusal names that call.
+    ///
+    /// # Errors
+    /// As [`JobContext::authorize`].
+    pub async fn authorize_call(&self, operation: Operation<'_>, call: &CallId) -> Result<Permit, Denied> {
+        let decided = self.decide(operation);
+        match decided {
+            Ok(permit) => Ok(permit),
+            Err(denial) => {
+                let denied = Denied::from(denial);
+                self.denied(&denied, call).await;
+                Err(denied)
+            }
+        }
+    }
+
+    fn decide(&self, operation: Operation<'_>) -> Result<Permit, Denial> {
+        let core = self.job.lock();
+        let grant = core.authority.decide(operation, self.hub.now())?;
+        Ok(Permit { namespace: operation.namespace().to_owned(), value: grant.value.into_owned() })
+    }
+
+    /// Puts a refusal into the log, and ends the job when it is for the lease's time.
+    pub(super) async fn denied(&self, denied: &Denied, call: &CallId) {
+        metrics::counter!("towline_denials_total", "code" => denied.code().as_str().to_owned()).increment(1);
+        let error = event::ToolError {
+            code: denied.code().clone(),
+            message: denied.message().to_owned(),
+            retryable: denied.code().is_retryable(),
+        };
+        // A job that has ended needs no record of what it was refused.
+        let _ = self.tool_failed(call, error).await;
+        if *denied.code() == ErrorCode::LEASE_EXPIRED {
+            let stop = crate::job::stop_job(&self.hub, &self.job, Cause::LeaseExpired);
+            if stop == towline_proto::job::Stop::StopAgent {
+                crate::job::lease_expired(&self.hub, &self.job);
+            }
+        }
+    }
+}

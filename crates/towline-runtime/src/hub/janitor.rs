@@ -1,0 +1,87 @@
+//! What has to be looked after now and then: sessions whose window has passed, and what the store need not keep.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+use towline_wire::{JobId, Timestamp};
+
+use super::{Hub, SessionEntry};
+
+/// Runs until the runtime stops.
+pub(crate) async fn run(hub: Arc<Hub>) {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = 0u64;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = hub.stopping.cancelled() => return,
+        }
+        hub.end_lost_sessions(hub.now());
+        if ticks.is_multiple_of(RETAIN_EVERY) && ticks > 0 {
+            retain(&hub).await;
+        }
+        ticks += 1;
+        let (jobs, sessions) = (hub.live_jobs(), hub.attached_sessions());
+        metrics::gauge!("towline_jobs_live").set(jobs as f64);
+        metrics::gauge!("towline_sessions_attached").set(sessions as f64);
+    }
+}
+
+impl Hub {
+    /// Ends the sessions whose window has passed, and, when too many are detached, those that were left first.
+    fn end_lost_sessions(&self, now: Timestamp) {
+        let mut detached: Vec<(Timestamp, Arc<SessionEntry>)> = Vec::new();
+        for session in self.all_sessions() {
+            let since = session.lock().detached_at;
+            let Some(since) = since else { continue };
+            match now.since(since) > self.options.resume_window {
+                true => self.end_session(&session),
+                false => detached.push((since, session)),
+            }
+        }
+        let surplus = detached.len().saturating_sub(self.options.detached_sessions);
+        if surplus > 0 {
+            detached.sort_by_key(|(since, _)| *since);
+            detached.iter().take(surplus).for_each(|(_, session)| self.end_session(session));
+        }
+    }
+
+    fn end_session(&self, session: &Arc<SessionEntry>) {
+        self.command(crate::command::EndSession(Arc::clone(session)));
+    }
+}
+
+async fn retain(hub: &Arc<Hub>) {
+    let keep: Vec<JobId> = {
+        let mut jobs: Vec<JobId> = Vec::new();
+        for session in hub.all_sessions() {
+            jobs.extend(session.lock().outbox.jobs().cloned());
+        }
+        jobs.sort_unstable();
+        jobs.dedup();
+        jobs
+    };
+    match hub.store.retain(hub.now(), &hub.options.retention, &keep).await {
+        Ok(report) => forget_evicted(hub, report),
+        Err(error) => tracing::error!(target: "towline::store", %error, "retention failed"),
+    }
+}
+
+/// Sessions whose streams point into what is gone cannot be replayed from before it any more.
+fn forget_evicted(hub: &Arc<Hub>, report: towline_store::RetentionReport) {
+    let gone = report.jobs.iter().map(|job| (job, towline_wire::JobSeq::new(towline_wire::MAX_SEQ)));
+    let cut = report.truncated.iter().map(|(job, oldest)| (job, towline_wire::JobSeq::new(oldest.value().saturating_sub(1))));
+    for (job, up_to) in gone.chain(cut) {
+        for session in hub.all_sessions() {
+            let last = session.lock().outbox.last_of(job, up_to);
+            if let Some(last) = last {
+                hub.evict(&session, last, "the store no longer keeps the events of a job");
+            }
+        }
+    }
+}
+
+const TICK: Duration = Duration::from_secs(1);
+/// Retention runs once a minute.
+const RETAIN_EVERY: u64 = 60;

@@ -1,0 +1,282 @@
+//! Finding jobs and sessions, and what follows when they change.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use towline_proto::{admission::Admission, span::RecordKind};
+use towline_store::{AuditRow, Block, Change, JobRow, JobState, Principal, StoreError};
+use towline_wire::{EventSeq, JobId, JobSeq, Secret, SessionId, event};
+
+use super::{Attachment, DetachReason, Hub, JobEntry, RECENT_JOBS, SessionEntry};
+
+/// A job as a request sees it: in memory, or as the store has it.
+pub(crate) enum JobView {
+    /// It is in memory.
+    Live(Arc<JobEntry>),
+    /// It is finished and only in the store.
+    Stored(Box<JobRow>),
+}
+
+impl JobView {
+    /// What is fixed about it.
+    pub(crate) fn row(&self) -> &JobRow {
+        match self {
+            Self::Live(entry) => &entry.row,
+            Self::Stored(row) => row,
+        }
+    }
+
+    /// How it stands.
+    pub(crate) fn state(&self) -> JobState {
+        match self {
+            Self::Live(entry) => entry.state(),
+            Self::Stored(row) => row.state.clone(),
+        }
+    }
+}
+
+impl Hub {
+    /// A job in memory.
+    pub(crate) fn live_job(&self, job: &JobId) -> Option<Arc<JobEntry>> {
+        self.jobs.lock().entries.get(job).cloned()
+    }
+
+    /// A job, wherever it is.
+    pub(crate) async fn job(&self, job: &JobId) -> Result<Option<JobView>, StoreError> {
+        if let Some(entry) = self.live_job(job) {
+            return Ok(Some(JobView::Live(entry)));
+        }
+        Ok(self.store.job(job).await?.map(|row| JobView::Stored(Box::new(row))))
+    }
+
+    /// How many jobs are not finished.
+    pub(crate) fn live_jobs(&self) -> usize {
+        self.jobs.lock().live
+    }
+
+    /// Every job in memory that is not finished.
+    pub(crate) fn unfinished_jobs(&self) -> Vec<Arc<JobEntry>> {
+        let jobs = self.jobs.lock();
+        jobs.entries.values().filter(|job| !job.ended.is_cancelled()).cloned().collect()
+    }
+
+    /// A new job is durable: from now on it can be found.
+    pub(crate) fn insert_job(&self, job: &Arc<JobEntry>) {
+        let mut jobs = self.jobs.lock();
+        if jobs.entries.insert(job.id().clone(), Arc::clone(job)).is_none() {
+            jobs.live += 1;
+        }
+    }
+
+    /// Starts a job now, or queues it [ARCP 7.1-5].
+    pub(crate) fn admit(self: &Arc<Self>, job: &Arc<JobEntry>) {
+        let principal = &job.row.principal;
+        if job.row.parent.is_some() {
+            self.admission.lock().admit_beyond_limits(principal);
+            return crate::job::start(self, job);
+        }
+        let admission = self.admission.lock().admit(principal, job.id().clone());
+        match admission {
+            Admission::Start => crate::job::start(self, job),
+            Admission::Queued => {}
+            // The room was checked when the job was submitted; only a race of many submits comes here.
+            Admission::Full => self.abandon(job),
+        }
+    }
+
+    fn abandon(self: &Arc<Self>, job: &Arc<JobEntry>) {
+        let failure = towline_proto::job::Failure::new(
+            towline_wire::ErrorCode::INTERNAL_ERROR,
+            "the runtime's queue of jobs is full; try again later",
+        );
+        job.lock().finish(towline_proto::job::Outcome::Failed(failure), self.now());
+        self.flush(job);
+    }
+
+    /// Whether another job would find no place.
+    pub(crate) fn queue_is_full(&self) -> bool {
+        self.admission.lock().is_full()
+    }
+
+    /// Takes a job that never began out of the queue.
+    pub(crate) fn withdraw(&self, job: &JobEntry) {
+        self.admission.lock().withdraw(&job.row.principal, job.id());
+    }
+
+    /// A job's place is free: the next ones start.
+    pub(crate) fn release_place(self: &Arc<Self>, principal: &Principal) {
+        let next = self.admission.lock().release(principal);
+        for job in next {
+            if let Some(job) = self.live_job(&job) {
+                crate::job::start(self, &job);
+            }
+        }
+    }
+
+    /// The terminal is committed.
+    pub(super) fn job_ended(self: &Arc<Self>, job: &Arc<JobEntry>) {
+        if job.ended.is_cancelled() {
+            return;
+        }
+        job.ended.cancel();
+        {
+            let mut jobs = self.jobs.lock();
+            jobs.live = jobs.live.saturating_sub(1);
+            jobs.recent.push_back(job.id().clone());
+            while jobs.recent.len() > RECENT_JOBS {
+                if let Some(oldest) = jobs.recent.pop_front() {
+                    jobs.entries.remove(&oldest);
+                }
+            }
+        }
+        job.lock().observers.clear();
+        metrics::counter!("towline_jobs_ended_total", "status" => job.lock().machine.status().as_str()).increment(1);
+        crate::job::after_end(self, job);
+    }
+
+    /// A block of a job's log: from memory when it is recent, else from the store.
+    pub(crate) async fn block(&self, job: &JobId, seq: JobSeq) -> Result<Option<Arc<Block>>, StoreError> {
+        if let Some(entry) = self.live_job(job)
+            && let Some(block) = entry.tail.lock().block(seq)
+        {
+            return Ok(Some(block));
+        }
+        Ok(self.store.read_job(job, seq, READ_BYTES).await?.into_iter().next())
+    }
+
+    /// A session in memory.
+    pub(crate) fn session(&self, session: &SessionId) -> Option<Arc<SessionEntry>> {
+        self.sessions.lock().entries.get(session).cloned()
+    }
+
+    /// Every session in memory.
+    pub(crate) fn all_sessions(&self) -> Vec<Arc<SessionEntry>> {
+        self.sessions.lock().entries.values().cloned().collect()
+    }
+
+    /// The session a resume token is good for.
+    pub(crate) fn session_of_token(&self, token: &Secret) -> Option<Arc<SessionEntry>> {
+        let hash = hash_token(token);
+        let sessions = self.sessions.lock();
+        // Looking a hash up by its value tells nothing about the token it came from.
+        let entry = sessions.by_token.get(&hash).and_then(|session| sessions.entries.get(session))?;
+        let current = entry.lock().token_hash;
+        let same = subtle::ConstantTimeEq::ct_eq(&current[..], &hash[..]);
+        bool::from(same).then(|| Arc::clone(entry))
+    }
+
+    /// A session is durable under this token.
+    pub(crate) fn insert_session(&self, session: &Arc<SessionEntry>, old_token: Option<[u8; 32]>) {
+        let token = session.lock().token_hash;
+        let mut sessions = self.sessions.lock();
+        if let Some(old) = old_token {
+            sessions.by_token.remove(&old);
+        }
+        sessions.by_token.insert(token, session.id.clone());
+        sessions.entries.insert(session.id.clone(), Arc::clone(session));
+    }
+
+    /// A session can be resumed no more.
+    pub(crate) fn forget_session(&self, session: &Arc<SessionEntry>) {
+        let token = {
+            let mut state = session.lock();
+            state.gone = true;
+            state.token_hash
+        };
+        let mut sessions = self.sessions.lock();
+        sessions.entries.remove(&session.id);
+        sessions.by_token.remove(&token);
+    }
+
+    /// Counts a principal's attached session in; `false` when the principal has as many as it may [ARCP 14-1].
+    pub(crate) fn count_attached(&self, principal: &Principal) -> bool {
+        let mut sessions = self.sessions.lock();
+        let count = sessions.attached.entry(principal.clone()).or_default();
+        let room = *count < self.options.sessions_per_principal;
+        *count += usize::from(room);
+        room
+    }
+
+    /// Counts an attached session in, whatever the cap.
+    pub(crate) fn count_attached_anyway(&self, principal: &Principal) {
+        *self.sessions.lock().attached.entry(principal.clone()).or_default() += 1;
+    }
+
+    /// Counts it out again.
+    pub(crate) fn count_detached(&self, principal: &Principal) {
+        let mut sessions = self.sessions.lock();
+        if let Some(count) = sessions.attached.get_mut(principal) {
+            *count -= 1;
+            if *count == 0 {
+                sessions.attached.remove(principal);
+            }
+        }
+    }
+
+    /// How many sessions are attached.
+    pub(crate) fn attached_sessions(&self) -> usize {
+        self.sessions.lock().attached.values().sum()
+    }
+
+    /// A connection is over. The session stays for the resume window [ARCP 6.3-6].
+    pub(crate) fn detach(&self, session: &Arc<SessionEntry>, attachment: &Arc<Attachment>) {
+        {
+            let mut state = session.lock();
+            let current = state.attachment.as_ref().is_some_and(|current| Arc::ptr_eq(current, attachment));
+            if !current {
+                return;
+            }
+            state.attachment = None;
+            state.detached_at = Some(self.now());
+        }
+        self.count_detached(&session.principal);
+        self.command(crate::command::SaveSession(Arc::clone(session)));
+    }
+
+    /// Forgets the beginning of a stream; a resume from before it is refused [ARCP 6.5-2].
+    pub(crate) fn evict(&self, session: &Arc<SessionEntry>, up_to: EventSeq, why: &str) {
+        session.lock().outbox.evict(up_to);
+        tracing::warn!(target: "towline::session", session = %session.id, %up_to, "events evicted: {why}");
+        self.command(crate::command::Trim { session: session.id.clone(), up_to });
+        self.command(crate::command::SaveSession(Arc::clone(session)));
+    }
+
+    /// Tells a session's most recent running job that the session lags [ARCP 6.5-3].
+    pub(crate) fn report_pressure(&self, session: &SessionEntry, lag: u64) {
+        let newest = {
+            let jobs = self.jobs.lock();
+            let own = jobs.entries.values().filter(|job| job.row.session == session.id && !job.ended.is_cancelled());
+            own.max_by(|left, right| left.id().cmp(right.id())).cloned()
+        };
+        let Some(job) = newest else { return };
+        let message = format!("a session is {lag} events behind");
+        let body = event::Status { phase: "back_pressure".to_owned(), message: Some(message) };
+        let written = job.lock().append_event(RecordKind::Event, "status", self.now(), |out| serde_json::to_writer(out, &body));
+        if written.is_ok() {
+            self.flush(&job);
+        }
+    }
+
+    /// Ends every connection of the runtime [ARCP 6.7-3].
+    pub(crate) fn detach_all(&self) {
+        for session in self.all_sessions() {
+            if let Some(attachment) = session.attachment() {
+                attachment.detach(DetachReason::Shutdown);
+            }
+        }
+    }
+
+    /// Writes an audit entry with the next commit [ARCP 14-3].
+    pub(crate) fn audit(&self, row: AuditRow) {
+        crate::audit::record(&row);
+        self.command(crate::command::Write(Change::Audit(row)));
+    }
+}
+
+/// SHA-256 of a resume token; the token itself is not kept [ARCP 6.3-7].
+pub(crate) fn hash_token(token: &Secret) -> [u8; 32] {
+    Sha256::digest(token.expose()).into()
+}
+
+/// How much of a log is read from the store at once.
+const READ_BYTES: usize = 1024 * 1024;

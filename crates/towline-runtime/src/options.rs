@@ -1,0 +1,139 @@
+//! How a runtime behaves.
+
+use std::time::Duration;
+
+use towline_proto::{Dialect, admission::AdmissionLimits, chunks::ChunkLimits};
+use towline_store::RetentionPolicy;
+
+/// The settings of a runtime. Every setter states its default and its effect.
+#[derive(Debug, Clone)]
+pub struct RuntimeOptions {
+    pub(crate) heartbeat: Duration,
+    pub(crate) resume_window: Duration,
+    pub(crate) hello_timeout: Duration,
+    pub(crate) auth_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) cancel_grace: Duration,
+    pub(crate) expiry_grace: Duration,
+    pub(crate) sessions_per_principal: usize,
+    pub(crate) detached_sessions: usize,
+    pub(crate) subscriptions_per_session: usize,
+    pub(crate) requests_in_flight: usize,
+    pub(crate) spans_per_session: usize,
+    pub(crate) back_pressure: u64,
+    pub(crate) admission: AdmissionLimits,
+    pub(crate) chunks: ChunkLimits,
+    pub(crate) inline_result: usize,
+    pub(crate) pending_bytes: usize,
+    pub(crate) tail_bytes: usize,
+    pub(crate) max_depth: u32,
+    pub(crate) max_children: usize,
+    pub(crate) conceal_foreign_jobs: bool,
+    pub(crate) principal_cancels: bool,
+    pub(crate) require_model_use: bool,
+    pub(crate) retention: RetentionPolicy,
+    pub(crate) dialect: Option<Dialect>,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(30),
+            resume_window: Duration::from_secs(600),
+            hello_timeout: Duration::from_secs(10),
+            auth_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            drain: Duration::from_secs(10),
+            cancel_grace: Duration::from_secs(5),
+            expiry_grace: Duration::from_secs(1),
+            sessions_per_principal: 64,
+            detached_sessions: 10_000,
+            subscriptions_per_session: 1024,
+            requests_in_flight: 1024,
+            spans_per_session: 65_536,
+            back_pressure: 1000,
+            admission: AdmissionLimits::default(),
+            chunks: ChunkLimits::default(),
+            inline_result: 4 * 1024 * 1024,
+            pending_bytes: 1024 * 1024,
+            tail_bytes: 1024 * 1024,
+            max_depth: 8,
+            max_children: 64,
+            conceal_foreign_jobs: false,
+            principal_cancels: false,
+            require_model_use: true,
+            retention: RetentionPolicy::default(),
+            dialect: None,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($( $(#[$doc:meta])* $name:ident: $kind:ty ),+ $(,)?) => {
+        impl RuntimeOptions {
+            $( $(#[$doc])*
+            #[must_use]
+            pub fn $name(mut self, $name: $kind) -> Self {
+                self.$name = $name;
+                self
+            } )+
+        }
+    };
+}
+
+setters! {
+    /// How long a peer may be silent before it is pinged; twice as long and it is lost (§6.4). Default 30 s, at least 1 s.
+    heartbeat: Duration,
+    /// How long a session can be resumed after its transport was lost (§6.3). Default 600 s.
+    resume_window: Duration,
+    /// How long a peer may take to say hello [ARCP 6.1-3]. Default 10 s.
+    hello_timeout: Duration,
+    /// How long an authenticator may take [ARCP 6.1-5]. Default 10 s.
+    auth_timeout: Duration,
+    /// How long a goodbye may take to reach a peer that does not read. Default 5 s.
+    close_timeout: Duration,
+    /// How long running jobs have at shutdown before they are ended [ARCP 6.7-3]. Default 10 s.
+    drain: Duration,
+    /// How long an agent has to stop once its job is to end, before it is dropped [ARCP 7.3-4]. Default 5 s.
+    cancel_grace: Duration,
+    /// How long after `expires_at` a job that asks for nothing goes on [ARCP 9.5-2]. Default 1 s.
+    expiry_grace: Duration,
+    /// How many sessions of a principal may be attached at once [ARCP 14-1]. Default 64.
+    sessions_per_principal: usize,
+    /// How many sessions without a transport are kept; over it the one that was left first goes. Default 10 000.
+    detached_sessions: usize,
+    /// How many jobs a session may watch [ARCP 14-1]. Default 1024.
+    subscriptions_per_session: usize,
+    /// How many requests of a session may wait for their reply before no more are read. Default 1024.
+    requests_in_flight: usize,
+    /// How many spans of a session's stream are kept for resume; over it the oldest go, and a resume from before them is
+    /// refused [ARCP 6.5-2]. Default 65 536.
+    spans_per_session: usize,
+    /// The lag, in events, above which a session's most recent job is told `back_pressure` [ARCP 6.5-3]. Default 1000.
+    back_pressure: u64,
+    /// How many jobs run at once and how many wait [ARCP 7.1-5].
+    admission: AdmissionLimits,
+    /// The bounds of streamed results [ARCP 8.4-3]. Default 1 MiB a chunk, 256 MiB in all.
+    chunks: ChunkLimits,
+    /// The largest inline result, in bytes. Default 4 MiB.
+    inline_result: usize,
+    /// How many bytes of events a job may have waiting for their commit before its agent waits. Default 1 MiB.
+    pending_bytes: usize,
+    /// How many bytes of a job's latest events are kept in memory for those who watch it live. Default 1 MiB.
+    tail_bytes: usize,
+    /// How deep delegation may go [ARCP 10-2]. Default 8.
+    max_depth: u32,
+    /// How many children a job may have at once [ARCP 10-2]. Default 64.
+    max_children: usize,
+    /// Answer JOB_NOT_FOUND for jobs of other principals, as if they did not exist [ARCP 7.6-5]. Default: off.
+    conceal_foreign_jobs: bool,
+    /// Let every session of the submitting principal cancel, not only the submitting session [ARCP 7.4-2]. Default: off.
+    principal_cancels: bool,
+    /// Without `model.use` in its lease a job may use no model [ARCP 9.7-1]. Default: on.
+    require_model_use: bool,
+    /// What the store keeps.
+    retention: RetentionPolicy,
+    /// Treat every client as one of this dialect instead of guessing. Default: guess.
+    dialect: Option<Dialect>,
+}

@@ -1,0 +1,119 @@
+//! Taking up what an earlier run of the runtime left (§6.3, §7.3).
+
+use std::sync::Arc;
+
+use towline_proto::{
+    Dialect,
+    job::{Cause, JobMachine, Outcome},
+    lease::{Authority, LeaseSet, ValidRequest},
+    outbox::Outbox,
+};
+use towline_store::{JobRow, Recovered, RecoveredSession, StoreError};
+use towline_wire::{JobStatus, Timestamp};
+
+use crate::hub::{Hub, JobEntry, SessionEntry};
+
+/// What was found, in memory but not begun.
+pub(crate) struct Recovery {
+    jobs: Vec<Arc<JobEntry>>,
+}
+
+/// Reads what the store keeps and puts sessions and jobs into the hub.
+pub(crate) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
+    let Recovered { jobs, sessions, credentials: _ } = hub.store.recover().await?;
+    let now = hub.now();
+    let mut watched = Vec::new();
+    for session in sessions {
+        let subscriptions = session.subscriptions.clone();
+        let entry = restore_session(session, now);
+        hub.insert_session(&entry, None);
+        watched.push((entry, subscriptions));
+    }
+    let mut restored: Vec<Arc<JobEntry>> = Vec::new();
+    for row in jobs {
+        let parent = row.parent.as_ref().and_then(|parent| restored.iter().find(|job| job.id() == parent)).cloned();
+        let job = restore_job(hub, row, parent);
+        hub.insert_job(&job);
+        restored.push(job);
+    }
+    for job in &restored {
+        let own = hub.session(&job.row.session);
+        let others = watched.iter().filter(|(_, jobs)| jobs.contains(job.id())).map(|(session, _)| Arc::clone(session));
+        job.lock().observers.extend(own.into_iter().chain(others));
+    }
+    Ok(Recovery { jobs: restored })
+}
+
+/// A session that was attached when the runtime died is detached from now on [ARCP 6.3-6].
+fn restore_session(session: RecoveredSession, now: Timestamp) -> Arc<SessionEntry> {
+    let RecoveredSession { mut row, last, spans, subscriptions } = session;
+    row.detached_at.get_or_insert(now);
+    let outbox = Outbox::restore(spans, last, row.acked, row.evicted);
+    let dialect = row.dialect.parse().unwrap_or(Dialect::Draft);
+    let entry = SessionEntry::new(&row, outbox, dialect);
+    entry.lock().subscriptions.extend(subscriptions);
+    entry
+}
+
+fn restore_job(hub: &Hub, row: JobRow, parent: Option<Arc<JobEntry>>) -> Arc<JobEntry> {
+    let ending = row.state.ending.as_ref().and_then(|cause| cause.read::<Cause>().ok());
+    let status = match (row.state.status, &ending) {
+        // The agent is run from its beginning.
+        (JobStatus::Running, None) => JobStatus::Pending,
+        (status, _) => status,
+    };
+    let machine = JobMachine::restored(status, ending);
+    let authority = restore_authority(hub, &row);
+    let job = JobEntry::new(row, authority, machine, parent.clone());
+    if let Some(parent) = parent {
+        parent.lock().children.push(Arc::downgrade(&job));
+    }
+    job
+}
+
+/// The lease was valid when it was granted; its expiry may have passed since.
+fn restore_authority(hub: &Hub, row: &JobRow) -> Authority {
+    let leases = LeaseSet::compile(&row.lease).unwrap_or_else(|error| {
+        tracing::error!(target: "towline::store", job = %row.id, %error, "a stored lease is not valid; nothing is granted");
+        LeaseSet::default()
+    });
+    let expires_at = row.constraints.expires_at.as_deref().and_then(|text| text.parse().ok());
+    let authority = Authority::new(ValidRequest { leases, expires_at }, hub.options.require_model_use);
+    match row.state.budget.as_ref().and_then(|budget| budget.read().ok()) {
+        Some(budget) => authority.with_budget(budget),
+        None => authority,
+    }
+}
+
+/// Jobs of restartable agents run again, jobs that never began run now, all others end [ARCP 7.3-4].
+pub(crate) fn resume(hub: &Arc<Hub>, recovery: Recovery) {
+    for session in hub.all_sessions() {
+        hub.command(crate::command::SaveSession(session));
+    }
+    let mut again = 0;
+    let total = recovery.jobs.len();
+    for job in recovery.jobs {
+        again += usize::from(resume_job(hub, &job));
+    }
+    if total > 0 {
+        tracing::info!(target: "towline::store", jobs = total, again, "jobs recovered");
+    }
+}
+
+fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> bool {
+    let was_running = job.row.state.status == JobStatus::Running;
+    let decided = job.lock().machine.ending().is_some();
+    let restartable = hub.agents.resolve(&job.row.agent).is_ok_and(|(_, agent)| agent.restartable);
+    if decided {
+        // Its end was decided before the crash; the agent has stopped with the process.
+        let failure = towline_proto::job::Failure::new(towline_wire::ErrorCode::INTERNAL_ERROR, "the agent was stopped");
+        crate::job::finish(hub, job, Outcome::Failed(failure));
+        return false;
+    }
+    if was_running && !restartable {
+        crate::job::stop_job(hub, job, Cause::Restarted);
+        return false;
+    }
+    hub.admit(job);
+    true
+}

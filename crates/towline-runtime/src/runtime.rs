@@ -1,0 +1,314 @@
+//! The runtime itself: built once, cheap to clone, shut down in phases.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use towline_env::{Clock, Ids, SystemClock};
+use towline_proto::job::Cause;
+use towline_store::{EventStore, MemoryStore, StoreError};
+use towline_transport::Transport;
+use towline_wire::{AgentRef, payload::PeerInfo};
+
+use crate::{
+    RuntimeOptions,
+    agent::{AgentEntry, IntoAgent, RegisterError, Registry},
+    auth::Authenticator,
+    connection::{Connection, accept},
+    context::{Tool, ToolRegistry},
+    hub::{Hub, HubParts},
+    policy::{LeasePolicy, ObservePolicy, OwnJobsOnly},
+};
+
+/// An ARCP runtime: hosts agents, takes connections, runs jobs. Cheap to clone; clones are the same runtime.
+///
+/// ```
+/// use serde_json::{Value, json};
+/// use towline_runtime::{AgentError, JobContext, Runtime, auth::StaticTokens};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let runtime = Runtime::builder()
+///     .name("my-runtime", "1.0.0")
+///     .authenticator(StaticTokens::new([("alice", "a-long-and-secret-token")])?)
+///     .agent("echo", |_ctx: JobContext, input: Value| async move { Ok(input) })
+///     .build()
+///     .await?;
+/// runtime.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Runtime {
+    hub: Arc<Hub>,
+}
+
+/// Describes a runtime.
+#[must_use = "nothing runs before `build`"]
+pub struct RuntimeBuilder {
+    info: PeerInfo,
+    options: RuntimeOptions,
+    clock: Arc<dyn Clock>,
+    ids: Ids,
+    store: Option<Arc<dyn EventStore>>,
+    agents: Registry,
+    failed: Option<RegisterError>,
+    authenticator: Option<Arc<dyn Authenticator>>,
+    observe: Arc<dyn ObservePolicy>,
+    lease_policy: Option<Arc<dyn LeasePolicy>>,
+    tools: ToolRegistry,
+}
+
+/// Why a runtime could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// An agent could not be registered.
+    #[error(transparent)]
+    Agent(#[from] RegisterError),
+    /// Nobody could be authenticated.
+    #[error("the runtime has no authenticator; give it one, such as `StaticTokens`")]
+    NoAuthenticator,
+    /// A setting cannot be.
+    #[error("the setting `{name}` cannot be {value}: {reason}")]
+    Setting {
+        /// Which.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it would have to be.
+        reason: &'static str,
+    },
+    /// What the store keeps could not be read.
+    #[error("the store cannot be recovered: {0}")]
+    Store(#[from] StoreError),
+}
+
+impl Runtime {
+    /// Begins to describe a runtime.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder {
+            info: PeerInfo { name: "towline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            options: RuntimeOptions::default(),
+            clock: Arc::new(SystemClock),
+            ids: Ids::system(),
+            store: None,
+            agents: Registry::default(),
+            failed: None,
+            authenticator: None,
+            observe: Arc::new(OwnJobsOnly),
+            lease_policy: None,
+            tools: ToolRegistry::default(),
+        }
+    }
+
+    /// Takes a connection, which from then on lives by itself. Several transports and endpoints may share a runtime.
+    pub fn accept(&self, transport: impl Transport) -> Connection {
+        accept(&self.hub, Box::new(transport))
+    }
+
+    /// Adds an agent while the runtime runs [ARCP 7.5-3]. `agent` is `name` or `name@version`.
+    ///
+    /// # Errors
+    /// [`RegisterError`] when the name breaks the grammar or is taken.
+    pub fn add_agent<M>(&self, agent: &str, run: impl IntoAgent<M>) -> Result<(), RegisterError> {
+        let entry = AgentEntry { agent: run.into_agent(), restartable: false };
+        self.hub.agents.add(&AgentRef::parse(agent)?, entry)
+    }
+
+    /// Removes an agent: one version, or, without a version, all. Its running jobs go on. `false` when there was none.
+    pub fn remove_agent(&self, agent: &str) -> bool {
+        AgentRef::parse(agent).is_ok_and(|agent| self.hub.agents.remove(&agent))
+    }
+
+    /// Whether new sessions are taken: not while shutting down.
+    pub fn is_ready(&self) -> bool {
+        !self.hub.draining.is_cancelled()
+    }
+
+    /// Whether the authenticator lets anybody in; see [`crate::auth::check_bind`].
+    pub fn lets_anyone_in(&self) -> bool {
+        self.hub.authenticator.lets_anyone_in()
+    }
+
+    /// How many jobs are not finished.
+    pub fn live_jobs(&self) -> usize {
+        self.hub.live_jobs()
+    }
+
+    /// How many sessions have a connection.
+    pub fn attached_sessions(&self) -> usize {
+        self.hub.attached_sessions()
+    }
+
+    /// The store, for operators.
+    pub fn store(&self) -> &Arc<dyn EventStore> {
+        &self.hub.store
+    }
+
+    /// A token that is cancelled when the shutdown begins.
+    pub fn shutting_down(&self) -> CancellationToken {
+        self.hub.draining.child_token()
+    }
+
+    /// Shuts down in phases [ARCP 6.7-3]: no new sessions and jobs; every session is told and closed; running jobs get
+    /// the drain period, and are then ended; the store is closed. Returns when all of it is done. Not cancel safe: a
+    /// dropped shutdown stays half done.
+    pub async fn shutdown(&self) {
+        let hub = &self.hub;
+        hub.draining.cancel();
+        hub.detach_all();
+        let _drained = tokio::time::timeout(hub.options.drain, self.jobs_ended()).await;
+        for job in hub.unfinished_jobs() {
+            crate::job::stop_job(hub, &job, Cause::Shutdown);
+        }
+        let limit = hub.options.cancel_grace + hub.options.close_timeout;
+        let _ended = tokio::time::timeout(limit, self.jobs_ended()).await;
+        // Connections say goodbye by themselves, within the close timeout.
+        let _closed = tokio::time::timeout(hub.options.close_timeout, self.connections_closed()).await;
+        hub.barrier_with_limit(hub.options.close_timeout).await;
+        hub.stopping.cancel();
+        hub.tasks.close();
+        let _stopped = tokio::time::timeout(hub.options.close_timeout, hub.tasks.wait()).await;
+        if let Err(error) = hub.store.close().await {
+            tracing::error!(target: "towline::store", %error, "the store did not close");
+        }
+    }
+
+    async fn jobs_ended(&self) {
+        for job in self.hub.unfinished_jobs() {
+            job.ended.cancelled().await;
+        }
+    }
+
+    async fn connections_closed(&self) {
+        while self.hub.attached_sessions() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl RuntimeBuilder {
+    /// What the runtime calls itself in the welcome. Default: `towline` and its version.
+    pub fn name(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
+        self.info = PeerInfo { name: name.into(), version: version.into() };
+        self
+    }
+
+    /// How the runtime behaves.
+    pub fn options(mut self, options: RuntimeOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Who may connect. There is no default: running without authentication has to be asked for by name
+    /// ([`crate::auth::Anonymous::dangerously_allow_anonymous`]).
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Where everything is kept. Default: in memory.
+    pub fn store(mut self, store: impl EventStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// [`RuntimeBuilder::store`] for a store that is shared already.
+    pub fn shared_store(mut self, store: Arc<dyn EventStore>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Adds an agent under `name` or `name@version`.
+    pub fn agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
+        self.register(agent, AgentEntry { agent: run.into_agent(), restartable: false })
+    }
+
+    /// Adds an agent whose jobs are run again after the runtime restarts [ARCP 7.3-4]; see
+    /// [`crate::JobContext::checkpoint`].
+    pub fn restartable_agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
+        self.register(agent, AgentEntry { agent: run.into_agent(), restartable: true })
+    }
+
+    /// Makes a version the one a bare name means. Default: the highest.
+    pub fn default_version(mut self, agent: &str) -> Self {
+        let set = AgentRef::parse(agent).map_err(RegisterError::from);
+        let set = set.and_then(|agent| self.agents.set_default(&agent));
+        self.failed = self.failed.or(set.err());
+        self
+    }
+
+    /// Adds a tool that agents call by name through their lease.
+    pub fn tool(mut self, name: impl Into<String>, tool: impl Tool) -> Self {
+        self.tools.add(name, Arc::new(tool));
+        self
+    }
+
+    /// Who may watch whose jobs. Default: everybody their own.
+    pub fn observe_policy(mut self, policy: impl ObservePolicy) -> Self {
+        self.observe = Arc::new(policy);
+        self
+    }
+
+    /// What of a requested lease is granted. Default: all of it.
+    pub fn lease_policy(mut self, policy: impl LeasePolicy) -> Self {
+        self.lease_policy = Some(Arc::new(policy));
+        self
+    }
+
+    /// The clock; for tests.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where ids come from; for tests.
+    pub fn ids(mut self, ids: Ids) -> Self {
+        self.ids = ids;
+        self
+    }
+
+    fn register(mut self, agent: &str, entry: AgentEntry) -> Self {
+        let added = AgentRef::parse(agent).map_err(RegisterError::from);
+        let added = added.and_then(|agent| self.agents.add(&agent, entry));
+        self.failed = self.failed.or(added.err());
+        self
+    }
+
+    /// Recovers what the store keeps and starts the runtime, inside the tokio runtime this is called in.
+    ///
+    /// # Errors
+    /// [`BuildError`] when an agent or a setting cannot be, or the store cannot be read.
+    pub async fn build(self) -> Result<Runtime, BuildError> {
+        if let Some(error) = self.failed {
+            return Err(error.into());
+        }
+        check(&self.options)?;
+        let hub = Hub::new(HubParts {
+            info: self.info,
+            options: self.options,
+            clock: self.clock,
+            ids: self.ids,
+            store: self.store.unwrap_or_else(|| Arc::new(MemoryStore::new())),
+            agents: self.agents,
+            authenticator: self.authenticator.ok_or(BuildError::NoAuthenticator)?,
+            observe: self.observe,
+            lease_policy: self.lease_policy,
+            tools: self.tools,
+        });
+        let recovery = crate::recovery::load(&hub).await?;
+        hub.start();
+        crate::recovery::resume(&hub, recovery);
+        Ok(Runtime { hub })
+    }
+}
+
+fn check(options: &RuntimeOptions) -> Result<(), BuildError> {
+    let setting = |name, value: String, reason| Err(BuildError::Setting { name, value, reason });
+    if options.heartbeat < std::time::Duration::from_secs(1) {
+        return setting("heartbeat", format!("{:?}", options.heartbeat), "it has to be at least one second");
+    }
+    if options.requests_in_flight == 0 {
+        return setting("requests_in_flight", "0".to_owned(), "at least one request has to be possible");
+    }
+    Ok(())
+}
