@@ -1,1 +1,39 @@
-//! towline-axum
+//! An ARCP runtime on an [axum](axum) router.
+//!
+//! [`RouterExt::route_arcp`] mounts a WebSocket endpoint, [`health_routes`] the two probes a supervisor asks for. The
+//! runtime is shared: several endpoints, each with its own [`EndpointOptions`], may serve one.
+//!
+//! ```no_run
+//! use std::net::SocketAddr;
+//!
+//! use axum::{Router, serve::ListenerExt as _};
+//! use towline_axum::{EndpointOptions, RouterExt, health_routes};
+//! use towline_runtime::Runtime;
+//!
+//! # async fn example(runtime: Runtime) -> std::io::Result<()> {
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:7777").await?;
+//! let options = EndpointOptions::for_listener(listener.local_addr()?);
+//! let app = Router::new().route_arcp("/arcp", &runtime, options).merge(health_routes(&runtime));
+//!
+//! // Small frames go out at once, and peers are known by their address.
+//! let listener = listener.tap_io(|tcp| drop(tcp.set_nodelay(true)));
+//! axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+//! # }
+//! ```
+
+mod endpoint;
+mod gate;
+mod health;
+mod host;
+mod options;
+mod peer;
+mod refusal;
+mod router;
+mod upgrade;
+
+pub use health::health_routes;
+pub use options::EndpointOptions;
+pub use router::RouterExt;
+
+#[cfg(test)]
+mod tests;

@@ -145,3 +145,12 @@ fn ids(span: &SpanData) -> (String, String) {
         span.span_context.span_id().to_string(),
     )
 }
+
+/// Both ends traced. There is no provider, so envelopes arrive as they were sent, which the suite looks at.
+fn traced_pair() -> towline_transport::testing::suite::Pair {
+    let (near, far) = MemoryTransport::pair();
+    towline_transport::testing::suite::Pair::new(near.with_tracing(), far.with_tracing())
+}
+
+// A traced transport is a transport like any other.
+towline_transport::transport_suite!(behaviour, traced_pair());

@@ -1,0 +1,30 @@
+//! Mounting.
+
+use axum::{Router, routing::any};
+use towline_runtime::Runtime;
+
+use crate::{EndpointOptions, endpoint::Endpoint};
+
+/// Adds ARCP endpoints to an axum [`Router`].
+pub trait RouterExt {
+    /// Serves `runtime` at `path`, usually `/arcp`.
+    ///
+    /// A request is answered in this order [ARCP 4-8]: 403 when its `Host` or its `Origin` is not allowed, 426 when it is
+    /// no WebSocket upgrade, 400 when it is a broken one, 101 otherwise. Refusals are one line of plain text.
+    ///
+    /// For the peers' addresses, which rate limits and the audit log use, serve the router with
+    /// [`into_make_service_with_connect_info::<SocketAddr>`](Router::into_make_service_with_connect_info), and for low
+    /// latency switch on `TCP_NODELAY`; the [crate's example](crate) does both.
+    ///
+    /// # Panics
+    /// As [`Router::route`]: when the path does not begin with `/`, or is taken.
+    #[must_use]
+    fn route_arcp(self, path: &str, runtime: &Runtime, options: EndpointOptions) -> Self;
+}
+
+impl<S: Clone + Send + Sync + 'static> RouterExt for Router<S> {
+    fn route_arcp(self, path: &str, runtime: &Runtime, options: EndpointOptions) -> Self {
+        let endpoint = Endpoint::new(runtime.clone(), options);
+        self.route(path, any(move |request| endpoint.answer(request)))
+    }
+}
