@@ -3,6 +3,7 @@
 mod child;
 mod emit;
 mod error;
+mod files;
 mod guard;
 mod result;
 mod tools;
@@ -17,6 +18,7 @@ use crate::hub::{Hub, JobEntry};
 
 pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
 pub use error::{Denied, EventError};
+pub use files::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
 pub use guard::Permit;
 pub use result::ResultWriter;
 pub use tools::{Tool, ToolError};

@@ -24,7 +24,8 @@ mod runtime;
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, RegisterError, agent_fn};
 pub use connection::Connection;
 pub use context::{
-    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, Permit, ResultWriter, Tool, ToolError,
+    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, FileEntry, FileError, FileInfo, FileKind, Files,
+    JobContext, Permit, ResultWriter, SkipReason, Tool, ToolError, Visit, Walk,
 };
 pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};

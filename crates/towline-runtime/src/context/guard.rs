@@ -57,7 +57,8 @@ impl JobContext {
         }
     }
 
-    fn decide(&self, operation: Operation<'_>) -> Result<Permit, Denial> {
+    /// Asks without a record of the answer.
+    pub(super) fn decide(&self, operation: Operation<'_>) -> Result<Permit, Denial> {
         let core = self.job.lock();
         let grant = core.authority.decide(operation, self.hub.now())?;
         Ok(Permit { namespace: operation.namespace().to_owned(), value: grant.value.into_owned() })

@@ -60,7 +60,10 @@ impl FileInfo {
     }
 
     /// Its size in bytes.
-    #[expect(clippy::len_without_is_empty, reason = "this is a size, not a collection")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "this is a size, not a collection"
+    )]
     pub const fn len(&self) -> u64 {
         self.len
     }
@@ -99,7 +102,10 @@ impl FileEntry {
     }
 
     /// Its size in bytes.
-    #[expect(clippy::len_without_is_empty, reason = "this is a size, not a collection")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "this is a size, not a collection"
+    )]
     pub const fn len(&self) -> u64 {
         self.info.len
     }

@@ -26,7 +26,9 @@ pub enum FileError {
         path: String,
     },
     /// The file is larger than may be read in one piece.
-    #[error("`{path}` has more than {limit} bytes; open it and read it in pieces, or raise the limit")]
+    #[error(
+        "`{path}` has more than {limit} bytes; open it and read it in pieces, or raise the limit"
+    )]
     TooLarge {
         /// The path that was asked for.
         path: String,
@@ -44,13 +46,6 @@ pub enum FileError {
 }
 
 impl FileError {
-    pub(super) fn io(path: &str, source: io::Error) -> Self {
-        Self::Io {
-            path: path.to_owned(),
-            source,
-        }
-    }
-
     /// Whether there is nothing under the path.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
