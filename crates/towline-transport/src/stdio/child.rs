@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use tokio::{
@@ -214,10 +215,11 @@ impl ChildProcess {
     /// # Errors
     /// When the operating system will not say.
     pub fn try_status(&mut self) -> io::Result<Option<ExitStatus>> {
-        if self.status.is_none()
-            && let Some(status) = self.child.try_wait()?
-        {
-            self.exited(status);
+        if self.status.is_none() {
+            // Not `try_wait`: that may reap the child behind tokio's back, which would later signal a stranger.
+            if let Some(waited) = self.child.wait().now_or_never() {
+                self.exited(waited?);
+            }
         }
         Ok(self.status)
     }

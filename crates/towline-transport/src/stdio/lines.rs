@@ -196,10 +196,11 @@ mod tests {
         /// [ARCP 4-2] The decoder finds exactly the lines that splitting the whole text finds.
         #[test]
         fn agrees_with_splitting(bytes in prop::collection::vec(prop::sample::select(b"abc\n\r ".to_vec()), 0..200)) {
+            // A blank line above the limit is one above the limit: nobody keeps it to look.
             let expected: Vec<_> = bytes
                 .split(|byte| *byte == b'\n')
                 .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
-                .filter(|line| !line.trim_ascii().is_empty())
+                .filter(|line| line.len() > 5 || !line.trim_ascii().is_empty())
                 .map(|line| if line.len() > 5 { Line::TooBig } else { Line::Whole(Bytes::copy_from_slice(line)) })
                 .collect();
             prop_assert_eq!(lines(&[&bytes], 5), expected);

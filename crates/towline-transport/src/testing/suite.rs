@@ -64,6 +64,14 @@ impl Pair {
             far: End::of(far),
         }
     }
+
+    /// The halves of the near and of the far end, for cases of one's own.
+    pub fn into_halves(self) -> [(Box<dyn FrameSink>, Box<dyn FrameSource>); 2] {
+        [
+            (self.near.sink, self.near.source),
+            (self.far.sink, self.far.source),
+        ]
+    }
 }
 
 impl std::fmt::Debug for Pair {

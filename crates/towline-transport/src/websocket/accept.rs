@@ -42,7 +42,6 @@ struct PathGate {
 }
 
 impl Callback for PathGate {
-    #[expect(clippy::result_large_err, reason = "the trait is tungstenite's")]
     fn on_request(self, request: &Request, response: Response) -> Result<Response, ErrorResponse> {
         if self.path.is_none_or(|path| path == request.uri().path()) {
             return Ok(response);

@@ -5,9 +5,10 @@ use tokio::{
     net::TcpListener,
 };
 use towline_transport::{
-    MemoryTransport, StdioOptions, StdioTransport, WebSocketOptions, WebSocketTransport,
-    testing::Chaos, testing::suite::Pair, transport_suite,
+    FrameSink, FrameSource, Inbound, MemoryTransport, StdioOptions, StdioTransport,
+    WebSocketOptions, WebSocketTransport, testing::Chaos, testing::suite::Pair, transport_suite,
 };
+use towline_wire::Envelope;
 
 fn memory() -> Pair {
     let (near, far) = MemoryTransport::pair();
@@ -73,3 +74,48 @@ transport_suite!(on_lines, lines());
 transport_suite!(on_websocket_client_to_server, client_to_server().await);
 transport_suite!(on_websocket_server_to_client, server_to_client().await);
 transport_suite!(on_websocket_in_memory, websocket_in_memory().await);
+
+/// [ARCP 4-4] Neither half of an end waits for the other when they live on different threads and the buffers are small.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn halves_on_different_threads() {
+    let frame = |seq: u64| {
+        let size = (seq * 7919 % 20_000) as usize;
+        let text = format!(
+            r#"{{"type":"x","event_seq":{seq},"payload":{{"x":"{}"}}}}"#,
+            "x".repeat(size)
+        );
+        Envelope::decode_text(text).unwrap()
+    };
+    let send = move |mut sink: Box<dyn FrameSink>| async move {
+        for seq in 1..=2000 {
+            sink.feed(frame(seq)).await.unwrap();
+            if seq % 16 == 0 {
+                sink.flush().await.unwrap();
+            }
+        }
+        sink.flush().await.unwrap();
+        sink
+    };
+    let receive = move |mut source: Box<dyn FrameSource>| async move {
+        for seq in 1..=2000 {
+            assert_eq!(source.receive().await, Some(Inbound::Envelope(frame(seq))));
+        }
+        source
+    };
+    for pair in [
+        memory_for_one(),
+        lines(),
+        client_to_server().await,
+        websocket_in_memory().await,
+    ] {
+        let [near, far] = pair.into_halves();
+        let senders = [tokio::spawn(send(near.0)), tokio::spawn(send(far.0))];
+        let receivers = [tokio::spawn(receive(near.1)), tokio::spawn(receive(far.1))];
+        for task in senders {
+            task.await.unwrap();
+        }
+        for task in receivers {
+            task.await.unwrap();
+        }
+    }
+}

@@ -20,6 +20,9 @@ use crate::raw::End;
 /// Long enough to never be what a test waits for.
 const GRACE: Duration = Duration::from_secs(600);
 
+/// Set in a process that is to echo.
+const ECHO: &str = "TOWLINE_TRANSPORT_TEST_ECHO";
+
 fn shell(script: &str) -> ChildOptions {
     ChildOptions::new("sh").args(["-c", script])
 }
@@ -92,6 +95,56 @@ async fn a_child_is_a_peer() {
     );
 }
 
+/// The other end of `this_process_is_a_peer`: this test binary, run again.
+#[test]
+fn echo_over_this_process() {
+    if std::env::var_os(ECHO).is_none() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let transport = StdioTransport::from_process();
+        assert!(transport.info().confidential);
+        let mut end = End::of(transport);
+        loop {
+            match end.source.receive().await {
+                Some(Inbound::Envelope(envelope)) => end.sink.send(envelope).await.unwrap(),
+                Some(Inbound::Closed(Closed::ByPeer(None))) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        end.sink.close(&CloseFrame::normal()).await.unwrap();
+    });
+    std::process::exit(0);
+}
+
+/// [ARCP 4-2] Both ends of a real pipe: this process's stdio, and a child's.
+#[tokio::test]
+async fn this_process_is_a_peer() {
+    let options = ChildOptions::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child::echo_over_this_process", "--nocapture"])
+        .env(ECHO, "1");
+    let (mut process, transport) = ChildProcess::spawn(&options).unwrap();
+    let mut end = End::of(transport);
+    let big = format!(
+        r#"{{"type":"x","payload":{{"x":"{}"}}}}"#,
+        "x".repeat(1 << 20)
+    );
+    for envelope in [ping(), Envelope::decode_text(big).unwrap(), ping()] {
+        end.sink.send(envelope.clone()).await.unwrap();
+        let mut received = end.source.receive().await;
+        // The test harness of the other process prints its own lines first.
+        while matches!(received, Some(Inbound::Malformed(_))) {
+            received = end.source.receive().await;
+        }
+        assert_eq!(received, Some(Inbound::Envelope(envelope)));
+    }
+    assert!(process.terminate(GRACE).await.unwrap().success());
+}
+
 #[tokio::test]
 async fn an_exit_is_seen() {
     let (mut process, transport, _lines) = started("exit 7");
@@ -100,6 +153,9 @@ async fn an_exit_is_seen() {
         end.source.receive().await,
         Some(Inbound::Closed(Closed::ByPeer(None)))
     );
+    while process.try_status().unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     assert_eq!(process.wait().await.unwrap().code(), Some(7));
     assert_eq!(process.wait().await.unwrap().code(), Some(7));
 }

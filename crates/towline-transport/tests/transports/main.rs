@@ -1,4 +1,8 @@
 //! The transports, each by what a peer sees of it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 mod behaviour;
 mod chaos;

@@ -339,7 +339,7 @@ async fn default_limits() {
     let sender = async {
         server.sink.send(exact.clone()).await.unwrap();
         server.sink.send(over).await.unwrap();
-        server
+        drop(server);
     };
     let receiver = async {
         assert_eq!(
