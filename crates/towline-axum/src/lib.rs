@@ -1,4 +1,4 @@
-//! An ARCP runtime on an [axum](axum) router.
+//! An ARCP runtime on an [axum] router.
 //!
 //! [`RouterExt::route_arcp`] mounts a WebSocket endpoint, [`health_routes`] the two probes a supervisor asks for. The
 //! runtime is shared: several endpoints, each with its own [`EndpointOptions`], may serve one.
