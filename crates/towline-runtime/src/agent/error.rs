@@ -1,6 +1,6 @@
 //! Why an agent gives up.
 
-use std::{any::Any, error::Error, fmt};
+use std::{error::Error, fmt};
 
 use towline_proto::job::Failure;
 use towline_wire::{ErrorCode, RawJson};
@@ -9,9 +9,10 @@ use crate::context::Denied;
 
 /// Ends a job with an error code.
 ///
-/// `?` turns any error into one: a refusal of the runtime ([`Denied`]) keeps its code, everything else becomes
-/// INTERNAL_ERROR with the error's text, which the submitter sees. For another code, or to keep internals to yourself,
-/// use [`AgentError::new`]. (It is not itself a [`std::error::Error`]; that is what makes the conversion possible.)
+/// `?` turns any error into one: a refusal of the runtime ([`Denied`], also as the cause of another error) keeps its code,
+/// everything else becomes INTERNAL_ERROR with the error's text, which the submitter sees. For another code, or to keep
+/// internals to yourself, use [`AgentError::new`]. (It is not itself a [`std::error::Error`]; that is what makes the
+/// conversion possible.)
 pub struct AgentError {
     failure: Failure,
 }
@@ -55,11 +56,17 @@ impl AgentError {
 
 impl<E: Error + Send + Sync + 'static> From<E> for AgentError {
     fn from(error: E) -> Self {
-        if let Some(denied) = (&error as &dyn Any).downcast_ref::<Denied>() {
-            return Self::new(denied.code().clone(), denied.message());
+        if let Some(denied) = refusal_in(&error) {
+            return Self::new(denied.code().clone(), error.to_string());
         }
         Self::new(ErrorCode::INTERNAL_ERROR, error.to_string())
     }
+}
+
+/// The refusal an error is, or came from.
+fn refusal_in<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Denied> {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.take(MAX_CAUSES).find_map(|cause| cause.downcast_ref::<Denied>())
 }
 
 impl fmt::Debug for AgentError {
@@ -73,3 +80,6 @@ impl fmt::Display for AgentError {
         fmt::Display::fmt(&self.failure, f)
     }
 }
+
+/// A chain of causes that is longer is most likely a circle.
+const MAX_CAUSES: usize = 32;

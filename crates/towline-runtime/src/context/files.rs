@@ -3,7 +3,7 @@
 mod entry;
 mod error;
 mod place;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 mod walk;
 

@@ -40,7 +40,7 @@ impl ToolRegistry {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ToolError {
     /// The lease does not cover it.
-    #[error(transparent)]
+    #[error("{0}")]
     Denied(#[from] Denied),
     /// There is no such tool.
     #[error("there is no tool `{0}`")]
