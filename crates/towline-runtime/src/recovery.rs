@@ -78,7 +78,9 @@ fn restore_authority(hub: &Hub, row: &JobRow) -> Authority {
         LeaseSet::default()
     });
     let expires_at = row.constraints.expires_at.as_deref().and_then(|text| text.parse().ok());
-    let authority = Authority::new(ValidRequest { leases, expires_at }, hub.options.require_model_use);
+    // What a child may use is what its lease names, whatever its root was left free to do [ARCP 9.4-4].
+    let require_model_use = hub.options.require_model_use || row.parent.is_some();
+    let authority = Authority::new(ValidRequest { leases, expires_at }, require_model_use);
     match row.state.budget.as_ref().and_then(|budget| budget.read().ok()) {
         Some(budget) => authority.with_budget(budget),
         None => authority,

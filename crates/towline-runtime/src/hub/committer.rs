@@ -60,8 +60,20 @@ impl<'h> Tx<'h> {
             for session in &observers {
                 self.project(session, job.id(), block.first(), block.kinds(), false);
             }
+            if block.kinds().last().is_some_and(|kind| kind.is_terminal()) {
+                self.end_subscriptions(job.id(), &observers);
+            }
         }
         self.jobs.push((Arc::clone(job), flush.block));
+    }
+
+    /// A finished job is watched no more; a session may watch others in its place.
+    fn end_subscriptions(&mut self, job: &JobId, observers: &[Arc<SessionEntry>]) {
+        for session in observers {
+            if session.lock().subscriptions.remove(job) {
+                self.push(Change::Unsubscribed { session: session.id.clone(), job: job.clone() });
+            }
+        }
     }
 
     /// Gives a session records of a job, as its features show them. Returns how many it gets.
