@@ -2,7 +2,7 @@
 //!
 //! Who writes a transport runs [`transport_suite!`](crate::transport_suite) on it [ARCP 4-4, 4-9]:
 //!
-//! ```ignore
+//! ```text
 //! towline_transport::transport_suite!(my_transport, connected_pair().await);
 //! ```
 
