@@ -4,7 +4,9 @@
 //! everything below it), and starts over; what is to be sent goes to the link's bounded outbox, which the waiting also
 //! empties. So a round trip costs no hop between tasks, and a batch of frames one flush.
 
+mod commands;
 mod dial;
+mod effects;
 mod link;
 mod seats;
 
@@ -18,13 +20,10 @@ use tokio::{
 use towline_env::{Clock, Ids};
 use towline_proto::{
     Dialect,
-    client::{
-        ClientSession, Effect, JobKey, Lane, Loss, Moment, Names, Over, Reply, Request,
-        RequestError, RequestKey,
-    },
+    client::{ClientSession, Effect, JobKey, Lane, Loss, Moment, Names, RequestKey},
 };
-use towline_transport::{CloseCode, CloseFrame, Inbound, Transport};
-use towline_wire::{JobId, MessageId, TraceId};
+use towline_transport::{CloseFrame, Inbound, Transport};
+use towline_wire::{MessageId, TraceId};
 
 use self::{
     dial::{Dial, Dialled},
@@ -32,8 +31,8 @@ use self::{
     seats::Seats,
 };
 use crate::{
-    ClientError, ClientOptions, Connection, JobEvent, ResumeState, SessionInfo, SessionOver,
-    client::{Answer, Boxed, Command, Shared, View},
+    ClientError, ClientOptions, Connection, JobEvent, SessionOver,
+    client::{Answer, Command, Shared, View},
     job::Seat,
     mailbox::{Mailbox, Role},
     unsolicited::Unclaimed,
@@ -393,305 +392,10 @@ impl Driver {
         }
     }
 
-    fn unwanted(&mut self) {
-        self.wanted = false;
-        let processed = self.seats.processed(self.session.last_event_seq());
-        self.session
-            .close(None, processed, self.env.moment(), &mut self.effects);
-    }
-
     fn look_for_room(&mut self) {
         self.full.retain(|mailbox| mailbox.is_full());
         if self.full.is_empty() {
             self.session.set_paused(false, self.env.moment().now);
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Ask { request, reply } => self.ask(request, reply),
-            Command::ResumeWith { transport, reply } => self.resume_with(transport, reply),
-            Command::ResumeState { reply } => drop(reply.send(self.resume_state())),
-            Command::Counters { reply } => drop(reply.send(self.session.counters())),
-            Command::Close { reason, reply } => {
-                let processed = self.seats.processed(self.session.last_event_seq());
-                self.session.close(
-                    Some(reason),
-                    processed,
-                    self.env.moment(),
-                    &mut self.effects,
-                );
-                self.closers.push(reply);
-            }
-        }
-    }
-
-    fn ask(&mut self, request: Request, reply: oneshot::Sender<Result<Answer, ClientError>>) {
-        let watched = match &request {
-            Request::Subscribe { job, from, .. } => Some((job.clone(), *from)),
-            _ => None,
-        };
-        if let Request::Unsubscribe { job } = &request {
-            self.release_closed(&job.clone());
-        }
-        let asked = self
-            .session
-            .request(request, self.env.moment(), &mut self.effects);
-        match asked {
-            Err(error) => drop(reply.send(Err(self.explain(error)))),
-            Ok((key, job)) => {
-                let seat = watched.zip(job).map(|((id, from), job)| {
-                    let mailbox = Arc::new(Mailbox::new(
-                        id,
-                        Role::Watch,
-                        self.buffer,
-                        self.room.clone(),
-                    ));
-                    from.into_iter().for_each(|from| mailbox.begin_after(from));
-                    self.seats.add(job, mailbox.clone());
-                    (job, mailbox)
-                });
-                self.waiters.insert(key, Waiter { reply, seat });
-            }
-        }
-    }
-
-    /// Takes the dropped subscriptions of a job back, but one: for that the unsubscribe that follows is meant.
-    fn release_closed(&mut self, job: &JobId) {
-        let Some(key) = self.session.job_key(job) else {
-            return;
-        };
-        let closed = self.seats.remove_closed(key);
-        (1..closed).for_each(|_| self.unsubscribe(job.clone()));
-    }
-
-    fn unsubscribe(&mut self, job: JobId) {
-        // Where it cannot be sent there is nothing to take back.
-        let _ = self.session.request(
-            Request::Unsubscribe { job },
-            self.env.moment(),
-            &mut self.effects,
-        );
-    }
-
-    fn resume_with(&mut self, transport: Boxed, reply: oneshot::Sender<Result<(), ClientError>>) {
-        if self.link.is_some() || self.dial.can_dial() {
-            let busy = "the connection is not lost, or a connector is at it".to_owned();
-            drop(reply.send(Err(ClientError::Invalid(busy))));
-            return;
-        }
-        self.greeting = Some(reply);
-        self.attach_link(transport.0);
-    }
-
-    fn resume_state(&self) -> Option<ResumeState> {
-        let mut point = self.session.resume_point()?;
-        point.last_event_seq = self.seats.processed(point.last_event_seq);
-        Some(ResumeState {
-            point,
-            jobs: self.session.jobs().cloned().collect(),
-            dialect: self.dialect,
-        })
-    }
-
-    /// Carries out what was decided, in order. Events of one job in a row are delivered together.
-    fn apply(&mut self) {
-        while !self.effects.is_empty() {
-            let mut effects = std::mem::take(&mut self.effects);
-            for effect in effects.drain(..) {
-                match effect {
-                    Effect::Event {
-                        job,
-                        lane,
-                        envelope,
-                    } => {
-                        if self.run_of != Some((job, lane)) {
-                            self.deliver();
-                            self.run_of = Some((job, lane));
-                        }
-                        self.run.push(JobEvent::new(envelope, lane));
-                    }
-                    other => {
-                        self.deliver();
-                        self.carry_out(other);
-                    }
-                }
-            }
-            self.deliver();
-            // What carrying out led to comes next; the memory is used again.
-            std::mem::swap(&mut self.effects, &mut effects);
-            self.effects.append(&mut effects);
-        }
-    }
-
-    fn carry_out(&mut self, effect: Effect) {
-        match effect {
-            Effect::Event { .. } => {}
-            Effect::Send(envelope) => {
-                if let Some(link) = &mut self.link {
-                    link.push(envelope);
-                }
-            }
-            Effect::Ended {
-                job,
-                event_seq,
-                end,
-            } => self.seats.end(job, &Arc::new(*end), event_seq),
-            Effect::Reply { request, reply } => self.reply(request, *reply),
-            Effect::Opened { job, id, accepted } => {
-                let mailbox = Arc::new(Mailbox::unclaimed(id, self.room.clone()));
-                self.seats.add(job, mailbox.clone());
-                self.unclaimed.offer(Seat {
-                    mailbox,
-                    accepted: accepted.map(|accepted| Arc::new(*accepted)),
-                });
-            }
-            Effect::Released { job } => self.seats.release(job),
-            Effect::Up(established) => self.up(SessionInfo::new(*established)),
-            Effect::Reported(refusal) => tracing::warn!(%refusal, "the runtime reported an error"),
-            Effect::Drop(loss) => {
-                tracing::info!(?loss, "leaving the connection");
-                let code = if loss == Loss::HeartbeatLost {
-                    CloseCode::GOING_AWAY
-                } else {
-                    CloseCode::NORMAL
-                };
-                self.drop_link(CloseFrame::new(code, ""));
-                self.find_a_way_back(loss);
-            }
-            Effect::Over(over) => self.finish(over),
-        }
-    }
-
-    /// Hands the run of events over.
-    fn deliver(&mut self) {
-        let Some((job, lane)) = self.run_of.take() else {
-            return;
-        };
-        let delivered = self.seats.deliver(job, lane, &mut self.run);
-        if let Some(full) = delivered.full
-            && !self.full.iter().any(|known| Arc::ptr_eq(known, &full))
-        {
-            self.session.set_paused(true, self.env.moment().now);
-            self.full.push(full);
-        }
-        if delivered.unwatched > 0
-            && let Some(id) = self.session.job_id(job).cloned()
-        {
-            (0..delivered.unwatched).for_each(|_| self.unsubscribe(id.clone()));
-        }
-    }
-
-    fn up(&mut self, info: SessionInfo) {
-        self.dial.succeeded(info.resume_window());
-        self.dialect = Some(info.dialect());
-        self.seats.set_trouble(None);
-        let session = Some(Arc::new(info));
-        self.view.send_replace(View {
-            session,
-            connection: Connection::Live,
-        });
-        if let Some(greeting) = self.greeting.take() {
-            // A dropped future of `connect` dropped its client too, and that is noticed by itself.
-            let _ = greeting.send(Ok(()));
-        }
-    }
-
-    fn reply(&mut self, request: RequestKey, reply: Reply) {
-        let Some(Waiter {
-            reply: waiter,
-            seat,
-        }) = self.waiters.remove(&request)
-        else {
-            return;
-        };
-        let answer = match reply {
-            Reply::Accepted { job, id, accepted } => {
-                let mailbox = Arc::new(Mailbox::new(id, Role::Own, self.buffer, self.room.clone()));
-                self.seats.add(job, mailbox.clone());
-                Ok(Answer::Job(Seat {
-                    mailbox,
-                    accepted: Some(Arc::new(*accepted)),
-                }))
-            }
-            Reply::Subscribed(subscribed) => match seat {
-                Some((_, mailbox)) => Ok(Answer::Subscribed(
-                    Seat {
-                        mailbox,
-                        accepted: None,
-                    },
-                    subscribed,
-                )),
-                None => Ok(Answer::Done),
-            },
-            Reply::Jobs(jobs) => Ok(Answer::Jobs(jobs)),
-            Reply::Cancelled(_) | Reply::Pong | Reply::Done => Ok(Answer::Done),
-            Reply::Failed(error) => {
-                seat.into_iter()
-                    .for_each(|(job, mailbox)| self.seats.remove(job, &mailbox));
-                Err(self.explain(error))
-            }
-        };
-        if let Err(Ok(Answer::Job(seat) | Answer::Subscribed(seat, _))) = waiter.send(answer) {
-            // The future was dropped: nobody reads the job.
-            seat.mailbox.close();
-        }
-    }
-
-    /// What the machine cannot know of an error.
-    fn explain(&self, error: RequestError) -> ClientError {
-        match (error, &self.over) {
-            (RequestError::SessionOver, Some(over)) => ClientError::SessionOver(over.clone()),
-            (RequestError::Timeout { after }, _) => ClientError::Timeout {
-                after,
-                blocked_by: self.full.first().map(|mailbox| mailbox.job().clone()),
-            },
-            (error, _) => error.into(),
-        }
-    }
-
-    fn finish(&mut self, over: Over) {
-        let too_big = matches!(over, Over::TooBig { .. });
-        let handshake = match &over {
-            Over::Handshake(error) => Some(ClientError::Handshake(error.clone())),
-            _ => None,
-        };
-        let over = self.over.take().unwrap_or_else(|| SessionOver::from(over));
-        let error = ClientError::SessionOver(over.clone());
-        self.fail_greeting(handshake.unwrap_or_else(|| error.clone()));
-        self.seats.set_trouble(Some(&error));
-        self.unclaimed.finish();
-        self.full.clear();
-        self.dial.stop();
-        self.show(Connection::Over(over.clone()));
-        self.over = Some(over);
-        let code = if too_big {
-            CloseCode::TOO_BIG
-        } else {
-            CloseCode::NORMAL
-        };
-        self.drop_link(CloseFrame::new(code, ""));
-    }
-
-    fn fail_greeting(&mut self, error: ClientError) {
-        if let Some(greeting) = self.greeting.take() {
-            drop(greeting.send(Err(error)));
-        }
-    }
-
-    fn show(&self, connection: Connection) {
-        self.view.send_modify(|view| view.connection = connection);
-    }
-}
-
-impl From<Over> for SessionOver {
-    fn from(over: Over) -> Self {
-        match over {
-            Over::Closed => Self::Closed,
-            Over::ByRuntime { reason } => Self::ByRuntime { reason },
-            Over::Handshake(error) => Self::NotResumed(error),
-            Over::NotResumable => Self::NotResumable,
-            Over::TooBig { limit } => Self::TooBig { limit },
         }
     }
 }

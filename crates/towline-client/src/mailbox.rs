@@ -157,8 +157,8 @@ impl Mailbox {
 
     /// Puts events in. One lock for a run of them.
     pub(crate) fn put(&self, lane: Lane, events: impl Iterator<Item = JobEvent>) -> Fill {
-        // A dialect that numbers subscriptions apart sends an own job's events twice.
-        if lane == Lane::Subscription && self.role == Role::Own {
+        // What comes twice goes to the handle the first time.
+        if lane == Lane::Echo && self.role == Role::Own {
             return Fill::Room;
         }
         let mut inner = self.inner.lock();
@@ -248,15 +248,6 @@ impl Mailbox {
         cx: &mut Context<'_>,
     ) -> Poll<Taken> {
         let mut inner = self.inner.lock();
-        if !inner.queue.is_empty() {
-            self.hand_over(&mut inner, local);
-            let wake = std::mem::take(&mut inner.driver_waits);
-            drop(inner);
-            if wake {
-                self.room.notify_one();
-            }
-            return Poll::Ready(Taken::Events);
-        }
         if inner.claim == Claim::Lapsed {
             inner.claim = Claim::Claimed;
             return Poll::Ready(match inner.wants {
@@ -265,6 +256,15 @@ impl Mailbox {
                     job: self.job.clone(),
                 }),
             });
+        }
+        if !inner.queue.is_empty() {
+            self.hand_over(&mut inner, local);
+            let wake = std::mem::take(&mut inner.driver_waits);
+            drop(inner);
+            if wake {
+                self.room.notify_one();
+            }
+            return Poll::Ready(Taken::Events);
         }
         if let Some(end) = &mut inner.end {
             end.taken = true;

@@ -29,7 +29,14 @@ pub enum Dialect {
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: [Self; 6] = [Self::Draft, Self::Python, Self::TypeScript, Self::Go, Self::CSharp, Self::Ruby];
+    pub const ALL: [Self; 6] = [
+        Self::Draft,
+        Self::Python,
+        Self::TypeScript,
+        Self::Go,
+        Self::CSharp,
+        Self::Ruby,
+    ];
 
     /// The name used in options and in stores.
     pub const fn as_str(self) -> &'static str {
@@ -45,7 +52,10 @@ impl Dialect {
 
     /// Guesses a client's dialect from its `session.hello`.
     pub fn of_hello(envelope: &Envelope, hello: &payload::Hello) -> Self {
-        let has_agents = hello.capabilities.as_ref().is_some_and(|capabilities| capabilities.agents.is_some());
+        let has_agents = hello
+            .capabilities
+            .as_ref()
+            .is_some_and(|capabilities| capabilities.agents.is_some());
         if has_agents {
             return Self::Python;
         }
@@ -64,7 +74,10 @@ impl Dialect {
 
     /// Guesses a runtime's dialect from its `session.welcome`.
     pub fn of_welcome(envelope: &Envelope, welcome: &payload::Welcome) -> Self {
-        let token = welcome.resume_token.as_ref().map_or("", |token| token.expose());
+        let token = welcome
+            .resume_token
+            .as_ref()
+            .map_or("", |token| token.expose());
         if token.starts_with("rtk_") && welcome.session_id.is_some() {
             return Self::Python;
         }
@@ -141,6 +154,11 @@ impl Dialect {
         matches!(self, Self::CSharp | Self::TypeScript | Self::Python)
     }
 
+    /// A submit that finds another session's job by its key is answered with that session's frames, and sees no events.
+    pub const fn answers_with_other_sessions_frames(self) -> bool {
+        matches!(self, Self::Python)
+    }
+
     /// Events of subscriptions have numbers of their own, beside those of the session's jobs.
     pub const fn numbers_subscriptions_apart(self) -> bool {
         matches!(self, Self::Python)
@@ -162,7 +180,9 @@ impl FromStr for Dialect {
     type Err = UnknownDialect;
 
     fn from_str(text: &str) -> Result<Self, UnknownDialect> {
-        let found = Self::ALL.into_iter().find(|dialect| dialect.as_str() == text);
+        let found = Self::ALL
+            .into_iter()
+            .find(|dialect| dialect.as_str() == text);
         found.ok_or_else(|| UnknownDialect(text.to_owned()))
     }
 }
@@ -185,7 +205,10 @@ fn writes_features_first(envelope: &Envelope) -> bool {
 pub const OUR_CLIENT: &str = "towline";
 
 fn is_ulid(text: &str) -> bool {
-    text.len() == 26 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'Z'))
+    text.len() == 26
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'Z'))
 }
 
 fn is_typescript_id(text: &str) -> bool {
@@ -193,7 +216,9 @@ fn is_typescript_id(text: &str) -> bool {
 }
 
 fn is_uuid_v7(text: &str) -> bool {
-    let hyphens = [8, 13, 18, 23].iter().all(|at| text.as_bytes().get(*at) == Some(&b'-'));
+    let hyphens = [8, 13, 18, 23]
+        .iter()
+        .all(|at| text.as_bytes().get(*at) == Some(&b'-'));
     text.len() == 36 && hyphens && text.as_bytes()[14] == b'7'
 }
 
@@ -214,13 +239,34 @@ mod tests {
     #[test]
     fn hellos_tell_their_sdk() {
         let table = [
-            (r#"{"id":"01M81RC4HK8JK6ABXKM25FRQAX","type":"session.hello","payload":{"capabilities":{"agents":[]}}}"#, Dialect::Python),
-            (r#"{"id":"0192f7c0-1111-7abc-8def-0123456789ab","type":"session.hello","payload":{"client":{"name":"x"}}}"#, Dialect::Go),
-            (r#"{"id":"abc","type":"session.hello","timestamp":"2026-01-01T00:00:00Z","payload":{}}"#, Dialect::CSharp),
-            (r#"{"id":"msg_01M81RHBQWDCM0GB23B97PVM9C","type":"session.hello","payload":{"capabilities":{"features":["ack"],"encodings":["json"]}}}"#, Dialect::TypeScript),
-            (r#"{"id":"msg_01M81RHBQWDCM0GB23B97PVM9C","type":"session.hello","payload":{"capabilities":{"encodings":["json"],"features":["ack"]}}}"#, Dialect::Draft),
-            (r#"{"id":"x","type":"session.hello","payload":{"client_name":"rb"}}"#, Dialect::Ruby),
-            (r#"{"id":"x","type":"session.hello","payload":{}}"#, Dialect::Draft),
+            (
+                r#"{"id":"01M81RC4HK8JK6ABXKM25FRQAX","type":"session.hello","payload":{"capabilities":{"agents":[]}}}"#,
+                Dialect::Python,
+            ),
+            (
+                r#"{"id":"0192f7c0-1111-7abc-8def-0123456789ab","type":"session.hello","payload":{"client":{"name":"x"}}}"#,
+                Dialect::Go,
+            ),
+            (
+                r#"{"id":"abc","type":"session.hello","timestamp":"2026-01-01T00:00:00Z","payload":{}}"#,
+                Dialect::CSharp,
+            ),
+            (
+                r#"{"id":"msg_01M81RHBQWDCM0GB23B97PVM9C","type":"session.hello","payload":{"capabilities":{"features":["ack"],"encodings":["json"]}}}"#,
+                Dialect::TypeScript,
+            ),
+            (
+                r#"{"id":"msg_01M81RHBQWDCM0GB23B97PVM9C","type":"session.hello","payload":{"capabilities":{"encodings":["json"],"features":["ack"]}}}"#,
+                Dialect::Draft,
+            ),
+            (
+                r#"{"id":"x","type":"session.hello","payload":{"client_name":"rb"}}"#,
+                Dialect::Ruby,
+            ),
+            (
+                r#"{"id":"x","type":"session.hello","payload":{}}"#,
+                Dialect::Draft,
+            ),
         ];
         for (frame, expected) in table {
             assert_eq!(hello(frame), expected, "{frame}");

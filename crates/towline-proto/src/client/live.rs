@@ -21,7 +21,7 @@ impl ClientSession {
         at: Moment<'_>,
         out: &mut Vec<Effect>,
     ) {
-        if self.is_foreign(&envelope) {
+        if self.is_foreign(&envelope) && !self.takes_foreign_frames() {
             self.counters.ignored += 1;
         } else if envelope.kind == MessageType::JOB_EVENT {
             self.on_event(envelope, out);
@@ -36,6 +36,12 @@ impl ClientSession {
     fn is_foreign(&self, envelope: &Envelope) -> bool {
         let ours = self.settled.as_ref().map(|settled| &settled.session_id);
         envelope.session_id.is_some() && envelope.session_id.as_ref() != ours
+    }
+
+    fn takes_foreign_frames(&self) -> bool {
+        self.settled
+            .as_ref()
+            .is_some_and(|settled| settled.dialect.answers_with_other_sessions_frames())
     }
 
     fn on_event(&mut self, envelope: Envelope, out: &mut Vec<Effect>) {
@@ -209,18 +215,21 @@ impl ClientSession {
         let accepted = Box::new(accepted);
         match pending {
             Some(pending) => {
-                let job = self.jobs.own(&id, trace);
-                self.answer(
-                    pending,
-                    Reply::Accepted {
-                        job,
-                        id: id.clone(),
-                        accepted,
-                    },
-                    out,
-                );
-                if known {
-                    // An idempotent submit found a job that was here before: its past has gone to another handle.
+                // Another session's job, found by its key: this session has to watch it to see anything.
+                let foreign = self.is_foreign(envelope);
+                let job = if foreign {
+                    self.jobs.watch(&id)
+                } else {
+                    self.jobs.own(&id, trace)
+                };
+                let reply = Reply::Accepted {
+                    job,
+                    id: id.clone(),
+                    accepted,
+                };
+                self.answer(pending, reply, out);
+                if known || foreign {
+                    // What came before has gone to another handle, or to nobody here.
                     self.replay(&id, at, out);
                 }
             }

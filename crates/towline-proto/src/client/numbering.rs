@@ -27,13 +27,15 @@ pub(super) enum Origin {
     OwnAndWatched,
 }
 
-/// Which of the two streams of a dialect that numbers subscriptions apart an event belongs to.
+/// Which of a peer's streams an event belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// The session's stream; the only one in the draft.
+    /// The session's; the only one in the draft.
     Session,
-    /// A subscription's.
+    /// That of its subscriptions, where a dialect numbers them apart.
     Subscription,
+    /// The same, of a job that is in the session's stream too: the event comes twice.
+    Echo,
 }
 
 /// What a number says.
@@ -77,8 +79,8 @@ impl Numbering {
 
     /// Judges the number of an event of a job.
     pub(super) fn judge(&mut self, seq: EventSeq, origin: Origin) -> Verdict {
-        if self.subscriptions_apart && self.is_of_a_subscription(seq, origin) {
-            return Verdict::Fresh(Lane::Subscription);
+        if let Some(lane) = self.lane_apart(seq, origin) {
+            return Verdict::Fresh(lane);
         }
         let expected = self.last.next();
         if seq < expected {
@@ -98,11 +100,12 @@ impl Numbering {
     }
 
     /// Subscriptions' own numbers are not checked: they begin anew whenever the peer likes.
-    fn is_of_a_subscription(&self, seq: EventSeq, origin: Origin) -> bool {
+    fn lane_apart(&self, seq: EventSeq, origin: Origin) -> Option<Lane> {
         match origin {
-            Origin::Own => false,
-            Origin::Watched => true,
-            Origin::OwnAndWatched => seq != self.last.next(),
+            _ if !self.subscriptions_apart => None,
+            Origin::Watched => Some(Lane::Subscription),
+            Origin::OwnAndWatched if seq != self.last.next() => Some(Lane::Echo),
+            Origin::Own | Origin::OwnAndWatched => None,
         }
     }
 }
@@ -167,7 +170,7 @@ mod tests {
         let table = [
             (1, Origin::Watched, Verdict::Fresh(Lane::Subscription)),
             (5, Origin::OwnAndWatched, Verdict::Fresh(Lane::Session)),
-            (2, Origin::OwnAndWatched, Verdict::Fresh(Lane::Subscription)),
+            (2, Origin::OwnAndWatched, Verdict::Fresh(Lane::Echo)),
             (6, Origin::Own, Verdict::Fresh(Lane::Session)),
             (6, Origin::Own, Verdict::Duplicate),
         ];
