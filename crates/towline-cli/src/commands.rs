@@ -1,13 +1,25 @@
 //! One file for each command; this one only routes.
 
+mod agents;
+mod cancel;
 mod confine;
 pub(crate) use confine::UNCONFINED;
+mod credentials;
+mod following;
+mod get;
+mod jobs;
 pub(crate) mod lease;
+mod result;
+mod run;
+mod sessions;
 mod shell;
+mod store;
 mod version;
+mod watch;
 
 use crate::{
     args::{Cli, Command, LeaseCommand},
+    connect::Context,
     failure::Outcome,
 };
 
@@ -23,4 +35,28 @@ pub(crate) fn run_plain(cli: &Cli) -> Option<Outcome> {
         Command::Confine(args) => confine::run(args),
         _ => return None,
     })
+}
+
+/// Runs any other command.
+pub(crate) async fn run(cli: Cli) -> Outcome {
+    let context = Context::new(&cli.global)?;
+    match cli.command {
+        Command::Run(args) => run::run(&context, args).await,
+        Command::Serve(args) => crate::serve::run(&context, *args).await,
+        Command::Jobs(args) => jobs::run(&context, args).await,
+        Command::Get(args) => get::run(&context, args).await,
+        Command::Watch(args) => watch::run(&context, args).await,
+        Command::Result(args) => result::run(&context, args).await,
+        Command::Cancel(args) => cancel::run(&context, args).await,
+        Command::Agents { connect, format } => agents::run(&context, &connect, format.output).await,
+        Command::Sessions { format } => sessions::run(&context, format.output),
+        Command::Store { store, command } => store::run(&context, &store, command).await,
+        Command::Credentials(args) => credentials::run(&context, args).await,
+        // These are commands of `run_plain`.
+        Command::Completions { .. }
+        | Command::Man
+        | Command::Version { .. }
+        | Command::Lease { .. }
+        | Command::Confine(_) => Ok(crate::exit::SUCCESS),
+    }
 }

@@ -21,11 +21,6 @@ impl DataDir {
         Self(given.unwrap_or(Path::new(DEFAULT)).to_owned())
     }
 
-    /// The directory itself, absolute.
-    pub(crate) fn path(&self) -> PathBuf {
-        std::path::absolute(&self.0).unwrap_or_else(|_| self.0.clone())
-    }
-
     /// The store's file.
     pub(crate) fn store(&self) -> PathBuf {
         self.0.join("towline.db")
@@ -34,11 +29,6 @@ impl DataDir {
     /// Where detached sessions are.
     pub(crate) fn sessions(&self) -> PathBuf {
         self.0.join("sessions")
-    }
-
-    /// Makes the directory.
-    pub(crate) fn ensure(&self) -> Outcome<()> {
-        make_private_dir(&self.0)
     }
 }
 

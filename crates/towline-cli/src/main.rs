@@ -3,14 +3,20 @@
 //! `args` says what the command line looks like; `commands` has one file for each command; `agents` one for each built-in
 //! agent. What a command needs of a runtime it gets from `connect`, which embeds one or talks to a server.
 
+mod agents;
 mod args;
 mod commands;
 mod config;
+mod connect;
 mod data_dir;
+mod embedded;
 mod exit;
 mod failure;
+mod logging;
 mod nearest;
 mod output;
+
+mod serve;
 mod sessions;
 mod signals;
 mod values;
@@ -51,5 +57,14 @@ fn run(cli: Cli) -> Outcome {
     if let Some(outcome) = commands::run_plain(&cli) {
         return outcome;
     }
-    Ok(0)
+    logging::install(&cli);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime
+        .map_err(|error| failure::Failure::local(format!("cannot start threads: {error}")))?;
+    let outcome = runtime.block_on(commands::run(cli));
+    // A thread may still wait for standard input; nobody needs it any more.
+    runtime.shutdown_background();
+    outcome
 }

@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use serde::Serialize;
 use towline::wire::RawJson;
 
-pub(crate) use follow::{Ending, Follower, ResultText};
+pub(crate) use follow::{Ending, EndingError, Follower, ResultText};
 
 use crate::{
     args::OutputFormat,
@@ -99,7 +99,9 @@ pub(crate) fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) ->
         .load_preset(comfy_table::presets::NOTHING)
         .set_content_arrangement(comfy_table::ContentArrangement::Disabled);
     table.set_header(header.to_vec());
-    rows.for_each(|row| drop(table.add_row(row.iter().map(|cell| clean(cell)))));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| clean(cell)));
+    }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

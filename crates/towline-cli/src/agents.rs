@@ -1,0 +1,69 @@
+//! The agents this program brings along: real ones (`index`, `exec`), those for tries, tests and measuring, and those that
+//! `towline.toml` names.
+
+mod access;
+mod burst;
+mod chatty;
+mod configured;
+mod delegate;
+mod echo;
+mod exec;
+mod fail;
+mod index;
+mod kinds;
+mod language;
+mod process;
+mod remote;
+mod sleep;
+mod spend;
+mod stream;
+mod versioned;
+
+use std::time::Duration;
+
+pub(crate) use configured::configured;
+
+use towline::{
+    ErrorCode,
+    runtime::{AgentError, JobContext, RuntimeBuilder},
+};
+
+/// Registers the built-in agents. None of them is run again after a restart.
+pub(crate) fn built_in(builder: RuntimeBuilder) -> RuntimeBuilder {
+    builder
+        .agent("access", access::run)
+        .agent("burst", burst::run)
+        .agent("chatty", chatty::run)
+        .agent("delegate", delegate::run)
+        .agent("echo", echo::run)
+        .agent("exec", exec::run)
+        .agent("fail", fail::run)
+        .agent("index", index::run)
+        .agent("kinds", kinds::run)
+        .agent("sleep", sleep::run)
+        .agent("spend", spend::run)
+        .agent("stream", stream::run)
+        .agent("versioned@1.0.0", versioned::one)
+        .agent("versioned@2.0.0", versioned::two)
+        .default_version("versioned@2.0.0")
+}
+
+/// Waits for so long; `true` when the job has to end instead.
+async fn interrupted(ctx: &JobContext, time: Duration) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => false,
+        () = ctx.cancelled() => true,
+    }
+}
+
+/// How an agent that heard a cancel ends. The runtime knows better why and says so.
+fn cancelled() -> AgentError {
+    AgentError::new(ErrorCode::CANCELLED, "the job was cancelled")
+}
+
+/// The trace as a program gets it, with a span of its own [ARCP 11-2].
+fn traceparent(ctx: &JobContext) -> String {
+    // All zeros would be no span.
+    let span = towline::env::Ids::system().random().max(1);
+    format!("00-{}-{span:016x}-01", ctx.trace_id())
+}

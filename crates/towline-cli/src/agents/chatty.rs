@@ -1,0 +1,36 @@
+//! `chatty`: a log line and a progress report, n times.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use towline::{
+    Amount,
+    runtime::{AgentError, JobContext},
+};
+
+#[derive(Deserialize)]
+pub(super) struct Input {
+    n: u32,
+    #[serde(default)]
+    delay_ms: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Output {
+    emitted: u32,
+}
+
+pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentError> {
+    for i in 1..=input.n {
+        if i > 1
+            && input.delay_ms > 0
+            && super::interrupted(&ctx, Duration::from_millis(input.delay_ms)).await
+        {
+            return Err(super::cancelled());
+        }
+        ctx.log("info", format!("line {i}")).await?;
+        ctx.progress(i, Some(Amount::from(input.n)), None, None)
+            .await?;
+    }
+    Ok(Output { emitted: input.n })
+}

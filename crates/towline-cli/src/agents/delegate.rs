@@ -1,0 +1,63 @@
+//! `delegate`: gives its input to a child job and waits for it.
+
+use serde::{Deserialize, Serialize};
+use towline::{
+    ErrorCode, JobId, Lease, LeaseConstraints,
+    runtime::{AgentError, JobContext},
+    wire::RawJson,
+};
+
+#[derive(Deserialize)]
+pub(super) struct Input {
+    agent: String,
+    #[serde(default)]
+    input: Option<RawJson>,
+    #[serde(default)]
+    lease: Option<Lease>,
+    #[serde(default)]
+    constraints: Option<LeaseConstraints>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Output {
+    child: JobId,
+    /// `success`, `error`, `cancelled` or `timed_out`.
+    status: String,
+    result: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ChildError>,
+}
+
+#[derive(Serialize)]
+struct ChildError {
+    code: ErrorCode,
+    message: String,
+}
+
+pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentError> {
+    let mut delegation = ctx.delegate(&input.agent);
+    if let Some(given) = input.input {
+        delegation = delegation.input(given);
+    }
+    if let Some(lease) = input.lease {
+        delegation = delegation.lease(lease);
+    }
+    if let Some(constraints) = input.constraints {
+        delegation = delegation.constraints(constraints);
+    }
+    let child = delegation.send().await?;
+    let outcome = tokio::select! {
+        outcome = child.outcome() => outcome,
+        // The end of this job cancels the child.
+        () = ctx.cancelled() => return Err(super::cancelled()),
+    };
+    Ok(Output {
+        child: child.job_id().clone(),
+        status: outcome.status.to_string(),
+        result: outcome.result,
+        error: outcome.error.map(|error| ChildError {
+            code: error.code,
+            message: error.message,
+        }),
+    })
+}

@@ -1,0 +1,28 @@
+//! `sleep`: does nothing for a while, and hears a cancel unless it is told not to.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use towline::runtime::{AgentError, JobContext};
+
+#[derive(Deserialize)]
+pub(super) struct Input {
+    ms: u64,
+    #[serde(default)]
+    ignore_cancel: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Output {
+    slept_ms: u64,
+}
+
+pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentError> {
+    let time = Duration::from_millis(input.ms);
+    if input.ignore_cancel {
+        tokio::time::sleep(time).await;
+    } else if super::interrupted(&ctx, time).await {
+        return Err(super::cancelled());
+    }
+    Ok(Output { slept_ms: input.ms })
+}

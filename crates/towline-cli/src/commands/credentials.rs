@@ -1,0 +1,39 @@
+//! `towline credentials`: the ledger's open entries, without their values.
+
+use serde::Serialize;
+use towline::store::{EventStore as _, SqliteStore};
+
+use super::store;
+use crate::{args::CredentialsArgs, connect::Context, exit, failure::Outcome, output};
+
+#[derive(Serialize)]
+struct Listed {
+    credential_id: String,
+    job_id: String,
+}
+
+pub(super) async fn run(context: &Context, args: CredentialsArgs) -> Outcome {
+    let path = store::path(context, &args.store)?;
+    let mut listed = Vec::new();
+    if path.exists() {
+        let store = SqliteStore::open(&path).await.map_err(store::failed)?;
+        let recovered = store.recover().await;
+        store.close().await.map_err(store::failed)?;
+        let rows = recovered.map_err(store::failed)?.credentials;
+        let open = rows.into_iter().filter(|row| row.outstanding);
+        listed.extend(open.map(|row| Listed {
+            credential_id: row.id.to_string(),
+            job_id: row.job.to_string(),
+        }));
+    }
+    output::list(args.format.output, &listed, |listed| match listed {
+        [] => "no credentials are out".to_owned(),
+        _ => output::table(
+            &["CREDENTIAL", "JOB"],
+            listed
+                .iter()
+                .map(|entry| vec![entry.credential_id.clone(), entry.job_id.clone()]),
+        ),
+    })?;
+    Ok(exit::SUCCESS)
+}

@@ -1,0 +1,243 @@
+//! Following a job to its end, with the children it delegates to; shared by `run` and `watch`.
+
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
+use towline::{
+    JobId, JobStatus, Lease,
+    client::{
+        Client, ClientError, JobEvent, JobHandle, JobOutput, Outcome as JobOutcome, Subscription,
+    },
+    wire::{JobSeq, payload::Accepted},
+};
+
+use crate::{
+    connect::failed,
+    exit,
+    failure::Outcome,
+    output::{self, Ending, EndingError, Follower, ResultText},
+    signals::Signals,
+};
+
+/// A job that is followed: one's own, or one that is watched.
+pub(super) enum Followed {
+    Own(JobHandle),
+    Watched(Subscription),
+}
+
+impl Followed {
+    async fn next_event(&mut self) -> Result<Option<JobEvent>, ClientError> {
+        match self {
+            Self::Own(job) => job.next_event().await,
+            Self::Watched(job) => job.next_event().await,
+        }
+    }
+
+    async fn outcome(&mut self) -> Result<JobOutcome, ClientError> {
+        match self {
+            Self::Own(job) => job.outcome().await,
+            Self::Watched(job) => job.outcome().await,
+        }
+    }
+}
+
+/// What a child did.
+enum FromChild {
+    Began(Box<Accepted>),
+    Said(JobEvent),
+    Ended(Result<JobOutcome, ClientError>),
+}
+
+/// Follows a job until it ends. Ctrl-C cancels it when it is one's own, and a second one leaves; on a job that is only
+/// watched the first one leaves. Returns the program's exit status.
+pub(super) async fn follow(
+    client: &Client,
+    job: &JobId,
+    mut followed: Followed,
+    follower: &mut Follower,
+) -> Outcome {
+    let (to_us, mut from_children) = mpsc::channel(64);
+    let _children = follower
+        .shows_children()
+        .then(|| AbortOnDrop(follow_children(client, job, to_us)));
+    let mut signals = Signals::new()?;
+    let mut interrupts = 0_u32;
+    let mut seen = JobSeq::default();
+    loop {
+        tokio::select! {
+            event = followed.next_event() => match event.map_err(failed)? {
+                Some(event) => {
+                    // A session that was taken up again may send what the history sends too.
+                    let again = event.job_seq().is_some_and(|seq| seq <= seen);
+                    seen = event.job_seq().unwrap_or(seen).max(seen);
+                    if !again {
+                        tell(follower, job, &event)?;
+                    }
+                }
+                None => break,
+            },
+            Some((child, news)) = from_children.recv() => tell_child(follower, &child, news)?,
+            _ = signals.next() => {
+                interrupts += 1;
+                if interrupts > 1 || matches!(followed, Followed::Watched(_)) {
+                    return Ok(exit::INTERRUPTED);
+                }
+                output::note("cancelling; Ctrl-C again leaves at once");
+                cancel_beside(client.clone(), job.clone());
+            }
+        }
+    }
+    while let Ok((child, news)) = from_children.try_recv() {
+        tell_child(follower, &child, news)?;
+    }
+    let outcome = followed.outcome().await.map_err(failed)?;
+    let status = follower.ended(ending(job, outcome)?)?;
+    Ok(if interrupts > 0 && status != exit::SUCCESS {
+        exit::INTERRUPTED
+    } else {
+        status
+    })
+}
+
+fn tell(follower: &mut Follower, job: &JobId, event: &JobEvent) -> Outcome<()> {
+    match event.payload() {
+        Ok(payload) => follower.event(job, (event.event_seq(), event.job_seq()), &payload),
+        Err(error) => {
+            output::note(&format!(
+                "an event cannot be read: {}",
+                output::clean(&error.to_string())
+            ));
+            Ok(())
+        }
+    }
+}
+
+fn tell_child(follower: &mut Follower, child: &JobId, news: FromChild) -> Outcome<()> {
+    match news {
+        FromChild::Began(accepted) => follower.accepted(child, &accepted),
+        FromChild::Said(event) => tell(follower, child, &event),
+        FromChild::Ended(Ok(outcome)) => follower.child_ended(ending(child, outcome)?),
+        FromChild::Ended(Err(error)) => {
+            output::note(&format!(
+                "{child} cannot be followed any more: {}",
+                failed(error)
+            ));
+            Ok(())
+        }
+    }
+}
+
+/// Jobs that come to this session without a request are children of its jobs (and, after a resume, the job itself, which is
+/// followed already).
+fn follow_children(
+    client: &Client,
+    parent: &JobId,
+    to_us: mpsc::Sender<(JobId, FromChild)>,
+) -> JoinHandle<()> {
+    let (mut jobs, parent) = (client.unsolicited_jobs(), parent.clone());
+    tokio::spawn(async move {
+        let mut children = JoinSet::new();
+        while let Some(handle) = jobs.next().await {
+            if *handle.id() != parent {
+                children.spawn(follow_child(handle, to_us.clone()));
+            }
+        }
+    })
+}
+
+async fn follow_child(mut handle: JobHandle, to_us: mpsc::Sender<(JobId, FromChild)>) {
+    let child = handle.id().clone();
+    // The channel is closed when nobody follows any more.
+    let mut open = to_us
+        .send((child.clone(), FromChild::Began(Box::new(accepted(&handle)))))
+        .await
+        .is_ok();
+    while let (true, Ok(Some(event))) = (open, handle.next_event().await) {
+        open = to_us
+            .send((child.clone(), FromChild::Said(event)))
+            .await
+            .is_ok();
+    }
+    let outcome = handle.outcome().await;
+    drop(to_us.send((child, FromChild::Ended(outcome))).await);
+}
+
+/// What the runtime said when it accepted a job; little, where it did not say it again after a resume.
+pub(super) fn accepted(handle: &JobHandle) -> Accepted {
+    handle
+        .accepted()
+        .cloned()
+        .unwrap_or_else(|| bare(handle.id()))
+}
+
+/// An acceptance that says nothing but the name.
+pub(super) fn bare(job: &JobId) -> Accepted {
+    Accepted {
+        request_id: None,
+        job_id: Some(job.clone()),
+        agent: String::new(),
+        lease: Lease::new(),
+        lease_constraints: None,
+        budget: None,
+        credentials: None,
+        accepted_at: None,
+        trace_id: None,
+        parent_job_id: None,
+    }
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn cancel_beside(client: Client, job: JobId) {
+    tokio::spawn(async move {
+        if let Err(error) = client.cancel(job, "interrupted").await {
+            output::note(&format!("the cancel was not accepted: {}", failed(error)));
+        }
+    });
+}
+
+/// How a job ended, in the form the output takes.
+pub(super) fn ending(job: &JobId, outcome: JobOutcome) -> Outcome<Ending> {
+    let job = job.clone();
+    Ok(match outcome {
+        JobOutcome::Success(success) => Ending {
+            job,
+            status: JobStatus::Success,
+            result: Some(result_text(success.result)?),
+            summary: success.summary,
+            error: None,
+            completed_at: success.completed_at,
+        },
+        JobOutcome::Failure(failure) => Ending {
+            job,
+            status: failure.final_status,
+            result: None,
+            summary: None,
+            completed_at: failure.completed_at,
+            error: Some(EndingError {
+                code: failure.code,
+                message: failure.message,
+                retryable: failure.retryable,
+                details: failure.details,
+            }),
+        },
+    })
+}
+
+fn result_text(output: JobOutput) -> Outcome<ResultText> {
+    Ok(match output {
+        JobOutput::Inline {
+            value,
+            encoding: None,
+        } => ResultText::Inline(value),
+        JobOutput::Streamed { bytes, .. } => ResultText::Streamed(bytes.to_vec()),
+        other => ResultText::Streamed(other.to_bytes().map_err(failed)?.to_vec()),
+    })
+}

@@ -1,0 +1,80 @@
+//! `towline result`
+
+use towline::{JobStatus, client::JobOutput};
+
+use super::{cancel::job_id, following};
+use crate::{
+    args::ResultArgs,
+    connect::{Connection, Context, failed},
+    data_dir, exit,
+    failure::{Failure, Outcome},
+    output,
+};
+
+pub(super) async fn run(context: &Context, args: ResultArgs) -> Outcome {
+    let connection = Connection::for_job(context, &args.connect, &args.job).await?;
+    let outcome = result(&connection, &args).await;
+    connection.close().await;
+    outcome
+}
+
+async fn result(connection: &Connection, args: &ResultArgs) -> Outcome {
+    let job = job_id(&args.job)?;
+    let subscription = connection
+        .client
+        .subscribe(job.clone())
+        .history(true)
+        .send()
+        .await;
+    let outcome = subscription
+        .map_err(failed)?
+        .outcome()
+        .await
+        .map_err(failed)?;
+    if let towline::client::Outcome::Success(success) = &outcome {
+        if matches!(success.result, JobOutput::Streamed { .. })
+            && args.output.is_none()
+            && output::stdout_is_terminal()
+        {
+            let binary = success.result.to_text().is_err();
+            if binary {
+                return Err(Failure::usage("the result is not text")
+                    .help("write it to a file with -o FILE"));
+            }
+        }
+    }
+    let ending = following::ending(&job, outcome)?;
+    if let Some(error) = ending.error {
+        output::note(&format!(
+            "error: {} ended as {}: {}: {}",
+            job,
+            ending.status,
+            error.code,
+            output::clean(&error.message)
+        ));
+        return Ok(exit::JOB_FAILED);
+    }
+    debug_assert_eq!(ending.status, JobStatus::Success);
+    let bytes = ending
+        .result
+        .map(output::ResultText::into_bytes)
+        .unwrap_or_default();
+    match &args.output {
+        None => output::write(&bytes)?,
+        Some(file) => {
+            let written = data_dir::write_whole(file, &bytes);
+            written.map_err(|error| {
+                Failure::local(format!(
+                    "cannot write the result to `{}`: {error}",
+                    file.display()
+                ))
+            })?;
+            output::note(&format!(
+                "{} bytes written to {}",
+                bytes.len(),
+                file.display()
+            ));
+        }
+    }
+    Ok(exit::SUCCESS)
+}

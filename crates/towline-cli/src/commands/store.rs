@@ -1,0 +1,121 @@
+//! `towline store verify|backup|compact|stats`
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use towline::store::{EventStore as _, SqliteStore, StoreError, StoreStats};
+
+use crate::{
+    args::{StoreArgs, StoreCommand},
+    connect::Context,
+    embedded::StoreChoice,
+    exit,
+    failure::{Failure, Outcome, chain},
+    output,
+};
+
+/// The status when a check finds something.
+const DAMAGED: u8 = 1;
+
+pub(super) async fn run(context: &Context, args: &StoreArgs, command: StoreCommand) -> Outcome {
+    let path = path(context, args)?;
+    if !path.exists() {
+        let failure = Failure::local(format!("there is no store at `{}`", path.display()));
+        return Err(failure.help("name it with --path, or the data directory with --data-dir"));
+    }
+    match command {
+        StoreCommand::Verify { format } => {
+            let report = blocking(path.clone(), |path| SqliteStore::verify(path)).await?;
+            let problems = &report.problems;
+            let document = json!({"ok": report.is_ok(), "schema": report.schema, "problems": problems, "stats": stats_fields(&report.stats)});
+            output::one(format.output, &document, |_| match problems.as_slice() {
+                [] => format!("{}: ok; {}", path.display(), stats_text(&report.stats)),
+                problems => format!(
+                    "{}: {} problems\n  {}",
+                    path.display(),
+                    problems.len(),
+                    problems.join("\n  ")
+                ),
+            })?;
+            Ok(if report.is_ok() {
+                exit::SUCCESS
+            } else {
+                DAMAGED
+            })
+        }
+        StoreCommand::Backup { to } => {
+            let target = to.clone();
+            blocking(path, move |path| SqliteStore::backup(path, &target)).await?;
+            output::note(&format!("copied to {}", to.display()));
+            Ok(exit::SUCCESS)
+        }
+        StoreCommand::Compact => compact(&path).await,
+        StoreCommand::Stats { format } => {
+            let stats = blocking(path, |path| SqliteStore::stats_of(path)).await?;
+            output::one(format.output, &stats_fields(&stats), |_| stats_text(&stats))?;
+            Ok(exit::SUCCESS)
+        }
+    }
+}
+
+/// The store's file: the one that was named, or the one commands here use.
+pub(super) fn path(context: &Context, args: &StoreArgs) -> Outcome<PathBuf> {
+    if let Some(path) = &args.path {
+        return Ok(path.clone());
+    }
+    match StoreChoice::new(None, &context.config, &context.data)? {
+        StoreChoice::Sqlite { path, .. } => Ok(path),
+        StoreChoice::Memory => Err(Failure::usage(
+            "towline.toml keeps the store in memory; name a file with --path",
+        )),
+    }
+}
+
+async fn compact(path: &Path) -> Outcome {
+    let store = SqliteStore::open(path).await.map_err(failed)?;
+    let freed = store.compact().await;
+    store.close().await.map_err(failed)?;
+    output::note(&format!("{} bytes given back", freed.map_err(failed)?));
+    Ok(exit::SUCCESS)
+}
+
+/// These calls read files for as long as it takes.
+pub(super) async fn blocking<T: Send + 'static>(
+    path: PathBuf,
+    work: impl FnOnce(&Path) -> Result<T, StoreError> + Send + 'static,
+) -> Outcome<T> {
+    let done = tokio::task::spawn_blocking(move || work(&path)).await;
+    done.map_err(|error| Failure::local(format!("the store's thread failed: {error}")))?
+        .map_err(failed)
+}
+
+pub(super) fn failed(error: StoreError) -> Failure {
+    let failure = Failure::local(chain(&error));
+    match error {
+        StoreError::InUse(_) => failure.help("end the process that has it open first"),
+        _ => failure,
+    }
+}
+
+fn stats_fields(stats: &StoreStats) -> Value {
+    json!({
+        "jobs": stats.jobs,
+        "live_jobs": stats.live_jobs,
+        "events": stats.events,
+        "event_bytes": stats.event_bytes,
+        "sessions": stats.sessions,
+        "disk_bytes": stats.disk_bytes,
+    })
+}
+
+fn stats_text(stats: &StoreStats) -> String {
+    format!(
+        "{} jobs ({} not finished), {} events in {} bytes, {} sessions, {} bytes on disk",
+        stats.jobs,
+        stats.live_jobs,
+        stats.events,
+        stats.event_bytes,
+        stats.sessions,
+        stats.disk_bytes
+    )
+}

@@ -1,0 +1,50 @@
+//! `towline watch`
+
+use towline::wire::{JobSeq, payload::Accepted};
+
+use super::{cancel::job_id, following, following::Followed};
+use crate::{
+    args::WatchArgs,
+    connect::{Connection, Context, failed},
+    failure::Outcome,
+    output::Follower,
+};
+
+pub(super) async fn run(context: &Context, args: WatchArgs) -> Outcome {
+    let connection = Connection::for_job(context, &args.connect, &args.job).await?;
+    let outcome = watch(&connection, &args).await;
+    connection.close().await;
+    outcome
+}
+
+async fn watch(connection: &Connection, args: &WatchArgs) -> Outcome {
+    let job = job_id(&args.job)?;
+    let mut subscribe = connection.client.subscribe(job.clone());
+    if !args.live {
+        subscribe = subscribe.history(true);
+    }
+    if let Some(from) = args.from {
+        // The flag names the first event that is wanted, the protocol the one before it.
+        subscribe = subscribe.from(JobSeq::new(from.saturating_sub(1)));
+    }
+    let subscription = subscribe.send().await.map_err(failed)?;
+    let mut follower = Follower::new(args.format.output, false);
+    let subscribed = subscription.subscribed();
+    let accepted = Accepted {
+        agent: subscribed.agent.clone(),
+        lease: subscribed.lease.clone(),
+        lease_constraints: subscribed.lease_constraints.clone(),
+        budget: subscribed.budget.clone(),
+        trace_id: subscribed.trace_id,
+        parent_job_id: subscribed.parent_job_id.clone(),
+        ..following::bare(&job)
+    };
+    follower.accepted(&job, &accepted)?;
+    following::follow(
+        &connection.client,
+        &job,
+        Followed::Watched(subscription),
+        &mut follower,
+    )
+    .await
+}

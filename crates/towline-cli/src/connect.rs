@@ -1,0 +1,228 @@
+//! From the command line to a session: with a server, with a saved session's server, or with a runtime in this program.
+
+use std::{sync::Arc, time::Duration};
+
+use towline::{
+    ErrorCode,
+    client::{Client, ClientError, ClientOptions, ResumeState},
+    transport::{MemoryTransport, WebSocketOptions, WebSocketTransport},
+};
+
+use crate::{
+    args::{ConnectArgs, GlobalArgs},
+    config::{self, Config},
+    data_dir::DataDir,
+    embedded::Embedded,
+    failure::{Failure, Outcome, chain},
+    output,
+    sessions::{SavedSession, Sessions},
+};
+
+/// What every command has: the configuration and the data directory.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) data: DataDir,
+}
+
+impl Context {
+    pub(crate) fn new(global: &GlobalArgs) -> Outcome<Self> {
+        let config = Config::load(global.config.as_deref())?;
+        Ok(Self {
+            config,
+            data: DataDir::new(global.data_dir.as_deref()),
+        })
+    }
+
+    /// The sessions left behind here.
+    pub(crate) fn sessions(&self) -> Sessions {
+        Sessions::new(&self.data)
+    }
+}
+
+/// A session, and the runtime behind it when it is ours.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    embedded: Option<Embedded>,
+}
+
+impl Connection {
+    /// Opens a session with the server that was named, or with a runtime in this program.
+    pub(crate) async fn open(context: &Context, args: &ConnectArgs) -> Outcome<Self> {
+        match &args.url {
+            Some(url) => Ok(Self {
+                client: to_server(url, args, None).await?,
+                embedded: None,
+            }),
+            None => Self::embed(context).await,
+        }
+    }
+
+    /// Opens a session for a job: the one that submitted it, when it was left behind here and can still be taken up.
+    pub(crate) async fn for_job(context: &Context, args: &ConnectArgs, job: &str) -> Outcome<Self> {
+        let sessions = context.sessions();
+        let saved = sessions
+            .find(job)
+            .filter(|saved| args.url.as_ref().is_none_or(|url| *url == saved.url));
+        let Some(saved) = saved else {
+            return Self::open(context, args).await;
+        };
+        match resume(&saved, args, &sessions).await {
+            Ok(client) => Ok(Self {
+                client,
+                embedded: None,
+            }),
+            Err(failure) if failure.code() == Some(&ErrorCode::RESUME_WINDOW_EXPIRED) => {
+                sessions.forget(job);
+                let args = ConnectArgs {
+                    url: Some(saved.url),
+                    ..args.clone()
+                };
+                match token(&args)? {
+                    Some(_) => Self::open(context, &args).await,
+                    None => Err(failure.help(
+                        "the session is too old to be taken up again; give --token to open another",
+                    )),
+                }
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn embed(context: &Context) -> Outcome<Self> {
+        let embedded = Embedded::start(&context.config, &context.data).await?;
+        let (near, far) = MemoryTransport::pair();
+        embedded.runtime().accept(far);
+        let options = named(ClientOptions::bearer(embedded.token()));
+        let client = Client::connect(near, options).await.map_err(failed)?;
+        Ok(Self {
+            client,
+            embedded: Some(embedded),
+        })
+    }
+
+    /// Closes the session, and ends the runtime if it is ours. What goes wrong here changes nothing for the command.
+    pub(crate) async fn close(self) {
+        drop(self.client.close("done").await);
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await;
+        }
+    }
+}
+
+/// A session with a server; it reconnects and resumes by itself.
+async fn to_server(url: &str, args: &ConnectArgs, resume: Option<ResumeState>) -> Outcome<Client> {
+    let options = match token(args)? {
+        Some(token) => ClientOptions::bearer(token),
+        None => ClientOptions::default(),
+    };
+    let mut options = named(options);
+    if let Some(resume) = resume {
+        options = options.resume(resume);
+    }
+    let timeout = args.timeout.map_or(Duration::from_secs(30), |span| span.0);
+    options = options.reply_timeout(timeout).handshake_timeout(timeout);
+    let mut socket = WebSocketOptions::client().handshake_timeout(timeout);
+    if let Some(file) = &args.ca_cert {
+        let pem = std::fs::read(file).map_err(|error| {
+            Failure::usage(format!(
+                "cannot read the certificate `{}`: {error}",
+                file.display()
+            ))
+        })?;
+        socket = socket.root_certificates_pem(pem);
+    }
+    let target = Arc::new((url.to_owned(), socket));
+    let connector = move || {
+        let target = Arc::clone(&target);
+        async move { WebSocketTransport::connect_with(&target.0, &target.1).await }
+    };
+    Client::dial(options.connector(connector))
+        .await
+        .map_err(failed)
+}
+
+/// Takes a saved session up again, and saves it anew at once: the token was good for this one time.
+async fn resume(saved: &SavedSession, args: &ConnectArgs, sessions: &Sessions) -> Outcome<Client> {
+    let state = ResumeState::from_json(&saved.resume.to_string());
+    let state = state.map_err(|error| {
+        Failure::local(format!(
+            "the saved session of `{}` is damaged: {error}",
+            saved.job_id
+        ))
+    })?;
+    let client = to_server(&saved.url, args, Some(state)).await?;
+    save(&client, saved.clone(), sessions).await?;
+    Ok(client)
+}
+
+/// Saves a session as it stands now.
+pub(crate) async fn save(client: &Client, saved: SavedSession, sessions: &Sessions) -> Outcome<()> {
+    let Some(state) = client.resume_state().await.map_err(failed)? else {
+        output::note("the runtime gives no resume token: this session cannot be taken up again");
+        return Ok(());
+    };
+    let resume = serde_json::from_str(&state.to_json_exposing_secret())
+        .map_err(|error| Failure::local(format!("cannot save the session: {error}")))?;
+    sessions.save(&SavedSession {
+        session_id: state.session_id().to_string(),
+        resume,
+        ..saved
+    })
+}
+
+/// The token that was given, or that stands in a file.
+fn token(args: &ConnectArgs) -> Outcome<Option<String>> {
+    if args.token.is_some() {
+        return Ok(args.token.clone());
+    }
+    let Some(file) = &args.token_file else {
+        return Ok(None);
+    };
+    let read = config::first_line(file);
+    read.map(Some).map_err(|error| {
+        Failure::usage(format!(
+            "the token file `{}` cannot be used: {error}",
+            file.display()
+        ))
+    })
+}
+
+fn named(options: ClientOptions) -> ClientOptions {
+    options.name("towline", env!("CARGO_PKG_VERSION"))
+}
+
+/// The one place that turns a client's error into a failure of this program.
+pub(crate) fn failed(error: ClientError) -> Failure {
+    let message = output::clean_lines(&chain(&error));
+    match error.code() {
+        Some(code) => {
+            let failure = Failure::refused(code.clone(), strip_code(&message, code));
+            match code {
+                code if *code == ErrorCode::UNAUTHENTICATED => {
+                    failure.help("give the server's token with --token or TOWLINE_TOKEN")
+                }
+                code if *code == ErrorCode::AGENT_NOT_AVAILABLE => {
+                    failure.help("`towline agents` lists what there is")
+                }
+                code if *code == ErrorCode::JOB_NOT_FOUND => {
+                    failure.help("`towline jobs` lists what there is")
+                }
+                _ => failure,
+            }
+        }
+        None if matches!(
+            error,
+            ClientError::Invalid(_) | ClientError::FeatureMissing(_)
+        ) =>
+        {
+            Failure::usage(message)
+        }
+        None if matches!(error, ClientError::Write(_)) => Failure::local(message),
+        None => Failure::connection(message),
+    }
+}
+
+/// The code is shown in front of the message; once is enough.
+fn strip_code(message: &str, code: &ErrorCode) -> String {
+    message.replacen(&format!("{code}: "), "", 1)
+}

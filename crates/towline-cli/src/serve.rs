@@ -1,0 +1,111 @@
+//! `towline serve`: a runtime behind a WebSocket listener, or on standard input and output.
+
+mod auth;
+mod http;
+mod settings;
+mod tls;
+
+use std::{future::Future, sync::Arc};
+
+use towline::{
+    runtime::{Runtime, auth::Authenticator},
+    transport::StdioTransport,
+};
+
+pub(crate) use settings::limits;
+
+use crate::{
+    agents,
+    args::ServeArgs,
+    connect::Context,
+    exit,
+    failure::{Failure, Outcome, chain},
+    output,
+    signals::Signals,
+};
+use settings::Settings;
+
+pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
+    let signals = Signals::new()?;
+    let settings = Settings::new(&args, &context.config, &context.data)?;
+    let admission = auth::admission(&args, &context.config)?;
+    let authenticator: Arc<dyn Authenticator> = Arc::from(admission.authenticator);
+    if args.stdio {
+        let runtime = start(context, &settings, authenticator).await?;
+        return stdio(runtime, signals).await;
+    }
+    let address = settings.address().await?;
+    auth::check_bind(&args, &*authenticator, address)?;
+    let metrics = http::Metrics::install()?;
+    // The listener first: a port that is taken should be told before a store is opened.
+    let listener = http::Listener::bind(address, settings.tls.as_ref())?;
+    let runtime = start(context, &settings, authenticator).await?;
+    let bound = listener.address();
+    let scheme = if settings.tls.is_some() { "wss" } else { "ws" };
+    let mut server = listener.serve(http::router(&runtime, &settings, bound, metrics))?;
+    if let Some(token) = &admission.minted {
+        output::line(&format!("token: {token}"))?;
+    }
+    output::line(&format!("listening on {scheme}://{bound}{}", settings.path))?;
+    tokio::select! {
+        ended = server.ended() => ended?,
+        outcome = drain(signals, runtime.shutdown()) => {
+            server.stop().await;
+            return outcome;
+        }
+    }
+    runtime.shutdown().await;
+    Ok(exit::SUCCESS)
+}
+
+async fn start(
+    context: &Context,
+    settings: &Settings,
+    authenticator: Arc<dyn Authenticator>,
+) -> Outcome<Runtime> {
+    let store = settings.store.open(std::time::Duration::ZERO).await?;
+    let builder = Runtime::builder()
+        .name("towline", env!("CARGO_PKG_VERSION"))
+        .authenticator(authenticator)
+        .shared_store(store)
+        .options(settings.options.clone());
+    let builder = if settings.demo {
+        agents::built_in(builder)
+    } else {
+        builder
+    };
+    let builder = agents::configured(builder, &context.config)?;
+    let runtime = builder
+        .build()
+        .await
+        .map_err(|error| Failure::local(chain(&error)))?;
+    if !settings.demo && context.config.agents.is_empty() {
+        tracing::warn!("no agents: add --demo, or [agents.NAME] to towline.toml");
+    }
+    Ok(runtime)
+}
+
+/// One session with whoever started us; when it ends, or a signal comes, so do we.
+async fn stdio(runtime: Runtime, signals: Signals) -> Outcome {
+    let connection = runtime.accept(StdioTransport::from_process());
+    tokio::select! {
+        () = connection.closed() => {
+            runtime.shutdown().await;
+            Ok(exit::SUCCESS)
+        }
+        outcome = drain(signals, runtime.shutdown()) => outcome,
+    }
+}
+
+/// Waits for a signal, then for `shutdown`; a second signal does not wait any longer.
+async fn drain(mut signals: Signals, shutdown: impl Future<Output = ()>) -> Outcome {
+    let name = signals.next().await;
+    tracing::info!(signal = name, "draining; a second signal ends at once");
+    tokio::select! {
+        () = shutdown => Ok(exit::SUCCESS),
+        name = signals.next() => {
+            tracing::warn!(signal = name, "ending at once");
+            Ok(exit::INTERRUPTED)
+        }
+    }
+}

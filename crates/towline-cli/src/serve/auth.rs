@@ -1,0 +1,119 @@
+//! Who a server lets in.
+
+use std::net::SocketAddr;
+
+use towline::runtime::auth::{self, Anonymous, Authenticator, Chain, JwtVerifier, StaticTokens};
+
+use crate::{
+    args::ServeArgs,
+    config::{Config, JwtSection},
+    failure::{Failure, Outcome},
+    values::PrincipalToken,
+};
+
+/// The principal of a minted token, and of everybody where no token is asked for.
+const DEFAULT_PRINCIPAL: &str = "default";
+
+/// Who is let in, and the token to print when it was minted for this run.
+pub(super) struct Admission {
+    pub(super) authenticator: Box<dyn Authenticator>,
+    pub(super) minted: Option<String>,
+}
+
+/// What the command line and the file say; with neither, a minted token where one can be printed.
+pub(super) fn admission(args: &ServeArgs, config: &Config) -> Outcome<Admission> {
+    let mut tokens = args.token.clone();
+    if tokens.is_empty() {
+        tokens = config.tokens()?;
+    }
+    let jwt = config
+        .auth
+        .jwt
+        .as_ref()
+        .map(|section| verifier(config, section))
+        .transpose()?;
+    if args.dangerously_allow_anonymous {
+        let anonymous = Anonymous::dangerously_allow_anonymous(DEFAULT_PRINCIPAL);
+        return Ok(Admission {
+            authenticator: Box::new(anonymous),
+            minted: None,
+        });
+    }
+    let mut minted = None;
+    if tokens.is_empty() && jwt.is_none() {
+        if args.stdio {
+            return Err(Failure::usage("--stdio needs a token: there is no place to print a minted one")
+                .help("give --token PRINCIPAL:TOKEN, or TOWLINE_TOKENS, or [[auth.tokens]] in towline.toml"));
+        }
+        let token = mint();
+        minted = Some(token.clone());
+        tokens.push(PrincipalToken {
+            principal: DEFAULT_PRINCIPAL.to_owned(),
+            token,
+        });
+    }
+    let fixed = StaticTokens::new(tokens.iter().map(|pair| (&pair.principal, &pair.token)))
+        .map_err(Failure::usage)?;
+    let authenticator: Box<dyn Authenticator> = match jwt {
+        Some(jwt) => Box::new(Chain::new().or(fixed).or(jwt)),
+        None => Box::new(fixed),
+    };
+    Ok(Admission {
+        authenticator,
+        minted,
+    })
+}
+
+/// Refuses to let everybody in from everywhere, unless that is really wanted [ARCP 6.1-4].
+pub(super) fn check_bind(
+    args: &ServeArgs,
+    authenticator: &dyn Authenticator,
+    address: SocketAddr,
+) -> Outcome<()> {
+    auth::check_bind(
+        authenticator,
+        address,
+        args.dangerously_allow_anonymous_from_anywhere,
+    )
+    .map_err(|error| {
+        Failure::usage(error).help("to force it, add --dangerously-allow-anonymous-from-anywhere")
+    })
+}
+
+fn verifier(config: &Config, section: &JwtSection) -> Outcome<JwtVerifier> {
+    let wrong = |key: &str, error: &dyn std::fmt::Display| {
+        config.wrong(key, &format!("cannot be used: {error}"))
+    };
+    let verifier = if let Some(file) = &section.secret_file {
+        let secret = config.secret("auth.jwt.secret_file", file)?;
+        JwtVerifier::hs256(secret.as_bytes()).map_err(|error| wrong("auth.jwt.secret_file", &error))
+    } else if let Some(file) = &section.public_key_file {
+        let pem = std::fs::read_to_string(config.path(file));
+        let pem = pem.map_err(|error| wrong("auth.jwt.public_key_file", &error))?;
+        JwtVerifier::public_key_pem(&pem).map_err(|error| wrong("auth.jwt.public_key_file", &error))
+    } else if let Some(file) = &section.jwks_file {
+        JwtVerifier::jwks_file(config.path(file))
+            .map_err(|error| wrong("auth.jwt.jwks_file", &error))
+    } else {
+        let url = section.jwks_url.as_deref().unwrap_or_default();
+        JwtVerifier::jwks_url(url).map_err(|error| wrong("auth.jwt.jwks_url", &error))
+    };
+    let mut verifier = verifier?;
+    if let Some(issuer) = &section.issuer {
+        verifier = verifier.issuer(issuer);
+    }
+    if let Some(audience) = &section.audience {
+        verifier = verifier.audience(audience);
+    }
+    if let Some(claim) = &section.principal_claim {
+        verifier = verifier.principal_claim(claim);
+    }
+    Ok(verifier)
+}
+
+/// A token of 256 random bits.
+fn mint() -> String {
+    let secret = towline::env::Ids::system().resume_token();
+    let hex = secret.expose().trim_start_matches("rt_");
+    format!("tl_{hex}")
+}

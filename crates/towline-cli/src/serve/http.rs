@@ -1,0 +1,156 @@
+//! The listener: the endpoint, `/healthz`, `/readyz`, `/metrics`.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    time::Duration,
+};
+
+use axum::{Router, http::header, response::IntoResponse as _, routing::get};
+use axum_server::{Handle, tls_rustls::RustlsConfig};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::task::JoinHandle;
+use towline::{
+    axum::{EndpointOptions, RouterExt as _, health_routes},
+    runtime::Runtime,
+};
+
+use super::{settings::Settings, tls};
+use crate::failure::{Failure, Outcome};
+
+/// How long connections have to go away after the sessions were closed.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How often old samples are dropped.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The recorder of this process.
+pub(super) struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    pub(super) fn install() -> Outcome<Self> {
+        let handle = PrometheusBuilder::new().install_recorder();
+        let handle =
+            handle.map_err(|error| Failure::local(format!("cannot record metrics: {error}")))?;
+        let upkeep = handle.clone();
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(UPKEEP);
+            loop {
+                ticks.tick().await;
+                upkeep.run_upkeep();
+            }
+        });
+        Ok(Self(handle))
+    }
+}
+
+/// Every route of the server.
+pub(super) fn router(
+    runtime: &Runtime,
+    settings: &Settings,
+    bound: SocketAddr,
+    metrics: Metrics,
+) -> Router {
+    let mut options = EndpointOptions::for_listener(bound);
+    options = match &settings.allowed_hosts {
+        Some(hosts) if hosts.iter().any(|host| host == "*") => options.any_host(),
+        Some(hosts) => options.allowed_hosts(hosts),
+        None => options,
+    };
+    if let Some(origins) = &settings.allowed_origins {
+        options = options.allowed_origins(origins.clone());
+    }
+    if let Some(bytes) = settings.message_bytes {
+        options = options.max_message_size(bytes);
+    }
+    if settings.tls.is_some() {
+        options = options.tls_terminated(true);
+    }
+    let render = move || async move {
+        (
+            [(
+                header::CONTENT_TYPE,
+                "text/plain; version=0.0.4; charset=utf-8",
+            )],
+            metrics.0.render(),
+        )
+            .into_response()
+    };
+    health_routes(runtime)
+        .route("/metrics", get(render))
+        .route_arcp(&settings.path, runtime, options)
+}
+
+/// A bound port that nobody is accepted on yet.
+pub(super) struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<RustlsConfig>,
+}
+
+impl Listener {
+    pub(super) fn bind(address: SocketAddr, tls: Option<&(PathBuf, PathBuf)>) -> Outcome<Self> {
+        let tls = tls
+            .map(|(certificate, key)| tls::config(certificate, key))
+            .transpose()?;
+        let refuse = |error: std::io::Error| {
+            Failure::local(format!("cannot listen on {address}: {error}"))
+                .help("give another --listen, or port 0 for a free one")
+        };
+        let listener = TcpListener::bind(address).map_err(refuse)?;
+        listener.set_nonblocking(true).map_err(refuse)?;
+        let address = listener.local_addr().map_err(refuse)?;
+        Ok(Self {
+            listener,
+            address,
+            tls: tls.map(RustlsConfig::from_config),
+        })
+    }
+
+    /// Where it is bound: the real port when 0 was asked for.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts connections from now on.
+    pub(super) fn serve(self, router: Router) -> Outcome<Server> {
+        let handle = Handle::new();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let failed = |error: std::io::Error| Failure::local(format!("cannot serve: {error}"));
+        let task = match self.tls {
+            Some(tls) => {
+                let server = axum_server::from_tcp_rustls(self.listener, tls).map_err(failed)?;
+                tokio::spawn(server.handle(handle.clone()).serve(service))
+            }
+            None => {
+                let server = axum_server::from_tcp(self.listener).map_err(failed)?;
+                tokio::spawn(server.handle(handle.clone()).serve(service))
+            }
+        };
+        Ok(Server { handle, task })
+    }
+}
+
+/// A server that accepts connections.
+pub(super) struct Server {
+    handle: Handle<SocketAddr>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Waits for an end nobody asked for. Cancel safe.
+    pub(super) async fn ended(&mut self) -> Outcome<()> {
+        match (&mut self.task).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failure::local(format!("the listener failed: {error}"))),
+            Err(error) => Err(Failure::local(format!("the listener failed: {error}"))),
+        }
+    }
+
+    /// Stops accepting, and gives connections a moment to go away.
+    pub(super) async fn stop(mut self) {
+        self.handle.graceful_shutdown(Some(LINGER));
+        // Its end is what was asked for.
+        drop(self.ended().await);
+    }
+}

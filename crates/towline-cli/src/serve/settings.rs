@@ -1,0 +1,132 @@
+//! What a server does: command line and environment first, then the file, then the defaults.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use towline::runtime::RuntimeOptions;
+
+use crate::{
+    args::ServeArgs,
+    config::{Config, SpanValue},
+    data_dir::DataDir,
+    embedded::StoreChoice,
+    failure::{Failure, Outcome},
+    values::Span,
+};
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:7777";
+const DEFAULT_PATH: &str = "/arcp";
+
+/// Everything `serve` needs to know.
+pub(super) struct Settings {
+    pub(super) listen: String,
+    pub(super) path: String,
+    pub(super) allowed_hosts: Option<Vec<String>>,
+    pub(super) allowed_origins: Option<Vec<String>>,
+    pub(super) tls: Option<(PathBuf, PathBuf)>,
+    pub(super) store: StoreChoice,
+    pub(super) demo: bool,
+    pub(super) options: RuntimeOptions,
+    pub(super) message_bytes: Option<usize>,
+}
+
+impl Settings {
+    pub(super) fn new(args: &ServeArgs, config: &Config, data: &DataDir) -> Outcome<Self> {
+        let server = &config.server;
+        let tls = match (&args.tls_cert, &args.tls_key) {
+            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+            _ => server
+                .tls_cert
+                .as_ref()
+                .zip(server.tls_key.as_ref())
+                .map(|(cert, key)| (config.path(cert), config.path(key))),
+        };
+        let listed = |flag: &[String], file: &Option<Vec<String>>| {
+            let list = if flag.is_empty() {
+                file.clone()
+            } else {
+                Some(flag.to_vec())
+            };
+            list.filter(|list| !list.is_empty())
+        };
+        Ok(Self {
+            listen: args
+                .listen
+                .clone()
+                .or_else(|| server.listen.clone())
+                .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
+            path: args
+                .path
+                .clone()
+                .or_else(|| server.path.clone())
+                .unwrap_or_else(|| DEFAULT_PATH.to_owned()),
+            allowed_hosts: listed(&args.allowed_host, &server.allowed_hosts),
+            allowed_origins: listed(&args.allowed_origin, &server.allowed_origins),
+            tls,
+            store: StoreChoice::new(args.store.as_deref(), config, data)?,
+            demo: args.demo || server.demo == Some(true),
+            options: options(args, config),
+            message_bytes: server
+                .limits
+                .message_bytes
+                .and_then(|bytes| usize::try_from(bytes).ok()),
+        })
+    }
+
+    /// The address to listen on.
+    pub(super) async fn address(&self) -> Outcome<SocketAddr> {
+        let found = tokio::net::lookup_host(&self.listen).await;
+        let mut found = found.map_err(|error| {
+            Failure::usage(format!("cannot listen on `{}`: {error}", self.listen))
+                .help("give --listen HOST:PORT")
+        })?;
+        found
+            .next()
+            .ok_or_else(|| Failure::usage(format!("`{}` names no address", self.listen)))
+    }
+}
+
+/// The runtime's options as flags and file give them.
+fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
+    let server = &config.server;
+    let mut options = RuntimeOptions::default();
+    if let Some(span) = pick(args.heartbeat, &server.heartbeat) {
+        options = options.heartbeat(span);
+    }
+    if let Some(span) = pick(args.resume_window, &server.resume_window) {
+        options = options.resume_window(span);
+    }
+    if let Some(span) = pick(args.hello_timeout, &server.hello_timeout) {
+        options = options.hello_timeout(span);
+    }
+    if let Some(span) = pick(args.drain, &server.drain) {
+        options = options.drain(span);
+    }
+    if let Some(sessions) = server.limits.sessions_per_principal {
+        options = options.sessions_per_principal(sessions as usize);
+    }
+    limits(options, config)
+}
+
+/// What holds for an embedded runtime as well: retention and job limits.
+pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions {
+    let mut admission = towline::proto::admission::AdmissionLimits::default();
+    if let Some(jobs) = config.server.limits.jobs_per_principal {
+        admission.per_principal = jobs as usize;
+    }
+    if let Some(jobs) = config.server.limits.jobs {
+        admission.running = jobs as usize;
+    }
+    let mut retention = towline::store::RetentionPolicy::default();
+    let section = &config.store.retention;
+    if let Some(age) = Config::span_of(section.age.as_ref()) {
+        retention.max_age = age.0;
+    }
+    retention.max_jobs = section.jobs.unwrap_or(retention.max_jobs);
+    retention.max_bytes = section.bytes.unwrap_or(retention.max_bytes);
+    options.admission(admission).retention(retention)
+}
+
+fn pick(flag: Option<Span>, file: &Option<SpanValue>) -> Option<Duration> {
+    flag.or_else(|| Config::span_of(file.as_ref()))
+        .map(|span| span.0)
+}

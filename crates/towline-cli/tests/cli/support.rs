@@ -1,0 +1,205 @@
+//! Running the program from tests: each test has a directory of its own, no fixed ports, no waiting for time to pass.
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead as _, BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory to run the program in.
+pub struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().canonicalize().unwrap()
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The program with arguments, in this directory, with nothing of the environment that could change what it does.
+    pub fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
+        command.args(args).current_dir(self.directory.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("TOWLINE_") || text == "RUST_LOG" || text == "NO_COLOR" {
+                command.env_remove(&name);
+            }
+        }
+        command
+    }
+
+    pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Ran {
+        Ran::of(self.command(args).output().unwrap())
+    }
+
+    /// A server that is ready.
+    pub fn serve(&self, args: &[&str]) -> Server {
+        let all = ["serve", "--listen", "127.0.0.1:0", "--demo"].iter().chain(args);
+        Server::start(self.command(all))
+    }
+}
+
+/// What a run of the program left.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn of(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.status, 0, "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn status(self, status: i32) -> Self {
+        assert_eq!(self.status, status, "{self:#?}");
+        self
+    }
+
+    /// Standard error holds each of these.
+    #[track_caller]
+    pub fn says(self, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(self.stderr.contains(part), "no `{part}` in {self:#?}");
+        }
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
+    }
+
+    #[track_caller]
+    pub fn lines(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// A server in a process of its own; killed when the test ends.
+pub struct Server {
+    pub child: Child,
+    pub url: String,
+    pub token: Option<String>,
+    pub before: Vec<String>,
+    stdout: BufReader<ChildStdout>,
+}
+
+pub const TOKEN: &str = "alice:s3cret";
+
+impl Server {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut before = Vec::new();
+        loop {
+            let mut line = String::new();
+            if stdout.read_line(&mut line).unwrap() == 0 {
+                let mut said = String::new();
+                child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+                panic!("the server ended: {before:?} {said}");
+            }
+            let line = line.trim_end().to_owned();
+            if let Some(url) = line.strip_prefix("listening on ") {
+                let token = before.iter().find_map(|line| line.strip_prefix("token: ")).map(str::to_owned);
+                drain(child.stderr.take().unwrap());
+                return Self { child, url: url.to_owned(), token, before, stdout };
+            }
+            before.push(line);
+        }
+    }
+
+    /// `--url` and `--token` of the principal the tests use.
+    pub fn flags(&self) -> [String; 4] {
+        let token = self.token.clone().unwrap_or_else(|| "s3cret".to_owned());
+        ["--url".to_owned(), self.url.clone(), "--token".to_owned(), token]
+    }
+
+    pub fn address(&self) -> String {
+        self.url.split('/').nth(2).unwrap().to_owned()
+    }
+
+    #[cfg(unix)]
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end; what it still printed, and its status.
+    pub fn wait(mut self) -> (i32, String) {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code().unwrap_or(-1), rest)
+    }
+
+    /// A plain HTTP request; the whole answer.
+    pub fn http(&self, path: &str, headers: &[(&str, &str)]) -> String {
+        use std::io::Write as _;
+        let mut socket = std::net::TcpStream::connect(self.address()).unwrap();
+        let host = headers.iter().find(|(name, _)| *name == "Host").map_or("localhost", |(_, value)| value);
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A pipe nobody reads fills up and stops the program.
+fn drain(mut from: impl std::io::Read + Send + 'static) {
+    std::thread::spawn(move || std::io::copy(&mut from, &mut std::io::sink()));
+}
+
+/// Reads lines of a running program until one fits.
+pub fn read_until(reader: &mut impl std::io::BufRead, mut fits: impl FnMut(&Value) -> bool) -> Vec<Value> {
+    let mut read = Vec::new();
+    loop {
+        let mut line = String::new();
+        assert_ne!(reader.read_line(&mut line).unwrap(), 0, "the program ended before: {read:#?}");
+        let value: Value = serde_json::from_str(&line).unwrap();
+        let done = fits(&value);
+        read.push(value);
+        if done {
+            return read;
+        }
+    }
+}
+
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
