@@ -1,5 +1,7 @@
 //! A runtime behind axum, spoken to in envelopes over real sockets.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test fail the test")]
+
 use std::{future::pending, io, net::SocketAddr, sync::Arc};
 
 use axum::{Router, serve::Listener};
