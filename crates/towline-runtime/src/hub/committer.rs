@@ -31,12 +31,18 @@ pub(crate) struct Tx<'h> {
     spans: Vec<(Arc<SessionEntry>, Span)>,
     /// The last number of every session that got spans in this transaction.
     last: HashMap<towline_wire::SessionId, EventSeq>,
-    jobs: Vec<(Arc<JobEntry>, Option<Arc<Block>>)>,
+    /// The jobs that were taken from, each with its blocks.
+    jobs: Vec<Flushed>,
+    /// Where each of them is in `jobs`.
+    flushed: HashMap<JobId, usize>,
 }
+
+/// A job and what a transaction took from it.
+type Flushed = (Arc<JobEntry>, Vec<Arc<Block>>);
 
 impl<'h> Tx<'h> {
     fn new(hub: &'h Arc<Hub>) -> Self {
-        Self { hub, batch: Batch::default(), spans: Vec::new(), last: HashMap::new(), jobs: Vec::new() }
+        Self { hub, batch: Batch::default(), spans: Vec::new(), last: HashMap::new(), jobs: Vec::new(), flushed: HashMap::new() }
     }
 
     /// Adds a change.
@@ -46,25 +52,32 @@ impl<'h> Tx<'h> {
 
     /// Takes what a job has waiting, and gives it to everybody who watches the job.
     pub(crate) fn flush(&mut self, job: &Arc<JobEntry>) {
+        let before = self.flushed.get(job.id()).copied();
         let (flush, observers) = {
             let mut core = job.lock();
-            let flush = core.flush(job.id());
+            let flush = core.flush(job.id(), before.is_some());
             core.observers.retain(|session| !session.lock().gone);
             (flush, core.observers.clone())
         };
         if let Some(state) = flush.state {
             self.push(Change::JobState { job: job.id().clone(), state });
         }
-        if let Some(block) = &flush.block {
+        for block in &flush.blocks {
             self.push(Change::Block(Arc::clone(block)));
             for session in &observers {
                 self.project(session, job.id(), block.first(), block.kinds(), false);
             }
-            if block.kinds().last().is_some_and(|kind| kind.is_terminal()) {
+            if ends(block) {
                 self.end_subscriptions(job.id(), &observers);
             }
         }
-        self.jobs.push((Arc::clone(job), flush.block));
+        match before {
+            Some(at) => self.jobs[at].1.extend(flush.blocks),
+            None => {
+                self.flushed.insert(job.id().clone(), self.jobs.len());
+                self.jobs.push((Arc::clone(job), flush.blocks));
+            }
+        }
     }
 
     /// A finished job is watched no more; a session may watch others in its place.
@@ -179,10 +192,10 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>) -> Result<(), StoreError> {
 }
 
 /// The records can be read from now on, and those who wait for room or for the end are told.
-fn publish_blocks(hub: &Arc<Hub>, jobs: Vec<(Arc<JobEntry>, Option<Arc<Block>>)>) {
-    for (job, block) in jobs {
-        let ends = block.as_ref().is_some_and(|block| block.kinds().last().is_some_and(|kind| kind.is_terminal()));
-        if let Some(block) = block {
+fn publish_blocks(hub: &Arc<Hub>, jobs: Vec<Flushed>) {
+    for (job, blocks) in jobs {
+        let ended = blocks.last().is_some_and(|block| ends(block));
+        for block in blocks {
             metrics::counter!("towline_events_total").increment(block.len() as u64);
             job.tail.lock().push(block, hub.options.tail_bytes);
         }
@@ -191,10 +204,15 @@ fn publish_blocks(hub: &Arc<Hub>, jobs: Vec<(Arc<JobEntry>, Option<Arc<Block>>)>
             hub.flush(&job);
         }
         job.drained.notify_waiters();
-        if ends {
+        if ended {
             hub.job_ended(&job);
         }
     }
+}
+
+/// Whether a block holds its job's last record.
+fn ends(block: &Block) -> bool {
+    block.kinds().last().is_some_and(|kind| kind.is_terminal())
 }
 
 /// The sessions get what was projected to them.

@@ -49,8 +49,8 @@ pub(crate) struct JobCore {
     /// Whether the job took a place among the running ones.
     pub(crate) began: bool,
     pending: BlockBuilder,
-    /// Taken from `pending` and not committed yet; taken again when the commit failed.
-    in_flight: Option<Arc<Block>>,
+    /// Taken from `pending` and not committed yet, in order; taken again when the commit failed.
+    in_flight: Vec<Arc<Block>>,
     /// The last record that was taken from `pending`.
     taken: JobSeq,
     committed: JobSeq,
@@ -77,7 +77,7 @@ struct ClockText {
 
 /// A job's records that are ready for the store.
 pub(crate) struct Flush {
-    pub(crate) block: Option<Arc<Block>>,
+    pub(crate) blocks: Vec<Arc<Block>>,
     pub(crate) state: Option<JobState>,
 }
 
@@ -104,7 +104,7 @@ impl JobEntry {
             result_summary: None,
             began: false,
             pending: BlockBuilder::default(),
-            in_flight: None,
+            in_flight: Vec::new(),
             taken: last,
             committed: last,
             queued: false,
@@ -226,7 +226,8 @@ impl JobCore {
 
     /// Bytes that wait for their commit.
     pub(crate) fn backlog(&self) -> usize {
-        self.pending.bytes() + self.in_flight.as_ref().map_or(0, |block| block.text().len())
+        let in_flight: usize = self.in_flight.iter().map(|block| block.text().len()).sum();
+        self.pending.bytes() + in_flight
     }
 
     /// The last record that is committed.
@@ -239,31 +240,32 @@ impl JobCore {
         !std::mem::replace(&mut self.queued, true)
     }
 
-    /// What the next commit writes. Until [`JobCore::flushed`] or [`JobCore::unflushed`] the records count as taken.
-    pub(crate) fn flush(&mut self, job: &JobId) -> Flush {
+    /// What a commit writes. Until [`JobCore::flushed`] or [`JobCore::unflushed`] the records count as taken. `again`
+    /// tells that the same commit has taken from this job before, and then only what is new is given.
+    pub(crate) fn flush(&mut self, job: &JobId, again: bool) -> Flush {
         self.queued = false;
-        if self.in_flight.is_none() {
-            self.in_flight = self.pending.take(job, self.taken.next()).map(Arc::new);
-            if let Some(block) = &self.in_flight {
-                self.taken = block.last();
-            }
+        let known = if again { self.in_flight.len() } else { 0 };
+        if let Some(block) = self.pending.take(job, self.taken.next()) {
+            self.taken = block.last();
+            self.in_flight.push(Arc::new(block));
         }
-        let block = self.in_flight.clone();
-        let changed = std::mem::take(&mut self.state_changed) || block.is_some();
-        Flush { block, state: changed.then(|| self.state()) }
+        let blocks = self.in_flight[known..].to_vec();
+        let changed = std::mem::take(&mut self.state_changed) || !blocks.is_empty();
+        Flush { blocks, state: changed.then(|| self.state()) }
     }
 
-    /// The block that holds `seq`: the one being committed, or a recent one.
+    /// The block that holds `seq`: one being committed, or a recent one.
     pub(crate) fn block_in_flight_or(&self, entry: &JobEntry, seq: JobSeq) -> Option<Arc<Block>> {
-        let in_flight = self.in_flight.as_ref().filter(|block| block.first() <= seq && seq <= block.last());
+        let in_flight = self.in_flight.iter().find(|block| block.first() <= seq && seq <= block.last());
         in_flight.cloned().or_else(|| entry.tail.lock().block(seq))
     }
 
     /// The commit succeeded. `true` when more is waiting.
     pub(crate) fn flushed(&mut self) -> bool {
-        if let Some(block) = self.in_flight.take() {
+        if let Some(block) = self.in_flight.last() {
             self.committed = block.last();
         }
+        self.in_flight.clear();
         !self.pending.is_empty()
     }
 
