@@ -96,7 +96,7 @@ async fn a_relayed_context_is_the_parent() {
     assert_eq!(carried(&relayed), Some(ids(&span)));
 }
 
-/// [ARCP 11-1] A whole `traceparent` as `trace_id` is the remote parent.
+/// [ARCP 11-3] A whole `traceparent` as `trace_id` is the remote parent.
 #[tokio::test]
 async fn a_traceparent_in_the_trace_id_is_the_parent() {
     let recorder = Recorder::new();

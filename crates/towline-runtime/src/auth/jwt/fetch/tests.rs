@@ -92,7 +92,7 @@ async fn other_answers_are_refused() {
     );
 }
 
-/// [ARCP 6.1-5] A server that never answers costs a deadline, not the fetch.
+/// A server that never answers costs a deadline, not the fetch.
 #[tokio::test]
 async fn a_silent_server_has_a_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
