@@ -123,6 +123,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Measure a server on this machine
+    #[command(hide = true)]
+    Bench(crate::bench::BenchArgs),
     /// Confines itself and becomes another program; for `exec`, not for people
     #[command(name = "__confine", hide = true)]
     Confine(ConfineArgs),

@@ -5,6 +5,7 @@
 
 mod agents;
 mod args;
+mod bench;
 mod commands;
 mod config;
 mod connect;

@@ -1,0 +1,188 @@
+//! What is measured, and how.
+
+use std::{sync::Arc, time::Instant};
+
+use serde_json::json;
+use tokio::task::JoinSet;
+use towline::client::{Client, ClientError, JobHandle};
+
+use super::{Scenario, report::Report, server::Server};
+use crate::failure::{Failure, Outcome};
+
+/// One server under load.
+pub(super) struct Load<'a> {
+    pub(super) server: &'a Server,
+    pub(super) count: Option<u64>,
+}
+
+impl Load<'_> {
+    pub(super) async fn run(&self, scenario: Scenario, report: &mut Report) -> Outcome<()> {
+        match scenario {
+            Scenario::Events => self.events(report).await,
+            Scenario::Roundtrips => self.roundtrips(report).await,
+            Scenario::Latency => self.latency(report).await,
+            Scenario::Idle => self.idle(report).await,
+            Scenario::Replay => self.replay(report).await,
+            Scenario::Fanout => self.fanout(report).await,
+            Scenario::Churn => self.churn(report).await,
+        }
+    }
+
+    async fn events(&self, report: &mut Report) -> Outcome<()> {
+        let client = self.server.client().await?;
+        let count = self.count.unwrap_or(EVENTS);
+        let mut job = burst(&client, count).await?;
+        // The first event is the job's beginning.
+        job.next_event().await.map_err(refused)?;
+        let started = Instant::now();
+        let seen = drain(&mut job).await?;
+        report.add("events: one job to one client", "events/s", rate(seen, started));
+        check(seen, count)
+    }
+
+    async fn roundtrips(&self, report: &mut Report) -> Outcome<()> {
+        let client = Arc::new(self.server.client().await?);
+        let each = self.count.unwrap_or(32_000) / IN_FLIGHT;
+        let started = Instant::now();
+        let mut lanes = JoinSet::new();
+        for _ in 0..IN_FLIGHT {
+            let client = Arc::clone(&client);
+            lanes.spawn(async move {
+                for _ in 0..each {
+                    echo(&client).await?;
+                }
+                Ok::<_, ClientError>(())
+            });
+        }
+        while let Some(lane) = lanes.join_next().await {
+            lane.map_err(|error| Failure::local(error.to_string()))?.map_err(refused)?;
+        }
+        report.add("round trips: submit to result, 32 in flight", "jobs/s", rate(each * IN_FLIGHT, started));
+        Ok(())
+    }
+
+    async fn latency(&self, report: &mut Report) -> Outcome<()> {
+        let client = self.server.client().await?;
+        let mut times = Vec::new();
+        for _ in 0..self.count.unwrap_or(2000) {
+            let started = Instant::now();
+            echo(&client).await.map_err(refused)?;
+            times.push(started.elapsed().as_secs_f64() * 1000.0);
+        }
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        report.add("latency: submit to result, p50", "ms", at(0.5));
+        report.add("latency: submit to result, p99", "ms", at(0.99));
+        Ok(())
+    }
+
+    async fn idle(&self, report: &mut Report) -> Outcome<()> {
+        // The first sessions pay for what all share.
+        let warm = self.sessions(16).await?;
+        let before = self.server.memory();
+        let count = self.count.unwrap_or(2000);
+        let sessions = self.sessions(count).await?;
+        let grown = self.server.memory().saturating_sub(before);
+        report.add("idle: the server's memory for a silent session", "KiB", grown as f64 / count as f64 / 1024.0);
+        drop((warm, sessions));
+        Ok(())
+    }
+
+    async fn sessions(&self, count: u64) -> Outcome<Vec<Client>> {
+        let mut sessions = Vec::new();
+        for _ in 0..count {
+            sessions.push(self.server.client().await?);
+        }
+        Ok(sessions)
+    }
+
+    async fn replay(&self, report: &mut Report) -> Outcome<()> {
+        let client = self.server.client().await?;
+        let count = self.count.unwrap_or(EVENTS);
+        let mut job = burst(&client, count).await?;
+        job.discard_events();
+        job.outcome().await.map_err(refused)?;
+        let reader = self.server.client().await?;
+        let started = Instant::now();
+        let mut seen = 0;
+        let mut replay = reader.subscribe(job.id().clone()).history(true).send().await.map_err(refused)?;
+        while replay.next_event().await.map_err(refused)?.is_some() {
+            seen += 1;
+        }
+        report.add("replay: a finished job's events", "events/s", rate(seen, started));
+        check(seen, count)
+    }
+
+    async fn fanout(&self, report: &mut Report) -> Outcome<()> {
+        let owner = self.server.client().await?;
+        let count = self.count.unwrap_or(EVENTS / 5);
+        let mut job = burst(&owner, count).await?;
+        let started = Instant::now();
+        let mut watchers = JoinSet::new();
+        for _ in 0..WATCHERS {
+            let client = self.server.client().await?;
+            let mut watch = client.subscribe(job.id().clone()).history(true).send().await.map_err(refused)?;
+            watchers.spawn(async move {
+                let mut seen = 0u64;
+                while watch.next_event().await?.is_some() {
+                    seen += 1;
+                }
+                client.close("done").await?;
+                Ok::<_, ClientError>(seen)
+            });
+        }
+        let mut seen = drain(&mut job).await?;
+        while let Some(watcher) = watchers.join_next().await {
+            seen += watcher.map_err(|error| Failure::local(error.to_string()))?.map_err(refused)?;
+        }
+        report.add("fan-out: one job to nine clients, deliveries", "events/s", rate(seen, started));
+        Ok(())
+    }
+
+    async fn churn(&self, report: &mut Report) -> Outcome<()> {
+        let count = self.count.unwrap_or(1000);
+        let started = Instant::now();
+        for _ in 0..count {
+            self.server.client().await?.close("done").await.map_err(refused)?;
+        }
+        report.add("churn: sessions opened and closed, one at a time", "sessions/s", rate(count, started));
+        Ok(())
+    }
+}
+
+async fn burst(client: &Client, count: u64) -> Outcome<JobHandle> {
+    client.submit("burst").input(json!({"n": count})).send().await.map_err(refused)
+}
+
+async fn echo(client: &Client) -> Result<(), ClientError> {
+    let mut job = client.submit("echo").input(json!({"hi": 1})).send().await?;
+    job.outcome().await.map(drop)
+}
+
+async fn drain(job: &mut JobHandle) -> Outcome<u64> {
+    let mut seen = 0;
+    while job.next_event().await.map_err(refused)?.is_some() {
+        seen += 1;
+    }
+    Ok(seen)
+}
+
+fn check(seen: u64, expected: u64) -> Outcome<()> {
+    match seen >= expected {
+        true => Ok(()),
+        false => Err(Failure::local(format!("{seen} events arrived, {expected} were expected"))),
+    }
+}
+
+fn rate(count: u64, started: Instant) -> f64 {
+    count as f64 / started.elapsed().as_secs_f64()
+}
+
+fn refused(error: ClientError) -> Failure {
+    Failure::local(error.to_string())
+}
+
+/// How many events a measured job emits.
+pub(super) const EVENTS: u64 = 1_000_000;
+const IN_FLIGHT: u64 = 32;
+const WATCHERS: usize = 8;
