@@ -4,6 +4,10 @@ use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use towline_transport::{Transport, TransportError};
 
+/// A connection being made.
+pub type Connecting<'a> =
+    Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, TransportError>> + Send + 'a>>;
+
 /// Makes a connection whenever one is needed: the first, and one after every loss.
 ///
 /// Closures that give a future of a transport are connectors:
@@ -23,9 +27,7 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`TransportError`] when none came about; the client tries again later.
-    fn connect(
-        &self,
-    ) -> Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, TransportError>> + Send + '_>>;
+    fn connect(&self) -> Connecting<'_>;
 }
 
 impl<F, Made, T> Connector for F
@@ -34,9 +36,7 @@ where
     Made: Future<Output = Result<T, TransportError>> + Send,
     T: Transport,
 {
-    fn connect(
-        &self,
-    ) -> Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, TransportError>> + Send + '_>> {
+    fn connect(&self) -> Connecting<'_> {
         Box::pin(async move {
             self()
                 .await

@@ -170,12 +170,13 @@ impl ClientError {
 
     /// Whether the same call may succeed later. A lost submit without an idempotency key counts as retryable too; it may
     /// then run twice.
-    pub const fn is_retryable(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.retryable,
             Self::Handshake(error) => error.may_pass(),
             Self::JobFailed(failure) => failure.retryable,
-            Self::Connect(_) | Self::Timeout { .. } | Self::Disconnected { .. } => true,
+            Self::Connect(error) => error.is_transient(),
+            Self::Timeout { .. } | Self::Disconnected { .. } => true,
             _ => false,
         }
     }

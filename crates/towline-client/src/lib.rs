@@ -51,7 +51,7 @@ pub use towline_proto::{
 
 pub use self::{
     client::{Client, Connection, SessionInfo},
-    connector::{Backoff, Connector},
+    connector::{Backoff, Connecting, Connector},
     error::{ClientError, Origin, SessionOver},
     event::JobEvent,
     job::JobHandle,

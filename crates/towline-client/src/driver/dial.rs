@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use towline_transport::{Transport, TransportError};
 
-use crate::{Backoff, Connector, SessionOver};
+use crate::{Backoff, Connecting, Connector, SessionOver};
 
 /// Makes connections after a loss, with growing waits, until the session cannot be resumed any more.
 pub(super) struct Dial {
@@ -22,7 +21,7 @@ pub(super) struct Dial {
 enum State {
     Idle,
     Waiting(Instant),
-    Connecting(BoxFuture<'static, Result<Box<dyn Transport>, TransportError>>),
+    Dialling(Connecting<'static>),
 }
 
 /// What the waiting for a connection gave.
@@ -77,9 +76,7 @@ impl Dial {
 
     pub(super) fn begin(&mut self) {
         self.state = match self.connector.clone() {
-            Some(connector) => {
-                State::Connecting(Box::pin(async move { connector.connect().await }))
-            }
+            Some(connector) => State::Dialling(Box::pin(async move { connector.connect().await })),
             None => State::Idle,
         };
     }
@@ -105,7 +102,7 @@ impl Dial {
                 tokio::time::sleep_until(*until).await;
                 Dialled::Now
             }
-            State::Connecting(connecting) => {
+            State::Dialling(connecting) => {
                 let done = connecting.await;
                 self.state = State::Idle;
                 Dialled::Done(done)

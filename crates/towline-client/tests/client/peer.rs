@@ -1,13 +1,18 @@
 //! A runtime that follows a script, at the far end of a memory transport.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use towline_client::{Client, ClientError, ClientOptions};
 use towline_env::{Ids, TokioClock};
 use towline_transport::{
-    CloseFrame, Closed, FrameSink, FrameSource, Inbound, MemoryTransport, Transport, TransportError,
+    CloseFrame, Closed, FrameSink, FrameSource, Inbound, MemoryTransport, Transport,
+    TransportError, TransportInfo,
 };
 use towline_wire::{Envelope, Timestamp};
 
@@ -30,6 +35,43 @@ pub(crate) const ALL: [&str; 11] = [
 pub(crate) struct Peer {
     sink: Box<dyn FrameSink>,
     source: Box<dyn FrameSource>,
+}
+
+/// A transport in which the test can put what no envelope is.
+pub(crate) struct Injected {
+    pub(crate) inner: MemoryTransport,
+    pub(crate) injected: mpsc::Receiver<Inbound>,
+}
+
+impl Transport for Injected {
+    fn info(&self) -> TransportInfo {
+        self.inner.info()
+    }
+
+    fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {
+        let (sink, source) = Box::new(self.inner).split();
+        (
+            sink,
+            Box::new(InjectedSource {
+                source,
+                injected: self.injected,
+            }),
+        )
+    }
+}
+
+struct InjectedSource {
+    source: Box<dyn FrameSource>,
+    injected: mpsc::Receiver<Inbound>,
+}
+
+impl FrameSource for InjectedSource {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Inbound>> {
+        match self.injected.poll_recv(cx) {
+            Poll::Ready(Some(inbound)) => Poll::Ready(Some(inbound)),
+            _ => self.source.poll_receive(cx),
+        }
+    }
 }
 
 /// A frame the client sent.
@@ -60,14 +102,12 @@ impl Peer {
 
     /// The next frame, whatever it is; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
-        loop {
-            match self.source.receive().await? {
-                Inbound::Envelope(envelope) => {
-                    return Some(Frame(serde_json::from_str(&envelope.encode()).unwrap()));
-                }
-                Inbound::Closed(_) => return None,
-                other => panic!("the client sent {other:?}"),
+        match self.source.receive().await? {
+            Inbound::Envelope(envelope) => {
+                Some(Frame(serde_json::from_str(&envelope.encode()).unwrap()))
             }
+            Inbound::Closed(_) => None,
+            other => panic!("the client sent {other:?}"),
         }
     }
 

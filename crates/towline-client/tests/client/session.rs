@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::join;
+use tokio::{join, sync::mpsc};
 use towline_client::{Client, ClientError, Connection, HandshakeError, Loss, Origin, SessionOver};
-use towline_wire::{ErrorCode, Feature, FeatureSet};
+use towline_transport::Inbound;
+use towline_wire::{Envelope, ErrorCode, Feature, FeatureSet};
 
 use crate::peer::*;
 
@@ -316,4 +317,77 @@ async fn what_is_not_understood_is_passed_over() {
     .await;
     assert_eq!(job.unwrap().result_json::<u32>().await.unwrap(), 5);
     assert!(client.counters().await.unwrap().ignored >= 3);
+}
+
+async fn injecting() -> (Client, Peer, mpsc::Sender<Inbound>) {
+    let (mut peer, near) = Peer::pair();
+    let (inject, injected) = mpsc::channel(8);
+    let near = Injected {
+        inner: near,
+        injected,
+    };
+    let (client, _) = join!(Client::connect(near, options()), peer.welcome(&ALL));
+    (client.unwrap(), peer, inject)
+}
+
+/// [ARCP 4-6] A frame above the limit is answered with an error and close 1009, and ends the session: it would come again.
+#[tokio::test(start_paused = true)]
+async fn too_big_a_frame_ends_the_session() {
+    let (client, mut peer, inject) = injecting().await;
+    let (job, _) = join!(client.submit("echo").send(), peer.accept("job_1"));
+    inject
+        .send(Inbound::TooBig {
+            limit: 16 << 20,
+            fatal: true,
+        })
+        .await
+        .unwrap();
+    let error = peer.expect("session.error").await;
+    assert_eq!(error.payload()["code"], "INVALID_REQUEST");
+    assert!(
+        error.payload()["message"]
+            .as_str()
+            .unwrap()
+            .contains("16777216")
+    );
+    assert_eq!(peer.expect_end().await, Some(1009));
+    let error = job.unwrap().outcome().await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ClientError::SessionOver(SessionOver::TooBig { limit: 16_777_216 })
+        ),
+        "{error:?}"
+    );
+}
+
+/// [ARCP 4-5] What is no envelope is counted and skipped; the session goes on.
+#[tokio::test(start_paused = true)]
+async fn malformed_frames_are_skipped() {
+    let (client, mut peer, inject) = injecting().await;
+    let malformed = Envelope::decode_text("{oops").unwrap_err();
+    inject.send(Inbound::Malformed(malformed)).await.unwrap();
+    inject
+        .send(Inbound::TooBig {
+            limit: 9,
+            fatal: false,
+        })
+        .await
+        .unwrap();
+    let (job, _) = join!(client.submit("echo").send(), peer.accept("job_1"));
+    peer.send(result("job_1", 1, json!({"result": 1}))).await;
+    assert_eq!(job.unwrap().result_json::<u8>().await.unwrap(), 1);
+    assert_eq!(client.counters().await.unwrap().ignored, 2);
+}
+
+/// [ARCP 6.4-3] Any bytes count as heard.
+#[tokio::test(start_paused = true)]
+async fn signs_of_life_keep_the_session() {
+    let (client, mut peer, inject) = injecting().await;
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        inject.send(Inbound::Alive).await.unwrap();
+    }
+    assert!(matches!(client.connection(), Connection::Live));
+    peer.expect("session.ping").await;
 }
