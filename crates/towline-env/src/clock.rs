@@ -20,7 +20,9 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp::from_unix_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 }
@@ -35,7 +37,10 @@ pub struct TokioClock {
 impl TokioClock {
     /// A clock that shows `base` now.
     pub fn starting_at(base: Timestamp) -> Self {
-        Self { base, started: Instant::now() }
+        Self {
+            base,
+            started: Instant::now(),
+        }
     }
 }
 
@@ -65,5 +70,25 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tokio_clock_jumps_with_paused_time() {
+        let base = Timestamp::from_unix_micros(1_000_000);
+        let clock = TokioClock::starting_at(base);
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(clock.now(), base.plus(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn a_manual_clock_moves_when_told_to() {
+        let clock = ManualClock::at(Timestamp::from_unix_micros(0));
+        clock.advance(Duration::from_millis(5));
+        assert_eq!(clock.now().unix_millis(), 5);
     }
 }

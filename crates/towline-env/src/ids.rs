@@ -35,7 +35,13 @@ impl Ids {
     }
 
     fn new(clock: Arc<dyn Clock>, entropy: Entropy) -> Self {
-        Self(Arc::new(Inner { clock, state: Mutex::new(State { last: Ulid::nil(), entropy }) }))
+        Self(Arc::new(Inner {
+            clock,
+            state: Mutex::new(State {
+                last: Ulid::nil(),
+                entropy,
+            }),
+        }))
     }
 
     /// An id for an envelope.
@@ -49,7 +55,10 @@ impl Ids {
         let mut state = self.0.state.lock();
         let next = state.next(now);
         state.last = Ulid(next.0 + count as u128);
-        MessageIds { next: next.0, end: next.0 + count as u128 }
+        MessageIds {
+            next: next.0,
+            end: next.0 + count as u128,
+        }
     }
 
     /// An id for a session.
@@ -152,9 +161,14 @@ impl Entropy {
     fn fill(&mut self, bytes: &mut [u8]) {
         match self {
             // Without randomness there are no tokens to trust; nothing sensible is left to do.
-            #[expect(clippy::expect_used, reason = "an operating system without randomness cannot run this process")]
+            #[expect(
+                clippy::expect_used,
+                reason = "an operating system without randomness cannot run this process"
+            )]
             Self::System => getrandom::fill(bytes).expect("the operating system gives randomness"),
-            Self::Seeded(state) => bytes.iter_mut().for_each(|byte| *byte = splitmix(state).to_le_bytes()[0]),
+            Self::Seeded(state) => bytes
+                .iter_mut()
+                .for_each(|byte| *byte = splitmix(state).to_le_bytes()[0]),
         }
     }
 }
@@ -183,5 +197,81 @@ impl Iterator for MessageIds {
             self.next += 1;
             MessageId::minted(ulid.array_to_str(&mut [0; ulid::ULID_LEN]))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use towline_wire::Timestamp;
+
+    use super::*;
+    use crate::ManualClock;
+
+    fn seeded() -> (Arc<ManualClock>, Ids) {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_unix_micros(
+            1_700_000_000_000_000,
+        )));
+        (Arc::clone(&clock), Ids::seeded(clock, 7))
+    }
+
+    /// [ARCP 5-7] ids are a prefix and a ULID of 26 upper-case characters, monotonic within the process, also when the
+    /// clock stands still or goes back.
+    #[test]
+    fn ids_are_monotonic_ulids() {
+        let (clock, ids) = seeded();
+        let mut minted = Vec::new();
+        for step in 0..100 {
+            minted.push(ids.message().to_string());
+            minted.extend(ids.messages(3).map(|id| id.to_string()));
+            if step % 10 == 0 {
+                clock.advance(Duration::from_millis(3));
+            }
+        }
+        assert!(minted.windows(2).all(|pair| pair[0] < pair[1]));
+        for id in minted {
+            let ulid = id.strip_prefix("msg_").unwrap();
+            assert_eq!(ulid.len(), 26);
+            assert!(
+                ulid.bytes()
+                    .all(|byte| b"0123456789ABCDEFGHJKMNPQRSTVWXYZ".contains(&byte)),
+                "{ulid}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_does_not_take_the_ids_with_it() {
+        let late: Arc<ManualClock> =
+            Arc::new(ManualClock::at(Timestamp::from_unix_micros(2_000_000)));
+        let ids = Ids::seeded(Arc::clone(&late) as Arc<dyn Clock>, 1);
+        let first = ids.job();
+        *ids.0.state.lock() = State {
+            last: Ulid::from_parts(5_000, 1),
+            entropy: Entropy::Seeded(1),
+        };
+        let later = ids.job();
+        assert!(first < later);
+        assert!(later < ids.job());
+    }
+
+    /// [ARCP 5-7] a resume token is `rt_` and 64 hex digits, and no two are alike.
+    #[test]
+    fn resume_tokens_are_random() {
+        let ids = Ids::system();
+        let (one, other) = (ids.resume_token(), ids.resume_token());
+        assert_ne!(one.expose(), other.expose());
+        let hex = one.expose().strip_prefix("rt_").unwrap();
+        assert!(hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_ids() {
+        let (_, one) = seeded();
+        let (_, other) = seeded();
+        assert_eq!(one.job(), other.job());
+        assert_eq!(one.trace(), other.trace());
+        assert_eq!(one.resume_token().expose(), other.resume_token().expose());
     }
 }
