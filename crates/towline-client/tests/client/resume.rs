@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::{join, time::Instant};
 use towline_client::{
-    Client, ClientError, Connection, JobHandle, Loss, Origin, ResumeState, SessionOver,
+    Client, ClientError, ClientOptions, Connection, JobHandle, Loss, Origin, ResumeState,
+    SessionOver,
 };
 use towline_wire::{ErrorCode, EventSeq, JobId, Secret, SessionId};
 
@@ -454,5 +455,33 @@ async fn dialling_without_success_is_an_error() {
     assert!(
         matches!(error, ClientError::Connect(_)) && error.is_retryable(),
         "{error:?}"
+    );
+}
+
+/// [ARCP 6.3-2] The resume token alone takes a session up again: a client without another proof sends the bare resume.
+#[tokio::test(start_paused = true)]
+async fn a_token_alone_resumes_without_a_hello() {
+    let point = ResumeState::new(
+        SessionId::parse(SESSION).unwrap(),
+        Secret::new("rt_0"),
+        EventSeq::new(7),
+    );
+    let (mut peer, near) = Peer::pair();
+    let (client, resume) = join!(
+        Client::connect(near, ClientOptions::new().resume(point)),
+        async {
+            let resume = peer.expect("session.resume").await;
+            peer.send(json!({
+                "id": "w", "type": "session.welcome", "session_id": SESSION,
+                "payload": {"resume_token": "rt_1", "capabilities": {"encodings": ["json"], "features": ALL, "agents": []}},
+            }))
+            .await;
+            resume
+        }
+    );
+    client.unwrap();
+    assert_eq!(
+        resume.0["payload"],
+        json!({"resume_token": "rt_0", "last_event_seq": 7, "session_id": SESSION})
     );
 }

@@ -89,6 +89,24 @@ impl HandshakeError {
     }
 }
 
+/// What takes a session up again for a client that has its resume token and no other proof of who it is: a hello without
+/// `auth` would be refused, the bare resume is not [ARCP 6.3-2].
+pub(super) fn bare_resume(
+    config: &SessionConfig,
+    resume: Option<&ResumePoint>,
+    dialect: Option<Dialect>,
+) -> Option<payload::Resume> {
+    // Other runtimes take a resume in the hello alone.
+    let ours = dialect.is_none_or(|dialect| dialect == Dialect::Draft);
+    let point = resume.filter(|_| ours && config.auth.is_none())?;
+    Some(payload::Resume {
+        resume_token: point.token.clone(),
+        last_event_seq: Some(point.last_event_seq),
+        auth: None,
+        session_id: Some(point.session_id.clone()),
+    })
+}
+
 /// The hello of a new session, or of one that is taken up again [ARCP 6.3-2].
 pub(super) fn hello(
     config: &SessionConfig,

@@ -108,12 +108,16 @@ impl ClientSession {
             .config
             .dialect
             .or(self.settled.as_ref().map(|settled| settled.dialect));
-        let hello = handshake::hello(&self.config, self.resume_point().as_ref(), dialect);
+        let point = self.resume_point();
+        let opening = match handshake::bare_resume(&self.config, point.as_ref(), dialect) {
+            Some(resume) => envelope(&resume),
+            None => envelope(&handshake::hello(&self.config, point.as_ref(), dialect)),
+        };
         self.state = State::AwaitWelcome {
             until: at.now + self.config.handshake_timeout,
         };
         // No session on the envelope: a new one has none yet, and a resume names it in the payload.
-        out.push(Effect::Send(envelope(&hello).with_id(at.names.message())));
+        out.push(Effect::Send(opening.with_id(at.names.message())));
     }
 
     /// An envelope came.
