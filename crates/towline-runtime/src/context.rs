@@ -5,6 +5,8 @@ mod emit;
 mod error;
 mod files;
 mod guard;
+mod http;
+mod models;
 mod result;
 mod tools;
 
@@ -20,6 +22,9 @@ pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
 pub use error::{Denied, EventError};
 pub use files::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
 pub use guard::Permit;
+pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
+pub(crate) use http::HttpClients;
+pub use models::{ModelPermit, UpstreamRefusal};
 pub use result::ResultWriter;
 pub use tools::{Tool, ToolError};
 pub(crate) use tools::ToolRegistry;

@@ -49,6 +49,7 @@ pub(crate) struct Hub {
     pub(crate) lease_policy: Option<Arc<dyn LeasePolicy>>,
     pub(crate) features: FeatureSet,
     pub(crate) tools: crate::context::ToolRegistry,
+    pub(crate) http: crate::context::HttpClients,
     pub(crate) queue: CommitQueue,
     pub(crate) tasks: TaskTracker,
     /// No new sessions, no new jobs.
@@ -91,6 +92,7 @@ pub(crate) struct HubParts {
     pub(crate) observe: Arc<dyn ObservePolicy>,
     pub(crate) lease_policy: Option<Arc<dyn LeasePolicy>>,
     pub(crate) tools: crate::context::ToolRegistry,
+    pub(crate) http: crate::context::HttpClients,
 }
 
 impl Hub {
@@ -110,6 +112,7 @@ impl Hub {
             lease_policy: parts.lease_policy,
             features,
             tools: parts.tools,
+            http: parts.http,
             queue: CommitQueue::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),

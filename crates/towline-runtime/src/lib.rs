@@ -25,7 +25,8 @@ pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, RegisterErro
 pub use connection::Connection;
 pub use context::{
     ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, FileEntry, FileError, FileInfo, FileKind, Files,
-    JobContext, Permit, ResultWriter, SkipReason, Tool, ToolError, Visit, Walk,
+    Http, HttpError, HttpOptions, HttpRequest, HttpResponse, JobContext, ModelPermit, Permit, ResultWriter, SkipReason, Tool,
+    ToolError, UpstreamRefusal, Visit, Walk,
 };
 pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};

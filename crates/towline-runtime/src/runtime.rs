@@ -14,7 +14,7 @@ use crate::{
     agent::{AgentEntry, IntoAgent, RegisterError, Registry},
     auth::Authenticator,
     connection::{Connection, accept},
-    context::{Tool, ToolRegistry},
+    context::{HttpClients, HttpOptions, Tool, ToolRegistry},
     hub::{Hub, HubParts},
     policy::{LeasePolicy, ObservePolicy, OwnJobsOnly},
 };
@@ -56,6 +56,7 @@ pub struct RuntimeBuilder {
     observe: Arc<dyn ObservePolicy>,
     lease_policy: Option<Arc<dyn LeasePolicy>>,
     tools: ToolRegistry,
+    http: HttpOptions,
 }
 
 /// Why a runtime could not be built.
@@ -97,6 +98,7 @@ impl Runtime {
             observe: Arc::new(OwnJobsOnly),
             lease_policy: None,
             tools: ToolRegistry::default(),
+            http: HttpOptions::default(),
         }
     }
 
@@ -243,6 +245,12 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How agents reach the web through [`crate::JobContext::http`].
+    pub fn http(mut self, options: HttpOptions) -> Self {
+        self.http = options;
+        self
+    }
+
     /// Who may watch whose jobs. Default: everybody their own.
     pub fn observe_policy(mut self, policy: impl ObservePolicy) -> Self {
         self.observe = Arc::new(policy);
@@ -294,6 +302,7 @@ impl RuntimeBuilder {
             observe: self.observe,
             lease_policy: self.lease_policy,
             tools: self.tools,
+            http: HttpClients::new(self.http),
         });
         let recovery = crate::recovery::load(&hub).await?;
         hub.start();

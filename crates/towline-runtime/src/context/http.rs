@@ -1,0 +1,313 @@
+//! The web, through the lease (§9.3).
+
+mod address;
+mod client;
+mod error;
+mod response;
+
+use std::{net::IpAddr, time::Duration};
+
+use reqwest::{
+    Method, StatusCode, Url,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+use serde::Serialize;
+use tokio::time::Instant;
+use towline_proto::lease::{Kind, Operation, Pattern};
+use towline_wire::{ErrorCode, namespace};
+use url::Host;
+
+use self::{address::is_public, client::PrivateAddress, error::without_query};
+use super::{Denied, JobContext, Permit};
+
+pub(crate) use client::HttpClients;
+pub use client::HttpOptions;
+pub use error::HttpError;
+pub use response::HttpResponse;
+
+impl JobContext {
+    /// The part of the web the job's lease covers.
+    pub fn http(&self) -> Http {
+        Http { ctx: self.clone() }
+    }
+}
+
+/// HTTP requests, each checked against `net.fetch` before it is made [ARCP 9.3-2].
+///
+/// A URL is normalised before it is checked, and the request goes to the normalised one. Redirects are followed by hand,
+/// each authorised on its own [ARCP 9.2-4]; to another origin they carry no credentials along. A host at a private, loopback
+/// or link-local address is refused unless the lease names it without wildcards; the address that was looked at is the one
+/// connected to. The environment's proxies are not used unless [`HttpOptions`] says so.
+///
+/// What is denied goes into the job's log as a `tool_result` error; what is allowed leaves no trace there.
+#[derive(Debug, Clone)]
+pub struct Http {
+    ctx: JobContext,
+}
+
+impl Http {
+    /// Begins a GET request.
+    pub fn get(&self, url: impl Into<String>) -> HttpRequest {
+        self.request(Method::GET, url)
+    }
+
+    /// Begins a POST request.
+    pub fn post(&self, url: impl Into<String>) -> HttpRequest {
+        self.request(Method::POST, url)
+    }
+
+    /// Begins a request.
+    pub fn request(&self, method: Method, url: impl Into<String>) -> HttpRequest {
+        let options = &self.ctx.hub.http.options;
+        HttpRequest {
+            ctx: self.ctx.clone(),
+            method,
+            url: url.into(),
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+            timeout: options.timeout,
+            limit: options.body_limit,
+            invalid: None,
+        }
+    }
+}
+
+/// A request being described.
+#[derive(Debug)]
+#[must_use = "nothing happens before `send`"]
+pub struct HttpRequest {
+    ctx: JobContext,
+    method: Method,
+    url: String,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    timeout: Duration,
+    limit: usize,
+    invalid: Option<String>,
+}
+
+impl HttpRequest {
+    /// Adds a header. `Host` cannot be set, because the lease speaks of the URL's.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let name = HeaderName::try_from(name).ok().filter(|name| *name != header::HOST);
+        match (name, HeaderValue::try_from(value)) {
+            (Some(name), Ok(value)) => drop(self.headers.append(name, value)),
+            (None, _) => self.invalid = Some("a header's name cannot be `Host`, or is malformed".to_owned()),
+            (Some(name), Err(_)) => self.invalid = Some(format!("the value of the header `{name}` is malformed")),
+        }
+        self
+    }
+
+    /// The body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// A JSON body, with its content type.
+    pub fn json(mut self, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => self.header("content-type", "application/json").body(body),
+            Err(cause) => {
+                self.invalid = Some(format!("the body has no JSON form: {cause}"));
+                self
+            }
+        }
+    }
+
+    /// How long the request may take in all, redirects and body included. Default: the runtime's.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How many bytes of the answer's body are read at most. Default: the runtime's.
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// Makes the request, and those it is redirected to. Dropping the future ends them.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    pub async fn send(mut self) -> Result<HttpResponse, HttpError> {
+        if let Some(reason) = self.invalid.take() {
+            return Err(HttpError::Invalid(reason));
+        }
+        let deadline = Instant::now() + self.timeout;
+        let mut permit = self.ctx.authorize(Operation::NetFetch(&self.url)).await?;
+        let limit = self.ctx.hub.http.options.max_redirects;
+        for _ in 0..=limit {
+            let url = fetchable(&permit)?;
+            let response = self.hop(&permit, url.clone(), deadline).await?;
+            let Some(next) = redirect(&url, &response)? else {
+                return Ok(HttpResponse::new(response, url, self.limit));
+            };
+            permit = self.ctx.authorize(Operation::NetFetch(next.as_str())).await?;
+            self.follow(response.status(), &url, &next);
+        }
+        let url = shown(&self.url);
+        Err(HttpError::TooManyRedirects { url, limit })
+    }
+
+    /// Makes one request, to the URL a permit is for.
+    async fn hop(&self, permit: &Permit, url: Url, deadline: Instant) -> Result<reqwest::Response, HttpError> {
+        let clients = &self.ctx.hub.http;
+        let private = clients.options.private_addresses || self.names_host(permit);
+        if !private && let Some(address) = literal_address(&url).filter(|address| !is_public(*address)) {
+            return Err(self.refuse(&url, address).await);
+        }
+        let client = clients.client(private).map_err(|error| HttpError::of(&url, error))?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let request = client
+            .request(self.method.clone(), url.clone())
+            .headers(self.headers.clone())
+            .body(self.body.clone())
+            .timeout(left);
+        match request.send().await {
+            Ok(response) => Ok(response),
+            Err(error) => match PrivateAddress::behind(&error) {
+                Some(PrivateAddress(address)) => Err(self.refuse(&url, address).await),
+                None => Err(HttpError::of(&url, error)),
+            },
+        }
+    }
+
+    /// Whether the lease covers the URL by a pattern that names its host, so that whoever wrote it knew where it is.
+    fn names_host(&self, permit: &Permit) -> bool {
+        let patterns = self.ctx.lease().patterns(namespace::NET_FETCH);
+        let literal = patterns.iter().filter(|pattern| has_literal_host(pattern));
+        literal
+            .filter_map(|pattern| Pattern::parse(pattern, Kind::Url).ok())
+            .any(|pattern| pattern.matches(permit.value()) == Ok(true))
+    }
+
+    async fn refuse(&self, url: &Url, address: IpAddr) -> HttpError {
+        let url = without_query(url);
+        let message = format!(
+            "net.fetch `{url}` denied: its host is at the private address {address}; it takes a lease that names the host \
+             without wildcards"
+        );
+        let denied = Denied::new(ErrorCode::PERMISSION_DENIED, message);
+        self.ctx.denied(&denied, &self.ctx.hub.ids.call()).await;
+        HttpError::Denied(denied)
+    }
+
+    /// Changes the request as browsers do on a redirect.
+    fn follow(&mut self, status: StatusCode, from: &Url, to: &Url) {
+        let becomes_get = match status {
+            StatusCode::SEE_OTHER => self.method != Method::HEAD,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,
+            _ => false,
+        };
+        if becomes_get {
+            self.method = Method::GET;
+            self.body.clear();
+            for header in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING] {
+                self.headers.remove(header);
+            }
+        }
+        if from.origin() != to.origin() {
+            let secrets = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+            for header in secrets {
+                self.headers.remove(header);
+            }
+            // Keys travel under many names; whoever redirects is not to choose who gets them.
+            self.headers = std::mem::take(&mut self.headers)
+                .into_iter()
+                .scan(None, |last, (name, value)| {
+                    *last = name.or_else(|| last.clone());
+                    Some((last.clone()?, value))
+                })
+                .filter(|(name, value)| !value.is_sensitive() && !names_a_key(name))
+                .collect();
+        }
+    }
+}
+
+/// The URL of a permit, which other schemes than these two may have.
+fn fetchable(permit: &Permit) -> Result<Url, HttpError> {
+    let url = Url::parse(permit.value()).map_err(|cause| HttpError::Invalid(cause.to_string()))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        other => Err(HttpError::Invalid(format!("`{other}` URLs cannot be fetched, http and https ones can"))),
+    }
+}
+
+/// Where an answer redirects to, if it does.
+fn redirect(from: &Url, response: &reqwest::Response) -> Result<Option<Url>, HttpError> {
+    let redirects = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(header::LOCATION).filter(|_| redirects);
+    let Some(location) = location else { return Ok(None) };
+    let bad = |reason: &str| HttpError::Failed {
+        url: without_query(from),
+        reason: format!("its redirect is malformed: {reason}"),
+    };
+    let location = std::str::from_utf8(location.as_bytes()).map_err(|_| bad("it is not UTF-8"))?;
+    from.join(location).map(Some).map_err(|cause| bad(&cause.to_string()))
+}
+
+/// The address a URL names, when it names one instead of a host.
+fn literal_address(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(address) => Some(address.into()),
+        Host::Ipv6(address) => Some(address.into()),
+        Host::Domain(_) => None,
+    }
+}
+
+/// Whether the host of a URL pattern stands there as it is, without wildcards or alternatives.
+fn has_literal_host(pattern: &str) -> bool {
+    let Some((scheme, rest)) = pattern.split_once("://") else { return false };
+    if scheme.contains(['{', '[', '\\']) {
+        return false;
+    }
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let host = match authority.strip_prefix('[') {
+        // The brackets of an address, not of a class.
+        Some(address) => address.split(']').next().filter(|address| address.contains(':')),
+        None => authority.split(':').next(),
+    };
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['*', '?', '[', ']', '{', '}', ',', '\\', '!']))
+}
+
+fn names_a_key(name: &HeaderName) -> bool {
+    ["token", "key", "secret", "auth", "session", "password"].iter().any(|word| name.as_str().contains(word))
+}
+
+fn shown(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| "the URL".to_owned(), |url| without_query(&url))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literal_hosts_are_told_from_patterns() {
+        for literal in [
+            "http://localhost/**",
+            "http://127.0.0.1:*/**",
+            "https://intranet.corp:8443/a?",
+            "http://[::1]:80/**",
+            "*://localhost/**",
+            "http://localhost",
+        ] {
+            assert!(has_literal_host(literal), "{literal}");
+        }
+        for open in [
+            "http://*/**",
+            "http://**:*/**",
+            "http://10.0.0.?/**",
+            "http://{localhost,example.com}/**",
+            "http://[a-z].example.com/**",
+            "http://loc\\alhost/",
+            "{http://a,http://*}/**",
+            "http://a{/x,.example.com/y}",
+            "nonsense",
+        ] {
+            assert!(!has_literal_host(open), "{open}");
+        }
+    }
+}
