@@ -3,7 +3,10 @@
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    task::{JoinError, JoinHandle},
+    time::Instant,
+};
 use towline_proto::{
     job::{Cause, Failure, Outcome, Stop},
     span::RecordKind,
@@ -89,7 +92,10 @@ async fn wind_down(hub: &Arc<Hub>, job: &Arc<JobEntry>, mut task: AgentTask) -> 
     }
 }
 
-type AgentTask = JoinHandle<Result<Result<RawJson, AgentError>, Box<dyn Any + Send>>>;
+/// What an agent gave, or the panic that ended it.
+type Caught = Result<Result<RawJson, AgentError>, Box<dyn Any + Send>>;
+
+type AgentTask = JoinHandle<Caught>;
 
 /// What a clock has to say against the job: its runtime, or its lease, is over.
 async fn deadline(hub: &Arc<Hub>, job: &JobEntry) -> Cause {
@@ -121,7 +127,7 @@ pub(crate) fn lease_expired(hub: &Hub, job: &JobEntry) {
 fn outcome_of(
     hub: &Arc<Hub>,
     job: &JobEntry,
-    result: Result<Result<Result<RawJson, AgentError>, Box<dyn Any + Send>>, tokio::task::JoinError>,
+    result: Result<Caught, JoinError>,
 ) -> Outcome {
     match result {
         Ok(Ok(Ok(value))) => returned(hub, job, value),

@@ -55,6 +55,7 @@ struct Reader<'h> {
 }
 
 /// What can happen to a connection.
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one, and it is moved once")]
 enum Happening {
     Inbound(Option<Inbound>),
     Detached,

@@ -1,5 +1,7 @@
 //! The runtime over memory transports, driven frame by frame.
 
+#![expect(clippy::unwrap_used, unreachable_pub, reason = "helpers of tests are tests")]
+
 mod files;
 mod http;
 mod jobs;
