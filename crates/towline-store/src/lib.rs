@@ -17,7 +17,6 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use towline_wire::{JobId, JobSeq, RawJson, Timestamp};
 
-pub use towline_proto::span::{RecordKind, Span, SpanView};
 pub use block::{Block, BlockBuilder};
 pub use memory::MemoryStore;
 pub use rows::{
@@ -27,6 +26,7 @@ pub use rows::{
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, SqliteOptions, SqliteStore, VerifyReport};
+pub use towline_proto::span::{RecordKind, Span, SpanView};
 
 /// What store methods return.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

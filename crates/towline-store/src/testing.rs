@@ -11,10 +11,15 @@
 
 mod fault;
 pub mod fixture;
+#[expect(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
 pub mod ledger;
+#[expect(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
 pub mod listing;
+#[expect(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
 pub mod logs;
+#[expect(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
 pub mod retention;
+#[expect(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
 pub mod streams;
 
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};

@@ -1,5 +1,6 @@
 //! A process that commits is killed at any moment; what it said was committed is there, and nothing is torn.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![cfg(unix)]
 
 use std::{

@@ -1,5 +1,7 @@
 //! What only a store in a file does.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{path::Path, sync::Arc};
 
 use rusqlite::Connection;
@@ -247,12 +249,18 @@ async fn a_batch_that_does_not_fit_does_not_fail_those_beside_it() {
     store.limit_size(1 << 20).await.unwrap();
     let commits = (2..40u64).map(|number| {
         let size = if number % 2 == 0 { 30_000 } else { 2 };
-        try_commit(&store, [job(number).into(), block(&job_id(number), 1, size).into()])
+        try_commit(
+            &store,
+            [job(number).into(), block(&job_id(number), 1, size).into()],
+        )
     });
     let results = futures_util::future::join_all(commits).await;
     for (number, result) in (2..40u64).zip(results) {
         assert_eq!(result.is_ok(), number % 2 == 1, "{number}: {result:?}");
-        assert_eq!(store.job(&job_id(number)).await.unwrap().is_some(), number % 2 == 1);
+        assert_eq!(
+            store.job(&job_id(number)).await.unwrap().is_some(),
+            number % 2 == 1
+        );
     }
     store.close().await.unwrap();
     assert!(SqliteStore::verify(dir.file("store.db")).unwrap().is_ok());

@@ -1,5 +1,7 @@
 //! The behaviour suite, on every store of ours.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod memory {
     use towline_store::{MemoryStore, store_suite, testing::Subject};
 

@@ -275,7 +275,10 @@ impl Jobs {
             .after
             .clone()
             .map(|cursor| (cursor.created_at, cursor.job));
-        while query.limit > 0 {
+        if query.limit == 0 {
+            return page;
+        }
+        loop {
             let step = self.listing.read().step(query, after.as_ref());
             let Some(last) = step.last() else { break };
             after = Some(place(last));

@@ -13,12 +13,13 @@ use super::{
 };
 use crate::{IDEMPOTENCY_AGE, RetentionPolicy, RetentionReport, StoreError};
 
-/// Why finished jobs go.
+/// Why finished jobs go: what there may be at most.
 #[derive(Debug, Clone, Copy)]
 enum Surplus {
-    OlderThan(i64),
-    MoreJobsThan(u64),
-    MoreBytesThan(u64),
+    /// The latest moment a job that goes ended at.
+    Age(i64),
+    Jobs(u64),
+    Bytes(u64),
 }
 
 /// A place among finished jobs: when the job ended, and its key.
@@ -52,13 +53,13 @@ impl SqliteStore {
         let mut report = RetentionReport::default();
         let (keep, none) = (Arc::new(keep), Arc::default());
         let oldest = before(now, policy.max_age);
-        self.remove_jobs(&mut report, &keep, Surplus::OlderThan(oldest))
+        self.remove_jobs(&mut report, &keep, Surplus::Age(oldest))
             .await?;
-        self.remove_jobs(&mut report, &keep, Surplus::MoreJobsThan(policy.max_jobs))
+        self.remove_jobs(&mut report, &keep, Surplus::Jobs(policy.max_jobs))
             .await?;
-        self.remove_jobs(&mut report, &keep, Surplus::MoreBytesThan(policy.max_bytes))
+        self.remove_jobs(&mut report, &keep, Surplus::Bytes(policy.max_bytes))
             .await?;
-        self.remove_jobs(&mut report, &none, Surplus::MoreBytesThan(policy.max_bytes))
+        self.remove_jobs(&mut report, &none, Surplus::Bytes(policy.max_bytes))
             .await?;
         self.evict_running(&mut report, policy.max_bytes).await?;
         while self.run(|writer| Ok(shrink(&writer.conn)?)).await? {}
@@ -204,9 +205,9 @@ fn remove_some(
             return Ok(step);
         };
         let is_surplus = match surplus {
-            Surplus::OlderThan(oldest) => at <= oldest,
-            Surplus::MoreJobsThan(most) => tx.state.tally.jobs - tx.state.tally.live > most,
-            Surplus::MoreBytesThan(most) => tx.state.tally.bytes > most,
+            Surplus::Age(oldest) => at <= oldest,
+            Surplus::Jobs(most) => tx.state.tally.jobs - tx.state.tally.live > most,
+            Surplus::Bytes(most) => tx.state.tally.bytes > most,
         };
         if !is_surplus {
             return Ok(step);

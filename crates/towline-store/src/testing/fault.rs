@@ -159,7 +159,8 @@ impl Random {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
-        (self.state % self.one_in == 0)
+        self.state
+            .is_multiple_of(self.one_in)
             .then(|| Fault::Fail(StoreError::Failed("by chance".to_owned())))
     }
 }

@@ -326,10 +326,8 @@ pub async fn credentials_outlive_their_job(mut subject: Subject) {
         max_jobs: 0,
         ..everything()
     };
-    assert_eq!(
-        retain(&*subject.store, 200, &none, &[]).await.jobs,
-        [id.clone()]
-    );
+    let report = retain(&*subject.store, 200, &none, &[]).await;
+    assert_eq!(report.jobs, std::slice::from_ref(&id));
     for _ in 0..2 {
         let left = subject.store.credentials_of(&id).await.unwrap();
         assert_eq!(
@@ -380,7 +378,7 @@ pub async fn a_job_of_many_blocks_goes_whole(mut subject: Subject) {
         &[],
     )
     .await;
-    assert_eq!(report.jobs, [id.clone()]);
+    assert_eq!(report.jobs, std::slice::from_ref(&id));
     for _ in 0..2 {
         let stats = subject.store.stats().await.unwrap();
         assert_eq!((stats.jobs, stats.events), (1, 2));
@@ -414,7 +412,7 @@ pub async fn streams_survive_the_jobs_they_show(mut subject: Subject) {
             max_bytes: 0,
             ..everything()
         },
-        &[id.clone()],
+        std::slice::from_ref(&id),
     )
     .await;
     for _ in 0..2 {
