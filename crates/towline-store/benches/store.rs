@@ -186,7 +186,10 @@ fn replays(criterion: &mut Criterion) {
 }
 
 /// Not a time: printed beside the others, because it belongs to them.
-#[expect(clippy::print_stdout, reason = "criterion prints its figures there too")]
+#[expect(
+    clippy::print_stdout,
+    reason = "criterion prints its figures there too"
+)]
 fn disk_space(_: &mut Criterion) {
     let runtime = Runtime::new().expect("tokio starts");
     for (jobs, size) in [(1, 1), (8, 8), (8, 64), (200, 1), (200, 64)] {

@@ -2,11 +2,14 @@
 //!
 //! A store runs the suite by naming how to make it:
 //!
-//! ```ignore
+//! ```no_run
+//! use towline_store::{MemoryStore, store_suite, testing::Subject};
+//!
 //! async fn memory() -> Subject {
 //!     Subject::of(MemoryStore::new())
 //! }
-//! towline_store::store_suite!(memory());
+//!
+//! store_suite!(memory());
 //! ```
 
 mod fault;

@@ -43,14 +43,18 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// Applies a batch. After [`StoreError::Rejected`] nothing has changed; after any other error the transaction has
-    /// to be given up.
-    pub(super) fn apply(&mut self, batch: &Batch) -> Result<(), DbError> {
-        check(batch, self)?;
+    /// Applies a batch; the inner error is that it was refused and nothing has changed. After the outer one the
+    /// transaction has to be given up.
+    pub(super) fn apply(&mut self, batch: &Batch) -> Result<Result<(), StoreError>, DbError> {
+        match check(batch, self) {
+            Err(refused @ StoreError::Rejected(_)) => return Ok(Err(refused)),
+            checked => checked?,
+        }
         batch
             .changes
             .iter()
-            .try_for_each(|change| self.change(change))
+            .try_for_each(|change| self.change(change))?;
+        Ok(Ok(()))
     }
 
     /// Writes what the batches left to the end of the transaction.

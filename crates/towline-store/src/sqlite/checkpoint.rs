@@ -69,7 +69,7 @@ impl Bell {
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     bell: Bell,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
 impl Checkpoints {
@@ -97,18 +97,13 @@ impl Checkpoints {
         let thread = thread::Builder::new()
             .name("towline-store-checkpoint".to_owned())
             .spawn(run)?;
-        Ok(Self {
-            bell,
-            thread: Some(thread),
-        })
+        Ok(Self { bell, thread })
     }
 
     /// Ends the thread and waits for it.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn stop(self) {
         self.bell.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        if self.thread.join().is_err() {
             tracing::error!("the store's checkpoint thread panicked");
         }
     }

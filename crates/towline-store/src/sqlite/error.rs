@@ -26,7 +26,13 @@ impl From<rusqlite::Error> for DbError {
         Self(match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreError::Full(text),
             Some(ErrorCode::NotADatabase) => StoreError::Incompatible(text),
-            Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt(text),
+            Some(ErrorCode::TooBig) => {
+                StoreError::Rejected(format!("{text}; commit less at a time"))
+            }
+            // The check lets nothing through that breaks a constraint of a sound file.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation) => {
+                StoreError::Corrupt(text)
+            }
             Some(_) => StoreError::Failed(text),
             None => StoreError::Corrupt(text),
         })

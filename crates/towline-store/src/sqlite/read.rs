@@ -240,11 +240,7 @@ impl Filter {
 
 /// What a runtime has to know when it starts, read through indexes of what is live. Everything has to be flushed.
 pub(super) fn recover(conn: &Connection) -> Result<Recovered, DbError> {
-    let sql = format!(
-        "SELECT {JOB_COLUMNS} FROM job_state s CROSS JOIN job j ON j.key = s.key WHERE s.ended_at IS NULL \
-         ORDER BY j.created_at, j.id"
-    );
-    let jobs = all(&mut conn.prepare(&sql)?.query([])?, read_job)?;
+    let jobs = all(&mut conn.prepare(&live_jobs())?.query([])?, read_job)?;
     let mut spans = conn.prepare(
         "SELECT first, job, from_seq, count, view FROM span WHERE session = ?1 ORDER BY first",
     )?;
@@ -273,7 +269,46 @@ pub(super) fn recover(conn: &Connection) -> Result<Recovered, DbError> {
     Ok(recovered)
 }
 
+fn live_jobs() -> String {
+    format!(
+        "SELECT {JOB_COLUMNS} FROM job_state s CROSS JOIN job j ON j.key = s.key \
+         WHERE s.ended_at IS NULL ORDER BY j.created_at, j.id"
+    )
+}
+
 fn outstanding(conn: &Connection) -> Result<Vec<CredentialRow>, DbError> {
-    let sql = "SELECT id, job, outstanding, data FROM credential WHERE outstanding = 1 ORDER BY n";
-    all(&mut conn.prepare(sql)?.query([])?, read_credential)
+    all(&mut conn.prepare(OUTSTANDING)?.query([])?, read_credential)
+}
+
+const OUTSTANDING: &str =
+    "SELECT id, job, outstanding, data FROM credential WHERE outstanding = 1 ORDER BY n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::schema;
+
+    fn plan(sql: &str) -> String {
+        let mut conn = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut conn, "test", schema::STEPS).unwrap();
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let lines = statement
+            .query_map([], |row| row.get::<_, String>(3))
+            .unwrap();
+        lines.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn recovery_looks_at_what_is_live_alone() {
+        let jobs = plan(&live_jobs());
+        assert!(
+            jobs.contains("INDEX job_live") && !jobs.contains("SCAN j"),
+            "{jobs}"
+        );
+        let credentials = plan(OUTSTANDING);
+        assert!(
+            credentials.contains("INDEX credential_out"),
+            "{credentials}"
+        );
+    }
 }

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 pub(super) type Work = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The threads; they end when the sender given out with them is gone.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Readers(Vec<JoinHandle<()>>);
 
 impl Readers {

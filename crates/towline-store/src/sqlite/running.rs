@@ -27,7 +27,7 @@ pub(super) struct Running {
     reads: Option<mpsc::Sender<Work>>,
     writer: Option<JoinHandle<()>>,
     readers: Readers,
-    checkpoints: Checkpoints,
+    checkpoints: Option<Checkpoints>,
     _lock: File,
 }
 
@@ -57,10 +57,13 @@ impl Running {
                 match opened {
                     Err(DbError(error)) => drop(ready.send(Err(error))),
                     Ok((lock, mut writer)) => {
-                        // Nobody waits for the store any more: then nobody sends commands either.
-                        drop(ready.send(Ok(lock)));
+                        // When nobody waits for the store any more, nobody sends commands either; the lock is held
+                        // until the file is left.
+                        let unclaimed = ready.send(Ok(lock)).err();
                         writer.run(&queue);
                         writer.finish_log();
+                        drop(writer);
+                        drop(unclaimed);
                     }
                 }
             };
@@ -69,21 +72,22 @@ impl Running {
         let lock = opened
             .await
             .map_err(|_| StoreError::Failed("the store's writer did not start".to_owned()))??;
+        // From here on whatever fails drops `running`, which ends the threads in order.
+        let mut running = Self {
+            commands: Some(commands.clone()),
+            reads: None,
+            writer: Some(writer),
+            readers: Readers::default(),
+            checkpoints: None,
+            _lock: lock,
+        };
         let connections = (0..options.readers)
             .map(|_| open::for_reading(&place))
             .collect::<Result<Vec<_>, _>>()?;
         let (reads, readers) = Readers::start(connections).map_err(|error| no_thread(&error))?;
-        let checkpoints =
-            Checkpoints::start(open::for_checkpoints(&place)?, bell, commands.clone())
-                .map_err(|error| no_thread(&error))?;
-        let running = Self {
-            commands: Some(commands),
-            reads: Some(reads),
-            writer: Some(writer),
-            readers,
-            checkpoints,
-            _lock: lock,
-        };
+        (running.reads, running.readers) = (Some(reads), readers);
+        let checkpoints = Checkpoints::start(open::for_checkpoints(&place)?, bell, commands);
+        running.checkpoints = Some(checkpoints.map_err(|error| no_thread(&error))?);
         Ok((running, shared))
     }
 
@@ -107,7 +111,10 @@ impl Drop for Running {
         // The writer's connection has to be the last one: closing it copies the log and removes it.
         drop(self.reads.take());
         self.readers.join();
-        self.checkpoints.stop();
+        // It has a sender of its own.
+        if let Some(checkpoints) = self.checkpoints.take() {
+            checkpoints.stop();
+        }
         drop(self.commands.take());
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()

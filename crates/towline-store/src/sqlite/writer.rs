@@ -121,15 +121,10 @@ impl Writer {
             return;
         }
         let together = self.transaction(|tx| {
-            let mut verdicts = Vec::with_capacity(group.len());
-            for (batch, _) in &group {
-                verdicts.push(match tx.apply(batch) {
-                    Err(DbError(refused @ StoreError::Rejected(_))) => Err(refused),
-                    Err(error) => return Err(error),
-                    Ok(()) => Ok(()),
-                });
-            }
-            Ok(verdicts)
+            group
+                .iter()
+                .map(|(batch, _)| tx.apply(batch))
+                .collect::<Result<Vec<_>, _>>()
         });
         match together {
             Ok(verdicts) => {
