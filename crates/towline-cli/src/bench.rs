@@ -66,7 +66,11 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
         yardstick::serve().await?;
         return Ok(0);
     }
-    let wanted = if args.scenarios.is_empty() { Scenario::value_variants().to_vec() } else { args.scenarios.clone() };
+    let wanted = if args.scenarios.is_empty() {
+        Scenario::value_variants().to_vec()
+    } else {
+        args.scenarios.clone()
+    };
     let mut report = Report::new(&args.store, args.runs);
     for scenario in wanted {
         measure(scenario, &args, &mut report).await?;
@@ -78,12 +82,19 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
 async fn measure(scenario: Scenario, args: &BenchArgs, report: &mut Report) -> Outcome<()> {
     for _ in 0..args.runs {
         let server = Server::start(&args.store).await?;
-        let load = Load { server: &server, count: args.count };
+        let load = Load {
+            server: &server,
+            count: args.count,
+        };
         let limit = tokio::time::timeout(LIMIT, load.run(scenario, report)).await;
         limit.map_err(|_| Failure::local(format!("{scenario:?} took longer than {LIMIT:?}")))??;
         if matches!(scenario, Scenario::Events | Scenario::Replay) {
             let rate = yardstick::measure(args.count.unwrap_or(scenarios::EVENTS)).await?;
-            report.add("yardstick: bare socket, flushed every 64 frames", "frames/s", rate);
+            report.add(
+                "yardstick: bare socket, flushed every 64 frames",
+                "frames/s",
+                rate,
+            );
         }
     }
     Ok(())

@@ -23,6 +23,15 @@ pub(crate) fn install(cli: &Cli) {
     };
     // It fails only when there is one already, and this program installs no other.
     drop(installed);
+    // A panicking agent is an event like others, not a trace across somebody's progress bars.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let message = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(target: "towline::panic", place, "{message}");
+    }));
 }
 
 fn colours() -> bool {

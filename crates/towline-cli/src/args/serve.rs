@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use towline::wire::Secret;
 
-use crate::values::{self, PrincipalToken, Span};
+use crate::values::{self, Span};
 
 /// `towline serve`
 #[derive(Debug, Clone, Args)]
@@ -23,15 +24,10 @@ pub(crate) struct ServeArgs {
     pub(crate) stdio: bool,
 
     /// Let in who shows TOKEN, as PRINCIPAL (split at the first colon); may be repeated [default: mint one and print it]
-    #[arg(
-        short,
-        long,
-        value_name = "PRINCIPAL:TOKEN",
-        env = "TOWLINE_TOKENS",
-        value_delimiter = ',',
-        hide_env_values = true
-    )]
-    pub(crate) token: Vec<PrincipalToken>,
+    ///
+    /// TOWLINE_TOKENS takes several, with commas between them.
+    #[arg(short, long, value_name = "PRINCIPAL:TOKEN")]
+    pub(crate) token: Vec<Secret>,
 
     /// Let in everybody, without any token; refused on addresses other machines reach
     #[arg(long, conflicts_with = "token")]

@@ -28,14 +28,26 @@ struct Figure {
 impl Report {
     pub(super) fn new(store: &str, runs: u32) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { store: store.to_owned(), runs, cores, figures: Vec::new() }
+        Self {
+            store: store.to_owned(),
+            runs,
+            cores,
+            figures: Vec::new(),
+        }
     }
 
     /// Adds one run's figure.
     pub(super) fn add(&mut self, name: &'static str, unit: &'static str, value: f64) {
         let known = self.figures.iter().position(|figure| figure.name == name);
         let at = known.unwrap_or_else(|| {
-            self.figures.push(Figure { name, unit, median: 0.0, least: 0.0, most: 0.0, samples: Vec::new() });
+            self.figures.push(Figure {
+                name,
+                unit,
+                median: 0.0,
+                least: 0.0,
+                most: 0.0,
+                samples: Vec::new(),
+            });
             self.figures.len() - 1
         });
         self.figures[at].take(value);
@@ -43,14 +55,25 @@ impl Report {
 
     pub(super) fn print(&self, json: bool) -> Outcome<()> {
         if json {
-            let text = serde_json::to_string_pretty(self).map_err(|error| Failure::local(error.to_string()))?;
+            let text = serde_json::to_string_pretty(self)
+                .map_err(|error| Failure::local(error.to_string()))?;
             println!("{text}");
             return Ok(());
         }
-        println!("store {}, {} runs, {} cores: median (least – most)", self.store, self.runs, self.cores);
+        println!(
+            "store {}, {} runs, {} cores: median (least – most)",
+            self.store, self.runs, self.cores
+        );
         for figure in &self.figures {
-            let (median, least, most) = (rounded(figure.median), rounded(figure.least), rounded(figure.most));
-            println!("{:<52} {median:>12} {}  ({least} – {most})", figure.name, figure.unit);
+            let (median, least, most) = (
+                rounded(figure.median),
+                rounded(figure.least),
+                rounded(figure.most),
+            );
+            println!(
+                "{:<52} {median:>12} {}  ({least} – {most})",
+                figure.name, figure.unit
+            );
         }
         Ok(())
     }
@@ -67,5 +90,9 @@ impl Figure {
 }
 
 fn rounded(value: f64) -> String {
-    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.3}") }
+    if value >= 100.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.3}")
+    }
 }

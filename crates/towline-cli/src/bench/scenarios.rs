@@ -36,7 +36,11 @@ impl Load<'_> {
         job.next_event().await.map_err(refused)?;
         let started = Instant::now();
         let seen = drain(&mut job).await?;
-        report.add("events: one job to one client", "events/s", rate(seen, started));
+        report.add(
+            "events: one job to one client",
+            "events/s",
+            rate(seen, started),
+        );
         check(seen, count)
     }
 
@@ -55,9 +59,14 @@ impl Load<'_> {
             });
         }
         while let Some(lane) = lanes.join_next().await {
-            lane.map_err(|error| Failure::local(error.to_string()))?.map_err(refused)?;
+            lane.map_err(|error| Failure::local(error.to_string()))?
+                .map_err(refused)?;
         }
-        report.add("round trips: submit to result, 32 in flight", "jobs/s", rate(each * IN_FLIGHT, started));
+        report.add(
+            "round trips: submit to result, 32 in flight",
+            "jobs/s",
+            rate(each * IN_FLIGHT, started),
+        );
         Ok(())
     }
 
@@ -83,7 +92,11 @@ impl Load<'_> {
         let count = self.count.unwrap_or(2000);
         let sessions = self.sessions(count).await?;
         let grown = self.server.memory().saturating_sub(before);
-        report.add("idle: the server's memory for a silent session", "KiB", grown as f64 / count as f64 / 1024.0);
+        report.add(
+            "idle: the server's memory for a silent session",
+            "KiB",
+            grown as f64 / count as f64 / 1024.0,
+        );
         drop((warm, sessions));
         Ok(())
     }
@@ -105,11 +118,20 @@ impl Load<'_> {
         let reader = self.server.client().await?;
         let started = Instant::now();
         let mut seen = 0;
-        let mut replay = reader.subscribe(job.id().clone()).history(true).send().await.map_err(refused)?;
+        let mut replay = reader
+            .subscribe(job.id().clone())
+            .history(true)
+            .send()
+            .await
+            .map_err(refused)?;
         while replay.next_event().await.map_err(refused)?.is_some() {
             seen += 1;
         }
-        report.add("replay: a finished job's events", "events/s", rate(seen, started));
+        report.add(
+            "replay: a finished job's events",
+            "events/s",
+            rate(seen, started),
+        );
         check(seen, count)
     }
 
@@ -121,7 +143,12 @@ impl Load<'_> {
         let mut watchers = JoinSet::new();
         for _ in 0..WATCHERS {
             let client = self.server.client().await?;
-            let mut watch = client.subscribe(job.id().clone()).history(true).send().await.map_err(refused)?;
+            let mut watch = client
+                .subscribe(job.id().clone())
+                .history(true)
+                .send()
+                .await
+                .map_err(refused)?;
             watchers.spawn(async move {
                 let mut seen = 0u64;
                 while watch.next_event().await?.is_some() {
@@ -133,9 +160,15 @@ impl Load<'_> {
         }
         let mut seen = drain(&mut job).await?;
         while let Some(watcher) = watchers.join_next().await {
-            seen += watcher.map_err(|error| Failure::local(error.to_string()))?.map_err(refused)?;
+            seen += watcher
+                .map_err(|error| Failure::local(error.to_string()))?
+                .map_err(refused)?;
         }
-        report.add("fan-out: one job to nine clients, deliveries", "events/s", rate(seen, started));
+        report.add(
+            "fan-out: one job to nine clients, deliveries",
+            "events/s",
+            rate(seen, started),
+        );
         Ok(())
     }
 
@@ -143,15 +176,29 @@ impl Load<'_> {
         let count = self.count.unwrap_or(1000);
         let started = Instant::now();
         for _ in 0..count {
-            self.server.client().await?.close("done").await.map_err(refused)?;
+            self.server
+                .client()
+                .await?
+                .close("done")
+                .await
+                .map_err(refused)?;
         }
-        report.add("churn: sessions opened and closed, one at a time", "sessions/s", rate(count, started));
+        report.add(
+            "churn: sessions opened and closed, one at a time",
+            "sessions/s",
+            rate(count, started),
+        );
         Ok(())
     }
 }
 
 async fn burst(client: &Client, count: u64) -> Outcome<JobHandle> {
-    client.submit("burst").input(json!({"n": count})).send().await.map_err(refused)
+    client
+        .submit("burst")
+        .input(json!({"n": count}))
+        .send()
+        .await
+        .map_err(refused)
 }
 
 async fn echo(client: &Client) -> Result<(), ClientError> {
@@ -170,7 +217,9 @@ async fn drain(job: &mut JobHandle) -> Outcome<u64> {
 fn check(seen: u64, expected: u64) -> Outcome<()> {
     match seen >= expected {
         true => Ok(()),
-        false => Err(Failure::local(format!("{seen} events arrived, {expected} were expected"))),
+        false => Err(Failure::local(format!(
+            "{seen} events arrived, {expected} were expected"
+        ))),
     }
 }
 

@@ -24,16 +24,37 @@ impl Server {
     pub(super) async fn start(store: &str) -> Outcome<Self> {
         let data = tempfile::tempdir().map_err(failed)?;
         let config = data.path().join("towline.toml");
-        let durability = if store == "sqlite-power" { "power" } else { "process" };
+        let durability = if store == "sqlite-power" {
+            "power"
+        } else {
+            "process"
+        };
         let limits = "[auth]\n[server]\n";
         let store_table = format!("[store]\ndurability = \"{durability}\"\n");
         std::fs::write(&config, format!("{limits}{store_table}")).map_err(failed)?;
         let place = data.path().join("towline.db");
-        let store = if store == "memory" { "memory".to_owned() } else { format!("sqlite:{}", place.display()) };
+        let store = if store == "memory" {
+            "memory".to_owned()
+        } else {
+            format!("sqlite:{}", place.display())
+        };
         let token = format!("bench:{TOKEN}");
-        let arguments = ["serve", "--demo", "--listen", "127.0.0.1:0", "--token", &token, "--store", &store];
+        let arguments = [
+            "serve",
+            "--demo",
+            "--listen",
+            "127.0.0.1:0",
+            "--token",
+            &token,
+            "--store",
+            &store,
+        ];
         let (child, url) = spawn(data.path(), Some(&config), &arguments).await?;
-        Ok(Self { url, child, _data: data })
+        Ok(Self {
+            url,
+            child,
+            _data: data,
+        })
     }
 
     /// A client with a session of its own.
@@ -46,30 +67,48 @@ impl Server {
 
     /// The server's resident memory, in bytes; 0 where that cannot be read.
     pub(super) fn memory(&self) -> u64 {
-        let pages = self.child.id().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/statm")).ok());
+        let pages = self
+            .child
+            .id()
+            .and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/statm")).ok());
         let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
         pages.unwrap_or(0) * 4096
     }
 }
 
 /// Starts this program and reads the address it listens on.
-pub(super) async fn spawn(dir: &Path, config: Option<&Path>, arguments: &[&str]) -> Outcome<(Child, String)> {
+pub(super) async fn spawn(
+    dir: &Path,
+    config: Option<&Path>,
+    arguments: &[&str],
+) -> Outcome<(Child, String)> {
     let program = std::env::current_exe().map_err(failed)?;
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(dir).env("RUST_LOG", "error");
+    command
+        .args(arguments)
+        .current_dir(dir)
+        .env("RUST_LOG", "error");
     if let Some(config) = config {
         command.arg("--config").arg(config);
     }
-    command.stdout(Stdio::piped()).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .stdout(Stdio::piped())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let mut child = command.spawn().map_err(failed)?;
-    let stdout = child.stdout.take().ok_or_else(|| Failure::local("the server has no output".to_owned()))?;
+    let stdout = child
+        .stdout
+        .take()
+        .ok_or_else(|| Failure::local("the server has no output".to_owned()))?;
     let mut lines = BufReader::new(stdout).lines();
     while let Some(line) = lines.next_line().await.map_err(failed)? {
         if let Some(url) = line.strip_prefix("listening on ") {
             return Ok((child, url.to_owned()));
         }
     }
-    Err(Failure::local("the server ended before it listened".to_owned()))
+    Err(Failure::local(
+        "the server ended before it listened".to_owned(),
+    ))
 }
 
 pub(super) fn failed(error: std::io::Error) -> Failure {

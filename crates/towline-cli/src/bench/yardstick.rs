@@ -13,15 +13,25 @@ use crate::failure::{Failure, Outcome};
 /// Sends as many frames as the peer's first message asks for.
 pub(super) async fn serve() -> Outcome<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
-    println!("listening on ws://{}/", listener.local_addr().map_err(failed)?);
+    println!(
+        "listening on ws://{}/",
+        listener.local_addr().map_err(failed)?
+    );
     let (stream, _) = listener.accept().await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     let mut socket = accept_async(stream).await.map_err(broken)?;
-    let Some(Ok(Message::Text(count))) = socket.next().await else { return Ok(()) };
-    let count: u64 = count.parse().map_err(|_| Failure::local("a count was expected".to_owned()))?;
+    let Some(Ok(Message::Text(count))) = socket.next().await else {
+        return Ok(());
+    };
+    let count: u64 = count
+        .parse()
+        .map_err(|_| Failure::local("a count was expected".to_owned()))?;
     let frame = "x".repeat(FRAME_BYTES);
     for number in 1..=count {
-        socket.feed(Message::text(frame.clone())).await.map_err(broken)?;
+        socket
+            .feed(Message::text(frame.clone()))
+            .await
+            .map_err(broken)?;
         if number.is_multiple_of(64) || number == count {
             socket.flush().await.map_err(broken)?;
         }
@@ -39,11 +49,16 @@ pub(super) async fn measure(count: u64) -> Outcome<f64> {
     if let tokio_tungstenite::MaybeTlsStream::Plain(stream) = socket.get_ref() {
         nodelay(stream)?;
     }
-    socket.send(Message::text(count.to_string())).await.map_err(broken)?;
+    socket
+        .send(Message::text(count.to_string()))
+        .await
+        .map_err(broken)?;
     let started = Instant::now();
     for _ in 0..count {
         let message = socket.next().await;
-        message.ok_or_else(|| Failure::local("the yardstick ended early".to_owned()))?.map_err(broken)?;
+        message
+            .ok_or_else(|| Failure::local("the yardstick ended early".to_owned()))?
+            .map_err(broken)?;
     }
     Ok(count as f64 / started.elapsed().as_secs_f64())
 }

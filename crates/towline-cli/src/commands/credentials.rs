@@ -16,10 +16,11 @@ pub(super) async fn run(context: &Context, args: CredentialsArgs) -> Outcome {
     let path = store::path(context, &args.store)?;
     let mut listed = Vec::new();
     if path.exists() {
-        let store = SqliteStore::open(&path).await.map_err(store::failed)?;
+        let failed = |error| store::named(&path.display().to_string(), error);
+        let store = SqliteStore::open(&path).await.map_err(failed)?;
         let recovered = store.recover().await;
-        store.close().await.map_err(store::failed)?;
-        let rows = recovered.map_err(store::failed)?.credentials;
+        store.close().await.map_err(failed)?;
+        let rows = recovered.map_err(failed)?.credentials;
         let open = rows.into_iter().filter(|row| row.outstanding);
         listed.extend(open.map(|row| Listed {
             credential_id: row.id.to_string(),

@@ -91,7 +91,15 @@ pub(super) async fn follow(
     while let Ok((child, news)) = from_children.try_recv() {
         tell_child(follower, &child, news)?;
     }
-    let outcome = followed.outcome().await.map_err(failed)?;
+    let outcome = match followed.outcome().await {
+        // Whoever began in the middle of a streamed result reads all of the job for it.
+        Err(ClientError::Result(_)) if matches!(followed, Followed::Watched(_)) => {
+            let again = client.subscribe(job.clone()).history(true).send().await;
+            again.map_err(failed)?.outcome().await
+        }
+        outcome => outcome,
+    };
+    let outcome = outcome.map_err(failed)?;
     let status = follower.ended(ending(job, outcome)?)?;
     Ok(if interrupts > 0 && status != exit::SUCCESS {
         exit::INTERRUPTED

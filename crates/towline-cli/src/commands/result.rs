@@ -1,6 +1,6 @@
 //! `towline result`
 
-use towline::{JobStatus, client::JobOutput};
+use towline::client::JobOutput;
 
 use super::{cancel::job_id, following};
 use crate::{
@@ -54,14 +54,13 @@ async fn result(connection: &Connection, args: &ResultArgs) -> Outcome {
         ));
         return Ok(exit::JOB_FAILED);
     }
-    debug_assert_eq!(ending.status, JobStatus::Success);
-    let bytes = ending
-        .result
-        .map(output::ResultText::into_bytes)
-        .unwrap_or_default();
+    let Some(result) = ending.result else {
+        return Ok(exit::SUCCESS);
+    };
     match &args.output {
-        None => output::write(&bytes)?,
+        None => output::write(&result.into_output())?,
         Some(file) => {
+            let bytes = result.into_bytes();
             let written = data_dir::write_whole(file, &bytes);
             written.map_err(|error| {
                 Failure::local(format!(

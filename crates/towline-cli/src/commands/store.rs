@@ -72,6 +72,7 @@ pub(super) fn path(context: &Context, args: &StoreArgs) -> Outcome<PathBuf> {
 }
 
 async fn compact(path: &Path) -> Outcome {
+    let failed = |error| named(&path.display().to_string(), error);
     let store = SqliteStore::open(path).await.map_err(failed)?;
     let freed = store.compact().await;
     store.close().await.map_err(failed)?;
@@ -84,13 +85,19 @@ pub(super) async fn blocking<T: Send + 'static>(
     path: PathBuf,
     work: impl FnOnce(&Path) -> Result<T, StoreError> + Send + 'static,
 ) -> Outcome<T> {
+    let name = path.display().to_string();
     let done = tokio::task::spawn_blocking(move || work(&path)).await;
     done.map_err(|error| Failure::local(format!("the store's thread failed: {error}")))?
-        .map_err(failed)
+        .map_err(|error| named(&name, error))
 }
 
-pub(super) fn failed(error: StoreError) -> Failure {
-    let failure = Failure::local(chain(&error));
+/// A store's error with the file's name, where it does not have it already.
+pub(super) fn named(file: &str, error: StoreError) -> Failure {
+    let text = chain(&error);
+    let failure = match text.contains(file) {
+        true => Failure::local(text),
+        false => Failure::local(format!("`{file}`: {text}")),
+    };
     match error {
         StoreError::InUse(_) => failure.help("end the process that has it open first"),
         _ => failure,

@@ -46,21 +46,25 @@ pub(crate) enum ResultText {
 }
 
 impl ResultText {
-    /// The bytes a file or a pipe gets: a streamed result as it is, a text without its quotes, else JSON and a line break.
+    /// The bytes a file gets: a streamed result as it is, a text without its quotes, anything else as a line of JSON.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         match self {
             Self::Streamed(bytes) => bytes,
-            Self::Inline(raw) => {
-                let mut text = raw
-                    .read::<String>()
-                    .unwrap_or_else(|_| raw.as_str().to_owned())
-                    .into_bytes();
-                if !text.ends_with(b"\n") {
-                    text.push(b'\n');
-                }
-                text
-            }
+            Self::Inline(raw) => raw
+                .read::<String>()
+                .map_or_else(|_| format!("{}\n", raw.as_str()), |text| text)
+                .into_bytes(),
         }
+    }
+
+    /// The bytes standard output gets: the same, and a text ends its line, so that a prompt stands on its own.
+    pub(crate) fn into_output(self) -> Vec<u8> {
+        let inline = matches!(self, Self::Inline(_));
+        let mut bytes = self.into_bytes();
+        if inline && !bytes.ends_with(b"\n") {
+            bytes.push(b'\n');
+        }
+        bytes
     }
 
     /// As a JSON value, and how it stands for bytes when it is not text.
@@ -250,7 +254,7 @@ impl Follower {
         }
         match ending.result {
             Some(result) if !self.streamed && !self.withheld => {
-                self.to_stdout(&result.into_bytes())
+                self.to_stdout(&result.into_output())
             }
             _ => Ok(()),
         }

@@ -14,6 +14,9 @@ use crate::{
 /// The principal of a minted token, and of everybody where no token is asked for.
 const DEFAULT_PRINCIPAL: &str = "default";
 
+/// Tokens as `--token` takes them, with commas between them.
+const TOKENS_VARIABLE: &str = "TOWLINE_TOKENS";
+
 /// Who is let in, and the token to print when it was minted for this run.
 pub(super) struct Admission {
     pub(super) authenticator: Box<dyn Authenticator>,
@@ -22,10 +25,7 @@ pub(super) struct Admission {
 
 /// What the command line and the file say; with neither, a minted token where one can be printed.
 pub(super) fn admission(args: &ServeArgs, config: &Config) -> Outcome<Admission> {
-    let mut tokens = args.token.clone();
-    if tokens.is_empty() {
-        tokens = config.tokens()?;
-    }
+    let mut tokens = given(args, config)?;
     let jwt = config
         .auth
         .jwt
@@ -62,6 +62,28 @@ pub(super) fn admission(args: &ServeArgs, config: &Config) -> Outcome<Admission>
         authenticator,
         minted,
     })
+}
+
+/// The tokens of the flags; else those of the environment; else those of the file. No message repeats one.
+fn given(args: &ServeArgs, config: &Config) -> Outcome<Vec<PrincipalToken>> {
+    let read = |from: &str, text: &str| {
+        text.parse()
+            .map_err(|error| Failure::usage(format!("{from}: {error}")))
+    };
+    if !args.token.is_empty() {
+        return args
+            .token
+            .iter()
+            .map(|secret| read("--token", secret.expose()))
+            .collect();
+    }
+    match std::env::var(TOKENS_VARIABLE) {
+        Ok(text) if !text.is_empty() => text
+            .split(',')
+            .map(|text| read(TOKENS_VARIABLE, text))
+            .collect(),
+        _ => config.tokens(),
+    }
 }
 
 /// Refuses to let everybody in from everywhere, unless that is really wanted [ARCP 6.1-4].

@@ -17,7 +17,9 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -34,7 +36,10 @@ impl Place {
     /// The program with arguments, in this directory, with nothing of the environment that could change what it does.
     pub fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
-        command.args(args).current_dir(self.directory.path()).stdin(Stdio::null());
+        command
+            .args(args)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("TOWLINE_") || text == "RUST_LOG" || text == "NO_COLOR" {
@@ -50,7 +55,9 @@ impl Place {
 
     /// A server that is ready.
     pub fn serve(&self, args: &[&str]) -> Server {
-        let all = ["serve", "--listen", "127.0.0.1:0", "--demo"].iter().chain(args);
+        let all = ["serve", "--listen", "127.0.0.1:0", "--demo"]
+            .iter()
+            .chain(args);
         Server::start(self.command(all))
     }
 }
@@ -100,7 +107,10 @@ impl Ran {
 
     #[track_caller]
     pub fn lines(&self) -> Vec<Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -117,21 +127,39 @@ pub const TOKEN: &str = "alice:s3cret";
 
 impl Server {
     pub fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut before = Vec::new();
+        let mut before: Vec<String> = Vec::new();
         loop {
             let mut line = String::new();
             if stdout.read_line(&mut line).unwrap() == 0 {
                 let mut said = String::new();
-                child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+                child
+                    .stderr
+                    .take()
+                    .unwrap()
+                    .read_to_string(&mut said)
+                    .unwrap();
                 panic!("the server ended: {before:?} {said}");
             }
             let line = line.trim_end().to_owned();
             if let Some(url) = line.strip_prefix("listening on ") {
-                let token = before.iter().find_map(|line| line.strip_prefix("token: ")).map(str::to_owned);
+                let token = before
+                    .iter()
+                    .find_map(|line| line.strip_prefix("token: "))
+                    .map(str::to_owned);
                 drain(child.stderr.take().unwrap());
-                return Self { child, url: url.to_owned(), token, before, stdout };
+                return Self {
+                    child,
+                    url: url.to_owned(),
+                    token,
+                    before,
+                    stdout,
+                };
             }
             before.push(line);
         }
@@ -140,7 +168,12 @@ impl Server {
     /// `--url` and `--token` of the principal the tests use.
     pub fn flags(&self) -> [String; 4] {
         let token = self.token.clone().unwrap_or_else(|| "s3cret".to_owned());
-        ["--url".to_owned(), self.url.clone(), "--token".to_owned(), token]
+        [
+            "--url".to_owned(),
+            self.url.clone(),
+            "--token".to_owned(),
+            token,
+        ]
     }
 
     pub fn address(&self) -> String {
@@ -149,7 +182,10 @@ impl Server {
 
     #[cfg(unix)]
     pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
@@ -164,8 +200,15 @@ impl Server {
     pub fn http(&self, path: &str, headers: &[(&str, &str)]) -> String {
         use std::io::Write as _;
         let mut socket = std::net::TcpStream::connect(self.address()).unwrap();
-        let host = headers.iter().find(|(name, _)| *name == "Host").map_or("localhost", |(_, value)| value);
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        let host = headers
+            .iter()
+            .find(|(name, _)| *name == "Host")
+            .map_or("localhost", |(_, value)| value);
+        write!(
+            socket,
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         answer
@@ -186,11 +229,18 @@ fn drain(mut from: impl std::io::Read + Send + 'static) {
 }
 
 /// Reads lines of a running program until one fits.
-pub fn read_until(reader: &mut impl std::io::BufRead, mut fits: impl FnMut(&Value) -> bool) -> Vec<Value> {
+pub fn read_until(
+    reader: &mut impl std::io::BufRead,
+    mut fits: impl FnMut(&Value) -> bool,
+) -> Vec<Value> {
     let mut read = Vec::new();
     loop {
         let mut line = String::new();
-        assert_ne!(reader.read_line(&mut line).unwrap(), 0, "the program ended before: {read:#?}");
+        assert_ne!(
+            reader.read_line(&mut line).unwrap(),
+            0,
+            "the program ended before: {read:#?}"
+        );
         let value: Value = serde_json::from_str(&line).unwrap();
         let done = fits(&value);
         read.push(value);
@@ -201,5 +251,8 @@ pub fn read_until(reader: &mut impl std::io::BufRead, mut fits: impl FnMut(&Valu
 }
 
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }

@@ -1,0 +1,442 @@
+//! The built-in agents that do real work, and those of `towline.toml`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::support::{Place, Ran, repository};
+
+fn run_agent(place: &Place, agent: &str, input: Value, flags: &[&str]) -> Ran {
+    let input = input.to_string();
+    let args = ["run", agent, "--input", &input];
+    place.run(args.iter().chain(flags))
+}
+
+fn index(place: &Place, input: Value, lease: &str) -> BTreeMap<String, Value> {
+    let ran = run_agent(place, "index", input, &["--lease", lease, "--quiet"]).ok();
+    ran.lines()
+        .into_iter()
+        .map(|line| (line["path"].as_str().unwrap().to_owned(), line))
+        .collect()
+}
+
+fn tree() -> Place {
+    let place = Place::new();
+    place.write("tree/src/main.rs", "fn main() {}\n");
+    place.write("tree/README", "one\ntwo");
+    place.write("tree/data.bin", [0_u8, 1, 2]);
+    place.write("tree/empty.txt", "");
+    place.write("tree/.git/config", "x");
+    place.write(
+        "tree/cache/CACHEDIR.TAG",
+        "Signature: 8a477f597d28d172789f06886806bc55",
+    );
+    place.write("tree/cache/deep/object", "x");
+    place.write("secret.txt", "x");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(
+        place.path().join("secret.txt"),
+        place.path().join("tree/link"),
+    )
+    .unwrap();
+    place
+}
+
+#[test]
+fn index_describes_a_tree() {
+    let place = tree();
+    let lease = format!("fs.read={}/tree/**", place.path().display());
+    let lines = index(&place, json!({"root": "tree"}), &lease);
+    assert_eq!(
+        lines.keys().collect::<Vec<_>>(),
+        ["README", "data.bin", "empty.txt", "src/main.rs"]
+    );
+    let main = json!({
+        "path": "src/main.rs", "bytes": 13, "lines": 1, "language": "rust",
+        "sha256": "536e506bb90914c243a12b397b9a998f85ae2cbd9ba02dfd03a9e155ca5ca0f4",
+    });
+    assert_eq!(lines["src/main.rs"], main);
+    assert_eq!(
+        (&lines["README"]["lines"], &lines["README"]["language"]),
+        (&json!(2), &Value::Null)
+    );
+    assert_eq!(
+        (&lines["data.bin"]["lines"], &lines["data.bin"]["bytes"]),
+        (&Value::Null, &json!(3))
+    );
+    assert_eq!(lines["empty.txt"]["lines"], 0);
+
+    let rust = index(&place, json!({"root": "tree", "glob": "*.rs"}), &lease);
+    assert_eq!(rust.keys().collect::<Vec<_>>(), ["src/main.rs"]);
+    let all = index(&place, json!({"root": "tree", "all": true}), &lease);
+    assert!(
+        all.contains_key(".git/config")
+            && all.contains_key("cache/deep/object")
+            && !all.contains_key("link"),
+        "{all:?}"
+    );
+}
+
+#[test]
+fn index_reports_progress_and_a_summary() {
+    let place = tree();
+    let lease = format!("fs.read={}/tree/**", place.path().display());
+    let ran = run_agent(
+        &place,
+        "index",
+        json!({"root": "tree"}),
+        &["--lease", &lease, "-o", "ndjson"],
+    )
+    .ok();
+    let lines = ran.lines();
+    let last = lines
+        .iter()
+        .rfind(|line| line["kind"] == "progress")
+        .unwrap();
+    assert_eq!(
+        (&last["body"]["current"], &last["body"]["total"]),
+        (&json!(4), &json!(4))
+    );
+    assert!(
+        lines.last().unwrap()["summary"]
+            .as_str()
+            .unwrap()
+            .starts_with("4 files")
+    );
+}
+
+#[test]
+fn index_without_a_lease_says_which_one_to_pass() {
+    let place = tree();
+    let root = place.path().join("tree");
+    let remedy = format!("--lease \"fs.read={}/**\"", root.display());
+    run_agent(&place, "index", json!({"root": "tree"}), &[])
+        .status(1)
+        .says(&["PERMISSION_DENIED", &remedy]);
+    run_agent(
+        &place,
+        "index",
+        json!({"root": "missing"}),
+        &["--lease", "fs.read=/**"],
+    )
+    .status(1)
+    .says(&["INVALID_REQUEST", "missing"]);
+}
+
+/// What the README begins with.
+#[test]
+fn index_reads_this_repository() {
+    let place = Place::new();
+    let root = repository();
+    let lease = format!("fs.read={}/**", root.display());
+    let lines = index(
+        &place,
+        json!({"root": root.to_str().unwrap(), "glob": "*.toml"}),
+        &lease,
+    );
+    assert!(
+        lines.contains_key("Cargo.toml") && lines.contains_key("crates/towline-cli/Cargo.toml"),
+        "{:?}",
+        lines.keys()
+    );
+    assert_eq!(lines["Cargo.toml"]["language"], "toml");
+    assert!(
+        !lines
+            .keys()
+            .any(|path| path.starts_with("target/") || path.starts_with(".git/")),
+        "{:?}",
+        lines.keys()
+    );
+}
+
+#[cfg(unix)]
+mod exec {
+    use super::*;
+
+    fn exec(place: &Place, argv: &[&str], flags: &[&str]) -> Ran {
+        run_agent(place, "exec", json!({"argv": argv}), flags)
+    }
+
+    #[test]
+    fn a_covered_program_gives_its_output() {
+        let place = Place::new();
+        let ran = exec(
+            &place,
+            &["echo", "hello"],
+            &["--lease", "tool.call=exec:echo"],
+        )
+        .ok();
+        assert_eq!(ran.stdout, "hello\n");
+        let input = json!({"argv": ["cat"], "stdin": "from here"});
+        let ran = run_agent(
+            &place,
+            "exec",
+            input,
+            &["--lease", "tool.call=exec:cat", "-o", "json"],
+        )
+        .ok();
+        assert_eq!(ran.json()["result"], "from here");
+    }
+
+    #[test]
+    fn programs_that_are_not_covered_are_refused() {
+        let place = Place::new();
+        exec(&place, &["echo", "x"], &[])
+            .status(1)
+            .says(&["PERMISSION_DENIED", "exec:echo"]);
+        exec(
+            &place,
+            &["/bin/echo", "x"],
+            &["--lease", "tool.call=exec:echo"],
+        )
+        .status(1)
+        .says(&["PERMISSION_DENIED"]);
+        exec(
+            &place,
+            &["/bin/echo", "x"],
+            &["--lease", "tool.call=exec:*"],
+        )
+        .status(1)
+        .says(&["PERMISSION_DENIED"]);
+        exec(&place, &["./echo"], &["--lease", "tool.call=exec:**"])
+            .status(1)
+            .says(&["INVALID_REQUEST", "bare name"]);
+        exec(&place, &[], &["--lease", "tool.call=exec:**"])
+            .status(1)
+            .says(&["INVALID_REQUEST"]);
+        exec(
+            &place,
+            &["/bin/echo", "x"],
+            &["--lease", "tool.call=exec:/bin/echo"],
+        )
+        .ok();
+    }
+
+    #[test]
+    fn failures_complaints_and_the_environment() {
+        let place = Place::new();
+        let shell = ["--lease", "tool.call=exec:sh"];
+        let ran = exec(&place, &["sh", "-c", "echo oops >&2; exit 3"], &shell).status(1);
+        ran.says(&["oops", "status 3"]);
+        let ran = exec(&place, &["sh", "-c", "env | cut -d= -f1 | sort"], &shell).ok();
+        let names: Vec<&str> = ran
+            .stdout
+            .lines()
+            .filter(|name| !matches!(*name, "_" | "OLDPWD" | "PWD" | "SHLVL"))
+            .collect();
+        assert_eq!(
+            names,
+            ["ARCP_JOB_ID", "HOME", "LANG", "PATH", "TRACEPARENT"]
+        );
+        exec(
+            &place,
+            &["no-such-program"],
+            &["--lease", "tool.call=exec:*"],
+        )
+        .status(1)
+        .says(&["no-such-program", "status 127"]);
+    }
+
+    #[test]
+    fn large_output_is_streamed() {
+        let place = Place::new();
+        let argv = ["head", "-c", "600000", "/dev/zero"];
+        let output = place.command([
+            "run",
+            "exec",
+            "--input",
+            &json!({"argv": argv}).to_string(),
+            "--lease",
+            "tool.call=exec:head",
+        ]);
+        let output = { output }.output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(output.stdout, vec![0; 600_000]);
+    }
+
+    /// Where the kernel can, it keeps programs to the lease; where it cannot, the log says so.
+    #[test]
+    fn programs_are_kept_to_the_files_of_the_lease() {
+        let place = Place::new();
+        let (open, closed) = (
+            place.write("open/a.txt", "readable"),
+            place.write("closed/b.txt", "secret"),
+        );
+        let tree = format!("fs.read={}/open/**", place.path().display());
+        let flags = ["--lease", "tool.call=exec:cat", "--lease", tree.as_str()];
+        let ran = exec(&place, &["cat", open.to_str().unwrap()], &flags).ok();
+        assert_eq!(ran.stdout, "readable\n");
+        if ran.stderr.contains("not confined") {
+            return;
+        }
+        let ran = exec(&place, &["cat", closed.to_str().unwrap()], &flags).status(1);
+        assert!(!ran.stdout.contains("secret"), "{ran:?}");
+        let target = place.path().join("open/new.txt");
+        let script = format!("echo x > {}", target.display());
+        let shell = ["--lease", "tool.call=exec:sh", "--lease", tree.as_str()];
+        exec(&place, &["sh", "-c", &script], &shell).status(1);
+        assert!(!target.exists(), "reading is not writing");
+        let write = format!("fs.write={}/open/**", place.path().display());
+        exec(
+            &place,
+            &["sh", "-c", &script],
+            &["--lease", "tool.call=exec:sh", "--lease", &write],
+        )
+        .ok();
+        assert!(target.exists());
+    }
+
+    #[test]
+    fn patterns_the_kernel_cannot_be_told_are_left_out_and_named() {
+        let place = Place::new();
+        let pattern = format!("fs.read={}/*.txt", place.path().display());
+        exec(
+            &place,
+            &["true"],
+            &["--lease", "tool.call=exec:true", "--lease", &pattern],
+        )
+        .ok()
+        .says(&["*.txt", "cannot be told"]);
+    }
+
+    /// What a program started ends with the job, however deep.
+    #[test]
+    fn the_whole_group_ends_with_the_job() {
+        let place = Place::new();
+        let script = "sleep 1000 & echo $! >&2; wait";
+        let input = json!({"argv": ["sh", "-c", script]}).to_string();
+        let args = [
+            "run",
+            "exec",
+            "--input",
+            &input,
+            "--lease",
+            "tool.call=exec:sh",
+            "--max-runtime",
+            "1s",
+            "-o",
+            "ndjson",
+        ];
+        let lines = place.run(args).status(1).lines();
+        assert_eq!(lines.last().unwrap()["error"]["code"], "TIMEOUT");
+        let pid = lines.iter().find_map(|line| {
+            line["body"]["message"]
+                .as_str()
+                .filter(|text| text.parse::<u32>().is_ok())
+        });
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", pid.unwrap())).unwrap_or_default();
+        assert!(
+            stat.is_empty() || stat.contains(") Z "),
+            "still there: {stat}"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_plain_command_is_an_agent() {
+    let place = Place::new();
+    place.write(
+        "towline.toml",
+        "[agents.shout]\ncommand = [\"tr\", \"a-z\", \"A-Z\"]\nprotocol = \"exec\"\n[agents.odd]\ncommand = [\"sh\", \"-c\", \"echo $MODE; exit 4\"]\nprotocol = \"exec\"\nversion = \"1.2.0\"\nenv = { MODE = \"x\" }\n",
+    );
+    let ran = run_agent(&place, "shout", json!({"text": "hi"}), &["-o", "json"]).ok();
+    assert_eq!(ran.json()["result"], "{\"TEXT\":\"HI\"}\n");
+    let ran = run_agent(&place, "odd@1.2.0", json!(null), &["-o", "json"]).status(1);
+    assert_eq!(ran.json()["error"]["details"]["exit_code"], 4);
+}
+
+/// A child that speaks ARCP over stdio: here the program itself.
+#[test]
+fn a_process_that_speaks_arcp_is_an_agent() {
+    let place = Place::new();
+    place.write("child.token", "t0ken");
+    let program = env!("CARGO_BIN_EXE_towline");
+    let names = ["chatty", "stream", "spend", "sleep", "fail"];
+    let agents: String = names
+        .iter()
+        .map(|name| {
+            let command = json!([
+                program,
+                "serve",
+                "--stdio",
+                "--demo",
+                "--store",
+                "memory",
+                "--token",
+                "parent:t0ken",
+                "--config",
+                "child.toml"
+            ]);
+            format!("[agents.{name}]\ncommand = {command}\ntoken_file = \"child.token\"\n")
+        })
+        .collect();
+    place.write("child.toml", "");
+    place.write("towline.toml", agents);
+    // Without --demo, so that the names mean these.
+    let server = crate::support::Server::start(place.command([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--token",
+        crate::support::TOKEN,
+    ]));
+    let flags = server.flags();
+    let run = |agent: &str, input: Value, more: &[&str]| {
+        let input = input.to_string();
+        let args = ["run", agent, "--input", &input, "-o", "ndjson"];
+        place.run(
+            args.iter()
+                .copied()
+                .chain(more.iter().copied())
+                .chain(flags.iter().map(String::as_str)),
+        )
+    };
+    let lines = run("chatty", json!({"n": 2}), &[]).ok().lines();
+    let said: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line["body"]["message"].as_str())
+        .collect();
+    assert!(
+        said.contains(&"line 1") && said.contains(&"line 2"),
+        "{lines:#?}"
+    );
+    assert_eq!(lines.last().unwrap()["result"], json!({"emitted": 2}));
+    let running = lines
+        .iter()
+        .filter(|line| line["body"]["phase"] == "running")
+        .count();
+    assert_eq!(running, 1, "the child's own life is not the job's");
+
+    let lines = run("stream", json!({"chunks": 2, "bytes": 3}), &[])
+        .ok()
+        .lines();
+    assert_eq!(lines.last().unwrap()["result"], "aaaaaa");
+    let lines = run(
+        "spend",
+        json!({"costs": [["USD", 0.6], ["USD", 0.6], ["USD", 0.6]]}),
+        &["--lease", "tool.call=*", "--budget", "USD:1.00"],
+    );
+    let lines = lines.ok().lines();
+    assert_eq!(
+        lines.last().unwrap()["result"],
+        json!({"calls": 2, "refused": "BUDGET_EXHAUSTED"})
+    );
+    let lines = run(
+        "fail",
+        json!({"code": "PERMISSION_DENIED", "message": "m"}),
+        &[],
+    )
+    .status(1)
+    .lines();
+    assert_eq!(lines.last().unwrap()["error"]["code"], "PERMISSION_DENIED");
+    let lines = run("sleep", json!({"ms": 600_000}), &["--max-runtime", "300ms"])
+        .status(1)
+        .lines();
+    assert_eq!(lines.last().unwrap()["status"], "timed_out");
+}

@@ -1,0 +1,75 @@
+//! The store, credentials, and what operators do.
+
+use crate::support::Place;
+
+#[test]
+fn the_store_is_checked_copied_shrunk_and_measured() {
+    let place = Place::new();
+    place
+        .run(["store", "stats"])
+        .status(21)
+        .says(&["there is no store", "--path"]);
+    place.run(["run", "chatty", "--input", r#"{"n":5}"#]).ok();
+    let verified = place.run(["store", "verify", "-o", "json"]).ok().json();
+    assert_eq!(verified["ok"], true);
+    assert_eq!(verified["stats"]["jobs"], 1);
+    assert!(
+        place
+            .run(["store", "verify"])
+            .ok()
+            .stdout
+            .contains("ok; 1 jobs")
+    );
+    let stats = place.run(["store", "stats", "-o", "json"]).ok().json();
+    assert_eq!(stats["live_jobs"], 0);
+    assert_eq!(
+        stats["events"], 12,
+        "running, five lines, five reports, the result"
+    );
+    place
+        .run(["store", "compact"])
+        .ok()
+        .says(&["bytes given back"]);
+    place.run(["store", "backup", "copy.db"]).ok();
+    place
+        .run(["store", "backup", "copy.db"])
+        .status(21)
+        .says(&["copy.db"]);
+    assert_eq!(
+        place
+            .run(["store", "stats", "--path", "copy.db", "-o", "json"])
+            .ok()
+            .json()["jobs"],
+        1
+    );
+    assert!(
+        place
+            .run(["credentials"])
+            .ok()
+            .stdout
+            .contains("no credentials")
+    );
+}
+
+#[test]
+fn a_damaged_store_is_told() {
+    let place = Place::new();
+    let file = place.write("not-a-store.db", "this is no database");
+    place
+        .run(["store", "verify", "--path", file.to_str().unwrap()])
+        .status(21)
+        .says(&["not-a-store.db"]);
+}
+
+#[test]
+fn a_store_in_use_can_be_measured_and_is_not_taken() {
+    let place = Place::new();
+    let server = place.serve(&["--token", crate::support::TOKEN]);
+    place.run(["store", "stats"]).ok();
+    place.run(["store", "verify"]).ok();
+    place
+        .run(["store", "compact"])
+        .status(21)
+        .says(&["towline.db", "help:"]);
+    drop(server);
+}
