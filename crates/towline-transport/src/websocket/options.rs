@@ -40,7 +40,7 @@ impl WebSocketOptions {
             max_message_size: 16 << 20,
             max_send_size: 16 << 20,
             read_buffer_size: 16 << 10,
-            write_buffer_size: 16 << 10,
+            write_buffer_size: 32 << 10,
             handshake_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             headers: Vec::new(),
@@ -85,7 +85,7 @@ impl WebSocketOptions {
     }
 
     /// How much is gathered before it is written without a flush having been asked for, in bytes. While the socket takes
-    /// nothing, one message more than this is held and then the sender waits. Default: 16 KiB.
+    /// nothing, one message more than this is held and then the sender waits. Default: 32 KiB.
     #[must_use]
     pub fn write_buffer_size(mut self, bytes: usize) -> Self {
         self.write_buffer_size = bytes;
