@@ -29,6 +29,7 @@ pub struct ChunkCounter {
     next: u64,
     total: u64,
     finished: bool,
+    overflowed: bool,
     limits: ChunkLimits,
 }
 
@@ -57,7 +58,7 @@ pub enum ChunkError {
 impl ChunkCounter {
     /// A result without a piece.
     pub const fn new(result_id: ResultId, limits: ChunkLimits) -> Self {
-        Self { result_id, next: 0, total: 0, finished: false, limits }
+        Self { result_id, next: 0, total: 0, finished: false, overflowed: false, limits }
     }
 
     /// The stream's name.
@@ -68,6 +69,12 @@ impl ChunkCounter {
     /// Decoded bytes so far.
     pub const fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Whether more was to be sent than may be. What was sent is then not the whole, and the job cannot succeed
+    /// [ARCP 8.4-3].
+    pub const fn has_overflowed(&self) -> bool {
+        self.overflowed
     }
 
     /// Whether the last piece has been sent.
@@ -83,10 +90,11 @@ impl ChunkCounter {
         if self.finished {
             return Err(ChunkError::Finished);
         }
+        let total = self.total.saturating_add(size as u64);
+        self.overflowed |= size > self.limits.chunk || total > self.limits.total;
         if size > self.limits.chunk {
             return Err(ChunkError::ChunkTooBig { size, limit: self.limits.chunk });
         }
-        let total = self.total + size as u64;
         if total > self.limits.total {
             return Err(ChunkError::ResultTooBig { limit: self.limits.total });
         }
@@ -137,6 +145,7 @@ mod tests {
     fn caps_hold() {
         let mut chunks = counter(10, 15);
         assert_eq!(chunks.add(11, true), Err(ChunkError::ChunkTooBig { size: 11, limit: 10 }));
+        assert!(chunks.has_overflowed());
         assert_eq!(chunks.add(10, true), Ok(0));
         assert_eq!(chunks.add(6, true), Err(ChunkError::ResultTooBig { limit: 15 }));
         assert_eq!(chunks.add(5, false), Ok(1));

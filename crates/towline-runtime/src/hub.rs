@@ -4,6 +4,7 @@ mod committer;
 mod job;
 mod janitor;
 mod lookup;
+mod places;
 mod queue;
 mod replies;
 mod session;
@@ -58,7 +59,7 @@ pub(crate) struct Hub {
     pub(crate) stopping: CancellationToken,
     jobs: Mutex<Jobs>,
     sessions: Mutex<Sessions>,
-    admission: Mutex<AdmissionQueue<Principal, JobId>>,
+    admission: Mutex<AdmissionQueue<Principal, places::Waiting>>,
     /// Idempotency keys whose first submit is under way.
     pub(crate) keys: crate::command::KeysInFlight,
 }

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     let Some(agent) = begin(hub, job) else {
         // A place was taken for a job that needs none.
-        hub.release_place(&job.row.principal);
+        hub.give_up_place(job);
         return;
     };
     metrics::counter!("towline_jobs_started_total").increment(1);
@@ -33,9 +33,11 @@ pub(crate) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
 
 /// The job's first event [ARCP 7.3-1].
 fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Result<AgentEntry, Failure>> {
-    // The agent was resolved when the job was accepted. One that was removed while the job waited is gone.
-    let agent = hub.agents.resolve(&job.row.agent).map(|(_, agent)| agent).map_err(|_| {
-        let message = format!("the agent `{}` was removed before the job could run", job.row.agent);
+    // The agent was resolved when the job was accepted, and stays the same whatever was registered or removed since
+    // [ARCP 7.5-2]. Only a job that was recovered has to look for it.
+    let kept = job.lock().agent.take();
+    let agent = kept.map_or_else(|| hub.agents.resolve(&job.row.agent).map(|(_, agent)| agent), Ok).map_err(|_| {
+        let message = format!("the agent `{}` is not there any more", job.row.agent);
         Failure::new(ErrorCode::AGENT_NOT_AVAILABLE, message)
     });
     {
@@ -43,7 +45,6 @@ fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Result<AgentEntry, Failu
         if !core.machine.start() {
             return None;
         }
-        core.began = true;
         let running = event::Status { phase: "running".to_owned(), message: None };
         // The machine has just said that the job is open.
         let _ = core.append_event(RecordKind::Event, "status", hub.now(), |out| serde_json::to_writer(out, &running));
@@ -157,6 +158,10 @@ fn returned(hub: &Hub, job: &JobEntry, value: RawJson) -> Outcome {
         }
         return Outcome::Returned(value);
     };
+    if chunks.has_overflowed() {
+        let message = "the streamed result has more bytes than a result may have";
+        return Outcome::Failed(Failure::new(ErrorCode::INTERNAL_ERROR, message));
+    }
     if !chunks.is_finished() {
         return Outcome::Failed(Failure::new(ErrorCode::INTERNAL_ERROR, "the agent did not finish its streamed result"));
     }
@@ -171,23 +176,21 @@ fn returned(hub: &Hub, job: &JobEntry, value: RawJson) -> Outcome {
     }
 }
 
-/// The job ends, and its parent gets back what it did not spend.
+/// The job ends.
 pub(crate) fn finish(hub: &Arc<Hub>, job: &Arc<JobEntry>, outcome: Outcome) {
-    let ended = job.lock().finish(outcome, hub.now());
-    if ended {
-        settle(hub, job);
-    }
+    job.lock().finish(outcome, hub.now());
     hub.flush(job);
 }
 
-/// Settles the child's budget with its parent's [ARCP 9.4-2].
-fn settle(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
-    let (parent, budget) = {
-        let core = job.lock();
-        (core.parent.clone(), core.authority.budget().clone())
+/// Settles a child's budget with its parent's, once; gives the parent, which has to be committed together with the
+/// child's terminal: a crash between the two would return the same money twice [ARCP 9.4-2].
+pub(crate) fn settle(hub: &Hub, job: &JobEntry) -> Option<Arc<JobEntry>> {
+    let (parent, budget, settled) = {
+        let mut core = job.lock();
+        let settled = std::mem::replace(&mut core.settled, true);
+        (core.parent.clone()?, core.authority.budget().clone(), settled)
     };
-    let Some(parent) = parent else { return };
-    {
+    if !settled {
         let mut core = parent.lock();
         let reports = core.authority.budget_mut().settle(&budget);
         core.touch();
@@ -195,17 +198,14 @@ fn settle(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
             core.report_remaining(report, hub.now());
         }
     }
-    hub.flush(&parent);
+    Some(parent)
 }
 
 /// A stop was decided: the agent hears of it, and so do the children [ARCP 7.4-4].
 pub(crate) fn stopped(hub: &Arc<Hub>, job: &Arc<JobEntry>, stop: Option<&Stop>) {
     match stop {
         Some(Stop::StopAgent) => job.stop.cancel(),
-        Some(Stop::EndNow(_)) => {
-            hub.withdraw(job);
-            settle(hub, job);
-        }
+        Some(Stop::EndNow(_)) => hub.give_up_place(job),
         _ => return,
     }
     stop_children(hub, job, "the parent job was stopped");
@@ -229,10 +229,7 @@ pub(crate) fn stop_job(hub: &Arc<Hub>, job: &Arc<JobEntry>, cause: Cause) -> Sto
 /// The terminal is durable.
 pub(crate) fn after_end(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     stop_children(hub, job, "the parent job ended");
-    let began = job.lock().began;
-    if began {
-        hub.release_place(&job.row.principal);
-    }
+    hub.give_up_place(job);
     // What is fixed stays; the family is let go, so that a chain of delegations does not keep itself in memory.
     let mut core = job.lock();
     core.parent = None;

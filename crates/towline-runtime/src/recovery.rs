@@ -116,6 +116,6 @@ fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> bool {
         crate::job::stop_job(hub, job, Cause::Restarted);
         return false;
     }
-    hub.admit(job);
+    hub.admit_recovered(job);
     true
 }

@@ -316,6 +316,9 @@ fn check(options: &RuntimeOptions) -> Result<(), BuildError> {
     if options.heartbeat < std::time::Duration::from_secs(1) {
         return setting("heartbeat", format!("{:?}", options.heartbeat), "it has to be at least one second");
     }
+    if options.chunks.chunk < 4 {
+        return setting("chunks", format!("{:?}", options.chunks), "a chunk has to hold any one character, four bytes");
+    }
     if options.requests_in_flight == 0 {
         return setting("requests_in_flight", "0".to_owned(), "at least one request has to be possible");
     }

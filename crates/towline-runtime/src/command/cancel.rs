@@ -16,10 +16,6 @@ use crate::{
 };
 
 pub(super) async fn cancel(hub: &Arc<Hub>, asker: Asker, job: JobId, reason: Option<String>) {
-    // A submit that came before may not have reached the committer's books yet.
-    if hub.live_job(&job).is_none() {
-        hub.barrier().await;
-    }
     match find(hub, &asker, &job).await {
         Ok(entry) => hub.command(CancelJob { job: entry, reason, asker, stop: None }),
         Err(refusal) => {
@@ -31,7 +27,7 @@ pub(super) async fn cancel(hub: &Arc<Hub>, asker: Asker, job: JobId, reason: Opt
 }
 
 async fn find(hub: &Arc<Hub>, asker: &Asker, job: &JobId) -> Result<Arc<JobEntry>, Refusal> {
-    let view = hub.job(job).await.map_err(|error| store_refusal(&error))?;
+    let view = hub.look_up(job).await.map_err(|error| store_refusal(&error))?;
     let view = view.ok_or_else(|| Refusal::job_not_found(job))?;
     check_authority(hub, asker, view.row())?;
     match view {

@@ -82,7 +82,7 @@ pub(crate) async fn delegate(
     if hub.draining.is_cancelled() {
         return Err(shutting_down());
     }
-    let (agent, _) = hub.agents.resolve(&request.agent)?;
+    let (agent, entry) = hub.agents.resolve(&request.agent)?;
     let plan = plan_child(hub, parent, &agent, &request.lease, &request.constraints)?;
     let row = JobRow {
         id: hub.ids.job(),
@@ -107,7 +107,7 @@ pub(crate) async fn delegate(
         },
     };
     let session = hub.session(&parent.row.session);
-    let job = new_entry(row, plan.authority, Some(Arc::clone(parent)), session);
+    let job = new_entry(row, plan.authority, entry, Some(Arc::clone(parent)), session);
     let (done, created) = oneshot::channel();
     hub.command(CreateChild { job: Arc::clone(&job), refused: None, done });
     created.await.map_err(|_| shutting_down())??;
@@ -126,6 +126,8 @@ impl Command for CreateChild {
             self.refused = Some(refusal);
             return;
         }
+        // A child always finds one.
+        let _place = tx.hub.claim_place(&self.job);
         tx.push(Change::Job(Box::new(self.job.row.clone())));
         tx.push(Change::Audit(submit_audit(tx.hub, &self.job)));
     }
@@ -139,9 +141,12 @@ impl Command for CreateChild {
         match &answer {
             Ok(()) => {
                 hub.insert_job(&self.job);
-                hub.admit(&self.job);
+                hub.start_accepted(&self.job);
             }
-            Err(_) => give_back(hub, &self.job),
+            Err(_) => {
+                hub.never_accepted(&self.job);
+                give_back(hub, &self.job);
+            }
         }
         // An agent that no longer waits has a child all the same; its end cancels the child.
         let _ = self.done.send(answer);

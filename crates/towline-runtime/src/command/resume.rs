@@ -91,24 +91,37 @@ impl ResumeSession {
         if lost_for.is_some_and(|lost_for| lost_for > hub.options.resume_window) {
             return Err(expired());
         }
-        state.outbox.check_replay(self.request.target.last_event_seq).map_err(|error| match error {
+        state.check_replay(self.request.target.last_event_seq).map_err(|error| match error {
             ReplayError::Ahead { .. } => Refusal::invalid(error.to_string()),
             ReplayError::Gone { .. } => Refusal::new(ErrorCode::RESUME_WINDOW_EXPIRED, error.to_string()),
         })?;
-        let counted = match state.attachment.is_some() {
-            true => None,
-            false if hub.count_attached(&self.session.principal) => Some(CountGuard {
-                hub: Arc::clone(hub),
-                principal: self.session.principal.clone(),
-                armed: true,
-            }),
-            false => return Err(too_many_sessions(hub)),
-        };
         Ok(Decided {
             features: self.request.features.unwrap_or(state.features),
             dialect: self.request.dialect.unwrap_or(state.dialect),
-            counted,
+            counted: None,
         })
+    }
+
+    /// A session that is not attached takes a place among those that are.
+    fn count(&self, hub: &Arc<Hub>) -> Result<Option<CountGuard>, Refusal> {
+        if self.session.attachment().is_some() {
+            return Ok(None);
+        }
+        if !hub.count_attached(&self.session.principal) {
+            return Err(too_many_sessions(hub));
+        }
+        Ok(Some(CountGuard { hub: Arc::clone(hub), principal: self.session.principal.clone(), armed: true }))
+    }
+
+    fn decision(&self, tx: &mut Tx<'_>) -> Result<Decided, Refusal> {
+        // Another connection that showed the same token may have come first; then it rotates the token.
+        if tx.is_taken_up(&self.session.id) {
+            return Err(expired());
+        }
+        let decided = self.check(tx.hub)?;
+        let counted = self.count(tx.hub)?;
+        tx.take_up(&self.session.id);
+        Ok(Decided { counted, ..decided })
     }
 
     fn apply(&self, hub: &Hub, decided: &Decided) -> Option<Arc<Attachment>> {
@@ -128,7 +141,7 @@ impl ResumeSession {
 
 impl Command for ResumeSession {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        let decision = self.check(tx.hub);
+        let decision = self.decision(tx);
         if let Ok(decided) = &decision {
             let mut row = self.session.row();
             row.token_hash = self.new_hash;
@@ -142,7 +155,8 @@ impl Command for ResumeSession {
 
     fn done(mut self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
         let decision = match (self.decision.take(), result) {
-            (Some(Ok(_)), Err(error)) => Err(store_refusal(error)),
+            // Nothing of the transaction counts, so nobody rotated the token.
+            (Some(_), Err(error)) => Err(store_refusal(error)),
             (Some(decision), _) => decision,
             (None, _) => Err(expired()),
         };

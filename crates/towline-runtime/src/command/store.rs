@@ -71,17 +71,12 @@ impl Command for Trim {
 /// Ends a session that cannot be resumed any more, unless it was resumed a moment before.
 pub(crate) struct EndSession(pub(crate) Arc<SessionEntry>);
 
-impl EndSession {
-    fn applies(&self) -> bool {
-        let state = self.0.lock();
-        state.attachment.is_none() && !state.gone
-    }
-}
-
 impl Command for EndSession {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        if self.applies() {
-            self.0.lock().gone = true;
+        let mut state = self.0.lock();
+        state.ending = false;
+        if state.attachment.is_none() && !state.gone && !tx.is_taken_up(&self.0.id) {
+            state.gone = true;
             tx.push(Change::SessionGone(self.0.id.clone()));
         }
     }

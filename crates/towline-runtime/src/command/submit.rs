@@ -23,6 +23,7 @@ use super::{
     store_refusal, subscribe,
 };
 use crate::{
+    agent::AgentEntry,
     audit::{Actor, Audit, Verdict},
     hub::{Command, Hub, JobEntry, Reply, Tx},
     policy::LeaseRequest,
@@ -74,11 +75,8 @@ async fn prepare(
     if hub.draining.is_cancelled() {
         return Err(shutting_down());
     }
-    let (agent, _) = hub.agents.resolve(&submission.agent)?;
+    let (agent, entry) = hub.agents.resolve(&submission.agent)?;
     let plan = plan(hub, asker, &agent, &submission.payload).await?;
-    if plan.parent.is_none() && hub.queue_is_full() {
-        return Err(Refusal::internal("the runtime's queue of jobs is full; try again later"));
-    }
     let payload = submission.payload;
     let trace = plan.parent.as_ref().map(|parent| parent.row.trace).or(trace).unwrap_or_else(|| hub.ids.trace());
     let row = JobRow {
@@ -110,7 +108,7 @@ async fn prepare(
         fingerprint,
         created_at: row.created_at,
     });
-    let job = new_entry(row, plan.authority, plan.parent, Some(Arc::clone(&asker.session)));
+    let job = new_entry(row, plan.authority, entry, plan.parent, Some(Arc::clone(&asker.session)));
     Ok(Prepared::New(Box::new(AcceptJob { job, idempotency, guard, asker: asker.clone(), refused: None })))
 }
 
@@ -118,6 +116,7 @@ async fn prepare(
 pub(super) fn new_entry(
     mut row: JobRow,
     authority: Authority,
+    agent: AgentEntry,
     parent: Option<Arc<JobEntry>>,
     session: Option<Arc<crate::hub::SessionEntry>>,
 ) -> Arc<JobEntry> {
@@ -126,7 +125,11 @@ pub(super) fn new_entry(
         false => RawJson::of(authority.budget()).ok(),
     };
     let job = JobEntry::new(row, authority, JobMachine::new(), parent);
-    job.lock().observers.extend(session);
+    {
+        let mut core = job.lock();
+        core.agent = Some(agent);
+        core.observers.extend(session);
+    }
     job
 }
 
@@ -253,7 +256,8 @@ struct AcceptJob {
 
 impl Command for AcceptJob {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        if let Err(refusal) = announce_on_parent(tx, &self.job) {
+        let possible = tx.hub.claim_place(&self.job).and_then(|()| announce_on_parent(tx, &self.job));
+        if let Err(refusal) = possible {
             self.refused = Some(refusal);
             return;
         }
@@ -267,6 +271,7 @@ impl Command for AcceptJob {
     fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
         let refused = self.refused.or_else(|| result.err().map(store_refusal));
         if let Some(refusal) = refused {
+            hub.never_accepted(&self.job);
             super::delegate::give_back(hub, &self.job);
             self.asker.refuse_submit(&refusal, Some(self.job.row.trace));
             return;
@@ -274,7 +279,7 @@ impl Command for AcceptJob {
         hub.insert_job(&self.job);
         let envelope = accepted(&self.job.row, self.asker.request.clone());
         self.asker.reply(Reply::announcing(envelope, self.job.id().clone()));
-        hub.admit(&self.job);
+        hub.start_accepted(&self.job);
         drop(self.guard);
     }
 }

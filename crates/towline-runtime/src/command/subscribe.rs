@@ -13,16 +13,13 @@ use crate::{
 };
 
 pub(super) async fn subscribe(hub: &Arc<Hub>, asker: Asker, job: JobId, history: Option<JobSeq>) {
-    if hub.live_job(&job).is_none() {
-        hub.barrier().await;
-    }
     if let Err(refusal) = prepare(hub, &asker, &job, history).await {
         asker.refuse(&refusal);
     }
 }
 
 async fn prepare(hub: &Arc<Hub>, asker: &Asker, job: &JobId, history: Option<JobSeq>) -> Result<(), Refusal> {
-    let view = hub.job(job).await.map_err(|error| store_refusal(&error))?;
+    let view = hub.look_up(job).await.map_err(|error| store_refusal(&error))?;
     let verdict = may_observe(hub, asker, job, view.as_ref().map(JobView::row));
     audit(hub, asker, job, view.as_ref().map(JobView::row), verdict.as_ref().err());
     verdict?;
@@ -79,11 +76,8 @@ fn audit(hub: &Hub, asker: &Asker, job: &JobId, row: Option<&JobRow>, refusal: O
 
 /// The parent a client wants a child of: running, and the client's own [ARCP 9.4-5].
 pub(super) async fn own_running_parent(hub: &Arc<Hub>, asker: &Asker, job: &JobId) -> Result<Arc<JobEntry>, Refusal> {
-    if hub.live_job(job).is_none() {
-        hub.barrier().await;
-    }
     let not_found = || Refusal::new(ErrorCode::JOB_NOT_FOUND, format!("`parent_job_id`: there is no job `{job}`"));
-    let view = hub.job(job).await.map_err(|error| store_refusal(&error))?;
+    let view = hub.look_up(job).await.map_err(|error| store_refusal(&error))?;
     let view = view.filter(|view| view.row().principal == asker.session.principal).ok_or_else(not_found)?;
     if view.row().session != asker.session.id {
         let message = format!("`parent_job_id`: job `{job}` was submitted by another session");
@@ -110,8 +104,13 @@ async fn known_kinds(
     job: &JobId,
     history: Option<JobSeq>,
 ) -> Result<Option<Kinds>, Refusal> {
+    let Some(after) = history else { return Ok(None) };
     let features = asker.session.lock().features;
-    let Some(after) = history.filter(|_| !sees_everything(hub, features)) else { return Ok(None) };
+    if sees_everything(hub, features) {
+        // Nothing has to be known of the records but that they are there.
+        let there = hub.store.read_job(job, after.next(), 1).await;
+        return there.map(|_| None).map_err(|error| gone(job, &error));
+    }
     let mut kinds = Kinds { next: after.next(), kinds: Vec::new() };
     loop {
         let blocks = hub.store.read_job(job, kinds.next, READ_BYTES).await.map_err(|error| gone(job, &error))?;
@@ -179,11 +178,13 @@ impl SubscribeJob {
         }
         let state = self.view.state();
         let last = state.last_seq;
+        self.complete_kinds(live.as_ref(), last)?;
+        // From here on nothing is refused, so that a refusal leaves nothing behind.
         let observing = match &live {
             Some(entry) if !state.status.is_terminal() => self.observe(tx, entry)?,
             _ => false,
         };
-        let replayed = self.replay(tx, live.as_ref(), last)?;
+        let replayed = self.replay(tx, last);
         let reply = self.reply(&state, last, replayed > 0);
         Ok(Planned { reply, observing })
     }
@@ -194,32 +195,39 @@ impl SubscribeJob {
         let session = &self.asker.session;
         {
             let mut state = session.lock();
+            if entry.row.session == session.id || state.subscriptions.contains(entry.id()) {
+                return Ok(false);
+            }
             let limit = tx.hub.options.subscriptions_per_session;
-            if state.subscriptions.len() >= limit && !state.subscriptions.contains(entry.id()) {
+            if state.subscriptions.len() >= limit {
                 let message = format!("this session watches {limit} jobs, the most it may; unsubscribe from one first");
                 return Err(Refusal::internal(message));
             }
-            if entry.row.session == session.id || !state.subscriptions.insert(entry.id().clone()) {
-                return Ok(false);
-            }
+            state.subscriptions.insert(entry.id().clone());
         }
         entry.lock().observers.push(Arc::clone(session));
         tx.push(Change::Subscribed { session: session.id.clone(), job: entry.id().clone() });
         Ok(true)
     }
 
-    fn replay(&mut self, tx: &mut Tx<'_>, live: Option<&Arc<JobEntry>>, last: JobSeq) -> Result<u64, Refusal> {
-        let Some(after) = self.history.filter(|after| *after < last) else { return Ok(0) };
-        let (session, job) = (&self.asker.session, &self.view.row().id);
-        let Some(kinds) = &mut self.kinds else {
-            return Ok(tx.project_all(session, job, after.next(), last));
-        };
+    /// What was committed since the history was looked through is found in memory.
+    fn complete_kinds(&mut self, live: Option<&Arc<JobEntry>>, last: JobSeq) -> Result<(), Refusal> {
+        let Some(kinds) = &mut self.kinds else { return Ok(()) };
         while kinds.next <= last {
             let block = live.and_then(|entry| entry.lock().block_in_flight_or(entry, kinds.next));
             let block = block.ok_or_else(|| Refusal::internal("the job's history moved on too fast; try again"))?;
             kinds.extend(&block);
         }
-        Ok(tx.project(session, job, after.next(), &kinds.kinds, true))
+        Ok(())
+    }
+
+    fn replay(&self, tx: &mut Tx<'_>, last: JobSeq) -> u64 {
+        let Some(after) = self.history.filter(|after| *after < last) else { return 0 };
+        let (session, job) = (&self.asker.session, &self.view.row().id);
+        match &self.kinds {
+            None => tx.project_all(session, job, after.next(), last),
+            Some(kinds) => tx.project(session, job, after.next(), &kinds.kinds, true),
+        }
     }
 
     fn reply(&self, state: &towline_store::JobState, last: JobSeq, replayed: bool) -> Reply {

@@ -9,7 +9,7 @@ use towline_proto::{
 };
 use towline_store::{JobRow, StoreError};
 use towline_wire::{
-    Envelope, ErrorCode, EventPayload, JobId, JobSeq, MessageType, RawJson,
+    Envelope, ErrorCode, EventPayload, JobId, JobSeq, MessageType, RawJson, ResultId,
     event::{ChunkEncoding, ResultChunk},
     payload,
 };
@@ -101,7 +101,7 @@ impl JobFrames {
         if result.result_size.is_some_and(|size| size > limit as u64) {
             return Err(too_big("the streamed result is too big for a session that did not negotiate `result_chunk`"));
         }
-        let (bytes, is_text) = match self.collect(hub, limit).await {
+        let (bytes, is_text) = match self.collect(hub, limit, result.result_id.as_ref()).await {
             Ok(collected) => collected,
             Err(error) => {
                 tracing::error!(target: "towline::store", %error, job = %self.row.id, "a result cannot be put together");
@@ -120,7 +120,13 @@ impl JobFrames {
         RawJson::of(&inline).map_err(|_| too_big("the streamed result could not be put together"))
     }
 
-    async fn collect(&self, hub: &Hub, limit: usize) -> Result<(Vec<u8>, bool), StoreError> {
+    /// The pieces of one stream; an earlier run of the same job may have begun another.
+    async fn collect(
+        &self,
+        hub: &Hub,
+        limit: usize,
+        stream: Option<&ResultId>,
+    ) -> Result<(Vec<u8>, bool), StoreError> {
         let (mut bytes, mut is_text, mut next) = (Vec::new(), true, JobSeq::FIRST);
         let corrupt = |what: &str| StoreError::Corrupt(what.to_owned());
         loop {
@@ -133,6 +139,9 @@ impl JobFrames {
                 }
                 let event: EventPayload = payload.read().map_err(|_| corrupt("a chunk that is no event"))?;
                 let chunk: ResultChunk = event.body.read().map_err(|_| corrupt("a chunk without its fields"))?;
+                if Some(&chunk.result_id) != stream {
+                    continue;
+                }
                 match chunk.encoding {
                     ChunkEncoding::Utf8 => bytes.extend_from_slice(chunk.data.as_bytes()),
                     ChunkEncoding::Base64 => {

@@ -34,9 +34,16 @@ pub(super) async fn run(
     source: &mut dyn FrameSource,
 ) -> Option<Live> {
     let mut shake = Handshake { hub, info, sink, machine: ServerSession::new(hub.features), principal: None };
-    tokio::select! {
-        live = shake.run(source) => live,
+    let ran = tokio::select! {
+        live = shake.run(source) => Some(live),
         () = hub.draining.cancelled() => None,
+    };
+    match ran {
+        Some(live) => live,
+        None => {
+            shake.go_away().await;
+            None
+        }
     }
 }
 
@@ -66,7 +73,7 @@ impl Handshake<'_> {
             effect = self.prove(auth).await;
         }
         match effect {
-            Effect::Attach(request) => self.attach(*request).await,
+            Effect::Attach(request) => self.attach(*request, source).await,
             Effect::Reject { request, refusal, goodbye } => {
                 self.reject(request, &refusal, goodbye, source).await;
                 None
@@ -105,7 +112,7 @@ impl Handshake<'_> {
         self.machine.reject(None, Refusal::unauthenticated(refusal.message()), Goodbye::Policy)
     }
 
-    async fn attach(&mut self, request: AttachRequest) -> Option<Live> {
+    async fn attach(&mut self, request: AttachRequest, source: &mut dyn FrameSource) -> Option<Live> {
         let hub = self.hub;
         let dialect = hub.options.dialect.or(request.dialect);
         let asked = request.request.clone();
@@ -127,7 +134,7 @@ impl Handshake<'_> {
         let opened = match opened {
             Ok(opened) => opened,
             Err(refusal) => {
-                self.send_rejection(asked, &refusal, Goodbye::Policy).await;
+                self.reject(asked, &refusal, Goodbye::Policy, source).await;
                 return None;
             }
         };
@@ -159,8 +166,9 @@ impl Handshake<'_> {
             target: "towline::session", session = %session.id, principal = %session.principal, resumed,
             client = %client.name, client_version = %client.version, peer = ?self.info.peer, "session attached"
         );
-        if let Err(error) = self.sink.send(welcome).await {
-            tracing::debug!(target: "towline::session", session = %session.id, %error, "the welcome was not delivered");
+        let sent = timeout(hub.options.hello_timeout, self.sink.send(welcome)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            tracing::debug!(target: "towline::session", session = %session.id, "the welcome was not delivered");
             hub.detach(session, &opened.attachment);
             return None;
         }
@@ -173,6 +181,12 @@ impl Handshake<'_> {
             position: opened.position,
         };
         Some(Live { machine, opened })
+    }
+
+    /// The runtime shuts down before there is a session [ARCP 4-7].
+    async fn go_away(&mut self) {
+        let close = close_frame(Goodbye::GoingAway, "shutdown");
+        let _ = timeout(self.hub.options.close_timeout, self.sink.close(&close)).await;
     }
 
     async fn reject(

@@ -117,7 +117,14 @@ impl Reader<'_> {
             Happening::Inbound(Some(inbound)) => self.on_inbound(inbound),
             Happening::Detached => self.on_detached(),
             Happening::Beat => self.on_beat(),
-            Happening::Room => Flow::On,
+            // While nothing is read nothing can be heard; that is no silence of the peer's.
+            Happening::Room => {
+                let now = self.started.elapsed();
+                if let Some(heartbeat) = &mut self.heartbeat {
+                    heartbeat.heard(now);
+                }
+                Flow::On
+            }
         }
     }
 
@@ -168,8 +175,8 @@ impl Reader<'_> {
     /// Advisory, and never answered [ARCP 6.5-1].
     fn on_ack(&mut self, seq: EventSeq) {
         let mut state = self.session.lock();
-        let sent = state.sent;
-        if state.outbox.ack(seq, sent) {
+        let offered = state.offered;
+        if state.outbox.ack(seq, offered) {
             state.ever_acked = true;
             let _below = state.pressure(self.hub.options.back_pressure);
         }

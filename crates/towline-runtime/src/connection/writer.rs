@@ -40,6 +40,8 @@ enum Step {
     Urgent(Envelope),
     Reply(Reply),
     Events(Run),
+    /// What comes next is not kept any more.
+    Evicted,
     Flush,
     Rest,
     Goodbye(Envelope, CloseFrame),
@@ -51,6 +53,8 @@ enum End {
     Done,
     /// The peer is gone.
     Lost(TransportError),
+    /// The stream cannot go on; the reader was told, and will have the goodbye said.
+    Broken,
 }
 
 impl From<TransportError> for End {
@@ -89,16 +93,28 @@ impl Writer {
 
     /// Sends until the goodbye, or until the peer is gone.
     pub(super) async fn run(mut self) {
-        loop {
+        let error = loop {
             let step = self.next();
             match self.carry_out(step).await {
                 Ok(()) => {}
                 Err(End::Done) => return,
-                Err(End::Lost(error)) => {
-                    tracing::debug!(target: "towline::session", session = %self.session.id, %error, "sending failed");
-                    return;
-                }
+                Err(End::Lost(error)) => break error,
+                Err(End::Broken) => match self.last_words().await {
+                    Err(End::Lost(error)) => break error,
+                    _ => return,
+                },
             }
+        };
+        tracing::debug!(target: "towline::session", session = %self.session.id, %error, "sending failed");
+    }
+
+    /// Waits for the goodbye and says it, and nothing else.
+    async fn last_words(&mut self) -> Result<(), End> {
+        loop {
+            if let Some((last, frame)) = self.attachment.take_closing() {
+                return self.carry_out(Step::Goodbye(last, frame)).await;
+            }
+            self.attachment.wake.notified().await;
         }
     }
 
@@ -123,8 +139,10 @@ impl Writer {
                 return self.goodbye();
             }
         }
-        match self.session.lock().outbox.after(self.position) {
+        let state = self.session.lock();
+        match state.outbox.after(self.position) {
             Some(run) => Step::Events(run),
+            None if self.position < state.outbox.evicted() => Step::Evicted,
             None => self.pause(),
         }
     }
@@ -142,6 +160,7 @@ impl Writer {
             Step::Urgent(envelope) => self.feed_own(envelope).await?,
             Step::Reply(reply) => self.reply(reply).await?,
             Step::Events(run) => self.events(run).await?,
+            Step::Evicted => return Err(self.broken(evicted())),
             Step::Flush => self.flush().await?,
             Step::Rest => self.attachment.wake.notified().await,
             Step::Goodbye(last, frame) => {
@@ -169,8 +188,7 @@ impl Writer {
             Err(TransportError::FrameTooBig { size, limit }) => {
                 // Leaving it out would be a gap; the peer has to know.
                 let message = format!("a frame of {size} bytes is above the {limit} this transport carries");
-                self.broken(Refusal::internal(message));
-                std::future::pending().await
+                Err(self.broken(Refusal::internal(message)))
             }
             other => {
                 other?;
@@ -187,6 +205,13 @@ impl Writer {
         self.attachment.sent_at.store(at, Ordering::Relaxed);
         self.note_progress();
         Ok(())
+    }
+
+    /// Notes how far the peer may have seen its stream, before it can: it may acknowledge, or come back with, what it was
+    /// sent before the flush was over.
+    fn note_offer(&self, last: EventSeq) {
+        let mut state = self.session.lock();
+        state.offered = state.offered.max(last);
     }
 
     /// Notes how far the peer was sent its stream, for acknowledgements and for telling lag.
@@ -222,13 +247,12 @@ impl Writer {
 
     /// Sends a part of a run of events: what one block of the job's log holds of it.
     async fn events(&mut self, run: Run) -> Result<(), End> {
-        let Some(block) = self.block_of(&run.job, run.from).await else {
-            return std::future::pending().await;
-        };
+        let block = self.block_of(&run.job, run.from).await?;
         self.prepare(&run).await?;
         let last = run.from.plus(u64::from(run.count) - 1).min(block.last());
         let count = usize::try_from(last.since(run.from) + 1).unwrap_or(1).min(FLUSH_FRAMES);
         let mut ids = self.hub.ids.messages(count);
+        self.note_offer(run.first.plus(count as u64 - 1));
         for (offset, id) in (0..count as u64).zip(&mut ids) {
             let (seq, event_seq) = (run.from.plus(offset), run.first.plus(offset));
             let Some((kind, payload)) = block.payload(seq) else { break };
@@ -255,10 +279,7 @@ impl Writer {
         if self.current.as_ref().is_none_or(|current| current.job() != &run.job) {
             match JobFrames::load(&self.hub, &self.session, &run.job).await {
                 Ok(frames) => self.current = Some(frames),
-                Err(error) => {
-                    self.unreadable(&error);
-                    return std::future::pending().await;
-                }
+                Err(error) => return Err(self.unreadable(&error)),
             }
         }
         let Some(frames) = self.current.as_ref().filter(|frames| frames.is_own()) else { return Ok(()) };
@@ -270,45 +291,47 @@ impl Writer {
         self.feed_own(accepted).await
     }
 
-    /// The block of a record; `None` when it cannot be had, and the connection is being ended for that.
-    async fn block_of(&mut self, job: &JobId, seq: JobSeq) -> Option<Arc<Block>> {
+    /// The block of a record.
+    async fn block_of(&mut self, job: &JobId, seq: JobSeq) -> Result<Arc<Block>, End> {
         let cached = self.block.as_ref().filter(|block| block.job() == job && block.first() <= seq && seq <= block.last());
         if let Some(block) = cached {
-            return Some(Arc::clone(block));
+            return Ok(Arc::clone(block));
         }
         match self.hub.block(job, seq).await {
             Ok(Some(block)) => {
                 self.block = Some(Arc::clone(&block));
-                Some(block)
+                Ok(block)
             }
             Ok(None) => {
                 let from = seq;
-                self.unreadable(&StoreError::Evicted { job: job.clone(), from, oldest: from });
-                None
+                Err(self.unreadable(&StoreError::Evicted { job: job.clone(), from, oldest: from }))
             }
-            Err(error) => {
-                self.unreadable(&error);
-                None
-            }
+            Err(error) => Err(self.unreadable(&error)),
         }
     }
 
     /// The stream cannot go on without a gap, so the connection ends; a resume says whether it can be healed.
-    fn unreadable(&self, error: &StoreError) {
+    fn unreadable(&self, error: &StoreError) -> End {
         tracing::error!(target: "towline::session", session = %self.session.id, %error, "the stream cannot go on");
         let refusal = match error {
             StoreError::Evicted { .. } => {
                 self.hub.evict(&self.session, self.position.next(), "the store no longer has the events");
-                Refusal::new(ErrorCode::RESUME_WINDOW_EXPIRED, "events of this session are no longer kept")
+                evicted()
             }
             _ => Refusal::internal("the runtime's store failed; resume the session"),
         };
-        self.broken(refusal);
+        self.broken(refusal)
     }
 
-    fn broken(&self, refusal: Refusal) {
+    fn broken(&self, refusal: Refusal) -> End {
         self.attachment.detach(DetachReason::Broken(refusal));
+        End::Broken
     }
+}
+
+/// There would be a gap, which is never silent [ARCP 6.5-2].
+fn evicted() -> Refusal {
+    Refusal::new(ErrorCode::RESUME_WINDOW_EXPIRED, "events of this session are no longer kept; open a new session")
 }
 
 /// How many frames are sent at most before a flush, and before replies get their turn.

@@ -3,11 +3,18 @@
 //! Whatever waits becomes one batch. While it is being committed the next one gathers, so commits grow with the load and
 //! never wait for a timer. Only after the commit do replies, events and job starts happen.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use towline_proto::span::{Span, SpanView, project};
+use towline_proto::{
+    outbox::Outbox,
+    span::{Span, SpanView, project},
+};
 use towline_store::{Batch, Block, Change, RecordKind, StoreError};
-use towline_wire::{EventSeq, Feature, JobId, JobSeq};
+use towline_wire::{EventSeq, Feature, JobId, JobSeq, SessionId};
 
 use super::{Hub, JobEntry, SessionEntry, queue::Work};
 
@@ -30,7 +37,10 @@ pub(crate) struct Tx<'h> {
     batch: Batch,
     spans: Vec<(Arc<SessionEntry>, Span)>,
     /// The last number of every session that got spans in this transaction.
-    last: HashMap<towline_wire::SessionId, EventSeq>,
+    last: HashMap<SessionId, EventSeq>,
+    /// Sessions that are taken up in this transaction: nothing else may take them up, or end them, before it is known
+    /// how that went.
+    taken_up: HashSet<SessionId>,
     /// The jobs that were taken from, each with its blocks.
     jobs: Vec<Flushed>,
     /// Where each of them is in `jobs`.
@@ -42,7 +52,15 @@ type Flushed = (Arc<JobEntry>, Vec<Arc<Block>>);
 
 impl<'h> Tx<'h> {
     fn new(hub: &'h Arc<Hub>) -> Self {
-        Self { hub, batch: Batch::default(), spans: Vec::new(), last: HashMap::new(), jobs: Vec::new(), flushed: HashMap::new() }
+        Self {
+            hub,
+            batch: Batch::default(),
+            spans: Vec::new(),
+            last: HashMap::new(),
+            taken_up: HashSet::new(),
+            jobs: Vec::new(),
+            flushed: HashMap::new(),
+        }
     }
 
     /// Adds a change.
@@ -67,10 +85,8 @@ impl<'h> Tx<'h> {
             for session in &observers {
                 self.project(session, job.id(), block.first(), block.kinds(), false);
             }
-            if ends(block) {
-                self.end_subscriptions(job.id(), &observers);
-            }
         }
+        let ended = flush.blocks.iter().any(|block| ends(block));
         match before {
             Some(at) => self.jobs[at].1.extend(flush.blocks),
             None => {
@@ -78,15 +94,31 @@ impl<'h> Tx<'h> {
                 self.jobs.push((Arc::clone(job), flush.blocks));
             }
         }
+        if ended {
+            self.end(job, &observers);
+        }
     }
 
-    /// A finished job is watched no more; a session may watch others in its place.
-    fn end_subscriptions(&mut self, job: &JobId, observers: &[Arc<SessionEntry>]) {
-        for session in observers {
-            if session.lock().subscriptions.remove(job) {
-                self.push(Change::Unsubscribed { session: session.id.clone(), job: job.clone() });
-            }
+    /// What becomes durable with a job's terminal: it is watched no more, so that a session may watch others in its
+    /// place, and its parent has back what it did not spend [ARCP 9.4-2].
+    fn end(&mut self, job: &Arc<JobEntry>, observers: &[Arc<SessionEntry>]) {
+        for session in observers.iter().filter(|session| session.id != job.row.session) {
+            session.lock().subscriptions.remove(job.id());
+            self.push(Change::Unsubscribed { session: session.id.clone(), job: job.id().clone() });
         }
+        if let Some(parent) = crate::job::settle(self.hub, job) {
+            self.flush(&parent);
+        }
+    }
+
+    /// Marks a session as taken up.
+    pub(crate) fn take_up(&mut self, session: &SessionId) {
+        self.taken_up.insert(session.clone());
+    }
+
+    /// Whether a session is being taken up.
+    pub(crate) fn is_taken_up(&self, session: &SessionId) -> bool {
+        self.taken_up.contains(session)
     }
 
     /// Gives a session records of a job, as its features show them. Returns how many it gets.
@@ -223,7 +255,7 @@ fn publish_spans(hub: &Arc<Hub>, spans: Vec<(Arc<SessionEntry>, Span)>) {
             let mut state = session.lock();
             let pushed = state.outbox.push(span);
             debug_assert!(pushed, "spans are planned in order");
-            let evict = state.outbox.overflow(hub.options.spans_per_session);
+            let evict = surplus(&state.outbox, hub.options.spans_per_session);
             let lag = state.pressure(hub.options.back_pressure);
             (state.attachment.clone(), lag, evict)
         };
@@ -240,4 +272,11 @@ fn publish_spans(hub: &Arc<Hub>, spans: Vec<(Arc<SessionEntry>, Span)>) {
     for (session, lag) in lagging {
         hub.report_pressure(&session, lag);
     }
+}
+
+/// What of a stream has to go: when it holds too much, an eighth more than that, so that it is not each event that
+/// evicts another.
+fn surplus(outbox: &Outbox, limit: usize) -> Option<EventSeq> {
+    outbox.overflow(limit)?;
+    outbox.overflow(limit - limit / 8)
 }

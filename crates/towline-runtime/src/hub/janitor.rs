@@ -48,6 +48,10 @@ impl Hub {
     }
 
     fn end_session(&self, session: &Arc<SessionEntry>) {
+        let told = std::mem::replace(&mut session.lock().ending, true);
+        if told {
+            return;
+        }
         self.command(crate::command::EndSession(Arc::clone(session)));
     }
 }

@@ -19,6 +19,7 @@ use towline_store::{Block, BlockBuilder, JobRow, JobState};
 use towline_wire::{Amount, JobId, JobSeq, JobStatus, RawJson, Timestamp, event};
 
 use super::{session::SessionEntry, tail::Tail};
+use crate::agent::AgentEntry;
 
 /// A job that is in memory: because it is not finished, or because it finished a moment ago.
 pub(crate) struct JobEntry {
@@ -46,8 +47,14 @@ pub(crate) struct JobCore {
     pub(crate) ended_with: Option<Ended>,
     /// What a streamed result's writer said of it at the end.
     pub(crate) result_summary: Option<String>,
-    /// Whether the job took a place among the running ones.
-    pub(crate) began: bool,
+    /// Whether the job has a place among the running ones.
+    pub(crate) has_place: bool,
+    /// Whether the job is durable: only then may it begin.
+    pub(crate) is_durable: bool,
+    /// What it was resolved to when it was accepted [ARCP 7.5-2]; a recovered job is resolved again.
+    pub(crate) agent: Option<AgentEntry>,
+    /// Whether its parent has back what it did not spend.
+    pub(crate) settled: bool,
     pending: BlockBuilder,
     /// Taken from `pending` and not committed yet, in order; taken again when the commit failed.
     in_flight: Vec<Arc<Block>>,
@@ -102,7 +109,10 @@ impl JobEntry {
             parent,
             ended_with: None,
             result_summary: None,
-            began: false,
+            has_place: false,
+            is_durable: false,
+            agent: None,
+            settled: false,
             pending: BlockBuilder::default(),
             in_flight: Vec::new(),
             taken: last,

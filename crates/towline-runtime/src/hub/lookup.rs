@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use towline_proto::{admission::Admission, span::RecordKind};
+use towline_proto::span::RecordKind;
 use towline_store::{AuditRow, Block, Change, JobRow, JobState, Principal, StoreError};
 use towline_wire::{EventSeq, JobId, JobSeq, Secret, SessionId, event};
 
@@ -49,6 +49,21 @@ impl Hub {
         Ok(self.store.job(job).await?.map(|row| JobView::Stored(Box::new(row))))
     }
 
+    /// A job a peer names. Where foreign jobs are concealed, finding one takes as long as finding none [ARCP 7.6-5].
+    pub(crate) async fn look_up(&self, job: &JobId) -> Result<Option<JobView>, StoreError> {
+        let live = self.live_job(job);
+        if live.is_some() && !self.options.conceal_foreign_jobs {
+            return Ok(live.map(JobView::Live));
+        }
+        // A submit that came before may not have reached the committer's books yet.
+        self.barrier().await;
+        let stored = self.store.job(job).await?;
+        match self.live_job(job) {
+            Some(entry) => Ok(Some(JobView::Live(entry))),
+            None => Ok(stored.map(|row| JobView::Stored(Box::new(row)))),
+        }
+    }
+
     /// How many jobs are not finished.
     pub(crate) fn live_jobs(&self) -> usize {
         self.jobs.lock().live
@@ -65,51 +80,6 @@ impl Hub {
         let mut jobs = self.jobs.lock();
         if jobs.entries.insert(job.id().clone(), Arc::clone(job)).is_none() {
             jobs.live += 1;
-        }
-    }
-
-    /// Starts a job now, or queues it [ARCP 7.1-5].
-    pub(crate) fn admit(self: &Arc<Self>, job: &Arc<JobEntry>) {
-        let principal = &job.row.principal;
-        if job.row.parent.is_some() {
-            self.admission.lock().admit_beyond_limits(principal);
-            return crate::job::start(self, job);
-        }
-        let admission = self.admission.lock().admit(principal, job.id().clone());
-        match admission {
-            Admission::Start => crate::job::start(self, job),
-            Admission::Queued => {}
-            // The room was checked when the job was submitted; only a race of many submits comes here.
-            Admission::Full => self.abandon(job),
-        }
-    }
-
-    fn abandon(self: &Arc<Self>, job: &Arc<JobEntry>) {
-        let failure = towline_proto::job::Failure::new(
-            towline_wire::ErrorCode::INTERNAL_ERROR,
-            "the runtime's queue of jobs is full; try again later",
-        );
-        job.lock().finish(towline_proto::job::Outcome::Failed(failure), self.now());
-        self.flush(job);
-    }
-
-    /// Whether another job would find no place.
-    pub(crate) fn queue_is_full(&self) -> bool {
-        self.admission.lock().is_full()
-    }
-
-    /// Takes a job that never began out of the queue.
-    pub(crate) fn withdraw(&self, job: &JobEntry) {
-        self.admission.lock().withdraw(&job.row.principal, job.id());
-    }
-
-    /// A job's place is free: the next ones start.
-    pub(crate) fn release_place(self: &Arc<Self>, principal: &Principal) {
-        let next = self.admission.lock().release(principal);
-        for job in next {
-            if let Some(job) = self.live_job(&job) {
-                crate::job::start(self, &job);
-            }
         }
     }
 
@@ -157,12 +127,15 @@ impl Hub {
     /// The session a resume token is good for.
     pub(crate) fn session_of_token(&self, token: &Secret) -> Option<Arc<SessionEntry>> {
         let hash = hash_token(token);
-        let sessions = self.sessions.lock();
-        // Looking a hash up by its value tells nothing about the token it came from.
-        let entry = sessions.by_token.get(&hash).and_then(|session| sessions.entries.get(session))?;
+        let entry = {
+            let sessions = self.sessions.lock();
+            // Looking a hash up by its value tells nothing about the token it came from.
+            Arc::clone(sessions.by_token.get(&hash).and_then(|session| sessions.entries.get(session))?)
+        };
+        // Never a session's lock inside that of the sessions: others take them the other way round.
         let current = entry.lock().token_hash;
         let same = subtle::ConstantTimeEq::ct_eq(&current[..], &hash[..]);
-        bool::from(same).then(|| Arc::clone(entry))
+        bool::from(same).then_some(entry)
     }
 
     /// A session is durable under this token.
@@ -243,17 +216,21 @@ impl Hub {
 
     /// Tells a session's most recent running job that the session lags [ARCP 6.5-3].
     pub(crate) fn report_pressure(&self, session: &SessionEntry, lag: u64) {
-        let newest = {
+        let mut own: Vec<_> = {
             let jobs = self.jobs.lock();
             let own = jobs.entries.values().filter(|job| job.row.session == session.id && !job.ended.is_cancelled());
-            own.max_by(|left, right| left.id().cmp(right.id())).cloned()
+            own.cloned().collect()
         };
-        let Some(job) = newest else { return };
+        own.sort_unstable_by(|left, right| right.id().cmp(left.id()));
         let message = format!("a session is {lag} events behind");
         let body = event::Status { phase: "back_pressure".to_owned(), message: Some(message) };
-        let written = job.lock().append_event(RecordKind::Event, "status", self.now(), |out| serde_json::to_writer(out, &body));
-        if written.is_ok() {
-            self.flush(&job);
+        let now = self.now();
+        let told = own.iter().find(|job| {
+            let mut core = job.lock();
+            core.append_event(RecordKind::Event, "status", now, |out| serde_json::to_writer(out, &body)).is_ok()
+        });
+        if let Some(job) = told {
+            self.flush(job);
         }
     }
 

@@ -8,7 +8,11 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use towline_proto::{Dialect, outbox::Outbox, refusal::Refusal};
+use towline_proto::{
+    Dialect,
+    outbox::{Outbox, ReplayError},
+    refusal::Refusal,
+};
 use towline_store::{Principal, SessionRow};
 use towline_transport::{CloseFrame, TransportKind};
 use towline_wire::{Envelope, EventSeq, Feature, FeatureSet, JobId, SessionId, Timestamp};
@@ -32,10 +36,14 @@ pub(crate) struct SessionState {
     pub(crate) attachment: Option<Arc<Attachment>>,
     pub(crate) detached_at: Option<Timestamp>,
     pub(crate) subscriptions: HashSet<JobId>,
-    /// The highest number that went to a transport.
+    /// The highest number that a transport took and flushed.
     pub(crate) sent: EventSeq,
+    /// The highest number that a peer may have seen: it was handed to a transport, or is about to be.
+    pub(crate) offered: EventSeq,
     pub(crate) ever_acked: bool,
     pressure: Pressure,
+    /// Whether the committer was told to end the session.
+    pub(crate) ending: bool,
     /// Whether the session can never be resumed again.
     pub(crate) gone: bool,
 }
@@ -88,6 +96,7 @@ impl SessionEntry {
     pub(crate) fn new(row: &SessionRow, outbox: Outbox, dialect: Dialect) -> Arc<Self> {
         let state = SessionState {
             sent: outbox.last(),
+            offered: outbox.last(),
             outbox,
             token_hash: row.token_hash,
             features: row.features,
@@ -97,6 +106,7 @@ impl SessionEntry {
             subscriptions: HashSet::new(),
             ever_acked: row.acked > EventSeq::ZERO,
             pressure: Pressure::Armed,
+            ending: false,
             gone: false,
         };
         Arc::new(Self {
@@ -135,6 +145,14 @@ impl SessionEntry {
 }
 
 impl SessionState {
+    /// Whether the stream can go on after `position`, which the peer claims to have [ARCP 6.3-5].
+    pub(crate) fn check_replay(&self, position: EventSeq) -> Result<(), ReplayError> {
+        match position > self.offered {
+            true => Err(ReplayError::Ahead { asked: position, last: self.offered }),
+            false => self.outbox.check_replay(position),
+        }
+    }
+
     /// The lag to report, once, when it has passed `threshold` [ARCP 6.5-3].
     ///
     /// For a peer that acknowledges, that is what was sent and not acknowledged; for one that never does, what could not
