@@ -54,6 +54,8 @@ pub(crate) struct Driver {
     /// Mailboxes that have to be read before the connection is.
     full: Vec<Arc<Mailbox>>,
     room: Arc<Notify>,
+    /// What was read and not yet looked at; empty between two happenings.
+    inbox: Vec<Inbound>,
     effects: Vec<Effect>,
     /// Events on their way to one job's seats.
     run: Vec<JobEvent>,
@@ -115,12 +117,14 @@ struct Waiter {
 
 /// What can happen.
 enum Happening {
-    /// Frames were read; or, without any, the connection ended.
-    Read(Vec<Inbound>),
+    /// Frames are in the inbox; or, without any, the connection ended.
+    Read,
     /// What there was to send is out, or cannot be sent.
     Wrote {
         failed: bool,
     },
+    /// The end of a connection that cannot be written did not come.
+    Deaf,
     Commands(Vec<Command>),
     /// Nobody can ask for anything any more.
     Unwanted,
@@ -207,6 +211,7 @@ impl Driver {
             unclaimed,
             full: Vec::new(),
             room,
+            inbox: Vec::new(),
             effects: Vec::new(),
             run: Vec::new(),
             run_of: None,
@@ -242,10 +247,10 @@ impl Driver {
         {
             self.timer.as_mut().reset(deadline);
         }
+        let patience = self.link.as_ref().and_then(Link::patience);
         let takes_commands = self.wanted && self.has_room_for_requests();
         let reads = self.full.is_empty();
         let mut commands = Vec::new();
-        let mut frames = Vec::new();
         let (mut writing, mut reading) = (None, None);
         if let Some(link) = &mut self.link {
             (writing, reading) = link.halves();
@@ -258,8 +263,9 @@ impl Driver {
                 _ => Happening::Commands(commands),
             },
             () = self.room.notified(), if !reads => Happening::Room,
-            () = link::read(&mut reading, &mut frames), if reads && reading.is_some() => Happening::Read(frames),
+            () = link::read(&mut reading, &mut self.inbox), if reads && reading.is_some() => Happening::Read,
             () = &mut self.timer, if deadline.is_some() => Happening::Time,
+            () = tokio::time::sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => Happening::Deaf,
             dialled = self.dial.wait(), if self.dial.is_busy() => Happening::Dialled(dialled),
             Some(()) = self.farewells.next() => Happening::Farewell,
         }
@@ -278,9 +284,14 @@ impl Driver {
 
     fn handle(&mut self, happening: Happening) {
         match happening {
-            Happening::Read(frames) if frames.is_empty() => self.link_ended(),
-            Happening::Read(frames) => frames.into_iter().for_each(|frame| self.read(frame)),
-            Happening::Wrote { failed: true } => self.link_ended(),
+            Happening::Read if self.inbox.is_empty() => self.link_ended(),
+            Happening::Read => self.read(),
+            Happening::Deaf => self.link_ended(),
+            Happening::Wrote { failed: true } => {
+                if let Some(link) = &mut self.link {
+                    link.turned_deaf();
+                }
+            }
             Happening::Wrote { failed: false } | Happening::Farewell => {}
             Happening::Commands(commands) => {
                 commands.into_iter().for_each(|command| self.obey(command))
@@ -292,30 +303,35 @@ impl Driver {
         }
     }
 
-    fn read(&mut self, frame: Inbound) {
+    /// What was read together happened at one moment.
+    fn read(&mut self) {
         let at = self.env.moment();
-        match frame {
-            Inbound::Envelope(envelope) => self.session.receive(envelope, at, &mut self.effects),
-            Inbound::Alive => self.session.heard(at.now),
-            Inbound::Malformed(cause) => {
-                tracing::warn!(%cause, "the runtime sent a frame that is no envelope");
-                self.session.malformed(at.now);
-            }
-            Inbound::TooBig {
-                limit,
-                fatal: false,
-            } => {
-                tracing::warn!(
+        for frame in self.inbox.drain(..) {
+            match frame {
+                Inbound::Envelope(envelope) => {
+                    self.session.receive(envelope, at, &mut self.effects)
+                }
+                Inbound::Alive => self.session.heard(at.now),
+                Inbound::Malformed(cause) => {
+                    tracing::warn!(%cause, "the runtime sent a frame that is no envelope");
+                    self.session.malformed(at.now);
+                }
+                Inbound::TooBig {
                     limit,
-                    "the runtime sent a frame above the limit; it was skipped"
-                );
-                self.session.malformed(at.now);
+                    fatal: false,
+                } => {
+                    tracing::warn!(
+                        limit,
+                        "the runtime sent a frame above the limit; it was skipped"
+                    );
+                    self.session.malformed(at.now);
+                }
+                Inbound::TooBig { limit, fatal: true } => {
+                    self.session.too_big(limit, at, &mut self.effects)
+                }
+                // The end follows, and says so by itself.
+                Inbound::Closed(closed) => tracing::debug!(?closed, "the connection ended"),
             }
-            Inbound::TooBig { limit, fatal: true } => {
-                self.session.too_big(limit, at, &mut self.effects)
-            }
-            // The end follows, and says so by itself.
-            Inbound::Closed(closed) => tracing::debug!(?closed, "the connection ended"),
         }
     }
 

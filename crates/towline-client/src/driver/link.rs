@@ -7,14 +7,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use towline_transport::{CloseFrame, FrameSink, FrameSource, Inbound, Transport, TransportError};
 use towline_wire::Envelope;
 
 /// A connection. Frames wait in its outbox, which is emptied while the task waits for other things.
+///
+/// When sending fails the peer may still have said why, so reading goes on until the end, or until [`FAREWELL`] has passed.
 pub(super) struct Link {
     source: Box<dyn FrameSource>,
     out: Out,
+    deaf_since: Option<Instant>,
 }
 
 struct Out {
@@ -44,11 +47,26 @@ impl Link {
                 waiting: VecDeque::new(),
                 unflushed: false,
             },
+            deaf_since: None,
         }
     }
 
     pub(super) fn push(&mut self, envelope: Envelope) {
-        self.out.waiting.push_back(envelope);
+        if self.deaf_since.is_none() {
+            self.out.waiting.push_back(envelope);
+        }
+    }
+
+    /// Sending failed.
+    pub(super) fn turned_deaf(&mut self) {
+        self.deaf_since = Some(Instant::now());
+        self.out.waiting.clear();
+        self.out.unflushed = false;
+    }
+
+    /// When to stop waiting for the end.
+    pub(super) fn patience(&self) -> Option<Instant> {
+        self.deaf_since.map(|since| since + FAREWELL)
     }
 
     /// Whether more may be asked; and whether more may be read, since reading makes replies.

@@ -130,6 +130,16 @@ impl Peer {
         }
     }
 
+    /// Sends one more frame and takes nothing any more.
+    pub(crate) async fn stop_reading_and_send(self, frame: Value) -> Box<dyn FrameSink> {
+        let Self { mut sink, source } = self;
+        drop(source);
+        sink.send(Envelope::decode_text(frame.to_string()).unwrap())
+            .await
+            .unwrap();
+        sink
+    }
+
     /// Asserts that nothing comes for a while (of paused time).
     pub(crate) async fn expect_silence(&mut self, during: Duration) {
         if let Ok(inbound) = tokio::time::timeout(during, self.source.receive()).await {

@@ -391,3 +391,37 @@ async fn signs_of_life_keep_the_session() {
     assert!(matches!(client.connection(), Connection::Live));
     peer.expect("session.ping").await;
 }
+
+/// A runtime's last word is heard although nothing can be sent to it any more.
+#[tokio::test(start_paused = true)]
+async fn the_last_word_counts_more_than_a_failed_send() {
+    let (client, peer) = connected().await;
+    let closed = json!({"id": "c", "type": "session.closed", "session_id": SESSION, "payload": {"reason": "superseded"}});
+    let (job, _sink) = join!(
+        client.submit("echo").send(),
+        peer.stop_reading_and_send(closed)
+    );
+    let over = SessionOver::ByRuntime {
+        reason: Some("superseded".to_owned()),
+    };
+    assert!(matches!(job, Err(ClientError::SessionOver(why)) if why == over));
+}
+
+/// A connection that cannot be written and does not end is given up after a while.
+#[tokio::test(start_paused = true)]
+async fn a_deaf_runtime_is_left() {
+    let (client, peer) = connected().await;
+    let (job, _sink) = join!(
+        client.submit("echo").send(),
+        peer.stop_reading_and_send(log("job_1", 1, "still here"))
+    );
+    assert!(
+        matches!(
+            job,
+            Err(ClientError::Disconnected {
+                maybe_accepted: true
+            })
+        ),
+        "{job:?}"
+    );
+}
