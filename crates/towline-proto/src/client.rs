@@ -12,6 +12,8 @@ mod needs;
 mod numbering;
 mod requests;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, time::Duration};
 
