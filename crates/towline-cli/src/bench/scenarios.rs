@@ -103,8 +103,8 @@ impl Load<'_> {
 
     async fn sessions(&self, count: u64) -> Outcome<Vec<Client>> {
         let mut sessions = Vec::new();
-        for _ in 0..count {
-            sessions.push(self.server.client().await?);
+        for number in 0..count {
+            sessions.push(self.server.client_of(number).await?);
         }
         Ok(sessions)
     }

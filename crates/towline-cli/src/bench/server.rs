@@ -59,9 +59,15 @@ impl Server {
 
     /// A client with a session of its own.
     pub(super) async fn client(&self) -> Outcome<Client> {
+        self.client_of(0).await
+    }
+
+    /// A client of one of the principals.
+    pub(super) async fn client_of(&self, principal: u64) -> Outcome<Client> {
+        let token = format!("{TOKEN}-{}", principal % PRINCIPALS);
         let transport = WebSocketTransport::connect(&self.url).await;
         let transport = transport.map_err(|error| Failure::local(error.to_string()))?;
-        let client = Client::connect(transport, ClientOptions::bearer(TOKEN)).await;
+        let client = Client::connect(transport, ClientOptions::bearer(token)).await;
         client.map_err(|error| Failure::local(error.to_string()))
     }
 
@@ -115,4 +121,5 @@ pub(super) fn failed(error: std::io::Error) -> Failure {
     Failure::local(error.to_string())
 }
 
+const PRINCIPALS: u64 = 64;
 const TOKEN: &str = "towline-bench-token";

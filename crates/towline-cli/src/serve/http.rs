@@ -7,7 +7,11 @@ use std::{
 };
 
 use axum::{Router, http::header, response::IntoResponse as _, routing::get};
-use axum_server::{Handle, tls_rustls::RustlsConfig};
+use axum_server::{
+    Handle,
+    accept::NoDelayAcceptor,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::task::JoinHandle;
 use towline::{
@@ -112,18 +116,20 @@ impl Listener {
         self.address
     }
 
-    /// Accepts connections from now on.
+    /// Accepts connections from now on. Frames are small and flushed by us, so the kernel must not hold them back.
     pub(super) fn serve(self, router: Router) -> Outcome<Server> {
         let handle = Handle::new();
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let failed = |error: std::io::Error| Failure::local(format!("cannot serve: {error}"));
         let task = match self.tls {
             Some(tls) => {
-                let server = axum_server::from_tcp_rustls(self.listener, tls).map_err(failed)?;
-                tokio::spawn(server.handle(handle.clone()).serve(service))
+                let server = axum_server::from_tcp(self.listener).map_err(failed)?;
+                let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
+                tokio::spawn(server.acceptor(acceptor).handle(handle.clone()).serve(service))
             }
             None => {
                 let server = axum_server::from_tcp(self.listener).map_err(failed)?;
+                let server = server.acceptor(NoDelayAcceptor::new());
                 tokio::spawn(server.handle(handle.clone()).serve(service))
             }
         };
