@@ -214,8 +214,7 @@ impl Reader<'_> {
     fn close(&mut self, reason: Option<String>, goodbye: Goodbye, drain: bool) -> Flow {
         let frame = close_frame(goodbye, reason.as_deref().unwrap_or_default());
         let closed = envelope(&payload::Closed { reason });
-        let until = drain.then(|| self.session.lock().outbox.last());
-        self.attachment.close(Closing { last: closed, frame, until });
+        self.attachment.close(Closing { last: closed, frame, drain });
         Flow::Closing
     }
 
@@ -223,7 +222,7 @@ impl Reader<'_> {
     fn reject(&mut self, request: Option<MessageId>, refusal: &Refusal, goodbye: Goodbye) -> Flow {
         let frame = close_frame(goodbye, refusal.code.as_str());
         let error = envelope(&refusal.payload(request));
-        self.attachment.close(Closing { last: error, frame, until: None });
+        self.attachment.close(Closing { last: error, frame, drain: false });
         Flow::Closing
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Writer {
     sink: Box<dyn FrameSink>,
     dialect: Dialect,
     position: EventSeq,
+    /// Where the stream ends on this connection, once a goodbye waits for nothing else.
+    until: Option<EventSeq>,
     /// Jobs of this session whose `job.accepted` went out on this connection.
     announced: HashSet<JobId>,
     /// The job whose events were sent last.
@@ -78,6 +80,7 @@ impl Writer {
             sink,
             dialect: session.lock().dialect,
             position,
+            until: None,
             announced: HashSet::new(),
             current: None,
             block: None,
@@ -119,13 +122,13 @@ impl Writer {
     }
 
     fn next(&mut self) -> Step {
-        let closing_at = self.attachment.closing_at();
-        {
+        let drains = self.attachment.drains();
+        let answered = {
             let mut replies = self.attachment.replies.lock();
             if let Some(envelope) = replies.pop_urgent() {
                 return Step::Urgent(envelope);
             }
-            if closing_at == Some(None) {
+            if drains == Some(false) {
                 return self.goodbye();
             }
             if let Some(reply) = replies.pop() {
@@ -134,12 +137,17 @@ impl Writer {
             if replies.holds_events() {
                 return self.pause();
             }
-            let drained = matches!(closing_at, Some(Some(until)) if self.position >= until) && replies.len() == 0;
-            if drained {
+            replies.len() == 0
+        };
+        let state = self.session.lock();
+        if answered && drains.is_some() {
+            // History that an earlier request asked for was queued before the goodbye [ARCP 6.7-1].
+            let until = *self.until.get_or_insert_with(|| state.outbox.last());
+            if self.position >= until {
+                drop(state);
                 return self.goodbye();
             }
         }
-        let state = self.session.lock();
         match state.outbox.after(self.position) {
             Some(run) => Step::Events(run),
             None if self.position < state.outbox.evicted() => Step::Evicted,

@@ -77,8 +77,8 @@ pub(crate) struct Closing {
     pub(crate) last: Envelope,
     /// The transport's own goodbye.
     pub(crate) frame: CloseFrame,
-    /// Owed replies, and the stream up to here, go out first; `None` when nothing has to.
-    pub(crate) until: Option<EventSeq>,
+    /// Whether owed replies, and what they brought into the stream, go out first.
+    pub(crate) drain: bool,
 }
 
 /// Why a connection loses its session.
@@ -215,9 +215,9 @@ impl Attachment {
         self.closing.lock().is_some()
     }
 
-    /// How far the stream still has to go before the goodbye; `None` without one.
-    pub(crate) fn closing_at(&self) -> Option<Option<EventSeq>> {
-        self.closing.lock().as_ref().map(|closing| closing.until)
+    /// Whether what is queued goes out before the goodbye; `None` without one.
+    pub(crate) fn drains(&self) -> Option<bool> {
+        self.closing.lock().as_ref().map(|closing| closing.drain)
     }
 
     /// The goodbye itself, to be said now.

@@ -1,0 +1,1 @@
+//! The examples in Python, as their pages say to run them.

@@ -1,0 +1,10 @@
+//! towline and the published Python SDK, in both directions and over stdio.
+//!
+//! The scripts in `tests/interop` use the SDK as its users do; a test here starts both sides and waits for the script's
+//! verdict. Without Python 3.11 or the package the tests are skipped and say so, except in CI.
+
+mod children;
+mod clients;
+mod examples;
+mod python;
+mod runtimes;
