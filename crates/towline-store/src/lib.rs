@@ -86,7 +86,8 @@ pub trait EventStore: Send + Sync + 'static {
     fn recover(&self) -> StoreFuture<'_, Recovered>;
 
     /// Removes what the policy does not keep: expired idempotency keys, audit rows, checkpoints of finished jobs, and
-    /// finished jobs by age, count and bytes, oldest first, those in `keep` (some session has not acknowledged them)
+    /// finished jobs by age, count and bytes, the ones that ended first before the others, those in `keep` (some
+    /// session has not acknowledged them)
     /// last and only for `max_bytes`. When that is not enough for `max_bytes`, the oldest blocks of running jobs, save
     /// each job's newest. Credentials that are still out stay, whatever becomes of their job [ARCP 9.8-2]. Works in
     /// steps, between which commits go on; cancel safe: what was removed stays removed, only the report is lost.

@@ -6,7 +6,7 @@ mod plain;
 
 use std::time::Duration;
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 use towline_store::{
     Batch, EventStore, JobQuery, MemoryStore, Principal, RetentionPolicy, SqliteOptions,
     SqliteStore, StoreError,
@@ -18,6 +18,8 @@ use self::plain::{Model, Small};
 
 const JOBS: u64 = 5;
 const SESSIONS: u64 = 3;
+/// The same runs every time; another number looks elsewhere.
+const SEED: u64 = 1;
 
 /// One step of a run. Numbers are small on purpose: things have to meet.
 #[derive(Debug, Clone)]
@@ -296,7 +298,7 @@ fn block_on(future: impl Future<Output = ()>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, rng_seed: RngSeed::Fixed(SEED), ..ProptestConfig::default() })]
 
     #[test]
     fn the_memory_store_is_the_model(steps in prop::collection::vec(step(), 1..60)) {
@@ -305,7 +307,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, rng_seed: RngSeed::Fixed(SEED), ..ProptestConfig::default() })]
 
     #[test]
     fn the_sqlite_store_is_the_model(steps in prop::collection::vec(step(), 1..60), cache in 0usize..2) {

@@ -44,6 +44,9 @@ pub(crate) enum Small {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
     pub(crate) now: u64,
+    /// How many changes there were: added to the time in microseconds, so that no two jobs end at the same moment. Which
+    /// of such two goes first is nobody's promise.
+    pub(crate) ticks: u64,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) keys: BTreeMap<String, (JobId, Timestamp)>,
@@ -96,7 +99,8 @@ impl Model {
 
     /// Turns a small change into a real one and applies it; the error is that the store has to refuse it.
     fn apply(&mut self, small: &Small) -> (Change, Result<(), ()>) {
-        let now = self.time();
+        self.ticks += 1;
+        let now = self.time().plus(Duration::from_micros(self.ticks));
         match small {
             Small::Job(number) => {
                 let mut row = job(*number);
@@ -283,7 +287,7 @@ impl Model {
         (becomes(&job_id(number), state), Ok(()))
     }
 
-    /// What retention removes, in order. Jobs that ended at the same time may go in any order, so the caller sorts.
+    /// What retention removes, in order.
     pub(crate) fn retain(&mut self, age: u64, most: u64, keep: &JobId) -> Vec<JobId> {
         let now = self.time();
         self.keys
