@@ -1,9 +1,12 @@
 //! Following a job to its end, with the children it delegates to; shared by `run` and `watch`.
 
+use std::time::Duration;
+
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, JoinSet},
 };
+use tokio_util::sync::CancellationToken;
 use towline::{
     JobId, JobStatus, Lease,
     client::{
@@ -19,6 +22,9 @@ use crate::{
     output::{self, Ending, EndingError, Follower, ResultText},
     signals::Signals,
 };
+
+/// How long children may be silent after their parent's end, which ends them too.
+const LAST_NEWS: Duration = Duration::from_secs(5);
 
 /// A job that is followed: one's own, or one that is watched.
 pub(super) enum Followed {
@@ -57,10 +63,7 @@ pub(super) async fn follow(
     mut followed: Followed,
     follower: &mut Follower,
 ) -> Outcome {
-    let (to_us, mut from_children) = mpsc::channel(64);
-    let _children = follower
-        .shows_children()
-        .then(|| AbortOnDrop(follow_children(client, job, to_us)));
+    let mut children = follower.shows_children().then(|| Children::of(client, job));
     let mut signals = Signals::new()?;
     let mut interrupts = 0_u32;
     let mut seen = JobSeq::default();
@@ -77,7 +80,7 @@ pub(super) async fn follow(
                 }
                 None => break,
             },
-            Some((child, news)) = from_children.recv() => tell_child(follower, &child, news)?,
+            Some((child, news)) = next_news(children.as_mut()) => tell_child(follower, &child, news)?,
             _ = signals.next() => {
                 interrupts += 1;
                 if interrupts > 1 || matches!(followed, Followed::Watched(_)) {
@@ -88,8 +91,10 @@ pub(super) async fn follow(
             }
         }
     }
-    while let Ok((child, news)) = from_children.try_recv() {
-        tell_child(follower, &child, news)?;
+    if let Some(children) = &mut children {
+        while let Some((child, news)) = children.last_news().await {
+            tell_child(follower, &child, news)?;
+        }
     }
     let outcome = match followed.outcome().await {
         // Whoever began in the middle of a streamed result reads all of the job for it.
@@ -106,6 +111,14 @@ pub(super) async fn follow(
     } else {
         status
     })
+}
+
+/// Cancel safe. Without children it waits for ever.
+async fn next_news(children: Option<&mut Children>) -> Option<(JobId, FromChild)> {
+    match children {
+        Some(children) => children.news.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn tell(follower: &mut Follower, job: &JobId, event: &JobEvent) -> Outcome<()> {
@@ -136,22 +149,58 @@ fn tell_child(follower: &mut Follower, child: &JobId, news: FromChild) -> Outcom
     }
 }
 
-/// Jobs that come to this session without a request are children of its jobs (and, after a resume, the job itself, which is
-/// followed already).
-fn follow_children(
-    client: &Client,
-    parent: &JobId,
-    to_us: mpsc::Sender<(JobId, FromChild)>,
-) -> JoinHandle<()> {
-    let (mut jobs, parent) = (client.unsolicited_jobs(), parent.clone());
-    tokio::spawn(async move {
-        let mut children = JoinSet::new();
-        while let Some(handle) = jobs.next().await {
-            if *handle.id() != parent {
-                children.spawn(follow_child(handle, to_us.clone()));
+/// The tasks that follow the children of a job; they end when this is dropped.
+struct Children {
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+    news: mpsc::Receiver<(JobId, FromChild)>,
+}
+
+impl Children {
+    /// Jobs that come to this session without a request are children of its jobs (and, after a resume, the job itself,
+    /// which is followed already).
+    fn of(client: &Client, parent: &JobId) -> Self {
+        let (to_us, news) = mpsc::channel(64);
+        let (mut jobs, parent, stop) = (
+            client.unsolicited_jobs(),
+            parent.clone(),
+            CancellationToken::new(),
+        );
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let mut children = JoinSet::new();
+            loop {
+                let handle = tokio::select! {
+                    biased;
+                    handle = jobs.next() => handle,
+                    // What the parent's end came after is here already.
+                    () = stopped.cancelled() => jobs.try_next(),
+                };
+                let Some(handle) = handle else { break };
+                if *handle.id() != parent {
+                    children.spawn(follow_child(handle, to_us.clone()));
+                }
             }
-        }
-    })
+            children.join_all().await;
+        });
+        Self { task, stop, news }
+    }
+
+    /// No more children come: the parent ended. What they still have to say follows until `None`, or until it takes too
+    /// long.
+    async fn last_news(&mut self) -> Option<(JobId, FromChild)> {
+        self.stop.cancel();
+        tokio::time::timeout(LAST_NEWS, self.news.recv())
+            .await
+            .ok()
+            .flatten()
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 async fn follow_child(mut handle: JobHandle, to_us: mpsc::Sender<(JobId, FromChild)>) {
@@ -192,14 +241,6 @@ pub(super) fn bare(job: &JobId) -> Accepted {
         accepted_at: None,
         trace_id: None,
         parent_job_id: None,
-    }
-}
-
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
