@@ -137,6 +137,41 @@ impl Dialect {
         matches!(self, Self::CSharp)
     }
 
+    /// A `job.accepted` that answers none of the client's submits would be taken for the answer to its oldest one: those of
+    /// children and of a replay are left out, for the client has no use for them.
+    pub const fn takes_acceptances_in_order(self) -> bool {
+        matches!(
+            self,
+            Self::Python | Self::TypeScript | Self::Go | Self::CSharp
+        )
+    }
+
+    /// Every job of the client fails on a `session.error`, so a request whose answer it does not wait for gets none.
+    pub const fn fails_every_job_on_an_error(self) -> bool {
+        matches!(self, Self::Python)
+    }
+
+    /// The client waits for the end of a job it finds by its key to be told once more.
+    pub const fn waits_for_the_end_of_known_jobs(self) -> bool {
+        matches!(self, Self::Python)
+    }
+
+    /// The largest frame the client reads, in bytes; `None` when it reads any.
+    pub const fn frame_limit(self) -> Option<usize> {
+        match self {
+            Self::Python | Self::Go => Some(1024 * 1024),
+            _ => None,
+        }
+    }
+
+    /// The longest line the peer reads over stdio, in bytes; `None` when it reads any.
+    pub const fn line_limit(self) -> Option<usize> {
+        match self {
+            Self::Python => Some(64 * 1024),
+            _ => self.frame_limit(),
+        }
+    }
+
     // What a client does differently for a runtime of this dialect.
 
     /// The session is closed with `session.bye` instead of `session.close`.

@@ -43,6 +43,15 @@ impl Asker {
         self.attachment.fill(self.slot, reply);
     }
 
+    /// Says no, unless that would cost the client more than it is worth: one SDK's client waits for no answer here, and
+    /// takes an error for the end of all its jobs.
+    pub(crate) fn refuse_quietly(&self, refusal: &Refusal) {
+        match self.session.lock().dialect.fails_every_job_on_an_error() {
+            true => self.reply(Reply::silent()),
+            false => self.refuse(refusal),
+        }
+    }
+
     /// Says no.
     pub(crate) fn refuse(&self, refusal: &Refusal) {
         let payload = refusal.payload(self.request.clone());

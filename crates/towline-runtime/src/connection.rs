@@ -7,6 +7,7 @@ mod fit;
 mod frames;
 mod handshake;
 mod reader;
+mod size;
 mod worker;
 mod writer;
 

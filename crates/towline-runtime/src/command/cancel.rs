@@ -21,7 +21,7 @@ pub(super) async fn cancel(hub: &Arc<Hub>, asker: Asker, job: JobId, reason: Opt
         Err(refusal) => {
             let actor = Actor { principal: &asker.session.principal, session: &asker.session.id };
             hub.audit(Audit::at(hub.now()).cancel(actor, &job, Verdict::Refused(&refusal.code)));
-            asker.refuse(&refusal);
+            asker.refuse_quietly(&refusal);
         }
     }
 }
@@ -82,7 +82,7 @@ impl Command for CancelJob {
 
     fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
         if let Some(Stop::TooLate(status)) = self.stop {
-            return self.asker.refuse(&too_late(self.job.id(), status));
+            return self.asker.refuse_quietly(&too_late(self.job.id(), status));
         }
         match result {
             Ok(()) => {
@@ -94,7 +94,7 @@ impl Command for CancelJob {
                 let envelope = envelope(&payload).with_job(self.job.id().clone()).with_trace(Some(self.job.row.trace));
                 self.asker.reply(Reply::gating(envelope));
             }
-            Err(error) => self.asker.refuse(&store_refusal(error)),
+            Err(error) => self.asker.refuse_quietly(&store_refusal(error)),
         }
         // The job is being stopped in any case: the decision is in its machine, and the store will get it.
         crate::job::stopped(hub, &self.job, self.stop.as_ref());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use towline_proto::refusal::Refusal;
 use towline_store::{Change, JobRow, RecordKind, StoreError};
-use towline_wire::{ErrorCode, Feature, FeatureSet, JobId, JobSeq, JobStatus, payload};
+use towline_wire::{ErrorCode, Feature, FeatureSet, JobId, JobSeq, JobStatus, MessageType, payload};
 
 use super::{Asker, envelope, store_refusal, submit::accepted};
 use crate::{
@@ -34,8 +34,10 @@ async fn prepare(hub: &Arc<Hub>, asker: &Asker, job: &JobId, history: Option<Job
 pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
     let id = row.id.clone();
     if row.session == asker.session.id {
-        let envelope = accepted(&row, asker.request.clone());
-        return asker.reply(Reply::announcing(envelope, id));
+        let followed_by = end_once_more(hub, &asker, &row).await;
+        let credentials = Ledger::shown(hub, &row, &asker.session, true).await;
+        let envelope = accepted(&row, asker.request.clone(), credentials);
+        return asker.reply(Reply { followed_by, ..Reply::announcing(envelope, id) });
     }
     let view = match hub.live_job(&id) {
         Some(entry) => JobView::Live(entry),
@@ -47,6 +49,23 @@ pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
     };
     let history = Some(JobSeq::ZERO);
     hub.command(SubscribeJob { view, history, kinds, asker, answer: Answer::Accepted, plan: None });
+}
+
+/// The end of a finished job, for a client that waits for it although its session was told long ago.
+async fn end_once_more(hub: &Arc<Hub>, asker: &Asker, row: &JobRow) -> Option<towline_wire::Envelope> {
+    let waits = asker.session.lock().dialect.waits_for_the_end_of_known_jobs();
+    if !waits || !row.state.status.is_terminal() {
+        return None;
+    }
+    // Without the record the client is where it would be with any other runtime.
+    let block = hub.block(&row.id, row.state.last_seq).await.ok()??;
+    let (kind, payload) = block.payload(row.state.last_seq)?;
+    let kind = match kind {
+        RecordKind::Result => MessageType::JOB_RESULT,
+        _ => MessageType::JOB_ERROR,
+    };
+    let end = towline_wire::Envelope { payload, ..towline_wire::Envelope::new(kind) };
+    Some(end.with_job(row.id.clone()).with_trace(Some(row.trace)))
 }
 
 /// Whether a session may watch a job [ARCP 7.6-5].
@@ -233,7 +252,8 @@ impl SubscribeJob {
     fn reply(&self, state: &towline_store::JobState, last: JobSeq, replayed: bool) -> Reply {
         let row = self.view.row();
         if matches!(self.answer, Answer::Accepted) {
-            return Reply::announcing(accepted(row, self.asker.request.clone()), row.id.clone());
+            let accepted = accepted(row, self.asker.request.clone(), self.credentials.clone());
+            return Reply::announcing(accepted, row.id.clone());
         }
         let payload = payload::Subscribed {
             request_id: self.asker.request.clone(),
@@ -247,7 +267,7 @@ impl SubscribeJob {
             trace_id: Some(row.trace),
             subscribed_from: last,
             replayed,
-            credentials: None,
+            credentials: self.credentials.clone(),
         };
         let pause = self.asker.session.lock().dialect.needs_pause_after_subscribed();
         let envelope = envelope(&payload).with_job(row.id.clone()).with_trace(Some(row.trace));

@@ -12,7 +12,11 @@ use towline_store::{Block, StoreError};
 use towline_transport::{CloseFrame, FrameSink, TransportError};
 use towline_wire::{Envelope, ErrorCode, EventSeq, JobId, JobSeq};
 
-use super::{fit::fit, frames::JobFrames};
+use super::{
+    fit::fit,
+    frames::JobFrames,
+    size::{limit_of, within},
+};
 use crate::hub::{Attachment, DetachReason, Hub, Reply, SessionEntry};
 
 /// The one that sends on a connection. It holds a position in the session's stream, not a queue.
@@ -24,6 +28,8 @@ pub(super) struct Writer {
     attachment: Arc<Attachment>,
     sink: Box<dyn FrameSink>,
     dialect: Dialect,
+    /// The largest payload the client reads.
+    limit: Option<usize>,
     position: EventSeq,
     /// Where the stream ends on this connection, once a goodbye waits for nothing else.
     until: Option<EventSeq>,
@@ -73,12 +79,14 @@ impl Writer {
         sink: Box<dyn FrameSink>,
         position: EventSeq,
     ) -> Self {
+        let dialect = session.lock().dialect;
         Self {
             hub: Arc::clone(hub),
             session: Arc::clone(session),
             attachment: Arc::clone(attachment),
             sink,
-            dialect: session.lock().dialect,
+            dialect,
+            limit: limit_of(dialect, attachment.kind),
             position,
             until: None,
             announced: HashSet::new(),
@@ -191,7 +199,7 @@ impl Writer {
     }
 
     async fn feed(&mut self, envelope: Envelope) -> Result<(), End> {
-        let envelope = fit(envelope, self.dialect);
+        let envelope = within(fit(envelope, self.dialect), self.limit);
         match self.sink.feed(envelope).await {
             Err(TransportError::FrameTooBig { size, limit }) => {
                 // Leaving it out would be a gap; the peer has to know.
@@ -246,6 +254,9 @@ impl Writer {
         if let Some(envelope) = reply.envelope {
             self.feed_own(envelope).await?;
         }
+        if let Some(envelope) = reply.followed_by {
+            self.feed_own(envelope).await?;
+        }
         if reply.pause {
             self.flush().await?;
             tokio::time::sleep(PAUSE).await;
@@ -291,7 +302,7 @@ impl Writer {
             }
         }
         let Some(frames) = self.current.as_ref().filter(|frames| frames.is_own()) else { return Ok(()) };
-        if self.announced.contains(&run.job) || run.view.replayed {
+        if self.announced.contains(&run.job) || run.view.replayed || self.dialect.takes_acceptances_in_order() {
             return Ok(());
         }
         let accepted = frames.accepted();

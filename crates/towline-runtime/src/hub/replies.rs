@@ -37,6 +37,8 @@ pub(crate) struct Reply {
     pub(crate) gates: bool,
     /// The job it is the `job.accepted` of.
     pub(crate) announces: Option<JobId>,
+    /// What goes out directly behind it.
+    pub(crate) followed_by: Option<Envelope>,
     /// Whether the writer has to pause after it (one SDK loses what follows at once).
     pub(crate) pause: bool,
 }
@@ -44,12 +46,12 @@ pub(crate) struct Reply {
 impl Reply {
     /// An answer nothing else depends on.
     pub(crate) fn plain(envelope: Envelope) -> Self {
-        Self { envelope: Some(envelope), gates: false, announces: None, pause: false }
+        Self { envelope: Some(envelope), ..Self::silent() }
     }
 
     /// No answer.
     pub(crate) const fn silent() -> Self {
-        Self { envelope: None, gates: false, announces: None, pause: false }
+        Self { envelope: None, gates: false, announces: None, followed_by: None, pause: false }
     }
 
     /// An answer that events have to follow.

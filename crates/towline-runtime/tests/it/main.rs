@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "helpers of tests are tests")]
 
+mod dialects;
 mod files;
 mod http;
 mod jobs;

@@ -1,0 +1,294 @@
+//! What clients of the other SDKs get, and that a client which follows the draft gets none of it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use towline_runtime::{AgentError, JobContext, Runtime};
+use towline_wire::EventKind;
+
+use crate::peer::{ALICE, ALL, Peer, runtime};
+
+/// A hello as an SDK's client writes it.
+fn hello(sdk: &str) -> Value {
+    let mut payload = json!({
+        "client": {"name": "test", "version": "0"},
+        "auth": {"scheme": "bearer", "token": ALICE},
+        "capabilities": {"encodings": ["json"], "features": ALL},
+    });
+    let mut frame = json!({"arcp": "1.1", "id": "msg_01M81RC4HK8JK6ABXKM25FRQAX", "type": "session.hello"});
+    match sdk {
+        "python" => payload["capabilities"]["agents"] = json!([]),
+        "typescript" => payload["capabilities"] = json!({"features": ALL, "encodings": ["json"]}),
+        "go" => frame["id"] = json!("0192f7c0-1111-7abc-8def-0123456789ab"),
+        "csharp" => frame["timestamp"] = json!("2026-01-01T00:00:00Z"),
+        "ruby" => {
+            payload["client"] = Value::Null;
+            payload["client_name"] = json!("test");
+        }
+        "draft" => {}
+        other => panic!("{other}"),
+    }
+    frame["payload"] = payload;
+    frame
+}
+
+/// A session of an SDK's client.
+async fn speaking(runtime: &Runtime, sdk: &str) -> Peer {
+    let mut peer = Peer::raw(runtime);
+    peer.send_text(&hello(sdk).to_string()).await;
+    peer.welcomed().await;
+    peer
+}
+
+const SDKS: [&str; 6] = ["draft", "python", "typescript", "go", "csharp", "ruby"];
+
+async fn agents() -> Runtime {
+    let sleeping = |ctx: JobContext, _input: Value| async move {
+        ctx.cancelled().await;
+        Ok::<_, AgentError>(Value::Null)
+    };
+    let measuring = |ctx: JobContext, _input: Value| async move {
+        ctx.emit(&EventKind::METRIC, json!({"name": "n", "value": 1, "dimensions": {"a": 1, "b": "x"}})).await?;
+        Ok::<_, AgentError>(json!({"ok": true}))
+    };
+    let delegating = |ctx: JobContext, _input: Value| async move {
+        let child = ctx.delegate("echo").input(1).send().await?;
+        child.outcome().await;
+        Ok::<_, AgentError>(json!("parent"))
+    };
+    let runtime = runtime()
+        .agent("sleep", sleeping)
+        .agent("measure", measuring)
+        .agent("delegate", delegating)
+        .agent("echo", |_ctx: JobContext, input: Value| async move { Ok::<_, AgentError>(input) })
+        .build();
+    runtime.await.unwrap()
+}
+
+async fn end_of(peer: &mut Peer, job: &str) -> Value {
+    peer.until_end(job).await.pop().unwrap()
+}
+
+/// [ARCP 7.1-3] a refused submit in the form each client takes for one.
+#[tokio::test(start_paused = true)]
+async fn refused_submits() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let frame = json!({"arcp": "1.1", "id": "s1", "type": "job.submit", "trace_id": trace, "payload": {"agent": "nobody"}});
+        peer.send_text(&frame.to_string()).await;
+        let refusal = peer.next().await;
+        assert_eq!(refusal["payload"]["code"], "AGENT_NOT_AVAILABLE", "{sdk}: {refusal}");
+        assert_eq!(refusal["payload"]["request_id"], "s1", "{sdk}");
+        assert_eq!(refusal["event_seq"], Value::Null, "{sdk}");
+        if sdk == "typescript" {
+            assert_eq!(refusal["type"], "job.error");
+            assert!(refusal["job_id"].as_str().unwrap().starts_with("job_"), "{refusal}");
+            assert_eq!((&refusal["trace_id"], &refusal["payload"]["final_status"]), (&json!(trace), &json!("error")));
+        } else {
+            assert_eq!(refusal["type"], "session.error", "{sdk}");
+        }
+        // Refusals of everything else are the same for all.
+        peer.send("job.subscribe", json!({"job_id": "job_1"})).await;
+        peer.expect_error("JOB_NOT_FOUND").await;
+    }
+}
+
+/// Budgets are texts for Python alone.
+#[tokio::test(start_paused = true)]
+async fn budgets() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        let lease = json!({"cost.budget": ["USD:5.00"]});
+        peer.send("job.submit", json!({"agent": "echo", "lease_request": lease})).await;
+        let accepted = peer.expect("job.accepted").await;
+        let expected = if sdk == "python" { json!("USD:5.00") } else { serde_json::from_str("5.00").unwrap() };
+        assert_eq!(accepted["payload"]["budget"]["USD"], expected, "{sdk}");
+    }
+}
+
+/// [ARCP 7.3-2, 7.3-3] cancelled and timed out, as a `job.result` for Python alone.
+#[tokio::test(start_paused = true)]
+async fn unfinished_jobs() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        let late = peer.submit(json!({"agent": "sleep", "max_runtime_sec": 1})).await;
+        let end = end_of(&mut peer, &late).await;
+        let job = peer.submit(json!({"agent": "sleep"})).await;
+        peer.send("job.cancel", json!({"job_id": job})).await;
+        let cancelled = end_of(&mut peer, &job).await;
+        let kind = if sdk == "python" { "job.result" } else { "job.error" };
+        for (end, status) in [(end, "timed_out"), (cancelled, "cancelled")] {
+            assert_eq!((&end["type"], &end["payload"]["final_status"]), (&json!(kind), &json!(status)), "{sdk}");
+        }
+    }
+}
+
+/// Inline results are `output` too for Go; dimensions are `dims` too for TypeScript, and texts for C#.
+#[tokio::test(start_paused = true)]
+async fn results_and_dimensions() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        let job = peer.submit(json!({"agent": "measure"})).await;
+        let frames = peer.until_end(&job).await;
+        let metric = frames.iter().find(|frame| frame["payload"]["kind"] == "metric").unwrap();
+        let body = &metric["payload"]["body"];
+        let dimensions = if sdk == "csharp" { json!({"a": "1", "b": "x"}) } else { json!({"a": 1, "b": "x"}) };
+        assert_eq!(body["dimensions"], dimensions, "{sdk}");
+        assert_eq!(body.get("dims"), (sdk == "typescript").then_some(&dimensions), "{sdk}");
+        let end = &frames.last().unwrap()["payload"];
+        assert_eq!(end["result"], json!({"ok": true}), "{sdk}");
+        assert_eq!(end.get("output"), (sdk == "go").then(|| &end["result"]), "{sdk}");
+    }
+}
+
+/// [ARCP 10-1] a child's acceptance is for those who can tell it from the one they wait for.
+#[tokio::test(start_paused = true)]
+async fn acceptances_of_children() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        let job = peer.submit(json!({"agent": "delegate", "lease_request": {"agent.delegate": ["echo"]}})).await;
+        let frames = peer.until_end(&job).await;
+        let accepted = frames.iter().filter(|frame| frame["type"] == "job.accepted").count();
+        assert_eq!(accepted, usize::from(["draft", "ruby"].contains(&sdk)), "{sdk}");
+        // The child's events come in any case.
+        let child = frames.iter().find(|frame| frame["payload"]["kind"] == "delegate").unwrap();
+        let child = &child["payload"]["body"]["child_job_id"];
+        assert!(frames.iter().any(|frame| frame["job_id"] == *child && frame["type"] == "job.result"), "{sdk}");
+    }
+}
+
+/// [ARCP 12-2] a cancel that comes too late costs Python's client nothing; others are told.
+#[tokio::test(start_paused = true)]
+async fn refused_cancels() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        let job = peer.submit(json!({"agent": "echo"})).await;
+        peer.until_end(&job).await;
+        peer.send("job.cancel", json!({"job_id": job})).await;
+        peer.send("session.list_jobs", json!({"limit": 1})).await;
+        if sdk != "python" {
+            peer.expect_error("INVALID_REQUEST").await;
+        }
+        peer.expect("session.jobs").await;
+    }
+}
+
+/// [ARCP 7.2-1] a finished job found by its key: Python's client waits for its end once more, which takes no number.
+#[tokio::test(start_paused = true)]
+async fn finished_jobs_found_by_key() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        let submit = json!({"agent": "echo", "input": sdk, "idempotency_key": sdk});
+        let job = peer.submit(submit.clone()).await;
+        peer.until_end(&job).await;
+        assert_eq!(peer.submit(submit).await, job);
+        if sdk == "python" {
+            let end = peer.expect("job.result").await;
+            assert_eq!((&end["payload"]["result"], &end["event_seq"]), (&json!(sdk), &Value::Null));
+        }
+        peer.send("session.list_jobs", json!({"limit": 1})).await;
+        peer.expect("session.jobs").await;
+    }
+}
+
+/// Events wait a moment behind `job.subscribed` for Python, whose client would lose them.
+#[tokio::test(start_paused = true)]
+async fn the_pause_after_subscribed() {
+    let runtime = agents().await;
+    let mut submitter = speaking(&runtime, "draft").await;
+    let job = submitter.submit(json!({"agent": "echo"})).await;
+    submitter.until_end(&job).await;
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        peer.send("job.subscribe", json!({"job_id": job, "history": true})).await;
+        peer.expect("job.subscribed").await;
+        let told = Instant::now();
+        peer.expect("job.event").await;
+        let waited = told.elapsed() >= Duration::from_millis(1);
+        assert_eq!(waited, sdk == "python", "{sdk}");
+    }
+}
+
+/// [ARCP 6.4-2] a silent client is pinged also while events stream to it: Go's speaks only when it is spoken to, Python's
+/// never pings.
+#[tokio::test(start_paused = true)]
+async fn silent_clients_are_pinged() {
+    let chatting = |ctx: JobContext, _input: Value| async move {
+        for _ in 0..100 {
+            ctx.log("info", "still here").await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok::<_, AgentError>(Value::Null)
+    };
+    let runtime = runtime().agent("chat", chatting).build().await.unwrap();
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        let job = peer.submit(json!({"agent": "chat"})).await;
+        let mut pings = 0;
+        loop {
+            let frame = peer.next().await;
+            if frame["type"] == "session.ping" {
+                pings += 1;
+                peer.send("session.pong", json!({"ping_nonce": frame["payload"]["nonce"]})).await;
+            }
+            if frame["job_id"] == job && frame["type"] == "job.result" {
+                break;
+            }
+        }
+        assert!(pings >= 2, "{sdk} was pinged {pings} times in 100 s of events");
+    }
+}
+
+/// [ARCP 6.7-1] both words for a goodbye, from everybody.
+#[tokio::test(start_paused = true)]
+async fn goodbyes() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        for word in ["session.close", "session.bye"] {
+            let mut peer = speaking(&runtime, sdk).await;
+            peer.send(word, json!({"reason": "done"})).await;
+            assert_eq!(peer.expect("session.closed").await["payload"]["reason"], "done", "{sdk}");
+            assert_eq!(peer.try_next().await, None);
+        }
+    }
+}
+
+/// [ARCP 6.3-2, 6.3-3] each SDK's way to resume, and no acceptance again for those it would confuse.
+#[tokio::test(start_paused = true)]
+async fn resuming() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        let job = peer.submit(json!({"agent": "sleep"})).await;
+        peer.expect("job.event").await;
+        let (session, token) = (peer.session.clone(), peer.cut());
+        let mut frame = hello(sdk);
+        match sdk {
+            "ruby" => frame["payload"]["resume"] = json!({"token": token, "last_event_seq": 0}),
+            "go" => {
+                frame["payload"]["resume_token"] = json!(token);
+                frame["payload"]["last_event_seq"] = json!(0);
+            }
+            _ => frame["payload"]["resume"] = json!({"session_id": session, "resume_token": token, "last_event_seq": 0}),
+        }
+        let mut again = Peer::raw(&runtime);
+        again.send_text(&frame.to_string()).await;
+        again.welcomed().await;
+        assert_eq!(again.session, session, "{sdk}");
+        if ["draft", "ruby"].contains(&sdk) {
+            assert_eq!(again.expect("job.accepted").await["job_id"], job);
+        }
+        assert_eq!(again.expect("job.event").await["event_seq"], 1, "{sdk}");
+        again.send("job.cancel", json!({"job_id": job})).await;
+        again.until_end(&job).await;
+    }
+}
