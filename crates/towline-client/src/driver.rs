@@ -239,7 +239,8 @@ impl Driver {
         });
     }
 
-    /// Waits for the next thing to happen. Requests come before reading, so that a flood of events delays no cancel.
+    /// Waits for the next thing to happen. Time and requests come before reading, so that a flood of events delays no ack
+    /// and no cancel.
     async fn happening(&mut self) -> Happening {
         let deadline = self.deadline();
         if let Some(deadline) = deadline
@@ -258,16 +259,21 @@ impl Driver {
         tokio::select! {
             biased;
             failed = link::write(&mut writing), if writing.is_some() => Happening::Wrote { failed },
+            () = &mut self.timer, if deadline.is_some() => Happening::Time,
             count = self.commands.recv_many(&mut commands, COMMANDS), if takes_commands => match count {
                 0 => Happening::Unwanted,
                 _ => Happening::Commands(commands),
             },
             () = self.room.notified(), if !reads => Happening::Room,
             () = link::read(&mut reading, &mut self.inbox), if reads && reading.is_some() => Happening::Read,
-            () = &mut self.timer, if deadline.is_some() => Happening::Time,
             () = tokio::time::sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => Happening::Deaf,
             dialled = self.dial.wait(), if self.dial.is_busy() => Happening::Dialled(dialled),
             Some(()) = self.farewells.next() => Happening::Farewell,
+            else => {
+                // Nothing can happen any more, so nothing may be left waiting for it.
+                self.session.abandon(&mut self.effects);
+                Happening::Farewell
+            }
         }
     }
 

@@ -376,7 +376,7 @@ mod tests {
         collected.finish(&ended(end))
     }
 
-    /// [ARCP 8.4-1] in order from 0, one id, `more:false` on the last, an empty last chunk allowed, sizes in decoded bytes.
+    /// In order from 0, one id, `more:false` on the last, an empty last chunk allowed, sizes in decoded bytes.
     #[test]
     fn whole_streams_give_their_bytes() {
         let (delivery, bytes) = outcome(
@@ -493,7 +493,7 @@ mod tests {
         );
     }
 
-    /// [ARCP 8.4-2] never both an inline result and chunks; `null` beside chunks is no result.
+    /// Never both an inline result and chunks; `null` beside chunks is no result.
     #[test]
     fn inline_beside_chunks_is_refused() {
         let both = outcome(

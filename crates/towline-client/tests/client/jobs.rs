@@ -104,7 +104,7 @@ async fn a_missing_feature_fails_locally() {
     peer.expect_silence(Duration::from_secs(10)).await;
 }
 
-/// [ARCP 8-1] Events come in order and keep what they are; kinds nobody knows pass through.
+/// Events come in order and keep what they are; kinds nobody knows pass through.
 #[tokio::test(start_paused = true)]
 async fn events_then_the_outcome() {
     let (client, mut peer) = connected().await;
@@ -183,7 +183,7 @@ async fn a_handle_is_a_stream() {
     );
 }
 
-/// [ARCP 7.4-1] A cancel names the job twice and gives a reason; the outcome follows.
+/// A cancel names the job twice and gives a reason; the outcome follows.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_is_answered_and_the_outcome_follows() {
     let (client, mut peer) = connected().await;
@@ -208,7 +208,7 @@ async fn a_cancel_is_answered_and_the_outcome_follows() {
     assert_eq!(job.outcome().await.unwrap().status(), JobStatus::Cancelled);
 }
 
-/// [ARCP 5-11] Replies are matched by the request they name, whatever their order.
+/// Replies are matched by the request they name, whatever their order.
 #[tokio::test(start_paused = true)]
 async fn replies_find_their_requests_without_order() {
     let (client, mut peer) = connected().await;
@@ -228,7 +228,7 @@ async fn replies_find_their_requests_without_order() {
     );
 }
 
-/// [ARCP 12-2] A refusal ends its own request and nothing else.
+/// A refusal ends its own request and nothing else.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_harms_nothing_else() {
     let (client, mut peer) = connected().await;
@@ -396,7 +396,7 @@ async fn inline_results_are_bytes_text_and_json() {
     }
 }
 
-/// [ARCP 5-10] A number goes through as its text.
+/// A number goes through as its text.
 #[tokio::test(start_paused = true)]
 async fn numbers_keep_their_digits() {
     let (client, mut peer) = connected().await;
@@ -410,7 +410,7 @@ async fn numbers_keep_their_digits() {
     assert_eq!(job.unwrap().result_text().await.unwrap(), big.to_string());
 }
 
-/// [ARCP 10-1] A delegated child's acceptance answers no submit; the child can be followed.
+/// A delegated child's acceptance answers no submit; the child can be followed.
 #[tokio::test(start_paused = true)]
 async fn delegated_children_are_delivered() {
     let (client, mut peer) = connected().await;

@@ -273,7 +273,7 @@ fn check(path: &Path) {
     }
 }
 
-/// [ARCP 8-3, 6.3-3] Every numbered frame the SDKs' runtimes were recorded to send is delivered once, in order.
+/// Every numbered frame the SDKs' runtimes were recorded to send is delivered once, in order.
 #[test]
 fn recorded_runtimes_are_understood() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");

@@ -33,7 +33,7 @@ async fn messages(job: &mut JobHandle, count: usize) -> Vec<String> {
     messages
 }
 
-/// [ARCP 6.3-2, 6.3-3] After a loss the session is taken up from the last event, and nothing is seen twice.
+/// After a loss the session is taken up from the last event, and nothing is seen twice.
 #[tokio::test(start_paused = true)]
 async fn a_lost_connection_is_resumed() {
     let (client, mut peer, mut arrivals) = dialled().await;
@@ -56,7 +56,7 @@ async fn a_lost_connection_is_resumed() {
     assert_eq!(client.counters().await.unwrap().duplicates, 1);
 }
 
-/// [ARCP 6.3-1] The next resume uses the token of the latest welcome.
+/// The next resume uses the token of the latest welcome.
 #[tokio::test(start_paused = true)]
 async fn tokens_rotate() {
     let (_client, peer, mut arrivals) = dialled().await;
@@ -147,7 +147,7 @@ async fn a_submit_whose_answer_was_lost_is_found_in_the_replay() {
     assert_eq!(job.unwrap().result_json::<u8>().await.unwrap(), 7);
 }
 
-/// [ARCP 7.2-1] With an idempotency key, a submit whose answer does not come is made again, once, with the same key.
+/// With an idempotency key, a submit whose answer does not come is made again, once, with the same key.
 #[tokio::test(start_paused = true)]
 async fn a_lost_submit_with_a_key_is_made_again() {
     let (client, mut peer, mut arrivals) = dialled().await;
@@ -229,7 +229,7 @@ async fn requests_wait_for_the_next_connection() {
     assert_eq!(job.unwrap().id().as_str(), "job_1");
 }
 
-/// [ARCP 6.3-5] A resume that is refused ends the session and every handle, with the runtime's code.
+/// A resume that is refused ends the session and every handle, with the runtime's code.
 #[tokio::test(start_paused = true)]
 async fn a_refused_resume_ends_everything() {
     let (client, mut peer, mut arrivals) = dialled().await;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::{join, sync::mpsc};
 use towline_client::{Client, ClientError, Connection, HandshakeError, Loss, Origin, SessionOver};
-use towline_transport::Inbound;
+use towline_transport::{Inbound, MemoryTransport};
 use towline_wire::{Envelope, ErrorCode, Feature, FeatureSet};
 
 use crate::peer::*;
 
-/// [ARCP 6.2-1] The hello names the client, proves the principal and lists encodings and features.
+/// The hello names the client, proves the principal and lists encodings and features.
 #[tokio::test(start_paused = true)]
 async fn the_hello_says_who_and_what() {
     let (mut peer, near) = Peer::pair();
@@ -34,7 +34,7 @@ async fn the_hello_says_who_and_what() {
     assert!(hello.0.get("session_id").is_none());
 }
 
-/// [ARCP 6.2-2] What is in effect is what both named, also where the runtime lists all of its own.
+/// What is in effect is what both named, also where the runtime lists all of its own.
 #[tokio::test(start_paused = true)]
 async fn features_are_the_intersection() {
     let wanted = FeatureSet::ALL.without(Feature::Ack);
@@ -140,7 +140,7 @@ async fn an_unreadable_welcome_and_another_answer_are_errors() {
     );
 }
 
-/// [ARCP 6.4-1] A ping is answered at once, with its nonce.
+/// A ping is answered at once, with its nonce.
 #[tokio::test(start_paused = true)]
 async fn pings_are_answered() {
     let (_client, mut peer) = connected().await;
@@ -250,7 +250,7 @@ async fn without_ack_nothing_is_acknowledged() {
     peer.expect_silence(Duration::from_secs(60)).await;
 }
 
-/// [ARCP 6.7-1] A close says why and waits for the answer, but not forever.
+/// A close says why and waits for the answer, but not forever.
 #[tokio::test(start_paused = true)]
 async fn a_close_ends_whether_it_is_answered_or_not() {
     let (client, mut peer) = connected().await;
@@ -296,7 +296,7 @@ async fn a_session_taken_over_elsewhere_is_over() {
     assert!(matches!(changed.await, Connection::Over(why) if why == over));
 }
 
-/// [ARCP 5-2, 5-4, 5-5] Unknown fields and types, vendor types and frames of another session do no harm.
+/// [ARCP 5-2] Unknown fields and types, vendor types and frames of another session do no harm.
 #[tokio::test(start_paused = true)]
 async fn what_is_not_understood_is_passed_over() {
     let (client, mut peer) = connected().await;
@@ -361,7 +361,7 @@ async fn too_big_a_frame_ends_the_session() {
     );
 }
 
-/// [ARCP 4-5] What is no envelope is counted and skipped; the session goes on.
+/// What is no envelope is counted and skipped; the session goes on.
 #[tokio::test(start_paused = true)]
 async fn malformed_frames_are_skipped() {
     let (client, mut peer, inject) = injecting().await;
@@ -380,7 +380,7 @@ async fn malformed_frames_are_skipped() {
     assert_eq!(client.counters().await.unwrap().ignored, 2);
 }
 
-/// [ARCP 6.4-3] Any bytes count as heard.
+/// Any bytes count as heard.
 #[tokio::test(start_paused = true)]
 async fn signs_of_life_keep_the_session() {
     let (client, mut peer, inject) = injecting().await;
@@ -423,5 +423,25 @@ async fn a_deaf_runtime_is_left() {
             })
         ),
         "{job:?}"
+    );
+}
+
+/// [ARCP 6.5-5] A flood that never pauses delays no acknowledgement to its end.
+#[tokio::test(start_paused = true)]
+async fn a_flood_is_acknowledged_while_it_lasts() {
+    let (near, far) = MemoryTransport::pair_with(30_000);
+    let mut peer = Peer::on(far);
+    let (client, _) = join!(Client::connect(near, options()), peer.welcome(&ALL));
+    let client = client.unwrap();
+    let (job, _) = join!(client.submit("burst").send(), peer.accept("job_1"));
+    job.unwrap().discard_events();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    for seq in 1..=20_000 {
+        peer.send(log("job_1", seq, "x")).await;
+    }
+    let ack = peer.expect("session.ack").await;
+    assert!(
+        ack.payload()["last_processed_seq"].as_u64().unwrap() < 10_000,
+        "{ack:?}"
     );
 }

@@ -42,7 +42,7 @@ async fn places(subscription: &mut Subscription, count: usize) -> Vec<u64> {
     places
 }
 
-/// [ARCP 7.6-1] A subscription gives history, then what is live, each event once, then the outcome.
+/// A subscription gives history, then what is live, each event once, then the outcome.
 #[tokio::test(start_paused = true)]
 async fn history_then_live() {
     let (client, mut peer) = connected().await;
@@ -88,7 +88,7 @@ async fn history_from_a_place() {
     assert_eq!(places(&mut watch.unwrap(), 1).await, [3]);
 }
 
-/// [ARCP 7.6-6] Of a session's own job, history goes to the subscription alone, and live events to both, once each.
+/// Of a session's own job, history goes to the subscription alone, and live events to both, once each.
 #[tokio::test(start_paused = true)]
 async fn watching_an_own_job_doubles_nothing() {
     let (client, mut peer) = connected().await;
@@ -116,7 +116,7 @@ async fn watching_an_own_job_doubles_nothing() {
     );
 }
 
-/// [ARCP 7.6-4] Of a job that is over, its history has the end; without history there is nothing to wait for.
+/// Of a job that is over, its history has the end; without history there is nothing to wait for.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_over_makes_nobody_wait() {
     let (client, mut peer) = connected().await;
@@ -158,7 +158,7 @@ async fn a_refused_subscribe_leaves_nothing_behind() {
     );
 }
 
-/// [ARCP 7.6-6] Two subscriptions are one to the runtime: it is told when the last one ends.
+/// Two subscriptions are one to the runtime: it is told when the last one ends.
 #[tokio::test(start_paused = true)]
 async fn the_runtime_is_told_of_the_last_unsubscribe() {
     let (client, mut peer) = connected().await;
@@ -237,7 +237,7 @@ fn listing(job: &str) -> Value {
         "created_at": "2026-01-01T00:00:00Z", "last_event_seq": 3})
 }
 
-/// [ARCP 6.6-1] Filters, limit and cursor are what was asked; pages are followed to the last one.
+/// Filters, limit and cursor are what was asked; pages are followed to the last one.
 #[tokio::test(start_paused = true)]
 async fn listings_are_paged() {
     let (client, mut peer) = connected().await;

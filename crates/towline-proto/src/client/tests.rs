@@ -167,7 +167,7 @@ fn a_session_begins_with_a_hello_and_stands_with_a_welcome() {
     assert!(table.session.is_live());
 }
 
-/// [ARCP 6.3-2] A resume asks for the session, by its latest token, from the last event.
+/// A resume asks for the session, by its latest token, from the last event.
 #[test]
 fn a_resume_is_a_hello_that_says_where_it_was() {
     let mut table = Table::live();
@@ -253,7 +253,7 @@ fn what_comes_after_a_gap_waits_for_the_resume() {
     );
 }
 
-/// [ARCP 7.2-1] A submit that was lost is made again by its key, once; then its time is over.
+/// A submit that was lost is made again by its key, once; then its time is over.
 #[test]
 fn a_lost_submit_is_made_again_once() {
     let mut table = Table::live();
