@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "helpers of tests are tests")]
 
-mod dialects;
+mod agents;
 mod files;
+mod handshake;
 mod http;
 mod jobs;
 mod models;
 mod peer;
+mod resume;
