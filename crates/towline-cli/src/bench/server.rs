@@ -11,7 +11,7 @@ use towline::{
     transport::WebSocketTransport,
 };
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, chain};
 
 /// A server that ends with this value.
 pub(super) struct Server {
@@ -66,9 +66,9 @@ impl Server {
     pub(super) async fn client_of(&self, principal: u64) -> Outcome<Client> {
         let token = format!("{TOKEN}-{}", principal % PRINCIPALS);
         let transport = WebSocketTransport::connect(&self.url).await;
-        let transport = transport.map_err(|error| Failure::local(error.to_string()))?;
+        let transport = transport.map_err(|error| Failure::local(chain(&error)))?;
         let client = Client::connect(transport, ClientOptions::bearer(token)).await;
-        client.map_err(|error| Failure::local(error.to_string()))
+        client.map_err(|error| Failure::local(chain(&error)))
     }
 
     /// The server's resident memory, in bytes; 0 where that cannot be read.
