@@ -26,6 +26,7 @@ use crate::{
     RuntimeOptions,
     agent::Registry,
     auth::{AuthLimiter, Authenticator},
+    credentials::Ledger,
     policy::{LeasePolicy, ObservePolicy},
 };
 
@@ -51,6 +52,7 @@ pub(crate) struct Hub {
     pub(crate) features: FeatureSet,
     pub(crate) tools: crate::context::ToolRegistry,
     pub(crate) http: crate::context::HttpClients,
+    pub(crate) credentials: Ledger,
     pub(crate) queue: CommitQueue,
     pub(crate) tasks: TaskTracker,
     /// No new sessions, no new jobs.
@@ -94,11 +96,15 @@ pub(crate) struct HubParts {
     pub(crate) lease_policy: Option<Arc<dyn LeasePolicy>>,
     pub(crate) tools: crate::context::ToolRegistry,
     pub(crate) http: crate::context::HttpClients,
+    pub(crate) credentials: Ledger,
 }
 
 impl Hub {
     pub(crate) fn new(parts: HubParts) -> Arc<Self> {
-        let features = FeatureSet::ALL.without(towline_wire::Feature::ProvisionedCredentials);
+        let features = match parts.credentials.is_offered(parts.store.is_durable()) {
+            true => FeatureSet::ALL,
+            false => FeatureSet::ALL.without(towline_wire::Feature::ProvisionedCredentials),
+        };
         let admission = AdmissionQueue::new(parts.options.admission);
         Arc::new(Self {
             info: parts.info,
@@ -114,6 +120,7 @@ impl Hub {
             features,
             tools: parts.tools,
             http: parts.http,
+            credentials: parts.credentials,
             queue: CommitQueue::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),

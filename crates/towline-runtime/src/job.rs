@@ -17,6 +17,7 @@ use crate::{
     AgentError, JobContext,
     agent::AgentEntry,
     audit::Audit,
+    credentials::Ledger,
     hub::{Hub, JobEntry},
 };
 
@@ -230,6 +231,11 @@ pub(crate) fn stop_job(hub: &Arc<Hub>, job: &Arc<JobEntry>, cause: Cause) -> Sto
 pub(crate) fn after_end(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     stop_children(hub, job, "the parent job ended");
     hub.give_up_place(job);
+    // The children's end with their parent at the latest [ARCP 9.8-4], however long they take to stop.
+    let children: Vec<_> = job.lock().children.iter().filter_map(std::sync::Weak::upgrade).collect();
+    for id in children.iter().map(|child| child.id()).chain([job.id()]) {
+        Ledger::job_ended(hub, id);
+    }
     // What is fixed stays; the family is let go, so that a chain of delegations does not keep itself in memory.
     let mut core = job.lock();
     core.parent = None;

@@ -14,6 +14,7 @@ pub mod auth;
 mod command;
 mod connection;
 mod context;
+pub mod credentials;
 mod hub;
 mod job;
 mod options;

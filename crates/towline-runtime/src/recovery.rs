@@ -20,7 +20,8 @@ pub(crate) struct Recovery {
 
 /// Reads what the store keeps and puts sessions and jobs into the hub.
 pub(crate) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
-    let Recovered { jobs, sessions, credentials: _ } = hub.store.recover().await?;
+    let Recovered { jobs, sessions, credentials } = hub.store.recover().await?;
+    hub.credentials.restore(credentials);
     let now = hub.now();
     let mut watched = Vec::new();
     for session in sessions {

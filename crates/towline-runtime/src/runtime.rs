@@ -7,13 +7,14 @@ use towline_env::{Clock, Ids, SystemClock};
 use towline_proto::job::Cause;
 use towline_store::{EventStore, MemoryStore, StoreError};
 use towline_transport::Transport;
-use towline_wire::{AgentRef, payload::PeerInfo};
+use towline_wire::{AgentRef, CredentialId, payload::PeerInfo};
 
 use crate::{
     RuntimeOptions,
     agent::{AgentEntry, IntoAgent, RegisterError, Registry},
     auth::Authenticator,
     connection::{Connection, accept},
+    credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
     context::{HttpClients, HttpOptions, Tool, ToolRegistry},
     hub::{Hub, HubParts},
     policy::{LeasePolicy, ObservePolicy, OwnJobsOnly},
@@ -57,6 +58,8 @@ pub struct RuntimeBuilder {
     lease_policy: Option<Arc<dyn LeasePolicy>>,
     tools: ToolRegistry,
     http: HttpOptions,
+    provisioner: Option<Arc<dyn CredentialProvisioner>>,
+    credential_options: CredentialOptions,
 }
 
 /// Why a runtime could not be built.
@@ -99,6 +102,8 @@ impl Runtime {
             lease_policy: None,
             tools: ToolRegistry::default(),
             http: HttpOptions::default(),
+            provisioner: None,
+            credential_options: CredentialOptions::default(),
         }
     }
 
@@ -141,6 +146,20 @@ impl Runtime {
         self.hub.attached_sessions()
     }
 
+    /// The credentials that are out, without their values: those jobs use, and those that still have to be revoked.
+    pub fn credentials(&self) -> Vec<CredentialInfo> {
+        self.hub.credentials.infos()
+    }
+
+    /// Gives a credential of a running job another value. Its submitter is told, and the value before is revoked
+    /// [ARCP 9.8-3]. Not cancel safe: a rotation that is dropped midway is undone by the next one, or with the job.
+    ///
+    /// # Errors
+    /// [`RotateError`]; the value before stays good then.
+    pub async fn rotate_credential(&self, id: &CredentialId) -> Result<(), RotateError> {
+        Ledger::rotate(&self.hub, id).await
+    }
+
     /// The store, for operators.
     pub fn store(&self) -> &Arc<dyn EventStore> {
         &self.hub.store
@@ -166,6 +185,8 @@ impl Runtime {
         let _ended = tokio::time::timeout(limit, self.jobs_ended()).await;
         // Connections say goodbye by themselves, within the close timeout.
         let _closed = tokio::time::timeout(hub.options.close_timeout, self.connections_closed()).await;
+        // What cannot be revoked in time is taken up by the next start.
+        let _revoked = tokio::time::timeout(hub.options.close_timeout, hub.credentials.settled()).await;
         hub.barrier_with_limit(hub.options.close_timeout).await;
         hub.stopping.cancel();
         hub.tasks.close();
@@ -251,6 +272,19 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Who issues credentials for jobs that may use models [ARCP 9.8-1]. They are offered to clients only when the store is
+    /// durable too, for otherwise a crash would leave them behind [ARCP 6.2-5]. Default: nobody.
+    pub fn credentials(mut self, provisioner: impl CredentialProvisioner) -> Self {
+        self.provisioner = Some(Arc::new(provisioner));
+        self
+    }
+
+    /// How credentials are issued and revoked.
+    pub fn credential_options(mut self, options: CredentialOptions) -> Self {
+        self.credential_options = options;
+        self
+    }
+
     /// Who may watch whose jobs. Default: everybody their own.
     pub fn observe_policy(mut self, policy: impl ObservePolicy) -> Self {
         self.observe = Arc::new(policy);
@@ -303,10 +337,12 @@ impl RuntimeBuilder {
             lease_policy: self.lease_policy,
             tools: self.tools,
             http: HttpClients::new(self.http),
+            credentials: Ledger::new(self.provisioner, self.credential_options),
         });
         let recovery = crate::recovery::load(&hub).await?;
         hub.start();
         crate::recovery::resume(&hub, recovery);
+        Ledger::resume(&hub);
         Ok(Runtime { hub })
     }
 }

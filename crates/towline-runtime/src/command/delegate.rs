@@ -12,7 +12,10 @@ use super::{
     store_refusal,
     submit::{announce_on_parent, new_entry, submit_audit},
 };
-use crate::hub::{Command, Hub, JobEntry, Tx};
+use crate::{
+    credentials::{AskedBy, IssuedCredentials, Ledger},
+    hub::{Command, Hub, JobEntry, Tx},
+};
 
 /// What a child may do, with its share of the budget set aside from the parent.
 pub(super) struct ChildPlan {
@@ -109,13 +112,34 @@ pub(crate) async fn delegate(
     let session = hub.session(&parent.row.session);
     let job = new_entry(row, plan.authority, entry, Some(Arc::clone(parent)), session);
     let (done, created) = oneshot::channel();
-    hub.command(CreateChild { job: Arc::clone(&job), refused: None, done });
+    let create = create(Arc::clone(hub), Arc::clone(&job), done);
+    match hub.credentials.may_wait() {
+        // An agent that stops waiting must not leave a half-made child behind.
+        true => drop(hub.tasks.spawn(create)),
+        false => create.await,
+    }
     created.await.map_err(|_| shutting_down())??;
     Ok(job)
 }
 
+/// Gets the child what it needs, and has it created.
+async fn create(hub: Arc<Hub>, job: Arc<JobEntry>, done: oneshot::Sender<Result<(), Refusal>>) {
+    let session = hub.session(&job.row.session);
+    let asked_by = AskedBy::Delegation { session: session.as_deref() };
+    match Ledger::issue(&hub, &job, asked_by).await {
+        Ok(credentials) => hub.command(CreateChild { job, credentials, refused: None, done }),
+        Err(refusal) => {
+            give_back(&hub, &job);
+            // Whoever waited may have gone.
+            let _ = done.send(Err(refusal));
+        }
+    }
+}
+
 struct CreateChild {
     job: Arc<JobEntry>,
+    /// Revoked again when the child does not come to be.
+    credentials: Option<IssuedCredentials>,
     refused: Option<Refusal>,
     done: oneshot::Sender<Result<(), Refusal>>,
 }
@@ -129,6 +153,8 @@ impl Command for CreateChild {
         // A child always finds one.
         let _place = tx.hub.claim_place(&self.job);
         tx.push(Change::Job(Box::new(self.job.row.clone())));
+        let credentials = self.credentials.iter().flat_map(IssuedCredentials::changes);
+        credentials.for_each(|change| tx.push(change));
         tx.push(Change::Audit(submit_audit(tx.hub, &self.job)));
     }
 
@@ -140,6 +166,9 @@ impl Command for CreateChild {
         };
         match &answer {
             Ok(()) => {
+                if let Some(credentials) = self.credentials {
+                    credentials.take();
+                }
                 hub.insert_job(&self.job);
                 hub.start_accepted(&self.job);
             }

@@ -8,7 +8,10 @@ use towline_store::{JobQuery, JobRow, JobState, ListCursor, Principal};
 use towline_wire::{AgentRef, Amount, JobId, Timestamp, payload};
 
 use super::{Asker, envelope, store_refusal};
-use crate::hub::{Hub, Reply, remaining};
+use crate::{
+    credentials::Ledger,
+    hub::{Hub, Reply, remaining},
+};
 
 pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs) {
     // What the session asked for before shows in the list.
@@ -24,7 +27,7 @@ async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<paylo
     let page = hub.store.list_jobs(query).await.map_err(|error| store_refusal(&error))?;
     Ok(payload::Jobs {
         request_id: asker.request.clone(),
-        jobs: page.jobs.iter().map(listing).collect(),
+        jobs: page.jobs.iter().map(|row| listing(hub, asker, row)).collect(),
         next_cursor: page.next.as_ref().map(write_cursor),
     })
 }
@@ -56,7 +59,7 @@ fn bad_cursor() -> Refusal {
     Refusal::invalid("`cursor` is not one this runtime gave out; begin again without one")
 }
 
-fn listing(row: &JobRow) -> payload::JobListing {
+fn listing(hub: &Hub, asker: &Asker, row: &JobRow) -> payload::JobListing {
     payload::JobListing {
         job_id: row.id.clone(),
         agent: row.agent.to_string(),
@@ -69,7 +72,7 @@ fn listing(row: &JobRow) -> payload::JobListing {
         submitted_at: Some(row.created_at),
         trace_id: Some(row.trace),
         last_event_seq: row.state.last_seq,
-        credentials: None,
+        credentials: Ledger::listed(hub, row, &asker.session),
     }
 }
 

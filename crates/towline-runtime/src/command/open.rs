@@ -27,6 +27,7 @@ pub(crate) async fn open(
     features: FeatureSet,
     dialect: Dialect,
     kind: TransportKind,
+    confidential: bool,
 ) -> Result<Opened, Refusal> {
     let token = hub.ids.resume_token();
     let row = SessionRow {
@@ -44,7 +45,7 @@ pub(crate) async fn open(
         return Err(too_many_sessions(hub));
     }
     let session = SessionEntry::new(&row, Outbox::default(), dialect);
-    let attachment = Attachment::new(kind);
+    let attachment = Attachment::new(kind, confidential);
     session.lock().attachment = Some(Arc::clone(&attachment));
     let (done, opened) = oneshot::channel();
     let counted = CountGuard { hub: Arc::clone(hub), principal: principal.clone(), armed: true };

@@ -29,6 +29,8 @@ pub(crate) struct ResumeRequest {
     /// `None` keeps what the session has.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) kind: TransportKind,
+    /// Whether nobody else can read the connection.
+    pub(crate) confidential: bool,
 }
 
 /// Takes a session up. A failed try consumes nothing [ARCP 6.3-7]; a live connection of the session is taken over
@@ -40,7 +42,7 @@ pub(crate) async fn resume(hub: &Arc<Hub>, request: ResumeRequest) -> Result<Ope
     }
     let (done, resumed) = oneshot::channel();
     let token = hub.ids.resume_token();
-    let attachment = Attachment::new(request.kind);
+    let attachment = Attachment::new(request.kind, request.confidential);
     let position = request.target.last_event_seq;
     hub.command(ResumeSession {
         session: Arc::clone(&session),

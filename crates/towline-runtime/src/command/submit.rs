@@ -25,14 +25,15 @@ use super::{
 use crate::{
     agent::AgentEntry,
     audit::{Actor, Audit, Verdict},
+    credentials::{AskedBy, IssuedCredentials, Ledger},
     hub::{Command, Hub, JobEntry, Reply, Tx},
     policy::LeaseRequest,
 };
 
 /// Carries a submit out, up to its command.
 pub(super) async fn submit(hub: &Arc<Hub>, asker: Asker, submission: Submission, trace: Option<TraceId>) {
-    // A policy may take its time; requests behind this one do not wait for it.
-    if hub.lease_policy.is_some() {
+    // A policy, or a credential's upstream, may take its time; requests behind this one do not wait for it.
+    if hub.lease_policy.is_some() || hub.credentials.may_wait() {
         let hub = Arc::clone(hub);
         hub.tasks.clone().spawn(async move { submit_now(&hub, asker, submission, trace).await });
     } else {
@@ -109,7 +110,15 @@ async fn prepare(
         created_at: row.created_at,
     });
     let job = new_entry(row, plan.authority, entry, plan.parent, Some(Arc::clone(&asker.session)));
-    Ok(Prepared::New(Box::new(AcceptJob { job, idempotency, guard, asker: asker.clone(), refused: None })))
+    let asked_by = AskedBy::Submit { session: &asker.session, confidential: asker.attachment.confidential };
+    let credentials = match Ledger::issue(hub, &job, asked_by).await {
+        Ok(credentials) => credentials,
+        Err(refusal) => {
+            super::delegate::give_back(hub, &job);
+            return Err(refusal);
+        }
+    };
+    Ok(Prepared::New(Box::new(AcceptJob { job, idempotency, guard, asker: asker.clone(), credentials, refused: None })))
 }
 
 /// A job's entry, watched by the session it belongs to.
@@ -198,7 +207,11 @@ async fn plan(hub: &Arc<Hub>, asker: &Asker, agent: &AgentRef, payload: &payload
 }
 
 /// The `job.accepted` of a job, the same whenever it is sent [ARCP 7.1-2].
-pub(crate) fn accepted(row: &JobRow, request: Option<MessageId>) -> towline_wire::Envelope {
+pub(crate) fn accepted(
+    row: &JobRow,
+    request: Option<MessageId>,
+    credentials: Option<Vec<payload::Credential>>,
+) -> towline_wire::Envelope {
     let payload = payload::Accepted {
         request_id: request,
         job_id: Some(row.id.clone()),
@@ -206,7 +219,7 @@ pub(crate) fn accepted(row: &JobRow, request: Option<MessageId>) -> towline_wire
         lease: row.lease.clone(),
         lease_constraints: Some(row.constraints.clone()).filter(|constraints| !constraints.is_empty()),
         budget: full_budget(&row.lease),
-        credentials: None,
+        credentials,
         accepted_at: Some(row.created_at),
         trace_id: Some(row.trace),
         parent_job_id: row.parent.clone(),
@@ -251,6 +264,8 @@ struct AcceptJob {
     /// Held until the key is durable.
     guard: Option<KeyGuard>,
     asker: Asker,
+    /// Revoked again when the job does not come to be.
+    credentials: Option<IssuedCredentials>,
     refused: Option<Refusal>,
 }
 
@@ -265,6 +280,8 @@ impl Command for AcceptJob {
         if let Some(row) = self.idempotency.take() {
             tx.push(Change::Idempotency(row));
         }
+        let credentials = self.credentials.iter().flat_map(IssuedCredentials::changes);
+        credentials.for_each(|change| tx.push(change));
         tx.push(Change::Audit(submit_audit(tx.hub, &self.job)));
     }
 
@@ -277,7 +294,11 @@ impl Command for AcceptJob {
             return;
         }
         hub.insert_job(&self.job);
-        let envelope = accepted(&self.job.row, self.asker.request.clone());
+        if let Some(credentials) = self.credentials {
+            credentials.take();
+        }
+        let credentials = Ledger::shown_to_submitter(hub, &self.job.row, &self.asker.session);
+        let envelope = accepted(&self.job.row, self.asker.request.clone(), credentials);
         self.asker.reply(Reply::announcing(envelope, self.job.id().clone()));
         hub.start_accepted(&self.job);
         drop(self.guard);

@@ -9,6 +9,7 @@ use towline_wire::{ErrorCode, Feature, FeatureSet, JobId, JobSeq, JobStatus, Mes
 use super::{Asker, envelope, store_refusal, submit::accepted};
 use crate::{
     audit::{Actor, Audit, Verdict},
+    credentials::Ledger,
     hub::{Command, Hub, JobEntry, JobView, Reply, SessionEntry, Tx},
 };
 
@@ -25,7 +26,10 @@ async fn prepare(hub: &Arc<Hub>, asker: &Asker, job: &JobId, history: Option<Job
     verdict?;
     let view = view.ok_or_else(|| Refusal::job_not_found(job))?;
     let kinds = known_kinds(hub, asker, job, history).await?;
-    hub.command(SubscribeJob { view, history, kinds, asker: asker.clone(), answer: Answer::Subscribed, plan: None });
+    let submitted = view.row().session == asker.session.id;
+    let credentials = Ledger::shown(hub, view.row(), &asker.session, submitted).await;
+    let (asker, answer) = (asker.clone(), Answer::Subscribed);
+    hub.command(SubscribeJob { view, history, kinds, credentials, asker, answer, plan: None });
     Ok(())
 }
 
@@ -48,7 +52,8 @@ pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
         Err(refusal) => return asker.refuse(&refusal),
     };
     let history = Some(JobSeq::ZERO);
-    hub.command(SubscribeJob { view, history, kinds, asker, answer: Answer::Accepted, plan: None });
+    let credentials = Ledger::shown(hub, view.row(), &asker.session, true).await;
+    hub.command(SubscribeJob { view, history, kinds, credentials, asker, answer: Answer::Accepted, plan: None });
 }
 
 /// The end of a finished job, for a client that waits for it although its session was told long ago.
@@ -174,6 +179,7 @@ struct SubscribeJob {
     view: JobView,
     history: Option<JobSeq>,
     kinds: Option<Kinds>,
+    credentials: Option<Vec<payload::Credential>>,
     asker: Asker,
     answer: Answer,
     plan: Option<Result<Planned, Refusal>>,

@@ -16,6 +16,7 @@ use towline_wire::{
 
 use crate::{
     command::accepted,
+    credentials::Ledger,
     hub::{Hub, SessionEntry},
 };
 
@@ -50,13 +51,14 @@ impl JobFrames {
     }
 
     /// The job's `job.accepted`.
-    pub(super) fn accepted(&self) -> Envelope {
-        accepted(&self.row, self.row.request_id.clone())
+    pub(super) async fn accepted(&self, hub: &Arc<Hub>, session: &SessionEntry) -> Envelope {
+        let credentials = Ledger::shown(hub, &self.row, session, self.own).await;
+        accepted(&self.row, self.row.request_id.clone(), credentials)
     }
 
     /// Whether the envelope of such a record holds more than the record.
     pub(super) fn needs_more(&self, kind: RecordKind, view: SpanView) -> bool {
-        kind == RecordKind::Result && view.assembled
+        kind == RecordKind::Result && view.assembled || kind == RecordKind::Rotation && self.own
     }
 
     /// The envelope of a record.
@@ -75,11 +77,14 @@ impl JobFrames {
     pub(super) async fn special(
         &self,
         hub: &Arc<Hub>,
-        _session: &SessionEntry,
+        session: &SessionEntry,
         kind: RecordKind,
         payload: RawJson,
         _view: SpanView,
     ) -> Envelope {
+        if kind == RecordKind::Rotation {
+            return self.plain(kind, Ledger::fill_rotation(hub, &self.row, session, payload));
+        }
         let streamed = payload.read::<payload::JobResult>().ok().filter(|result| result.result_id.is_some());
         match streamed {
             None => self.plain(kind, payload),

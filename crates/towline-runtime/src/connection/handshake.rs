@@ -120,13 +120,14 @@ impl Handshake<'_> {
         let opened = match request.resume {
             Some(target) => {
                 let principal = self.principal.clone();
-                let kind = self.info.kind;
-                resume(hub, ResumeRequest { target, principal, features: request.wanted, dialect, kind }).await
+                let (kind, confidential) = (self.info.kind, self.info.confidential);
+                let features = request.wanted;
+                resume(hub, ResumeRequest { target, principal, features, dialect, kind, confidential }).await
             }
             None => match &self.principal {
                 Some(principal) => {
                     let features = request.wanted.unwrap_or(FeatureSet::NONE);
-                    open(hub, principal, features, dialect.unwrap_or(Dialect::Draft), self.info.kind).await
+                    open(hub, principal, features, dialect.unwrap_or(Dialect::Draft), self.info.kind, self.info.confidential).await
                 }
                 None => Err(Refusal::unauthenticated("a new session needs a session.hello with a token")),
             },

@@ -305,7 +305,7 @@ impl Writer {
         if self.announced.contains(&run.job) || run.view.replayed || self.dialect.takes_acceptances_in_order() {
             return Ok(());
         }
-        let accepted = frames.accepted();
+        let accepted = frames.accepted(&self.hub, &self.session).await;
         self.announced.insert(run.job.clone());
         self.feed_own(accepted).await
     }

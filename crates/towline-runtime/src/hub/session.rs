@@ -58,6 +58,8 @@ enum Pressure {
 /// One connection of a session.
 pub(crate) struct Attachment {
     pub(crate) kind: TransportKind,
+    /// Whether nobody else can read it [ARCP 9.8-1].
+    pub(crate) confidential: bool,
     pub(crate) replies: Mutex<ReplyQueue>,
     /// Told when the stream or the replies have something new for the writer.
     pub(crate) wake: Notify,
@@ -179,9 +181,10 @@ impl SessionState {
 }
 
 impl Attachment {
-    pub(crate) fn new(kind: TransportKind) -> Arc<Self> {
+    pub(crate) fn new(kind: TransportKind, confidential: bool) -> Arc<Self> {
         Arc::new(Self {
             kind,
+            confidential,
             replies: Mutex::new(ReplyQueue::default()),
             wake: Notify::new(),
             detach: CancellationToken::new(),
