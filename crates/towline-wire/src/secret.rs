@@ -3,11 +3,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serializer};
+use zeroize::Zeroize as _;
 
 use crate::read::word;
 
 /// A secret text. It has no `Display`, no `Serialize`, and its `Debug` shows nothing of it; the fields that have to
-/// carry it on the wire name [`Secret::write`] as their serialiser, which is the one place it leaves through.
+/// carry it on the wire name [`Secret::write`] as their serialiser, which is the one place it leaves through. Its memory is
+/// overwritten when it is dropped; copies that others made of it, such as a frame on its way, are not.
 ///
 /// ```
 /// use towline_wire::Secret;
@@ -56,6 +58,12 @@ impl Secret {
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         word(deserializer, |text| Self::new(text))
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
