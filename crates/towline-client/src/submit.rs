@@ -112,6 +112,7 @@ impl SubmitBuilder {
         if let Some(message) = invalid {
             return Err(ClientError::Invalid(message));
         }
+        check_size(&shared, &submit)?;
         match shared
             .ask(Request::Submit {
                 submit: Box::new(submit),
@@ -124,3 +125,22 @@ impl SubmitBuilder {
         }
     }
 }
+
+/// Some SDKs' runtimes end the connection over a frame above their limit, and after a reconnect again.
+fn check_size(shared: &Shared, submit: &Submit) -> Result<(), ClientError> {
+    let size = submit
+        .input
+        .as_ref()
+        .map_or(0, |input| input.as_str().len());
+    let session = shared.view.borrow().session.clone();
+    let limit = session.and_then(|session| session.dialect().frame_limit());
+    match limit.filter(|limit| size + ENVELOPE > *limit) {
+        None => Ok(()),
+        Some(limit) => Err(ClientError::Invalid(format!(
+            "the input has {size} bytes, and this runtime reads frames of at most {limit}; hand large inputs over by reference"
+        ))),
+    }
+}
+
+/// What a submit adds to its input, leaving aside enormous leases.
+const ENVELOPE: usize = 16 * 1024;

@@ -80,7 +80,11 @@ async fn unsubscribe() {
 /// [ARCP 6.4-1, 6.4-2, 6.5-1] this client answers pings and never sends one; its acknowledgements do no harm.
 #[tokio::test]
 async fn acknowledgement_and_ping() {
-    scenario("acknowledgement_and_ping", demo().with(&["--heartbeat", "1"])).await;
+    scenario(
+        "acknowledgement_and_ping",
+        demo().with(&["--heartbeat", "1"]),
+    )
+    .await;
 }
 
 /// [ARCP 9.6-2, 9.6-3, 9.6-4] budgets as this client reads them, counted exactly, exhausted.

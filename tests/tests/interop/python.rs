@@ -25,7 +25,9 @@ pub(crate) fn python() -> Option<&'static Python> {
     static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
     let python = PYTHON.get_or_init(|| match installed() {
         Ok(interpreter) => Some(Python(interpreter)),
-        Err(why) if env::var_os("CI").is_some() => panic!("the Python SDK is required in CI: {why}"),
+        Err(why) if env::var_os("CI").is_some() => {
+            panic!("the Python SDK is required in CI: {why}")
+        }
         Err(why) => {
             eprintln!("skipped: {why}");
             None
@@ -50,7 +52,9 @@ impl Python {
         let mut command = tokio::process::Command::new(&self.0);
         command.arg(script).stdin(Stdio::null()).kill_on_drop(true);
         // Nothing is left beside the sources.
-        command.env("PYTHONDONTWRITEBYTECODE", "1").env_remove("PYTHONPATH");
+        command
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env_remove("PYTHONPATH");
         command
     }
 
@@ -63,14 +67,27 @@ impl Python {
     /// `tests/interop/runtime.py`, once it listens.
     pub(crate) async fn runtime(&self, token: &str) -> PythonRuntime {
         let mut command = self.script("runtime.py");
-        command.arg(token).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg(token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().expect("python can be started");
         let stdin = child.stdin.take().expect("its input is a pipe");
         let mut stdout = BufReader::new(child.stdout.take().expect("its output is a pipe"));
         let mut line = String::new();
-        soon("the listening line", stdout.read_line(&mut line)).await.expect("its output can be read");
-        let url = line.trim_end().strip_prefix("listening on ").expect("it says where it listens").to_owned();
-        PythonRuntime { url, _child: child, _stdin: stdin }
+        soon("the listening line", stdout.read_line(&mut line))
+            .await
+            .expect("its output can be read");
+        let url = line
+            .trim_end()
+            .strip_prefix("listening on ")
+            .expect("it says where it listens")
+            .to_owned();
+        PythonRuntime {
+            url,
+            _child: child,
+            _stdin: stdin,
+        }
     }
 }
 
@@ -83,13 +100,18 @@ pub(crate) struct PythonRuntime {
 
 /// The root of the repository.
 pub(crate) fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a member of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests are a member of the workspace")
 }
 
 fn installed() -> Result<PathBuf, String> {
     let test = env::current_exe().map_err(|error| error.to_string())?;
     // TARGET/PROFILE/deps/TEST
-    let target = test.ancestors().nth(3).ok_or("the test is not in a target directory")?;
+    let target = test
+        .ancestors()
+        .nth(3)
+        .ok_or("the test is not in a target directory")?;
     let place = target.join("interop-python");
     fs::create_dir_all(&place).map_err(|error| error.to_string())?;
     // Tests in other processes make it too.
@@ -101,7 +123,9 @@ fn installed() -> Result<PathBuf, String> {
     }
     run(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
     let requirements = repository().join("tests/interop/requirements.txt");
-    run(Command::new(&interpreter).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements))?;
+    run(Command::new(&interpreter)
+        .args(["-m", "pip", "install", "--quiet", "--requirement"])
+        .arg(requirements))?;
     match has_package(&interpreter) {
         true => Ok(interpreter),
         false => Err("the Python SDK was installed and cannot be imported".to_owned()),
@@ -109,18 +133,30 @@ fn installed() -> Result<PathBuf, String> {
 }
 
 fn has_package(interpreter: &Path) -> bool {
-    let wanted = fs::read_to_string(repository().join("tests/interop/requirements.txt")).unwrap_or_default();
-    let Some((name, version)) = wanted.trim().split_once("==") else { return false };
-    let check = format!("import arcp, importlib.metadata as m; assert m.version('{name}') == '{version}'");
+    let wanted =
+        fs::read_to_string(repository().join("tests/interop/requirements.txt")).unwrap_or_default();
+    let Some((name, version)) = wanted.trim().split_once("==") else {
+        return false;
+    };
+    let check =
+        format!("import arcp, importlib.metadata as m; assert m.version('{name}') == '{version}'");
     let mut command = Command::new(interpreter);
-    command.args(["-c", &check]).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(["-c", &check])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     match output.status.success() {
         true => Ok(()),
-        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        false => Err(format!(
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
     }
 }

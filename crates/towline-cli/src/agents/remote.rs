@@ -18,6 +18,9 @@ use super::{
 /// How long the child has to end its job after a cancel; less than the runtime grants an agent.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// What a submit adds to its input on a line, leaving aside enormous leases.
+const ENVELOPE: usize = 4 * 1024;
+
 pub(super) async fn run(
     ctx: JobContext,
     program: &Program,
@@ -79,6 +82,7 @@ async fn relay(
     program: &Program,
     input: RawJson,
 ) -> Result<RawJson, AgentError> {
+    check_size(client, program, &input)?;
     let mut submit = client
         .submit(&program.name)
         .input(input)
@@ -110,6 +114,24 @@ async fn relay(
         .await
         .map_err(|error| broken(program, &error))?;
     conclude(outcome, writer).await
+}
+
+/// One SDK reads no longer lines than these, and breaks on others.
+fn check_size(client: &Client, program: &Program, input: &RawJson) -> Result<(), AgentError> {
+    let size = input.as_str().len();
+    let limit = client
+        .session()
+        .and_then(|session| session.dialect().line_limit());
+    match limit.filter(|limit| size + ENVELOPE > *limit) {
+        None => Ok(()),
+        Some(limit) => Err(AgentError::new(
+            ErrorCode::INVALID_REQUEST,
+            format!(
+                "the input has {size} bytes, and the process of the agent `{}` reads lines of at most {limit}",
+                program.name
+            ),
+        )),
+    }
 }
 
 /// Asks for the end and waits a little for it; what the job ends with is the runtime's business.
