@@ -38,17 +38,14 @@ impl Server {
         } else {
             format!("sqlite:{}", place.display())
         };
-        let token = format!("bench:{TOKEN}");
-        let arguments = [
-            "serve",
-            "--demo",
-            "--listen",
-            "127.0.0.1:0",
-            "--token",
-            &token,
-            "--store",
-            &store,
-        ];
+        // Sessions are capped per principal, so many of them need many principals.
+        let tokens: Vec<String> = (0..PRINCIPALS)
+            .map(|number| format!("bench-{number}:{TOKEN}-{number}"))
+            .collect();
+        let mut arguments = vec!["serve", "--demo", "--listen", "127.0.0.1:0", "--store", &store];
+        for token in &tokens {
+            arguments.extend(["--token", token]);
+        }
         let (child, url) = spawn(data.path(), Some(&config), &arguments).await?;
         Ok(Self {
             url,
