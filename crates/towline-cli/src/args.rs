@@ -53,6 +53,15 @@ pub(crate) struct GlobalArgs {
         default_value = "human"
     )]
     pub(crate) log_format: LogFormat,
+
+    /// Send spans to this collector, OTLP over gRPC, as in http://127.0.0.1:4317
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    )]
+    pub(crate) otlp: Option<String>,
 }
 
 /// How log lines look.

@@ -16,12 +16,15 @@ use crate::{
     failure::{Failure, Outcome, chain},
     output,
     sessions::{SavedSession, Sessions},
+    telemetry::traced,
 };
 
 /// What every command has: the configuration and the data directory.
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) data: DataDir,
+    /// Whether envelopes are traced.
+    pub(crate) traced: bool,
 }
 
 impl Context {
@@ -30,6 +33,7 @@ impl Context {
         Ok(Self {
             config,
             data: DataDir::new(global.data_dir.as_deref()),
+            traced: global.otlp.is_some(),
         })
     }
 
@@ -50,7 +54,7 @@ impl Connection {
     pub(crate) async fn open(context: &Context, args: &ConnectArgs) -> Outcome<Self> {
         match &args.url {
             Some(url) => Ok(Self {
-                client: to_server(url, args, None).await?,
+                client: to_server(context, url, args, None).await?,
                 embedded: None,
             }),
             None => Self::embed(context).await,
@@ -66,7 +70,7 @@ impl Connection {
         let Some(saved) = saved else {
             return Self::open(context, args).await;
         };
-        match resume(&saved, args, &sessions).await {
+        match resume(context, &saved, args).await {
             Ok(client) => Ok(Self {
                 client,
                 embedded: None,
@@ -91,6 +95,7 @@ impl Connection {
     async fn embed(context: &Context) -> Outcome<Self> {
         let embedded = Embedded::start(&context.config, &context.data).await?;
         let (near, far) = MemoryTransport::pair();
+        let near = traced(Box::new(near), context.traced);
         embedded.runtime().accept(far);
         let options = named(ClientOptions::bearer(embedded.token()));
         let client = Client::connect(near, options).await.map_err(failed)?;
@@ -110,7 +115,12 @@ impl Connection {
 }
 
 /// A session with a server; it reconnects and resumes by itself.
-async fn to_server(url: &str, args: &ConnectArgs, resume: Option<ResumeState>) -> Outcome<Client> {
+async fn to_server(
+    context: &Context,
+    url: &str,
+    args: &ConnectArgs,
+    resume: Option<ResumeState>,
+) -> Outcome<Client> {
     let options = match token(args)? {
         Some(token) => ClientOptions::bearer(token),
         None => ClientOptions::default(),
@@ -132,9 +142,13 @@ async fn to_server(url: &str, args: &ConnectArgs, resume: Option<ResumeState>) -
         socket = socket.root_certificates_pem(pem);
     }
     let target = Arc::new((url.to_owned(), socket));
+    let wanted = context.traced;
     let connector = move || {
         let target = Arc::clone(&target);
-        async move { WebSocketTransport::connect_with(&target.0, &target.1).await }
+        async move {
+            let transport = WebSocketTransport::connect_with(&target.0, &target.1).await?;
+            Ok(traced(Box::new(transport), wanted))
+        }
     };
     Client::dial(options.connector(connector))
         .await
@@ -142,7 +156,7 @@ async fn to_server(url: &str, args: &ConnectArgs, resume: Option<ResumeState>) -
 }
 
 /// Takes a saved session up again, and saves it anew at once: the token was good for this one time.
-async fn resume(saved: &SavedSession, args: &ConnectArgs, sessions: &Sessions) -> Outcome<Client> {
+async fn resume(context: &Context, saved: &SavedSession, args: &ConnectArgs) -> Outcome<Client> {
     let state = ResumeState::from_json(&saved.resume.to_string());
     let state = state.map_err(|error| {
         Failure::local(format!(
@@ -150,8 +164,8 @@ async fn resume(saved: &SavedSession, args: &ConnectArgs, sessions: &Sessions) -
             saved.job_id
         ))
     })?;
-    let client = to_server(&saved.url, args, Some(state)).await?;
-    save(&client, saved.clone(), sessions).await?;
+    let client = to_server(context, &saved.url, args, Some(state)).await?;
+    save(&client, saved.clone(), &context.sessions()).await?;
     Ok(client)
 }
 

@@ -1,12 +1,18 @@
 //! Log lines on standard error. Standard output is never logged to: it carries results, or envelopes.
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::LevelFilter, fmt, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
-use crate::args::{Cli, Command, LogFormat};
+use crate::{
+    args::{Cli, Command, LogFormat},
+    telemetry::Telemetry,
+};
 
 /// Installs the subscriber of this program. RUST_LOG decides which lines are shown; without it a server logs at `info`,
 /// the other commands at `error`, for they report what happens themselves.
-pub(crate) fn install(cli: &Cli) {
+pub(crate) fn install(cli: &Cli, telemetry: &Telemetry) {
     let default = if matches!(cli.command, Command::Serve(_)) {
         "info"
     } else {
@@ -16,20 +22,33 @@ pub(crate) fn install(cli: &Cli) {
         .ok()
         .filter(|text| !text.is_empty());
     let filter = EnvFilter::builder().parse_lossy(filter.as_deref().unwrap_or(default));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let installed = match cli.global.log_format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Human => builder.with_ansi(colours()).try_init(),
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match cli.global.log_format {
+        LogFormat::Json => lines.json().with_filter(filter).boxed(),
+        LogFormat::Human => lines.with_ansi(colours()).with_filter(filter).boxed(),
     };
+    let spans = telemetry.tracer().map(|tracer| {
+        tracing_opentelemetry::layer()
+            .with_tracer(tracer)
+            .with_filter(LevelFilter::INFO)
+    });
     // It fails only when there is one already, and this program installs no other.
-    drop(installed);
+    drop(
+        tracing_subscriber::registry()
+            .with(lines)
+            .with(spans)
+            .try_init(),
+    );
     // A panicking agent is an event like others, not a trace across somebody's progress bars.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
-        let message = panic.payload_as_str().unwrap_or("no message");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = text.unwrap_or("no message");
         tracing::error!(target: "towline::panic", place, "{message}");
     }));
 }

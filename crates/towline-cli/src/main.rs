@@ -20,13 +20,18 @@ mod output;
 mod serve;
 mod sessions;
 mod signals;
+mod telemetry;
 mod values;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::{args::Cli, failure::Outcome};
+use crate::{
+    args::Cli,
+    failure::{Failure, Outcome},
+    telemetry::Telemetry,
+};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -58,13 +63,17 @@ fn run(cli: Cli) -> Outcome {
     if let Some(outcome) = commands::run_plain(&cli) {
         return outcome;
     }
-    logging::install(&cli);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    let runtime = runtime
-        .map_err(|error| failure::Failure::local(format!("cannot start threads: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Failure::local(format!("cannot start threads: {error}")))?;
+    let inside = runtime.enter();
+    let telemetry = Telemetry::install(cli.global.otlp.as_deref())?;
+    logging::install(&cli, &telemetry);
     let outcome = runtime.block_on(commands::run(cli));
+    telemetry.finish();
+    drop(inside);
     // A thread may still wait for standard input; nobody needs it any more.
     runtime.shutdown_background();
     outcome

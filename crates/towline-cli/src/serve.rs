@@ -22,6 +22,7 @@ use crate::{
     failure::{Failure, Outcome, chain},
     output,
     signals::Signals,
+    telemetry::traced,
 };
 use settings::Settings;
 
@@ -32,7 +33,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let authenticator: Arc<dyn Authenticator> = Arc::from(admission.authenticator);
     if args.stdio {
         let runtime = start(context, &settings, authenticator).await?;
-        return stdio(runtime, signals).await;
+        return stdio(context, runtime, signals).await;
     }
     let address = settings.address().await?;
     auth::check_bind(&args, &*authenticator, address)?;
@@ -42,7 +43,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let runtime = start(context, &settings, authenticator).await?;
     let bound = listener.address();
     let scheme = if settings.tls.is_some() { "wss" } else { "ws" };
-    let mut server = listener.serve(http::router(&runtime, &settings, bound, metrics))?;
+    let mut server = listener.serve(http::router(context, &runtime, &settings, bound, metrics))?;
     if let Some(token) = &admission.minted {
         output::line(&format!("token: {token}"))?;
     }
@@ -86,8 +87,11 @@ async fn start(
 }
 
 /// One session with whoever started us; when it ends, or a signal comes, so do we.
-async fn stdio(runtime: Runtime, signals: Signals) -> Outcome {
-    let connection = runtime.accept(StdioTransport::from_process());
+async fn stdio(context: &Context, runtime: Runtime, signals: Signals) -> Outcome {
+    let connection = runtime.accept(traced(
+        Box::new(StdioTransport::from_process()),
+        context.traced,
+    ));
     tokio::select! {
         () = connection.closed() => {
             runtime.shutdown().await;

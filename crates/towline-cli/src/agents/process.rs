@@ -151,10 +151,9 @@ impl<'c> Output<'c> {
     }
 
     async fn finish(mut self) -> Result<RawJson, AgentError> {
-        if self.writer.is_none() {
-            if let Ok(text) = std::str::from_utf8(&self.held) {
-                return Ok(RawJson::of(text)?);
-            }
+        let text = std::str::from_utf8(&self.held);
+        if let (None, Ok(text)) = (&self.writer, text) {
+            return Ok(RawJson::of(text)?);
         }
         self.stream(true).await?;
         if let Some(writer) = self.writer {

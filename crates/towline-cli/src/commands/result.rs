@@ -1,6 +1,6 @@
 //! `towline result`
 
-use towline::client::JobOutput;
+use towline::client::Outcome as JobOutcome;
 
 use super::{cancel::job_id, following};
 use crate::{
@@ -31,17 +31,10 @@ async fn result(connection: &Connection, args: &ResultArgs) -> Outcome {
         .outcome()
         .await
         .map_err(failed)?;
-    if let towline::client::Outcome::Success(success) = &outcome {
-        if matches!(success.result, JobOutput::Streamed { .. })
-            && args.output.is_none()
-            && output::stdout_is_terminal()
-        {
-            let binary = success.result.to_text().is_err();
-            if binary {
-                return Err(Failure::usage("the result is not text")
-                    .help("write it to a file with -o FILE"));
-            }
-        }
+    if args.output.is_none() && output::stdout_is_terminal() && is_binary(&outcome) {
+        return Err(
+            Failure::usage("the result is not text").help("write it to a file with -o FILE")
+        );
     }
     let ending = following::ending(&job, outcome)?;
     if let Some(error) = ending.error {
@@ -76,4 +69,11 @@ async fn result(connection: &Connection, args: &ResultArgs) -> Outcome {
         }
     }
     Ok(exit::SUCCESS)
+}
+
+fn is_binary(outcome: &JobOutcome) -> bool {
+    match outcome {
+        JobOutcome::Success(success) => success.result.to_text().is_err(),
+        JobOutcome::Failure(_) => false,
+    }
 }

@@ -52,7 +52,7 @@ impl ResultText {
             Self::Streamed(bytes) => bytes,
             Self::Inline(raw) => raw
                 .read::<String>()
-                .map_or_else(|_| format!("{}\n", raw.as_str()), |text| text)
+                .unwrap_or_else(|_| format!("{}\n", raw.as_str()))
                 .into_bytes(),
         }
     }

@@ -1,7 +1,7 @@
 //! A job's event as one line for people.
 
 use towline::{
-    Event,
+    ErrorCode, Event,
     wire::{EventPayload, RawJson, event},
 };
 
@@ -81,18 +81,25 @@ fn log_line(log: &event::Log) -> Line {
 }
 
 fn tool_result(result: &event::ToolResult) -> Line {
-    match &result.error {
-        Some(error) => plain(
-            YELLOW,
-            "refused",
-            &format!("{}: {}", error.code, error.message),
-        ),
-        None => folding(
+    let Some(error) = &result.error else {
+        return folding(
             DIM,
             "result",
             result.result.as_ref().map_or("", RawJson::as_str),
-        ),
-    }
+        );
+    };
+    let refused = [
+        ErrorCode::PERMISSION_DENIED,
+        ErrorCode::LEASE_SUBSET_VIOLATION,
+        ErrorCode::LEASE_EXPIRED,
+        ErrorCode::BUDGET_EXHAUSTED,
+    ];
+    let label = if refused.contains(&error.code) {
+        "refused"
+    } else {
+        "failed"
+    };
+    plain(YELLOW, label, &format!("{}: {}", error.code, error.message))
 }
 
 fn plain(style: &str, label: &str, text: &str) -> Line {

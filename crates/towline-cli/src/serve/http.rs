@@ -20,7 +20,11 @@ use towline::{
 };
 
 use super::{settings::Settings, tls};
-use crate::failure::{Failure, Outcome};
+use crate::{
+    connect::Context,
+    failure::{Failure, Outcome},
+    telemetry::traced,
+};
 
 /// How long connections have to go away after the sessions were closed.
 const LINGER: Duration = Duration::from_secs(2);
@@ -50,12 +54,16 @@ impl Metrics {
 
 /// Every route of the server.
 pub(super) fn router(
+    context: &Context,
     runtime: &Runtime,
     settings: &Settings,
     bound: SocketAddr,
     metrics: Metrics,
 ) -> Router {
     let mut options = EndpointOptions::for_listener(bound);
+    if context.traced {
+        options = options.map_transport(|transport| traced(transport, true));
+    }
     options = match &settings.allowed_hosts {
         Some(hosts) if hosts.iter().any(|host| host == "*") => options.any_host(),
         Some(hosts) => options.allowed_hosts(hosts),
@@ -125,7 +133,12 @@ impl Listener {
             Some(tls) => {
                 let server = axum_server::from_tcp(self.listener).map_err(failed)?;
                 let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
-                tokio::spawn(server.acceptor(acceptor).handle(handle.clone()).serve(service))
+                tokio::spawn(
+                    server
+                        .acceptor(acceptor)
+                        .handle(handle.clone())
+                        .serve(service),
+                )
             }
             None => {
                 let server = axum_server::from_tcp(self.listener).map_err(failed)?;

@@ -73,3 +73,25 @@ fn a_store_in_use_can_be_measured_and_is_not_taken() {
         .says(&["towline.db", "help:"]);
     drop(server);
 }
+
+/// A collector gets the spans (gRPC, so HTTP/2); one that hangs up is no reason to fail.
+#[test]
+fn spans_go_to_a_collector() {
+    use std::io::Read as _;
+
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let seen = std::thread::spawn(move || {
+        let (mut socket, _) = collector.accept().unwrap();
+        let mut preface = [0; 14];
+        socket.read_exact(&mut preface).unwrap();
+        preface
+    });
+    let place = Place::new();
+    place.run(["run", "echo", "--otlp", &endpoint]).ok();
+    assert_eq!(&seen.join().unwrap(), b"PRI * HTTP/2.0");
+    place
+        .run(["run", "echo", "--otlp", "not a url"])
+        .status(2)
+        .says(&["--otlp", "not a url", "4317"]);
+}

@@ -479,3 +479,53 @@ fn two_servers_do_not_share_a_store() {
         .says(&["towline.db", "--data-dir"]);
     drop(server);
 }
+
+#[test]
+fn tls_is_wss() {
+    let place = Place::new();
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    place.write("cert.pem", key.cert.pem());
+    place.write("key.pem", key.signing_key.serialize_pem());
+    let tls = [
+        "--token",
+        TOKEN,
+        "--store",
+        "memory",
+        "--tls-cert",
+        "cert.pem",
+        "--tls-key",
+        "key.pem",
+    ];
+    let server = place.serve(&tls);
+    let url = server
+        .url
+        .strip_prefix("wss://127.0.0.1")
+        .map(|rest| format!("wss://localhost{rest}"));
+    let url = url.unwrap();
+    let args = [
+        "run", "echo", "--input", "1", "--url", &url, "--token", "s3cret",
+    ];
+    place.run(args).status(20).says(&["certificate"]);
+    let ran = place
+        .run(args.iter().copied().chain(["--ca-cert", "cert.pem"]))
+        .ok();
+    assert_eq!(ran.stdout, "1\n");
+    place.write("broken.pem", "nothing");
+    let broken = [
+        "serve",
+        "--store",
+        "memory",
+        "--tls-cert",
+        "broken.pem",
+        "--tls-key",
+        "key.pem",
+    ];
+    place
+        .run(broken)
+        .status(2)
+        .says(&["--tls-cert", "broken.pem"]);
+    place
+        .run(["run", "echo", "--url", &url, "--ca-cert", "missing.pem"])
+        .status(2)
+        .says(&["missing.pem"]);
+}

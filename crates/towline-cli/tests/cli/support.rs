@@ -11,22 +11,22 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A directory to run the program in.
-pub struct Place {
+pub(crate) struct Place {
     directory: TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
         }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().canonicalize().unwrap()
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
@@ -34,7 +34,7 @@ impl Place {
     }
 
     /// The program with arguments, in this directory, with nothing of the environment that could change what it does.
-    pub fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Command {
+    pub(crate) fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
         command
             .args(args)
@@ -49,12 +49,12 @@ impl Place {
         command
     }
 
-    pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Ran {
+    pub(crate) fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Ran {
         Ran::of(self.command(args).output().unwrap())
     }
 
     /// A server that is ready.
-    pub fn serve(&self, args: &[&str]) -> Server {
+    pub(crate) fn serve(&self, args: &[&str]) -> Server {
         let all = ["serve", "--listen", "127.0.0.1:0", "--demo"]
             .iter()
             .chain(args);
@@ -64,14 +64,14 @@ impl Place {
 
 /// What a run of the program left.
 #[derive(Debug)]
-pub struct Ran {
-    pub status: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
-    pub fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             status: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -80,20 +80,20 @@ impl Ran {
     }
 
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.status, 0, "{self:#?}");
         self
     }
 
     #[track_caller]
-    pub fn status(self, status: i32) -> Self {
+    pub(crate) fn status(self, status: i32) -> Self {
         assert_eq!(self.status, status, "{self:#?}");
         self
     }
 
     /// Standard error holds each of these.
     #[track_caller]
-    pub fn says(self, parts: &[&str]) -> Self {
+    pub(crate) fn says(self, parts: &[&str]) -> Self {
         for part in parts {
             assert!(self.stderr.contains(part), "no `{part}` in {self:#?}");
         }
@@ -101,12 +101,12 @@ impl Ran {
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
     }
 
     #[track_caller]
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         self.stdout
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -115,58 +115,54 @@ impl Ran {
 }
 
 /// A server in a process of its own; killed when the test ends.
-pub struct Server {
-    pub child: Child,
-    pub url: String,
-    pub token: Option<String>,
-    pub before: Vec<String>,
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+    pub(crate) token: Option<String>,
+    pub(crate) before: Vec<String>,
     stdout: BufReader<ChildStdout>,
 }
 
-pub const TOKEN: &str = "alice:s3cret";
+pub(crate) const TOKEN: &str = "alice:s3cret";
 
 impl Server {
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut before: Vec<String> = Vec::new();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = child.stderr.take().unwrap();
+        // Made before anything can go wrong, so that the process ends with the test whatever happens.
+        let mut server = Self {
+            child,
+            url: String::new(),
+            token: None,
+            before: Vec::new(),
+            stdout,
+        };
         loop {
             let mut line = String::new();
-            if stdout.read_line(&mut line).unwrap() == 0 {
-                let mut said = String::new();
-                child
-                    .stderr
-                    .take()
-                    .unwrap()
-                    .read_to_string(&mut said)
-                    .unwrap();
-                panic!("the server ended: {before:?} {said}");
+            if server.stdout.read_line(&mut line).unwrap() == 0 {
+                let said = std::io::read_to_string(stderr).unwrap();
+                panic!("the server ended: {:?} {said}", server.before);
             }
             let line = line.trim_end().to_owned();
             if let Some(url) = line.strip_prefix("listening on ") {
-                let token = before
-                    .iter()
-                    .find_map(|line| line.strip_prefix("token: "))
-                    .map(str::to_owned);
-                drain(child.stderr.take().unwrap());
-                return Self {
-                    child,
-                    url: url.to_owned(),
-                    token,
-                    before,
-                    stdout,
-                };
+                url.clone_into(&mut server.url);
+                drain(stderr);
+                return server;
             }
-            before.push(line);
+            if let Some(token) = line.strip_prefix("token: ") {
+                server.token = Some(token.to_owned());
+            }
+            server.before.push(line);
         }
     }
 
     /// `--url` and `--token` of the principal the tests use.
-    pub fn flags(&self) -> [String; 4] {
+    pub(crate) fn flags(&self) -> [String; 4] {
         let token = self.token.clone().unwrap_or_else(|| "s3cret".to_owned());
         [
             "--url".to_owned(),
@@ -176,12 +172,12 @@ impl Server {
         ]
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.url.split('/').nth(2).unwrap().to_owned()
     }
 
     #[cfg(unix)]
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
             .args([signal, &self.child.id().to_string()])
             .status()
@@ -190,14 +186,14 @@ impl Server {
     }
 
     /// Waits for its end; what it still printed, and its status.
-    pub fn wait(mut self) -> (i32, String) {
+    pub(crate) fn wait(mut self) -> (i32, String) {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
         (self.child.wait().unwrap().code().unwrap_or(-1), rest)
     }
 
     /// A plain HTTP request; the whole answer.
-    pub fn http(&self, path: &str, headers: &[(&str, &str)]) -> String {
+    pub(crate) fn http(&self, path: &str, headers: &[(&str, &str)]) -> String {
         use std::io::Write as _;
         let mut socket = std::net::TcpStream::connect(self.address()).unwrap();
         let host = headers
@@ -229,7 +225,7 @@ fn drain(mut from: impl std::io::Read + Send + 'static) {
 }
 
 /// Reads lines of a running program until one fits.
-pub fn read_until(
+pub(crate) fn read_until(
     reader: &mut impl std::io::BufRead,
     mut fits: impl FnMut(&Value) -> bool,
 ) -> Vec<Value> {
@@ -250,7 +246,7 @@ pub fn read_until(
     }
 }
 
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()
