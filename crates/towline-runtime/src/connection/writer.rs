@@ -130,6 +130,7 @@ impl Writer {
     }
 
     fn next(&mut self) -> Step {
+        self.attachment.look_up();
         let drains = self.attachment.drains();
         let answered = {
             let mut replies = self.attachment.replies.lock();
@@ -287,6 +288,10 @@ impl Writer {
             self.position = event_seq;
             if kind.is_terminal() {
                 self.announced.remove(&run.job);
+            }
+            // A pong, or a goodbye, does not wait for the rest of the run [ARCP 5-11].
+            if self.attachment.is_interrupted() {
+                break;
             }
         }
         Ok(())

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -68,6 +71,8 @@ pub(crate) struct Attachment {
     pub(crate) why: Mutex<Option<DetachReason>>,
     /// Told when a reply went out and another request may be read.
     pub(crate) room: Notify,
+    /// Set when something came up that does not wait for the run of events being sent.
+    interrupt: AtomicBool,
     /// When the writer last sent something, in milliseconds since the connection's start.
     pub(crate) sent_at: AtomicU64,
     closing: Mutex<Option<Closing>>,
@@ -155,17 +160,21 @@ impl SessionState {
         }
     }
 
+    /// How many events the peer is behind: acknowledged, or, where it never acknowledges, sent [ARCP 6.5-3].
+    pub(crate) fn lag(&self) -> u64 {
+        match self.ever_acked && self.features.has(Feature::Ack) {
+            true => self.sent.since(self.outbox.acked()),
+            false => self.outbox.last().since(self.sent),
+        }
+    }
+
     /// The lag to report, once, when it has passed `threshold` [ARCP 6.5-3].
     ///
     /// For a peer that acknowledges, that is what was sent and not acknowledged; for one that never does, what could not
     /// be sent.
     pub(crate) fn pressure(&mut self, threshold: u64) -> Option<u64> {
         self.attachment.as_ref()?;
-        let acks = self.ever_acked && self.features.has(Feature::Ack);
-        let lag = match acks {
-            true => self.sent.since(self.outbox.acked()),
-            false => self.outbox.last().since(self.sent),
-        };
+        let lag = self.lag();
         match self.pressure {
             Pressure::Armed if lag > threshold => {
                 self.pressure = Pressure::Reported;
@@ -190,6 +199,7 @@ impl Attachment {
             detach: CancellationToken::new(),
             why: Mutex::new(None),
             room: Notify::new(),
+            interrupt: AtomicBool::new(false),
             sent_at: AtomicU64::new(0),
             closing: Mutex::new(None),
         })
@@ -204,13 +214,25 @@ impl Attachment {
     /// Sends something before everything else.
     pub(crate) fn push_urgent(&self, envelope: Envelope) {
         self.replies.lock().push_urgent(envelope);
+        self.interrupt.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
     /// Tells the writer to say goodbye. The first goodbye stays.
     pub(crate) fn close(&self, closing: Closing) {
         self.closing.lock().get_or_insert(closing);
+        self.interrupt.store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    /// Whether the writer has to look up from what it is sending.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Acquire)
+    }
+
+    /// The writer looks up.
+    pub(crate) fn look_up(&self) {
+        self.interrupt.store(false, Ordering::Release);
     }
 
     /// Whether the goodbye has been decided.

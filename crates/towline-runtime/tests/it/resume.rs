@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use towline_runtime::{JobContext, Runtime, RuntimeOptions};
 use towline_store::{
-    EventStore, MemoryStore, SqliteOptions, SqliteStore,
+    MemoryStore, SqliteOptions, SqliteStore,
     testing::{Fault, FaultStore},
 };
 
