@@ -2,11 +2,16 @@
 
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "helpers of tests are tests")]
 
+mod ack;
 mod agents;
+mod close;
 mod files;
 mod handshake;
+mod heartbeat;
 mod http;
 mod jobs;
+mod list;
 mod models;
 mod peer;
 mod resume;
+mod submit;
