@@ -110,6 +110,15 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_has_the_same_numbers() {
+        let page = include_str!("../../../docs/cli.md");
+        for (code, status) in &CODES {
+            let row = format!("| {status} | refused: {code} |");
+            assert!(page.contains(&row), "docs/cli.md lacks {row}");
+        }
+    }
+
+    #[test]
     fn the_numbers_stay_what_they_were() {
         let table = table();
         for line in [

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use towline::{
     JobId, JobStatus, Lease,
     client::{
-        Client, ClientError, JobEvent, JobHandle, JobOutput, Outcome as JobOutcome, Subscription,
+        Client, ClientError, Connection, JobEvent, JobHandle, JobOutput, Outcome as JobOutcome,
+        Subscription,
     },
     wire::{JobSeq, payload::Accepted},
 };
@@ -65,37 +66,115 @@ pub(super) async fn follow(
 ) -> Outcome {
     let mut children = follower.shows_children().then(|| Children::of(client, job));
     let mut signals = Signals::new()?;
-    let mut interrupts = 0_u32;
-    let mut seen = JobSeq::default();
+    let mut state = Following {
+        client,
+        job,
+        follower,
+        own: matches!(followed, Followed::Own(_)),
+        seen: JobSeq::default(),
+        interrupted: false,
+        lost: false,
+    };
     loop {
-        tokio::select! {
-            event = followed.next_event() => match event.map_err(failed)? {
-                Some(event) => {
-                    // A session that was taken up again may send what the history sends too.
-                    let again = event.job_seq().is_some_and(|seq| seq <= seen);
-                    seen = event.job_seq().unwrap_or(seen).max(seen);
-                    if !again {
-                        tell(follower, job, &event)?;
-                    }
-                }
-                None => break,
-            },
-            Some((child, news)) = next_news(children.as_mut()) => tell_child(follower, &child, news)?,
-            _ = signals.next() => {
-                interrupts += 1;
-                if interrupts > 1 || matches!(followed, Followed::Watched(_)) {
-                    return Ok(exit::INTERRUPTED);
-                }
-                output::note("cancelling; Ctrl-C again leaves at once");
-                cancel_beside(client.clone(), job.clone());
-            }
+        let happened = tokio::select! {
+            event = followed.next_event() => Happened::Event(event.map_err(failed)?),
+            Some((child, news)) = next_news(children.as_mut()) => Happened::Child(child, news),
+            _ = signals.next() => Happened::Signal,
+            connection = client.connection_changed() => Happened::Connection(connection),
+        };
+        match state.handle(happened)? {
+            Next::Wait => {}
+            Next::Ended => break,
+            Next::Leave => return Ok(exit::INTERRUPTED),
         }
     }
     if let Some(children) = &mut children {
         while let Some((child, news)) = children.last_news().await {
-            tell_child(follower, &child, news)?;
+            tell_child(state.follower, &child, news)?;
         }
     }
+    let outcome = whole_outcome(client, job, &mut followed).await?;
+    let status = state.follower.ended(ending(job, outcome)?)?;
+    let interrupted = state.interrupted && status != exit::SUCCESS;
+    Ok(if interrupted {
+        exit::INTERRUPTED
+    } else {
+        status
+    })
+}
+
+/// What to react to.
+enum Happened {
+    Event(Option<JobEvent>),
+    Child(JobId, FromChild),
+    Signal,
+    Connection(Connection),
+}
+
+/// What comes after.
+enum Next {
+    Wait,
+    Ended,
+    Leave,
+}
+
+struct Following<'f> {
+    client: &'f Client,
+    job: &'f JobId,
+    follower: &'f mut Follower,
+    own: bool,
+    /// The last event told.
+    seen: JobSeq,
+    interrupted: bool,
+    lost: bool,
+}
+
+impl Following<'_> {
+    fn handle(&mut self, happened: Happened) -> Outcome<Next> {
+        match happened {
+            Happened::Event(None) => return Ok(Next::Ended),
+            Happened::Event(Some(event)) => {
+                // A session that was taken up again may send what the history sends too.
+                let again = event.job_seq().is_some_and(|seq| seq <= self.seen);
+                self.seen = event.job_seq().unwrap_or(self.seen).max(self.seen);
+                if !again {
+                    tell(self.follower, self.job, &event)?;
+                }
+            }
+            Happened::Child(child, news) => tell_child(self.follower, &child, news)?,
+            Happened::Signal if self.interrupted || !self.own => return Ok(Next::Leave),
+            Happened::Signal => {
+                self.interrupted = true;
+                self.follower
+                    .note("cancelling; Ctrl-C again leaves at once");
+                cancel_beside(self.client.clone(), self.job.clone());
+            }
+            Happened::Connection(connection) => self.connection(&connection),
+        }
+        Ok(Next::Wait)
+    }
+
+    /// Says once that the connection is lost, and once that it is back: nothing is missed meanwhile.
+    fn connection(&mut self, connection: &Connection) {
+        let live = matches!(connection, Connection::Live);
+        if live == self.lost {
+            self.lost = !live;
+            let text = if live {
+                "connected again"
+            } else {
+                "the connection is lost; connecting again"
+            };
+            self.follower.note(text);
+        }
+    }
+}
+
+/// How the job ended, with its whole result.
+async fn whole_outcome(
+    client: &Client,
+    job: &JobId,
+    followed: &mut Followed,
+) -> Outcome<JobOutcome> {
     let outcome = match followed.outcome().await {
         // Whoever began in the middle of a streamed result reads all of the job for it.
         Err(ClientError::Result(_)) if matches!(followed, Followed::Watched(_)) => {
@@ -104,13 +183,7 @@ pub(super) async fn follow(
         }
         outcome => outcome,
     };
-    let outcome = outcome.map_err(failed)?;
-    let status = follower.ended(ending(job, outcome)?)?;
-    Ok(if interrupts > 0 && status != exit::SUCCESS {
-        exit::INTERRUPTED
-    } else {
-        status
-    })
+    outcome.map_err(failed)
 }
 
 /// Cancel safe. Without children it waits for ever.

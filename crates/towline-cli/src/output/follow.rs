@@ -120,6 +120,14 @@ impl Follower {
         matches!(self.shape, Shape::Human(_) | Shape::Ndjson)
     }
 
+    /// Says something beside the job to a person who looks.
+    pub(crate) fn note(&self, text: &str) {
+        match &self.shape {
+            Shape::Human(human) => human.print(&format!("{DIM}{:>8}{RESET}  {text}", "note")),
+            Shape::Quiet | Shape::Json | Shape::Ndjson => super::note(text),
+        }
+    }
+
     /// A child ended. Its result is its parent's business, so only programs that read every line get it.
     pub(crate) fn child_ended(&mut self, ending: Ending) -> Outcome<()> {
         match &mut self.shape {

@@ -129,16 +129,21 @@ impl Human {
 
     /// Prints a line above the bars.
     pub(super) fn print(&self, text: &str) {
-        match &self.terminal {
-            // A terminal that fails has nobody to be told of it.
-            Some(terminal) if terminal.colours => drop(terminal.bars.println(text)),
-            Some(terminal) => drop(
-                terminal
-                    .bars
-                    .println(anstream::adapter::strip_str(text).to_string()),
-            ),
-            None => note(text),
-        }
+        let terminal = self
+            .terminal
+            .as_ref()
+            .filter(|terminal| !terminal.of.is_empty());
+        let Some(terminal) = terminal else {
+            return note(text);
+        };
+        let plain = || anstream::adapter::strip_str(text).to_string();
+        let text = if terminal.colours {
+            text.to_owned()
+        } else {
+            plain()
+        };
+        // A terminal that fails has nobody to be told of it.
+        drop(terminal.bars.println(text));
     }
 
     /// Hides the bars while something is written to standard output.

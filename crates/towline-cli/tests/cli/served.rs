@@ -377,7 +377,7 @@ fn a_watcher_survives_kill_9_of_the_server() {
     let mut watching = place.command(["watch", &job, "-o", "ndjson"]);
     let mut watching = watching
         .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
+        .stderr(std::fs::File::create(place.path().join("said")).unwrap())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(watching.stdout.take().unwrap());
@@ -402,6 +402,8 @@ fn a_watcher_survives_kill_9_of_the_server() {
         "a gap or a duplicate: {seqs:?}"
     );
     assert_eq!(watching.wait().unwrap().code(), Some(1));
+    let said = std::fs::read_to_string(place.path().join("said")).unwrap();
+    assert!(said.contains("the connection is lost"), "{said}");
     drop(server);
 }
 
