@@ -13,6 +13,30 @@
 //! | `full` | no | all of them |
 //!
 //! Features only add; none changes what another does.
+//!
+//! ```
+//! use towline::{
+//!     client::{Client, ClientOptions},
+//!     runtime::{JobContext, Runtime, auth::StaticTokens},
+//!     transport::MemoryTransport,
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = Runtime::builder()
+//!     .authenticator(StaticTokens::new([("me", "a-token")])?)
+//!     .agent("double", |_ctx: JobContext, n: u64| async move { Ok(2 * n) })
+//!     .build()
+//!     .await?;
+//! let (near, far) = MemoryTransport::pair();
+//! runtime.accept(far);
+//!
+//! let client = Client::connect(near, ClientOptions::bearer("a-token")).await?;
+//! let mut job = client.submit("double").input(21).send().await?;
+//! assert_eq!(job.result_json::<u64>().await?, 42);
+//! # Ok(())
+//! # }
+//! ```
 
 /// What is on the wire: envelopes, messages, events, ids, amounts.
 pub use towline_wire as wire;
@@ -46,7 +70,17 @@ pub use towline_axum as axum;
 #[cfg(feature = "otel")]
 pub use towline_otel as otel;
 
+#[cfg(feature = "client")]
+pub use towline_client::{Client, ClientError, ClientOptions, JobHandle};
+#[cfg(feature = "runtime")]
+pub use towline_runtime::{AgentError, JobContext, Runtime, RuntimeOptions};
+pub use towline_transport::{MemoryTransport, StdioTransport, WebSocketTransport};
 pub use towline_wire::{
     Amount, ErrorCode, Event, EventKind, JobId, JobStatus, Lease, LeaseConstraints, SessionId,
     Timestamp,
 };
+
+/// The README's examples, compiled.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
