@@ -5,7 +5,9 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use towline_env::TokioClock;
 use towline_runtime::{Runtime, RuntimeBuilder, auth::StaticTokens};
-use towline_transport::{CloseFrame, Closed, FrameSink, FrameSource, Inbound, MemoryTransport, Transport};
+use towline_transport::{
+    CloseFrame, Closed, FrameSink, FrameSource, Inbound, MemoryTransport, Transport, TransportInfo,
+};
 use towline_wire::Envelope;
 
 /// Alice's token.
@@ -61,6 +63,17 @@ impl Peer {
     pub fn with_room(runtime: &Runtime, frames: usize) -> Self {
         let (ours, theirs) = MemoryTransport::pair_with(frames);
         let _connection = runtime.accept(theirs);
+        Self::at(ours)
+    }
+
+    /// A connection that others can read, as one without TLS over a network.
+    pub fn overheard(runtime: &Runtime) -> Self {
+        let (ours, theirs) = MemoryTransport::pair();
+        let _connection = runtime.accept(Overheard(theirs));
+        Self::at(ours)
+    }
+
+    fn at(ours: MemoryTransport) -> Self {
         let (sink, source) = Box::new(ours).split();
         let (session, token) = (String::new(), String::new());
         Self { sink, source, next_id: 0, ids: HashSet::new(), session, token, last: 0, close: None }
@@ -302,4 +315,17 @@ pub fn kinds(frames: &[Value]) -> Vec<&str> {
 /// The numbers of a job's own log that frames carry.
 pub fn job_seqs(frames: &[Value]) -> Vec<u64> {
     frames.iter().filter_map(|frame| frame["job_seq"].as_u64()).collect()
+}
+
+/// A transport that says of itself that others can read it.
+struct Overheard(MemoryTransport);
+
+impl Transport for Overheard {
+    fn info(&self) -> TransportInfo {
+        TransportInfo { confidential: false, ..self.0.info() }
+    }
+
+    fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {
+        Box::new(self.0).split()
+    }
 }

@@ -15,10 +15,7 @@ pub(super) struct Bounds {
 impl Bounds {
     /// Fails for bounds that the proxy could not hold a job to.
     pub(super) fn of(constraints: &CredentialConstraints, known: &[String]) -> Result<Self, ProvisionError> {
-        Ok(Self {
-            models: models(constraints, known)?,
-            max_budget: budget(&constraints.cost_budget)?,
-        })
+        Ok(Self { models: models(constraints, known)?, max_budget: budget(&constraints.cost_budget)? })
     }
 }
 
@@ -43,8 +40,7 @@ fn models(constraints: &CredentialConstraints, known: &[String]) -> Result<Vec<S
 }
 
 fn covered(pattern: &str, known: &[String]) -> Result<Vec<String>, ProvisionError> {
-    let parsed = Pattern::parse(pattern, Kind::Name)
-        .map_err(|cause| ProvisionError::refused(cause.to_string()))?;
+    let parsed = Pattern::parse(pattern, Kind::Name).map_err(|cause| ProvisionError::refused(cause.to_string()))?;
     if !known.is_empty() {
         let covered = known.iter().filter(|model| parsed.matches(model) == Ok(true));
         return Ok(covered.cloned().collect());
@@ -65,9 +61,7 @@ fn budget(budget: &[(String, Amount)]) -> Result<Option<Amount>, ProvisionError>
         }
         Some((_, amount)) => Ok(Some(*amount)),
         None if budget.is_empty() => Ok(None),
-        None => Err(ProvisionError::refused(
-            "the proxy counts in USD, and the lease budgets other currencies only",
-        )),
+        None => Err(ProvisionError::refused("the proxy counts in USD, and the lease budgets other currencies only")),
     }
 }
 
@@ -85,7 +79,11 @@ mod tests {
         }
     }
 
-    fn bounds(models: Option<&[&str]>, known: &[&str], budget: &[(&str, &str)]) -> Option<(Vec<String>, Option<Amount>)> {
+    fn bounds(
+        models: Option<&[&str]>,
+        known: &[&str],
+        budget: &[(&str, &str)],
+    ) -> Option<(Vec<String>, Option<Amount>)> {
         let known: Vec<String> = known.iter().map(|model| (*model).to_owned()).collect();
         let bounds = Bounds::of(&constraints(models, budget), &known).ok()?;
         Some((bounds.models, bounds.max_budget))

@@ -14,6 +14,7 @@ use super::{super::ProvisionError, LiteLlmConfigError, checked_url};
 /// A proxy, and the right to manage its keys.
 pub(super) struct Proxy {
     url: Url,
+    key: Secret,
     client: reqwest::Client,
 }
 
@@ -37,7 +38,7 @@ impl Proxy {
             .no_proxy()
             .build()
             .map_err(|cause| LiteLlmConfigError::Client(cause.to_string()))?;
-        Ok(Self { url, client })
+        Ok(Self { url, key: key.clone(), client })
     }
 
     /// Where it is.
@@ -65,7 +66,8 @@ impl Proxy {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, body })
+        let text = String::from_utf8_lossy(&body).replace(self.key.expose(), "[redacted]");
+        Ok(Answer { status, body: text.into_bytes() })
     }
 }
 
