@@ -5,6 +5,7 @@
 mod ack;
 mod agents;
 mod close;
+mod credentials;
 mod files;
 mod handshake;
 mod heartbeat;
