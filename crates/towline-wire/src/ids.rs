@@ -20,6 +20,19 @@ pub enum IdError {
     TooLong(usize),
 }
 
+/// Two texts as one shared text. Ids are minted once an event, so the common length takes one allocation.
+fn joined(prefix: &str, suffix: &str) -> Arc<str> {
+    let mut buffer = [0; 48];
+    let length = prefix.len() + suffix.len();
+    let text = buffer.get_mut(..length).and_then(|room| {
+        let (head, tail) = room.split_at_mut(prefix.len());
+        head.copy_from_slice(prefix.as_bytes());
+        tail.copy_from_slice(suffix.as_bytes());
+        std::str::from_utf8(room).ok()
+    });
+    text.map_or_else(|| format!("{prefix}{suffix}").into(), Into::into)
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -46,7 +59,7 @@ macro_rules! id {
 
             /// Joins the prefix and a minted suffix (a ULID, which keeps the bounds by itself).
             pub fn minted(suffix: &str) -> Self {
-                Self(format!("{}{suffix}", $prefix).into())
+                Self(joined($prefix, suffix))
             }
 
             /// The text.
