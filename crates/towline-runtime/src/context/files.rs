@@ -3,7 +3,7 @@
 mod entry;
 mod error;
 mod place;
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;
 mod walk;
 

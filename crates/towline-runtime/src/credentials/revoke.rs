@@ -9,7 +9,7 @@ use super::{
     CredentialProvisioner, Revocation,
     commit::write_all,
     entry::Due,
-    ledger::Credential,
+    ledger::{Credential, State},
 };
 use crate::{
     audit::{Audit, Verdict},
@@ -18,11 +18,14 @@ use crate::{
 
 /// Has whatever is due of a credential revoked. One task a credential; does nothing when there is one, or nothing is due.
 pub(super) fn begin(hub: &Arc<Hub>, credential: &Arc<Credential>) {
+    let wanted = |state: &State| (state.dirty || !state.entry.due().is_empty()) && !state.revoking;
+    if !wanted(&credential.lock()) {
+        return;
+    }
     let Some(provisioner) = provisioner(hub, credential) else { return };
     {
         let mut state = credential.lock();
-        let idle = state.entry.due().is_empty() && !state.dirty;
-        if idle || state.revoking {
+        if !wanted(&state) {
             return;
         }
         state.revoking = true;

@@ -1,4 +1,5 @@
 //! The way to a place, without a runtime.
+#![cfg(unix)]
 
 use std::{
     fs,
