@@ -152,12 +152,14 @@ impl Runtime {
     }
 
     /// Gives a credential of a running job another value. Its submitter is told, and the value before is revoked
-    /// [ARCP 9.8-3]. Not cancel safe: a rotation that is dropped midway is undone by the next one, or with the job.
+    /// [ARCP 9.8-3]. Cancel safe: a rotation that has begun goes on when nobody waits for it.
     ///
     /// # Errors
     /// [`RotateError`]; the value before stays good then.
     pub async fn rotate_credential(&self, id: &CredentialId) -> Result<(), RotateError> {
-        Ledger::rotate(&self.hub, id).await
+        let (hub, id) = (Arc::clone(&self.hub), id.clone());
+        let rotation = self.hub.tasks.spawn(async move { Ledger::rotate(&hub, &id).await });
+        rotation.await.unwrap_or_else(|_| Err(RotateError::Upstream("the rotation was given up".to_owned())))
     }
 
     /// The store, for operators.
