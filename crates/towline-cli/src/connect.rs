@@ -1,11 +1,12 @@
 //! From the command line to a session: with a server, with a saved session's server, or with a runtime in this program.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use towline::{
     ErrorCode,
     client::{Client, ClientError, ClientOptions, ResumeState},
     transport::{MemoryTransport, WebSocketOptions, WebSocketTransport},
+    wire::Secret,
 };
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     failure::{Failure, Outcome, chain},
     output,
     sessions::{SavedSession, Sessions},
-    telemetry::traced,
+    telemetry::{Target, traced},
 };
 
 /// What every command has: the configuration and the data directory.
@@ -33,7 +34,7 @@ impl Context {
         Ok(Self {
             config,
             data: DataDir::new(global.data_dir.as_deref()),
-            traced: global.otlp.is_some(),
+            traced: Target::new(global.otlp.as_deref())?.is_some(),
         })
     }
 
@@ -184,16 +185,30 @@ pub(crate) async fn save(client: &Client, saved: SavedSession, sessions: &Sessio
     })
 }
 
-/// The token that was given, or that stands in a file.
-fn token(args: &ConnectArgs) -> Outcome<Option<String>> {
-    if args.token.is_some() {
-        return Ok(args.token.clone());
+/// The token of the flags, or of the file they name; else that of the environment, or of the file it names. (Not clap's own
+/// reading of the environment: a flag for the one has to beat a variable for the other.)
+fn token(args: &ConnectArgs) -> Outcome<Option<Secret>> {
+    if let Some(token) = &args.token {
+        return Ok(Some(token.clone()));
     }
-    let Some(file) = &args.token_file else {
-        return Ok(None);
-    };
-    let read = config::first_line(file);
-    read.map(Some).map_err(|error| {
+    if let Some(file) = &args.token_file {
+        return token_of(file).map(Some);
+    }
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(token) = variable("TOWLINE_TOKEN") {
+        let text = token
+            .into_string()
+            .map_err(|_| Failure::usage("TOWLINE_TOKEN is not UTF-8"))?;
+        return Ok(Some(Secret::from(text)));
+    }
+    variable("TOWLINE_TOKEN_FILE")
+        .map(|file| token_of(Path::new(&file)))
+        .transpose()
+}
+
+fn token_of(file: &Path) -> Outcome<Secret> {
+    let read = config::first_line(file).map(Secret::from);
+    read.map_err(|error| {
         Failure::usage(format!(
             "the token file `{}` cannot be used: {error}",
             file.display()
@@ -202,7 +217,9 @@ fn token(args: &ConnectArgs) -> Outcome<Option<String>> {
 }
 
 fn named(options: ClientOptions) -> ClientOptions {
-    options.name("towline", env!("CARGO_PKG_VERSION"))
+    options
+        .name("towline", env!("CARGO_PKG_VERSION"))
+        .trace_source(towline::otel::current_ids)
 }
 
 /// The one place that turns a client's error into a failure of this program.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use towline::wire::Secret;
 
 use crate::values::{self, Span};
 
@@ -15,17 +16,13 @@ pub(crate) struct ConnectArgs {
     pub(crate) url: Option<String>,
 
     /// The token to show the server
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "TOWLINE_TOKEN",
-        hide_env_values = true,
-        conflicts_with = "token_file"
-    )]
-    pub(crate) token: Option<String>,
+    ///
+    /// Else TOWLINE_TOKEN, or the first line of the file that TOWLINE_TOKEN_FILE names.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
+    pub(crate) token: Option<Secret>,
 
     /// A file whose first line is the token
-    #[arg(long, value_name = "FILE", env = "TOWLINE_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
     /// A certificate authority (PEM) to trust beside those of this machine, for wss

@@ -75,12 +75,17 @@ pub(super) async fn follow(
         interrupted: false,
         lost: false,
     };
+    // One that lives on from round to round, so that no change falls between two.
+    let mut changed = Box::pin(client.connection_changed());
     loop {
         let happened = tokio::select! {
             event = followed.next_event() => Happened::Event(event.map_err(failed)?),
             Some((child, news)) = next_news(children.as_mut()) => Happened::Child(child, news),
             _ = signals.next() => Happened::Signal,
-            connection = client.connection_changed() => Happened::Connection(connection),
+            _ = &mut changed => {
+                changed = Box::pin(client.connection_changed());
+                Happened::Connection(client.connection())
+            }
         };
         match state.handle(happened)? {
             Next::Wait => {}

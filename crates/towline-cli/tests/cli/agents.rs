@@ -228,6 +228,22 @@ mod exec {
             names,
             ["ARCP_JOB_ID", "HOME", "LANG", "PATH", "TRACEPARENT"]
         );
+        let script = "echo $TRACEPARENT";
+        let ran = exec(
+            &place,
+            &["sh", "-c", script],
+            &[&shell[..], &["-o", "json"]].concat(),
+        )
+        .ok()
+        .json();
+        let trace = ran["trace_id"].as_str().unwrap();
+        assert!(
+            ran["result"]
+                .as_str()
+                .unwrap()
+                .starts_with(&format!("00-{trace}-")),
+            "{ran}"
+        );
         exec(
             &place,
             &["no-such-program"],

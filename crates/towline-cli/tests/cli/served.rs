@@ -95,6 +95,12 @@ fn flags_beat_the_environment_which_beats_the_file() {
         .env("TOWLINE_URL", &server.url)
         .env("TOWLINE_TOKEN", "one");
     Ran::of(command.output().unwrap()).ok();
+    let mut command = place.command(["run", "echo", "--token-file", "one.token"]);
+    command
+        .env("TOWLINE_URL", &server.url)
+        .env("TOWLINE_TOKEN", "wrong");
+    place.write("one.token", "one\n");
+    Ran::of(command.output().unwrap()).ok();
 }
 
 #[test]
@@ -156,7 +162,7 @@ fn anonymous_access_is_there_for_those_who_ask_for_it_by_name() {
     place.run(["run", "echo", "--url", &server.url]).ok();
 }
 
-/// [ARCP 6.7-3] a drained server ends by itself; what still runs after `--drain` is ended.
+/// A drained server ends by itself; what still runs after `--drain` is ended.
 #[cfg(unix)]
 #[test]
 fn sigterm_drains() {
