@@ -36,7 +36,7 @@ impl Connection {
 /// Takes a connection.
 pub(crate) fn accept(hub: &Arc<Hub>, transport: Box<dyn Transport>) -> Connection {
     let hub = Arc::clone(hub);
-    let task = hub.tasks.clone().spawn(async move { Box::pin(drive(hub, transport)).await });
+    let task = hub.tasks.clone().spawn(drive(hub, transport));
     Connection { task }
 }
 
@@ -44,8 +44,10 @@ async fn drive(hub: Arc<Hub>, transport: Box<dyn Transport>) {
     let info = transport.info();
     let (mut sink, mut source) = transport.split();
     metrics::counter!("towline_connections_total").increment(1);
-    if let Some(live) = handshake::run(&hub, &info, sink.as_mut(), source.as_mut()).await {
-        reader::run(hub, live, sink, source).await;
+    // Apart from each other, so that a silent session does not hold the room its handshake took.
+    let shaken = Box::pin(handshake::run(&hub, &info, sink.as_mut(), source.as_mut())).await;
+    if let Some(live) = shaken {
+        Box::pin(reader::run(hub, live, sink, source)).await;
     }
 }
 

@@ -279,7 +279,8 @@ impl Writer {
             let Some(frames) = &self.current else { break };
             let mut envelope = match frames.needs_more(kind, run.view) {
                 false => frames.plain(kind, payload),
-                true => frames.special(&self.hub, &self.session, kind, payload, run.view).await,
+                // Rare, and large: a silent writer does not hold the room for it.
+                true => Box::pin(frames.special(&self.hub, &self.session, kind, payload, run.view)).await,
             };
             envelope.id = Some(id);
             envelope.job_seq = Some(seq);
@@ -301,7 +302,7 @@ impl Writer {
     /// [ARCP 6.3-3, 10-1].
     async fn prepare(&mut self, run: &Run) -> Result<(), End> {
         if self.current.as_ref().is_none_or(|current| current.job() != &run.job) {
-            match JobFrames::load(&self.hub, &self.session, &run.job).await {
+            match Box::pin(JobFrames::load(&self.hub, &self.session, &run.job)).await {
                 Ok(frames) => self.current = Some(frames),
                 Err(error) => return Err(self.unreadable(&error)),
             }
