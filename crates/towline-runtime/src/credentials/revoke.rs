@@ -115,7 +115,9 @@ async fn pass(hub: &Arc<Hub>, credential: &Credential, provisioner: &dyn Credent
                 state.entry.revoked(due.number);
                 state.dirty = true;
             }
-            other => result = other,
+            // A failure is worth more than a wait.
+            other if !matches!(result, Pass::Failed(_)) => result = other,
+            _ => {}
         }
     }
     if let Pass::Failed(_) = result {

@@ -129,7 +129,8 @@ impl HttpClients {
         if !self.options.system_proxy {
             builder = builder.no_proxy();
         }
-        if !private {
+        // A proxy looks names up itself, and is most likely at a private address.
+        if !private && !self.options.system_proxy {
             builder = builder.dns_resolver(Arc::new(PublicOnly));
         }
         for pem in &self.options.root_certificates {
