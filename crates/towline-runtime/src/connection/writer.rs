@@ -44,6 +44,7 @@ pub(super) struct Writer {
 }
 
 /// What to do next.
+#[expect(clippy::large_enum_variant, reason = "a step is made, moved once and gone")]
 enum Step {
     Urgent(Envelope),
     Reply(Reply),
