@@ -125,7 +125,8 @@ impl Files {
         }
     }
 
-    /// What is in a directory, by name. The lease has to cover the directory; names that are not UTF-8 are left out.
+    /// What is in a directory, by name. The lease has to cover the directory; names that are not UTF-8 are left out. When a
+    /// link leads to the directory, the entries' paths begin with its real one.
     ///
     /// # Errors
     /// [`FileError`].
@@ -142,7 +143,8 @@ impl Files {
     /// Walks a tree, directories before what is in them, by name. Each entry is checked on its own; what the lease does not
     /// cover is not entered and reported as skipped. Links are reported and not followed.
     ///
-    /// To enter a directory the lease has to cover the directory itself, as `/data/**` does.
+    /// To enter a directory the lease has to cover the directory itself, as `/data/**` does. When a link leads to `root`, the
+    /// entries' paths begin with its real path.
     ///
     /// # Errors
     /// [`FileError`] when `root` is denied or is no directory.
