@@ -344,6 +344,12 @@ impl Shared {
     }
 
     pub(crate) async fn unsubscribe(&self, feed: Feed) -> Result<(), ClientError> {
+    /// Whether the runtime counts a job's events by the job's own numbers [ARCP 7.6-3].
+    pub(crate) fn counts_job_events(&self) -> bool {
+        let session = self.view.borrow().session.clone();
+        session.is_some_and(|session| session.dialect() == Dialect::Draft)
+    }
+
         let job = feed.job().clone();
         drop(feed);
         self.ask(Request::Unsubscribe { job }).await.map(|_| ())

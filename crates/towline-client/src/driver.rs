@@ -8,6 +8,7 @@ mod commands;
 mod dial;
 mod effects;
 mod link;
+mod past;
 mod seats;
 
 use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
@@ -20,10 +21,10 @@ use tokio::{
 use towline_env::{Clock, Ids};
 use towline_proto::{
     Dialect,
-    client::{ClientSession, Effect, JobKey, Lane, Loss, Moment, Names, RequestKey},
+    client::{ClientSession, Effect, JobEnd, JobKey, Lane, Loss, Moment, Names, RequestKey},
 };
 use towline_transport::{CloseFrame, Inbound, Transport};
-use towline_wire::{MessageId, TraceId};
+use towline_wire::{JobSeq, MessageId, Timestamp, TraceId};
 
 use self::{
     dial::{Dial, Dialled},
@@ -46,6 +47,9 @@ pub(crate) struct Driver {
     dial: Dial,
     seats: Seats,
     waiters: HashMap<RequestKey, Waiter>,
+    /// Those whose job's past is to be asked for, and has been.
+    lack_past: Vec<LacksPast>,
+    asked_past: HashMap<RequestKey, (JobKey, LacksPast)>,
     commands: mpsc::Receiver<Command>,
     /// Somebody can still ask for something.
     wanted: bool,
@@ -113,6 +117,17 @@ struct Waiter {
     reply: oneshot::Sender<Result<Answer, ClientError>>,
     /// The seat a subscribe took before its answer.
     seat: Option<(JobKey, Arc<Mailbox>)>,
+}
+
+/// A handle that waits for its job's past.
+struct LacksPast {
+    mailbox: Arc<Mailbox>,
+    /// The event after which it wants it.
+    after: JobSeq,
+    /// How the job ended, when that came first.
+    end: Option<Arc<JobEnd>>,
+    /// How often it was asked for.
+    tries: u32,
 }
 
 /// What can happen.
@@ -206,6 +221,8 @@ impl Driver {
             seats,
             waiters: HashMap::new(),
             commands,
+            lack_past: Vec::new(),
+            asked_past: HashMap::new(),
             wanted: true,
             view,
             unclaimed,
@@ -309,36 +326,49 @@ impl Driver {
         }
     }
 
-    /// What was read together happened at one moment.
+    /// What was read together happened at one moment. Events are carried out together, everything else at once: what
+    /// follows may depend on it.
     fn read(&mut self) {
-        let at = self.env.moment();
-        for frame in self.inbox.drain(..) {
-            match frame {
-                Inbound::Envelope(envelope) => {
-                    self.session.receive(envelope, at, &mut self.effects)
-                }
-                Inbound::Alive => self.session.heard(at.now),
-                Inbound::Malformed(cause) => {
-                    tracing::warn!(%cause, "the runtime sent a frame that is no envelope");
-                    self.session.malformed(at.now);
-                }
-                Inbound::TooBig {
-                    limit,
-                    fatal: false,
-                } => {
-                    tracing::warn!(
-                        limit,
-                        "the runtime sent a frame above the limit; it was skipped"
-                    );
-                    self.session.malformed(at.now);
-                }
-                Inbound::TooBig { limit, fatal: true } => {
-                    self.session.too_big(limit, at, &mut self.effects)
-                }
-                // The end follows, and says so by itself.
-                Inbound::Closed(closed) => tracing::debug!(?closed, "the connection ended"),
+        let (now, wall) = (self.env.started.elapsed(), self.env.clock.now());
+        let mut inbox = std::mem::take(&mut self.inbox);
+        for frame in inbox.drain(..) {
+            self.read_frame(frame, now, wall);
+            if !matches!(self.effects.last(), None | Some(Effect::Event { .. })) {
+                self.apply();
             }
         }
+        self.inbox = inbox;
+    }
+
+    fn read_frame(&mut self, frame: Inbound, now: Duration, wall: Timestamp) {
+        let at = Moment {
+            now,
+            wall,
+            names: &self.env.names,
+        };
+        match frame {
+            Inbound::Envelope(envelope) => self.session.receive(envelope, at, &mut self.effects),
+            Inbound::Alive => self.session.heard(at.now),
+            Inbound::Malformed(cause) => {
+                tracing::warn!(%cause, "the runtime sent a frame that is no envelope");
+                self.session.malformed(at.now);
+            }
+            Inbound::TooBig {
+                limit,
+                fatal: false,
+            } => {
+                tracing::warn!(
+                    limit,
+                    "the runtime sent a frame above the limit; it was skipped"
+                );
+                self.session.malformed(at.now);
+            }
+            Inbound::TooBig { limit, fatal: true } => {
+                self.session.too_big(limit, at, &mut self.effects)
+            }
+        }
+            // The end follows, and says so by itself.
+            Inbound::Closed(closed) => tracing::debug!(?closed, "the connection ended"),
     }
 
     fn tick(&mut self) {

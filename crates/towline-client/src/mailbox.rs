@@ -51,6 +51,7 @@ struct Inner {
     claim: Claim,
     /// The last of the job's own events that was put in; a replay for somebody else brings them again.
     last: JobSeq,
+    joining: Joining,
     /// The number of the last event handed to the handle.
     handed: u64,
     end: Option<End>,
@@ -88,6 +89,24 @@ enum Claim {
     Lapsed,
 }
 
+/// What a handle of a job that is under way already waits for. Events that are on their way when it joins are none of its
+/// events, or come again with the job's past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joining {
+    /// It has joined.
+    No,
+    /// The answer, which says what the first live event is.
+    Live,
+    /// The job's past, from the event after this one.
+    Past {
+        after: JobSeq,
+        /// The last event that was let go while waiting.
+        passed: JobSeq,
+        /// The last event of the past, once the runtime has said so.
+        until: Option<JobSeq>,
+    },
+}
+
 /// What a mailbox says to what was put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fill {
@@ -119,6 +138,7 @@ impl Mailbox {
             wants: Wants::Events,
             claim: Claim::Claimed,
             last: JobSeq::ZERO,
+            joining: Joining::No,
             handed: 0,
             end: None,
             trouble: None,
@@ -153,6 +173,49 @@ impl Mailbox {
     /// Starts after an event the handle does not want.
     pub(crate) fn begin_after(&self, seq: JobSeq) {
         self.inner.lock().last = seq;
+    }
+
+    /// Waits for the runtime to say what is live.
+    pub(crate) fn join_live(&self) {
+        self.inner.lock().joining = Joining::Live;
+    }
+
+    /// Waits for the job's past: it is in the session's stream already, and its live events must not overtake their past.
+    pub(crate) fn join_past(&self) {
+        let mut inner = self.inner.lock();
+        inner.joining = Joining::Past {
+            after: inner.last,
+            passed: JobSeq::ZERO,
+            until: None,
+        };
+    }
+
+    /// The runtime has answered: everything after `from` is live.
+    pub(crate) fn joined(&self, from: JobSeq) {
+        let mut inner = self.inner.lock();
+        match &mut inner.joining {
+            Joining::No => {}
+            Joining::Past { until, .. } => *until = Some(from),
+            Joining::Live => {
+                inner.last = from;
+                inner.joining = Joining::No;
+            }
+        }
+    }
+
+    /// The job ended before its past came. From here on only that can come; gives the event after which it is wanted.
+    pub(crate) fn overtaken(&self) -> Option<JobSeq> {
+        let mut inner = self.inner.lock();
+        let Joining::Past { after, until, .. } = inner.joining else {
+            return None;
+        };
+        inner.joining = Joining::No;
+        until.is_none_or(|until| after < until).then_some(after)
+    }
+
+    /// The past will not come; the handle is told that events are missing.
+    pub(crate) fn give_up_past(&self) {
+        self.change(Inner::lapse);
     }
 
     /// Puts events in. One lock for a run of them.
@@ -346,16 +409,42 @@ impl Mailbox {
 impl Inner {
     fn put(&mut self, event: JobEvent) {
         if let Some(seq) = event.job_seq() {
-            if seq <= self.last {
+            if !self.joins_with(seq) || seq <= self.last {
                 return;
             }
             self.last = seq;
+        } else {
+            // Without the job's own numbers there is nothing to wait for.
+            self.joining = Joining::No;
         }
         if self.end.is_some() || (self.wants != Wants::Events && !event.is_chunk()) {
             return;
         }
         self.weight += event.weight();
         self.queue.push_back(event);
+    }
+
+    /// Whether an event is for a handle that has joined, or is the one it joins with.
+    fn joins_with(&mut self, seq: JobSeq) -> bool {
+        let joins = match &mut self.joining {
+            Joining::No => true,
+            Joining::Live => false,
+            Joining::Past {
+                after,
+                passed,
+                until,
+            } => {
+                // Without some features the first event of the past does not show; then it shows by going back.
+                let joins =
+                    seq == after.next() || seq <= *passed || until.is_some_and(|until| seq > until);
+                *passed = seq;
+                joins
+            }
+        };
+        if joins {
+            self.joining = Joining::No;
+        }
+        joins
     }
 
     /// Decides what a full mailbox means.

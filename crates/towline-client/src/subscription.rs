@@ -71,7 +71,8 @@ impl SubscribeBuilder {
         };
         match shared.ask(request).await? {
             Answer::Subscribed(seat, subscribed) => {
-                Ok(Subscription::new(seat, *subscribed, history, shared))
+                let after = history.then(|| from.unwrap_or_default());
+                Ok(Subscription::new(seat, *subscribed, after, shared))
             }
             _ => Err(ClientError::stopped()),
         }
@@ -90,9 +91,10 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    fn new(seat: Seat, subscribed: Subscribed, history: bool, shared: Arc<Shared>) -> Self {
-        // Without its history, nothing comes of a job that is over.
-        let over = subscribed.current_status.is_terminal() && !history;
+    fn new(seat: Seat, subscribed: Subscribed, after: Option<JobSeq>, shared: Arc<Shared>) -> Self {
+        // Without its history, or from its end on, nothing comes of a job that is over.
+        let comes = |after| after < subscribed.subscribed_from || !shared.counts_job_events();
+        let over = subscribed.current_status.is_terminal() && !after.is_some_and(comes);
         let feed = Feed::new(seat.mailbox, shared.result_cap);
         Self {
             feed: feed.ended_before(over.then_some(subscribed.current_status)),

@@ -154,6 +154,9 @@ pub enum Reply {
         accepted: Box<payload::Accepted>,
     },
     /// The job will end; without the runtime's words where it has none for this.
+        /// Whether what came of the job before has gone to another handle, or to nobody here: its past has to be asked
+        /// for with a subscribe.
+        lacks_past: bool,
     Cancelled(Option<payload::Cancelled>),
     /// The job is watched.
     Subscribed(Box<payload::Subscribed>),

@@ -46,9 +46,12 @@ impl Driver {
         reply: oneshot::Sender<Result<Answer, ClientError>>,
     ) {
         let watched = match &request {
-            Request::Subscribe { job, from, .. } => Some((job.clone(), *from)),
+            Request::Subscribe { job, from, history } => Some((job.clone(), *from, *history)),
             _ => None,
         };
+        let is_under_way = watched
+            .as_ref()
+            .is_some_and(|(job, ..)| self.session.job_key(job).is_some());
         if let Request::Unsubscribe { job } = &request {
             self.release_closed(&job.clone());
         }
@@ -58,7 +61,7 @@ impl Driver {
         match asked {
             Err(error) => drop(reply.send(Err(self.explain(error)))),
             Ok((key, job)) => {
-                let seat = watched.zip(job).map(|((id, from), job)| {
+                let seat = watched.zip(job).map(|((id, from, history), job)| {
                     let mailbox = Arc::new(Mailbox::new(
                         id,
                         Role::Watch,
@@ -66,6 +69,11 @@ impl Driver {
                         self.room.clone(),
                     ));
                     from.into_iter().for_each(|from| mailbox.begin_after(from));
+                    match history {
+                        true if is_under_way => mailbox.join_past(),
+                        true => {}
+                        false => mailbox.join_live(),
+                    }
                     self.seats.add(job, mailbox.clone());
                     (job, mailbox)
                 });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use towline_proto::client::{Effect, Loss, Over, Reply, RequestError, RequestKey};
 use towline_transport::{CloseCode, CloseFrame};
 
-use super::{Driver, Waiter};
+use super::{Driver, LacksPast, Waiter};
 use crate::{
     ClientError, Connection, JobEvent, SessionInfo, SessionOver,
     client::{Answer, View},
@@ -41,6 +41,7 @@ impl Driver {
             // What carrying out led to comes next; the memory is used again.
             std::mem::swap(&mut self.effects, &mut effects);
             self.effects.append(&mut effects);
+            self.ask_for_past();
         }
     }
 
@@ -56,7 +57,15 @@ impl Driver {
                 job,
                 event_seq,
                 end,
-            } => self.seats.end(job, &Arc::new(*end), event_seq),
+            } => {
+                let end = Arc::new(*end);
+                let overtaken = self.seats.end(job, &end, event_seq);
+                self.lack_past.extend(
+                    overtaken
+                        .into_iter()
+                        .map(|(mailbox, after)| LacksPast::overtaken(mailbox, after, &end)),
+                );
+            }
             Effect::Reply { request, reply } => self.reply(request, *reply),
             Effect::Opened { job, id, accepted } => {
                 let mailbox = Arc::new(Mailbox::unclaimed(id, self.room.clone()));
@@ -95,11 +104,10 @@ impl Driver {
             self.session.set_paused(true, self.env.moment().now);
             self.full.push(full);
         }
-        if delivered.unwatched > 0
-            && let Some(id) = self.session.job_id(job).cloned()
-        {
-            (0..delivered.unwatched).for_each(|_| self.unsubscribe(id.clone()));
-        }
+        delivered
+            .unwatched
+            .into_iter()
+            .for_each(|id| self.unsubscribe(id));
     }
 
     pub(super) fn up(&mut self, info: SessionInfo) {
@@ -118,6 +126,9 @@ impl Driver {
     }
 
     pub(super) fn reply(&mut self, request: RequestKey, reply: Reply) {
+        if let Some((job, lacks)) = self.asked_past.remove(&request) {
+            return self.past_answered(job, lacks, reply);
+        }
         let Some(Waiter {
             reply: waiter,
             seat,
@@ -126,22 +137,35 @@ impl Driver {
             return;
         };
         let answer = match reply {
-            Reply::Accepted { job, id, accepted } => {
+            Reply::Accepted {
+                job,
+                id,
+                accepted,
+                lacks_past,
+            } => {
                 let mailbox = Arc::new(Mailbox::new(id, Role::Own, self.buffer, self.room.clone()));
-                self.seats.add(job, mailbox.clone());
+                if lacks_past {
+                    mailbox.join_past();
+                    self.lack_past.push(LacksPast::from_start(mailbox.clone()));
+                } else {
+                    self.seats.add(job, mailbox.clone());
+                }
                 Ok(Answer::Job(Seat {
                     mailbox,
                     accepted: Some(Arc::new(*accepted)),
                 }))
             }
             Reply::Subscribed(subscribed) => match seat {
-                Some((_, mailbox)) => Ok(Answer::Subscribed(
-                    Seat {
-                        mailbox,
-                        accepted: None,
-                    },
-                    subscribed,
-                )),
+                Some((_, mailbox)) => {
+                    mailbox.joined(subscribed.subscribed_from);
+                    Ok(Answer::Subscribed(
+                        Seat {
+                            mailbox,
+                            accepted: None,
+                        },
+                        subscribed,
+                    ))
+                }
                 None => Ok(Answer::Done),
             },
             Reply::Jobs(jobs) => Ok(Answer::Jobs(jobs)),

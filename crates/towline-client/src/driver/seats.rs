@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use towline_proto::client::{JobEnd, JobKey, Lane};
-use towline_wire::EventSeq;
+use towline_wire::{EventSeq, JobId, JobSeq};
 
 use crate::{
     ClientError, JobEvent,
@@ -34,8 +34,9 @@ impl Default for Seats {
 pub(super) struct Delivered {
     /// A mailbox that is full now.
     pub(super) full: Option<Arc<Mailbox>>,
-    /// Subscriptions found dropped.
-    pub(super) unwatched: usize,
+    /// The job, once for each of its subscriptions that was found dropped. By its id: the machine may have given the key
+    /// to another job meanwhile.
+    pub(super) unwatched: Vec<JobId>,
 }
 
 impl Delivered {
@@ -43,7 +44,8 @@ impl Delivered {
         match fill {
             Fill::Room => {}
             Fill::Full => self.full = Some(seat.clone()),
-            Fill::Closed => self.unwatched += usize::from(seat.role() == Role::Watch),
+            Fill::Closed if seat.role() == Role::Watch => self.unwatched.push(seat.job().clone()),
+            Fill::Closed => {}
         }
     }
 }
@@ -85,8 +87,19 @@ impl Seats {
         delivered
     }
 
-    pub(super) fn end(&mut self, job: JobKey, end: &Arc<JobEnd>, seq: Option<EventSeq>) {
+    /// Gives back the seats whose job's past is still to come, with the event after which they want it.
+    pub(super) fn end(
+        &mut self,
+        job: JobKey,
+        end: &Arc<JobEnd>,
+        seq: Option<EventSeq>,
+    ) -> Vec<(Arc<Mailbox>, JobSeq)> {
+        let mut overtaken = Vec::new();
         for seat in self.take(job) {
+            if let Some(after) = seat.overtaken() {
+                overtaken.push((seat, after));
+                continue;
+            }
             seat.end(end.clone(), seq);
             self.ended.push(Arc::downgrade(&seat));
         }
@@ -97,6 +110,7 @@ impl Seats {
             });
             self.forget_at = FORGET_AT.max(2 * self.ended.len());
         }
+        overtaken
     }
 
     /// Nobody watches the job any more.

@@ -5,6 +5,7 @@
 mod back_pressure;
 mod dialects;
 mod jobs;
+mod joining;
 mod peer;
 mod recorded;
 mod resume;

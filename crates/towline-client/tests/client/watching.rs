@@ -172,9 +172,9 @@ async fn the_runtime_is_told_of_the_last_unsubscribe() {
     let first = watch(&mut peer).await;
     let second = watch(&mut peer).await;
     first.unsubscribe().await.unwrap();
-    peer.send(placed(1, 1)).await;
+    peer.send(placed(1, 3)).await;
     let mut second = second;
-    assert_eq!(places(&mut second, 1).await, [1]);
+    assert_eq!(places(&mut second, 1).await, [3]);
     second.unsubscribe().await.unwrap();
     let frame = peer.expect("job.unsubscribe").await;
     assert_eq!(

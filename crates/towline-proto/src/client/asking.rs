@@ -140,23 +140,9 @@ impl ClientSession {
         last
     }
 
-    /// Asks for a job's past, so that who joined it late sees all of it.
-    pub(super) fn replay(&mut self, job: &JobId, at: Moment<'_>, out: &mut Vec<Effect>) {
-        if self
-            .settled
-            .as_ref()
-            .is_some_and(|settled| settled.features.has(Feature::Subscribe))
-        {
-            self.issue(
-                Request::Subscribe {
-                    job: job.clone(),
-                    from: None,
-                    history: true,
-                },
-                at,
-                out,
-            );
-        }
+    pub(super) fn can_subscribe(&self) -> bool {
+        let settled = self.settled.as_ref();
+        settled.is_some_and(|settled| settled.features.has(Feature::Subscribe))
     }
 
     pub(super) fn answer(&mut self, pending: Pending, reply: Reply, out: &mut Vec<Effect>) {

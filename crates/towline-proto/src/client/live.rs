@@ -143,7 +143,7 @@ impl ClientSession {
         } else if *kind == MessageType::SESSION_PONG {
             self.on_pong(envelope, out);
         } else if *kind == MessageType::JOB_ACCEPTED {
-            self.on_accepted(envelope, at, out);
+            self.on_accepted(envelope, out);
         } else if *kind == MessageType::JOB_CANCELLED {
             self.on_cancelled(envelope, out);
         } else if *kind == MessageType::JOB_SUBSCRIBED {
@@ -195,7 +195,7 @@ impl ClientSession {
         self.answer(pending, reply, out);
     }
 
-    fn on_accepted(&mut self, envelope: &Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
+    fn on_accepted(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) {
         let Some(accepted) = self.read::<payload::Accepted>(envelope, out) else {
             return;
         };
@@ -224,14 +224,11 @@ impl ClientSession {
                 };
                 let reply = Reply::Accepted {
                     job,
-                    id: id.clone(),
+                    id,
                     accepted,
+                    lacks_past: (known || foreign) && self.can_subscribe(),
                 };
                 self.answer(pending, reply, out);
-                if known || foreign {
-                    // What came before has gone to another handle, or to nobody here.
-                    self.replay(&id, at, out);
-                }
             }
             // Sent again before the job's first replayed event.
             None if known => {}
