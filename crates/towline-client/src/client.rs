@@ -19,7 +19,7 @@ use towline_wire::{
 use crate::{
     ClientError, ClientOptions, JobHandle, ListBuilder, ResumeState, SessionOver, SubmitBuilder,
     SubscribeBuilder, UnsolicitedJobs, driver::Driver, feed::Feed, job::Seat,
-    unsolicited::Unclaimed,
+    options::Traces, unsolicited::Unclaimed,
 };
 
 /// A session with a runtime.
@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) unclaimed: Arc<Unclaimed>,
     pub(crate) result_cap: u64,
     pub(crate) buffer: usize,
+    pub(crate) traces: Traces,
 }
 
 /// What the session's task shows.
@@ -343,13 +344,13 @@ impl Shared {
         self.tell(|reply| Command::Ask { request, reply }).await?
     }
 
-    pub(crate) async fn unsubscribe(&self, feed: Feed) -> Result<(), ClientError> {
     /// Whether the runtime counts a job's events by the job's own numbers [ARCP 7.6-3].
     pub(crate) fn counts_job_events(&self) -> bool {
         let session = self.view.borrow().session.clone();
         session.is_some_and(|session| session.dialect() == Dialect::Draft)
     }
 
+    pub(crate) async fn unsubscribe(&self, feed: Feed) -> Result<(), ClientError> {
         let job = feed.job().clone();
         drop(feed);
         self.ask(Request::Unsubscribe { job }).await.map(|_| ())

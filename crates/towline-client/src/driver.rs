@@ -173,6 +173,7 @@ impl Driver {
             unclaimed: unclaimed.clone(),
             result_cap: options.result_cap,
             buffer: options.buffer,
+            traces: options.traces.clone(),
         };
         let mut driver = Self::new(options, inbox, view, unclaimed);
         driver.greeting = Some(greeting);
@@ -220,9 +221,9 @@ impl Driver {
             dial: Dial::new(options.connector, options.backoff, options.give_up_after),
             seats,
             waiters: HashMap::new(),
-            commands,
             lack_past: Vec::new(),
             asked_past: HashMap::new(),
+            commands,
             wanted: true,
             view,
             unclaimed,
@@ -366,9 +367,9 @@ impl Driver {
             Inbound::TooBig { limit, fatal: true } => {
                 self.session.too_big(limit, at, &mut self.effects)
             }
-        }
             // The end follows, and says so by itself.
             Inbound::Closed(closed) => tracing::debug!(?closed, "the connection ended"),
+        }
     }
 
     fn tick(&mut self) {

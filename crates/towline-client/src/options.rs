@@ -8,7 +8,7 @@ use towline_proto::{
     client::{AckPolicy, SessionConfig},
 };
 use towline_wire::{
-    FeatureSet, Secret,
+    FeatureSet, Secret, SpanId, TraceId,
     payload::{Auth, PeerInfo},
 };
 
@@ -33,6 +33,25 @@ pub struct ClientOptions {
     pub(crate) result_cap: u64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Ids,
+    pub(crate) traces: Traces,
+}
+
+/// Tells the trace the caller is in.
+#[derive(Clone, Default)]
+pub(crate) struct Traces(Option<Arc<TraceSource>>);
+
+type TraceSource = dyn Fn() -> Option<(TraceId, SpanId)> + Send + Sync;
+
+impl Traces {
+    pub(crate) fn current(&self) -> Option<(TraceId, SpanId)> {
+        self.0.as_ref().and_then(|source| source())
+    }
+}
+
+impl fmt::Debug for Traces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Traces({})", self.0.is_some())
+    }
 }
 
 impl ClientOptions {
@@ -141,6 +160,17 @@ impl ClientOptions {
         self
     }
 
+    /// Where a submit that names no trace finds the one it is made in: a function that gives the ids of the current span.
+    /// `towline-otel` has one for OpenTelemetry. Default: none; each such job gets a trace of its own [ARCP 11-1].
+    #[must_use]
+    pub fn trace_source(
+        mut self,
+        source: impl Fn() -> Option<(TraceId, SpanId)> + Send + Sync + 'static,
+    ) -> Self {
+        self.traces = Traces(Some(Arc::new(source)));
+        self
+    }
+
     /// The time of day that is written into messages. Default: the machine's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -168,6 +198,7 @@ impl Default for ClientOptions {
             result_cap: 256 << 20,
             clock: Arc::new(SystemClock),
             ids: Ids::system(),
+            traces: Traces::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 use towline_proto::client::Request;
-use towline_wire::{JobId, Lease, LeaseConstraints, RawJson, Timestamp, TraceId, payload::Submit};
+use towline_wire::{JobId, Lease, LeaseConstraints, RawJson, SpanId, Timestamp, TraceId, payload::Submit};
 
 use crate::{
     ClientError, JobHandle,
@@ -17,7 +17,7 @@ use crate::{
 pub struct SubmitBuilder {
     shared: Arc<Shared>,
     submit: Submit,
-    trace: Option<TraceId>,
+    trace: Option<(TraceId, Option<SpanId>)>,
     invalid: Option<String>,
 }
 
@@ -88,9 +88,17 @@ impl SubmitBuilder {
         self
     }
 
-    /// The trace it is part of. Default: a new one.
+    /// The trace it is part of. Default: that of [`ClientOptions::trace_source`](crate::ClientOptions::trace_source), or a
+    /// new one.
     pub const fn trace(mut self, trace: TraceId) -> Self {
-        self.trace = Some(trace);
+        self.trace = Some((trace, None));
+        self
+    }
+
+    /// The trace it is part of, and the span in it that it is submitted in: a traced transport makes its own span that
+    /// one's child. Default: as [`trace`](Self::trace).
+    pub const fn within(mut self, trace: TraceId, span: SpanId) -> Self {
+        self.trace = Some((trace, Some(span)));
         self
     }
 
@@ -113,10 +121,17 @@ impl SubmitBuilder {
             return Err(ClientError::Invalid(message));
         }
         check_size(&shared, &submit)?;
+        let current = || {
+            let (trace, span) = shared.traces.current()?;
+            Some((trace, Some(span)))
+        };
+        let (trace, span) = trace.or_else(current).unzip();
+        let span = span.flatten();
         match shared
             .ask(Request::Submit {
                 submit: Box::new(submit),
                 trace,
+                span,
             })
             .await?
         {

@@ -28,6 +28,8 @@
 
 mod attributes;
 mod carrier;
+#[cfg(feature = "runtime")]
+mod link;
 mod memory;
 mod options;
 mod spans;
@@ -35,7 +37,10 @@ mod transport;
 
 pub use attributes::key;
 pub use carrier::{EXTENSION, extract, inject};
+#[cfg(feature = "runtime")]
+pub use link::OpenTelemetryLink;
 pub use options::TracingOptions;
+pub use spans::current_ids;
 pub use transport::{TracedTransport, TransportTracing};
 
 #[cfg(test)]

@@ -92,7 +92,8 @@ impl Spans {
 
     /// Whoever sends is seldom where the envelope came from: a connection's writer has a context of its own, or none. So
     /// the current context counts when it is in the envelope's trace; else the trace's first span on this connection;
-    /// else the current context after all; else what the envelope carries already, as in a relay.
+    /// else the current context after all; else what the envelope carries already, as in a relay; else a span of its trace
+    /// that nobody has recorded, so that the span is in that trace at least.
     fn parent_of_sent(&self, envelope: &Envelope) -> Context {
         let current = current();
         let is_its_own = |context: &Context| {
@@ -103,7 +104,9 @@ impl Spans {
             (Some(current), _) if is_its_own(&current) => current,
             (_, Some(first)) => Context::new().with_remote_span_context(first),
             (Some(current), None) => current,
-            (None, None) => carried(envelope).unwrap_or_default(),
+            (None, None) => carried(envelope)
+                .or_else(|| unrecorded(envelope))
+                .unwrap_or_default(),
         }
     }
 
@@ -118,6 +121,7 @@ impl Spans {
         let current = || current().filter(|_| envelope.kind != MessageType::JOB_SUBMIT);
         carried(envelope)
             .or_else(first)
+            .or_else(|| unrecorded(envelope))
             .or_else(current)
             .unwrap_or_default()
     }
@@ -143,11 +147,36 @@ fn carried(envelope: &Envelope) -> Option<Context> {
     Some(Context::new().with_remote_span_context(context))
 }
 
+/// A span that stands for the trace an envelope names and nobody began: the same one wherever it is made up.
+fn unrecorded(envelope: &Envelope) -> Option<Context> {
+    let trace = envelope.trace_id?;
+    let context = remote(
+        trace,
+        trace.unrecorded_root(),
+        TraceFlags::SAMPLED,
+        TraceState::default(),
+    );
+    Some(Context::new().with_remote_span_context(context))
+}
+
 /// The current OpenTelemetry context if it has a span, else that of the entered `tracing` span.
 fn current() -> Option<Context> {
     let valid = |context: &Context| context.span().span_context().is_valid();
     let entered = || Some(tracing::Span::current().context()).filter(valid);
     Some(Context::current()).filter(valid).or_else(entered)
+}
+
+/// The ids of the current span: OpenTelemetry's, else that of the entered `tracing` span. Made for
+/// `ClientOptions::trace_source`, so that what is submitted inside a span belongs to its trace.
+pub fn current_ids() -> Option<(TraceId, SpanId)> {
+    ids_of(&current()?)
+}
+
+pub(crate) fn ids_of(context: &Context) -> Option<(TraceId, SpanId)> {
+    let span = context.span();
+    let span = span.span_context();
+    let trace = trace_of(span)?;
+    Some((trace, SpanId::from_bytes(span.span_id().to_bytes())?))
 }
 
 fn trace_of(span: &SpanContext) -> Option<TraceId> {

@@ -19,7 +19,7 @@ use std::{fmt, time::Duration};
 
 use towline_wire::{
     ErrorCode, EventSeq, Feature, FeatureSet, JobId, JobSeq, MessageId, PayloadError, RawJson,
-    Timestamp, TraceId, payload,
+    SpanId, Timestamp, TraceId, payload,
 };
 
 pub use self::{
@@ -113,6 +113,8 @@ pub enum Request {
         submit: Box<payload::Submit>,
         /// Its trace; one is made when it has none.
         trace: Option<TraceId>,
+        /// The span of that trace it is asked in, for whatever traces the connection.
+        span: Option<SpanId>,
     },
     /// End a job.
     Cancel {
@@ -152,11 +154,11 @@ pub enum Reply {
         id: JobId,
         /// What was granted.
         accepted: Box<payload::Accepted>,
-    },
-    /// The job will end; without the runtime's words where it has none for this.
         /// Whether what came of the job before has gone to another handle, or to nobody here: its past has to be asked
         /// for with a subscribe.
         lacks_past: bool,
+    },
+    /// The job will end; without the runtime's words where it has none for this.
     Cancelled(Option<payload::Cancelled>),
     /// The job is watched.
     Subscribed(Box<payload::Subscribed>),

@@ -76,7 +76,10 @@ pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
 /// Carries a request out, as far as it has to happen in the order of requests.
 pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
     match request.kind {
-        RequestKind::Submit(submission) => submit::submit(hub, asker, *submission, request.trace).await,
+        RequestKind::Submit(submission) => {
+            let origin = submit::Origin { trace: request.trace, span: request.parent_span };
+            submit::submit(hub, asker, *submission, origin).await;
+        }
         RequestKind::Cancel { job, reason } => cancel::cancel(hub, asker, job, reason).await,
         RequestKind::Subscribe { job, history } => subscribe::subscribe(hub, asker, job, history).await,
         RequestKind::Unsubscribe { job } => subscribe::unsubscribe(hub, &asker, job),

@@ -26,7 +26,7 @@ pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub(crate) use http::HttpClients;
 pub use models::{ModelPermit, UpstreamRefusal};
 pub use result::ResultWriter;
-pub use tools::{Tool, ToolError};
+pub use tools::{Tool, ToolError, with_meta};
 pub(crate) use tools::ToolRegistry;
 
 /// One job, as its agent sees it. Cheap to clone; clones are the same job.

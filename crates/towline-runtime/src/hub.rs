@@ -28,6 +28,7 @@ use crate::{
     auth::{AuthLimiter, Authenticator},
     credentials::Ledger,
     policy::{LeasePolicy, ObservePolicy},
+    trace::TraceLink,
 };
 
 pub(crate) use committer::{Command, Tx};
@@ -53,6 +54,7 @@ pub(crate) struct Hub {
     pub(crate) tools: crate::context::ToolRegistry,
     pub(crate) http: crate::context::HttpClients,
     pub(crate) credentials: Ledger,
+    pub(crate) trace_link: Arc<dyn TraceLink>,
     pub(crate) queue: CommitQueue,
     pub(crate) tasks: TaskTracker,
     /// No new sessions, no new jobs.
@@ -97,6 +99,7 @@ pub(crate) struct HubParts {
     pub(crate) tools: crate::context::ToolRegistry,
     pub(crate) http: crate::context::HttpClients,
     pub(crate) credentials: Ledger,
+    pub(crate) trace_link: Arc<dyn TraceLink>,
 }
 
 impl Hub {
@@ -121,6 +124,7 @@ impl Hub {
             tools: parts.tools,
             http: parts.http,
             credentials: parts.credentials,
+            trace_link: parts.trace_link,
             queue: CommitQueue::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),

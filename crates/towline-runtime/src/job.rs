@@ -12,6 +12,7 @@ use towline_proto::{
     span::RecordKind,
 };
 use towline_wire::{ErrorCode, RawJson, event};
+use tracing::Instrument as _;
 
 use crate::{
     AgentError, JobContext,
@@ -29,7 +30,8 @@ pub(crate) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
         return;
     };
     metrics::counter!("towline_jobs_started_total").increment(1);
-    hub.tasks.spawn(supervise(Arc::clone(hub), Arc::clone(job), agent));
+    let span = hub.begin_span(job);
+    hub.tasks.spawn(supervise(Arc::clone(hub), Arc::clone(job), agent).instrument(span));
 }
 
 /// The job's first event [ARCP 7.3-1].
@@ -57,10 +59,27 @@ fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Result<AgentEntry, Failu
 /// Waits for the agent, or for a reason to stop it, and ends the job.
 async fn supervise(hub: Arc<Hub>, job: Arc<JobEntry>, agent: Result<AgentEntry, Failure>) {
     let outcome = match agent {
-        Ok(agent) => run_agent(&hub, &job, agent).await,
+        Ok(agent) => {
+            begun(&job).await;
+            run_agent(&hub, &job, agent).await
+        }
         Err(failure) => Outcome::Failed(failure),
     };
     finish(&hub, &job, outcome);
+}
+
+/// Waits until the job's beginning is durable. A job that a crash finds pending is run after the restart, whatever its
+/// agent [ARCP 7.3-4]; so an agent must not have done anything before its job is known to run.
+async fn begun(job: &JobEntry) {
+    let beginning = job.lock().appended();
+    loop {
+        // Made before the look, so that no commit is missed.
+        let drained = job.drained.notified();
+        if job.lock().committed() >= beginning {
+            return;
+        }
+        drained.await;
+    }
 }
 
 async fn run_agent(hub: &Arc<Hub>, job: &Arc<JobEntry>, agent: AgentEntry) -> Outcome {
@@ -68,7 +87,7 @@ async fn run_agent(hub: &Arc<Hub>, job: &Arc<JobEntry>, agent: AgentEntry) -> Ou
     let input = job.row.input.clone();
     // Calling the agent may panic before there is a future; both happen in its own task.
     let run = async move { AssertUnwindSafe(async move { agent.agent.run(ctx, input).await }).catch_unwind().await };
-    let mut task = tokio::spawn(run);
+    let mut task = tokio::spawn(run.in_current_span());
     tokio::select! {
         biased;
         result = &mut task => return outcome_of(hub, job, result),
@@ -180,6 +199,7 @@ fn returned(hub: &Hub, job: &JobEntry, value: RawJson) -> Outcome {
 /// The job ends.
 pub(crate) fn finish(hub: &Arc<Hub>, job: &Arc<JobEntry>, outcome: Outcome) {
     job.lock().finish(outcome, hub.now());
+    crate::trace::job_ended(job);
     hub.flush(job);
 }
 

@@ -21,14 +21,16 @@ mod options;
 pub mod policy;
 mod recovery;
 mod runtime;
+mod trace;
 
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, RegisterError, agent_fn};
 pub use connection::Connection;
 pub use context::{
     ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, FileEntry, FileError, FileInfo, FileKind, Files,
     Http, HttpError, HttpOptions, HttpRequest, HttpResponse, JobContext, ModelPermit, Permit, ResultWriter, SkipReason, Tool,
-    ToolError, UpstreamRefusal, Visit, Walk,
+    ToolError, UpstreamRefusal, Visit, Walk, with_meta,
 };
 pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};
 pub use towline_proto::lease::Operation;
+pub use trace::TraceLink;

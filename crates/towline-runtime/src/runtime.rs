@@ -18,6 +18,7 @@ use crate::{
     context::{HttpClients, HttpOptions, Tool, ToolRegistry},
     hub::{Hub, HubParts},
     policy::{LeasePolicy, ObservePolicy, OwnJobsOnly},
+    trace::{TraceLink, Unlinked},
 };
 
 /// An ARCP runtime: hosts agents, takes connections, runs jobs. Cheap to clone; clones are the same runtime.
@@ -60,6 +61,7 @@ pub struct RuntimeBuilder {
     http: HttpOptions,
     provisioner: Option<Arc<dyn CredentialProvisioner>>,
     credential_options: CredentialOptions,
+    trace_link: Arc<dyn TraceLink>,
 }
 
 /// Why a runtime could not be built.
@@ -104,6 +106,7 @@ impl Runtime {
             http: HttpOptions::default(),
             provisioner: None,
             credential_options: CredentialOptions::default(),
+            trace_link: Arc::new(Unlinked),
         }
     }
 
@@ -299,6 +302,12 @@ impl RuntimeBuilder {
         self
     }
 
+    /// What ties the runtime's spans to the traces of jobs [ARCP 11-2]. Default: nothing; spans stay among themselves.
+    pub fn trace_link(mut self, link: impl TraceLink) -> Self {
+        self.trace_link = Arc::new(link);
+        self
+    }
+
     /// The clock; for tests.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -340,6 +349,7 @@ impl RuntimeBuilder {
             tools: self.tools,
             http: HttpClients::new(self.http),
             credentials: Ledger::new(self.provisioner, self.credential_options),
+            trace_link: self.trace_link,
         });
         let recovery = crate::recovery::load(&hub).await?;
         hub.start();

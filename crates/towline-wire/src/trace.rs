@@ -51,6 +51,18 @@ impl TraceId {
     }
 }
 
+impl TraceId {
+    /// The id of a span that stands for the beginning of a trace of which nothing but the id is known: the lower half of
+    /// that id, so that everybody who has to make one up makes up the same.
+    pub fn unrecorded_root(self) -> SpanId {
+        let [.., a, b, c, d, e, f, g, h] = self.0;
+        match [a, b, c, d, e, f, g, h] {
+            [0, 0, 0, 0, 0, 0, 0, 0] => SpanId([0, 0, 0, 0, 0, 0, 0, 1]),
+            bytes => SpanId(bytes),
+        }
+    }
+}
+
 impl SpanId {
     /// From bytes; `None` when all are zero.
     pub fn from_bytes(bytes: [u8; 8]) -> Option<Self> {

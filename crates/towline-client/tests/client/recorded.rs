@@ -191,6 +191,7 @@ fn request_of(envelope: &Envelope) -> Option<Request> {
         return Some(Request::Submit {
             submit,
             trace: envelope.trace_id,
+            span: None,
         });
     }
     if *kind == MessageType::JOB_CANCEL {

@@ -20,7 +20,11 @@ impl ClientSession {
         out: &mut Vec<Effect>,
     ) -> (RequestKey, Option<JobKey>) {
         let (what, frame, job) = match request {
-            Request::Submit { submit, trace } => {
+            Request::Submit {
+                submit,
+                trace,
+                span,
+            } => {
                 // Always with a trace: some runtimes name the request in no other way when they refuse it.
                 let trace = trace.unwrap_or_else(|| at.names.trace());
                 let what = What::Submit {
@@ -28,7 +32,9 @@ impl ClientSession {
                     idempotent: submit.idempotency_key.is_some(),
                     resubmitted: false,
                 };
-                (what, envelope(&*submit).with_trace(Some(trace)), None)
+                let mut frame = envelope(&*submit).with_trace(Some(trace));
+                frame.parent_span = span;
+                (what, frame, None)
             }
             Request::Cancel { job, reason } => {
                 let cancel = Cancel {

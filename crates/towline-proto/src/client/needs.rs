@@ -79,6 +79,7 @@ mod tests {
         Request::Submit {
             submit: serde_json::from_str(json).unwrap(),
             trace: None,
+            span: None,
         }
     }
 

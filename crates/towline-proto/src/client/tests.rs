@@ -104,6 +104,7 @@ impl Table {
         self.ask(Request::Submit {
             submit,
             trace: None,
+            span: None,
         })
         .unwrap()
     }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     credentials::{AskedBy, IssuedCredentials, Ledger},
     hub::{Command, Hub, JobEntry, Tx},
+    trace::CausedBy,
 };
 
 /// What a child may do, with its share of the budget set aside from the parent.
@@ -111,6 +112,7 @@ pub(crate) async fn delegate(
     };
     let session = hub.session(&parent.row.session);
     let job = new_entry(row, plan.authority, entry, Some(Arc::clone(parent)), session);
+    job.lock().caused_by = Some(CausedBy::Local(delegating(parent)));
     let (done, created) = oneshot::channel();
     let create = create(Arc::clone(hub), Arc::clone(&job), done);
     match hub.credentials.may_wait() {
@@ -120,6 +122,12 @@ pub(crate) async fn delegate(
     }
     created.await.map_err(|_| shutting_down())??;
     Ok(job)
+}
+
+/// The span in which the parent's agent delegates.
+fn delegating(parent: &JobEntry) -> tracing::Span {
+    let current = tracing::Span::current();
+    if current.id().is_some() { current } else { parent.lock().span.clone() }
 }
 
 /// Gets the child what it needs, and has it created.

@@ -11,8 +11,8 @@ use towline_proto::{
 };
 use towline_store::{AuditRow, Change, IdempotencyRow, JobRow, JobState, StoreError};
 use towline_wire::{
-    AgentRef, Amount, ErrorCode, JobSeq, JobStatus, Lease, LeaseConstraints, MessageId, RawJson, TraceId, namespace,
-    payload,
+    AgentRef, Amount, ErrorCode, JobSeq, JobStatus, Lease, LeaseConstraints, MessageId, RawJson, SpanId, TraceId,
+    namespace, payload,
 };
 
 use super::{
@@ -28,28 +28,36 @@ use crate::{
     credentials::{AskedBy, IssuedCredentials, Ledger},
     hub::{Command, Hub, JobEntry, Reply, Tx},
     policy::LeaseRequest,
+    trace::CausedBy,
 };
 
+/// The trace a submit came in, and the span it came from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) trace: Option<TraceId>,
+    pub(super) span: Option<SpanId>,
+}
+
 /// Carries a submit out, up to its command.
-pub(super) async fn submit(hub: &Arc<Hub>, asker: Asker, submission: Submission, trace: Option<TraceId>) {
+pub(super) async fn submit(hub: &Arc<Hub>, asker: Asker, submission: Submission, origin: Origin) {
     // A policy, or a credential's upstream, may take its time; requests behind this one do not wait for it.
     if hub.lease_policy.is_some() || hub.credentials.may_wait() {
         let hub = Arc::clone(hub);
-        hub.tasks.clone().spawn(async move { submit_now(&hub, asker, submission, trace).await });
+        hub.tasks.clone().spawn(async move { submit_now(&hub, asker, submission, origin).await });
     } else {
-        submit_now(hub, asker, submission, trace).await;
+        submit_now(hub, asker, submission, origin).await;
     }
 }
 
-async fn submit_now(hub: &Arc<Hub>, asker: Asker, submission: Submission, trace: Option<TraceId>) {
+async fn submit_now(hub: &Arc<Hub>, asker: Asker, submission: Submission, origin: Origin) {
     let asked = submission.agent.to_string();
-    match prepare(hub, &asker, submission, trace).await {
+    match prepare(hub, &asker, submission, origin).await {
         Ok(Prepared::New(accept)) => hub.command(*accept),
         Ok(Prepared::Known(row)) => subscribe::attach_to_known(hub, asker, *row).await,
         Err(refusal) => {
             let actor = Actor { principal: &asker.session.principal, session: &asker.session.id };
             hub.audit(Audit::at(hub.now()).submit(actor, &asked, None, Verdict::Refused(&refusal.code)));
-            asker.refuse_submit(&refusal, trace);
+            asker.refuse_submit(&refusal, origin.trace);
         }
     }
 }
@@ -64,7 +72,7 @@ async fn prepare(
     hub: &Arc<Hub>,
     asker: &Asker,
     submission: Submission,
-    trace: Option<TraceId>,
+    origin: Origin,
 ) -> Result<Prepared, Refusal> {
     let (guard, idempotency) = match &submission.payload.idempotency_key {
         None => (None, None),
@@ -79,7 +87,11 @@ async fn prepare(
     let (agent, entry) = hub.agents.resolve(&submission.agent)?;
     let plan = plan(hub, asker, &agent, &submission.payload).await?;
     let payload = submission.payload;
-    let trace = plan.parent.as_ref().map(|parent| parent.row.trace).or(trace).unwrap_or_else(|| hub.ids.trace());
+    let caused_by = match &plan.parent {
+        Some(parent) => Some(CausedBy::Local(parent.lock().span.clone())),
+        None => origin.span.map(CausedBy::Remote),
+    };
+    let trace = plan.parent.as_ref().map(|parent| parent.row.trace).or(origin.trace).unwrap_or_else(|| hub.ids.trace());
     let row = JobRow {
         id: hub.ids.job(),
         principal: asker.session.principal.clone(),
@@ -110,6 +122,7 @@ async fn prepare(
         created_at: row.created_at,
     });
     let job = new_entry(row, plan.authority, entry, plan.parent, Some(Arc::clone(&asker.session)));
+    job.lock().caused_by = caused_by;
     let asked_by = AskedBy::Submit { session: &asker.session, confidential: asker.attachment.confidential };
     let credentials = match Ledger::issue(hub, &job, asked_by).await {
         Ok(credentials) => credentials,

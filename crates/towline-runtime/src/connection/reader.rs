@@ -16,6 +16,7 @@ use towline_proto::{
 };
 use towline_transport::{FrameSink, FrameSource, Inbound};
 use towline_wire::{ErrorCode, EventSeq, Feature, MessageId, payload};
+use tracing::Instrument as _;
 
 use super::{close_frame, handshake::Live, worker::Worker, writer::Writer};
 use crate::{
@@ -33,8 +34,13 @@ pub(super) async fn run(hub: Arc<Hub>, live: Live, sink: Box<dyn FrameSink>, mut
     let features = machine.features();
     let heartbeat = features.has(Feature::Heartbeat).then(|| Heartbeat::new(hub.options.heartbeat, started.elapsed()));
     let mut reader = Reader { hub: &hub, session, attachment, machine, worker: Worker::default(), heartbeat, started };
-    reader.read(source.as_mut(), &mut writing).await;
-    reader.end(source.as_mut(), writing).await;
+    let span = crate::trace::of_session(&reader.session);
+    async {
+        reader.read(source.as_mut(), &mut writing).await;
+        reader.end(source.as_mut(), writing).await;
+    }
+    .instrument(span)
+    .await;
 }
 
 /// Reads on for a moment after the goodbye, so that the peer's own goodbye is answered and ours is not lost.

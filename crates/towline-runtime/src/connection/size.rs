@@ -18,19 +18,28 @@ pub(super) fn limit_of(dialect: Dialect, kind: TransportKind) -> Option<usize> {
 /// bytes is: the number stays taken, so that the stream has no gap.
 pub(super) fn within(mut envelope: Envelope, limit: Option<usize>) -> Envelope {
     let size = envelope.payload.as_str().len();
-    let Some(limit) = limit.filter(|limit| size > *limit) else { return envelope };
-    let what = format!("{size} bytes are more than the {limit} that this client's SDK reads at once");
+    let Some(limit) = limit.filter(|limit| size > *limit) else {
+        return envelope;
+    };
+    let what =
+        format!("{size} bytes are more than the {limit} that this client's SDK reads at once");
     let payload: Map<String, Value> = envelope.payload.read().unwrap_or_default();
     let kept = |name: &str| payload.get(name).cloned().unwrap_or_default();
     let (kind, short) = if envelope.kind == MessageType::JOB_RESULT {
-        let message = format!("the job succeeded, but its result cannot be delivered: {what}; have the agent stream it");
+        let message = format!(
+            "the job succeeded, but its result cannot be delivered: {what}; have the agent stream it"
+        );
         let mut short = error(ErrorCode::INTERNAL_ERROR, &message);
         short["final_status"] = json!("error");
         short["completed_at"] = kept("completed_at");
         (MessageType::JOB_ERROR, short)
     } else if envelope.kind == MessageType::JOB_EVENT {
-        let body = json!({"level": "warn", "message": format!("an event was left out: its {what}")});
-        (MessageType::JOB_EVENT, json!({"kind": "log", "ts": kept("ts"), "body": body}))
+        let body =
+            json!({"level": "warn", "message": format!("an event was left out: its {what}")});
+        (
+            MessageType::JOB_EVENT,
+            json!({"kind": "log", "ts": kept("ts"), "body": body}),
+        )
     } else if envelope.kind == MessageType::SESSION_JOBS {
         let message = format!("`limit`: the listing's {what}; ask for fewer jobs at once");
         let mut short = error(ErrorCode::INVALID_REQUEST, &message);
@@ -56,7 +65,13 @@ mod tests {
     use super::*;
 
     fn sent(kind: MessageType, payload: Value, limit: Option<usize>) -> (MessageType, Value) {
-        let envelope = within(Envelope { payload: payload.into(), ..Envelope::new(kind) }, limit);
+        let envelope = within(
+            Envelope {
+                payload: payload.into(),
+                ..Envelope::new(kind)
+            },
+            limit,
+        );
         (envelope.kind, envelope.payload.read().unwrap())
     }
 
@@ -64,21 +79,31 @@ mod tests {
     fn nothing_changes_below_the_limit_or_without_one() {
         let payload = json!({"final_status": "success", "result": "x".repeat(500)});
         for limit in [None, Some(1000)] {
-            assert_eq!(sent(MessageType::JOB_RESULT, payload.clone(), limit), (MessageType::JOB_RESULT, payload.clone()));
+            assert_eq!(
+                sent(MessageType::JOB_RESULT, payload.clone(), limit),
+                (MessageType::JOB_RESULT, payload.clone())
+            );
         }
         assert_eq!(limit_of(Dialect::Draft, TransportKind::Stdio), None);
-        assert!(limit_of(Dialect::Python, TransportKind::Stdio) < limit_of(Dialect::Python, TransportKind::WebSocket));
+        assert!(
+            limit_of(Dialect::Python, TransportKind::Stdio)
+                < limit_of(Dialect::Python, TransportKind::WebSocket)
+        );
     }
 
     #[test]
     fn too_large_a_result_is_an_error_that_says_what_to_do() {
-        let payload = json!({"final_status": "success", "result": "x".repeat(500), "completed_at": "t"});
+        let payload =
+            json!({"final_status": "success", "result": "x".repeat(500), "completed_at": "t"});
         let (kind, payload) = sent(MessageType::JOB_RESULT, payload, Some(400));
         assert_eq!(kind, MessageType::JOB_ERROR);
         assert_eq!(payload["code"], "INTERNAL_ERROR");
         assert_eq!(payload["retryable"], true);
         assert_eq!(payload["completed_at"], "t");
-        assert!(payload["message"].as_str().unwrap().contains("stream it"), "{payload}");
+        assert!(
+            payload["message"].as_str().unwrap().contains("stream it"),
+            "{payload}"
+        );
     }
 
     #[test]
@@ -86,7 +111,10 @@ mod tests {
         let event = json!({"kind": "thought", "ts": "t", "body": {"text": "x".repeat(500)}});
         let (kind, payload) = sent(MessageType::JOB_EVENT, event, Some(400));
         assert_eq!(kind, MessageType::JOB_EVENT);
-        assert_eq!((&payload["kind"], &payload["ts"], &payload["body"]["level"]), (&json!("log"), &json!("t"), &json!("warn")));
+        assert_eq!(
+            (&payload["kind"], &payload["ts"], &payload["body"]["level"]),
+            (&json!("log"), &json!("t"), &json!("warn"))
+        );
     }
 
     #[test]
@@ -94,6 +122,9 @@ mod tests {
         let listing = json!({"request_id": "r", "jobs": ["x".repeat(500)]});
         let (kind, payload) = sent(MessageType::SESSION_JOBS, listing, Some(400));
         assert_eq!(kind, MessageType::SESSION_ERROR);
-        assert_eq!((&payload["request_id"], &payload["code"]), (&json!("r"), &json!("INVALID_REQUEST")));
+        assert_eq!(
+            (&payload["request_id"], &payload["code"]),
+            (&json!("r"), &json!("INVALID_REQUEST"))
+        );
     }
 }

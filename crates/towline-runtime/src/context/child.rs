@@ -3,15 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
-use towline_proto::{job::Cause, span::RecordKind};
+use towline_proto::{job::Cause, lease::Operation, span::RecordKind};
 use towline_wire::{
     AgentRef, ErrorCode, EventPayload, JobId, JobSeq, JobStatus, Lease, LeaseConstraints, RawJson, payload,
 };
+use tracing::Instrument as _;
 
 use super::{Denied, EventError, JobContext};
 use crate::{
     command::{ChildRequest, delegate},
     hub::JobEntry,
+    trace,
 };
 
 impl JobContext {
@@ -73,18 +75,24 @@ impl Delegation {
     pub async fn send(self) -> Result<ChildHandle, Denied> {
         let Self { ctx, agent, input, lease, constraints, max_runtime } = self;
         let invalid = |message: String| Denied::new(ErrorCode::INVALID_REQUEST, message);
-        let request = AgentRef::parse(&agent).map_err(|cause| invalid(cause.to_string()));
+        let agent_text = agent;
+        let request = AgentRef::parse(&agent_text).map_err(|cause| invalid(cause.to_string()));
         let request = request.and_then(|agent| {
             let input = input.map_err(invalid)?;
             Ok(ChildRequest { agent, input, lease, constraints, max_runtime })
         });
+        let span = trace::of_operation(&ctx.job, Operation::Delegate(&agent_text));
         let created = match request {
-            Ok(request) => delegate(&ctx.hub, &ctx.job, request).await.map_err(Denied::from),
+            Ok(request) => {
+                let created = delegate(&ctx.hub, &ctx.job, request).instrument(span.clone()).await;
+                created.map_err(Denied::from)
+            }
             Err(denied) => Err(denied),
         };
         match created {
             Ok(job) => Ok(ChildHandle { ctx, job, next: JobSeq::FIRST }),
             Err(denied) => {
+                trace::denied(&span, denied.code());
                 let call = ctx.hub.ids.call();
                 ctx.denied(&denied, &call).await;
                 Err(denied)

@@ -110,6 +110,7 @@ impl JobContext {
             if let Charge::Spent { report: Some(report), .. } = &charge {
                 core.report_remaining(report, now);
             }
+            note_charge(&charge);
         }
         self.committed().await
     }
@@ -224,5 +225,14 @@ fn closed(closed: Closed) -> EventError {
     match closed {
         Closed::NotRunning => EventError::JobEnded,
         Closed::Unserialisable => EventError::Invalid("the event has no JSON form".to_owned()),
+    }
+}
+
+/// Counts costs without their currencies: those are whatever a lease says, and a label must not grow with it.
+fn note_charge(charge: &Charge) {
+    let Charge::Spent { exhausted_now, .. } = charge else { return };
+    metrics::counter!("towline_costs_total").increment(1);
+    if *exhausted_now {
+        metrics::counter!("towline_budgets_exhausted_total").increment(1);
     }
 }

@@ -7,6 +7,7 @@ use towline_proto::{
 use towline_wire::{CallId, ErrorCode, event};
 
 use super::{Denied, JobContext};
+use crate::trace;
 
 /// Proof that an operation was allowed: only [`JobContext::authorize`] makes one, and the facades that carry operations
 /// out take one. It covers this one operation, on the value as it was normalised.
@@ -15,6 +16,7 @@ use super::{Denied, JobContext};
 pub struct Permit {
     namespace: String,
     value: String,
+    span: tracing::Span,
 }
 
 impl Permit {
@@ -26,6 +28,11 @@ impl Permit {
     /// The value the operation has to be carried out on: normalised, so it may differ from the text that was asked for.
     pub fn value(&self) -> &str {
         &self.value
+    }
+
+    /// The span of the operation. It lasts as long as the permit; run the operation inside it.
+    pub const fn span(&self) -> &tracing::Span {
+        &self.span
     }
 }
 
@@ -46,11 +53,12 @@ impl JobContext {
     /// # Errors
     /// As [`JobContext::authorize`].
     pub async fn authorize_call(&self, operation: Operation<'_>, call: &CallId) -> Result<Permit, Denied> {
-        let decided = self.decide(operation);
-        match decided {
-            Ok(permit) => Ok(permit),
+        let span = trace::of_operation(&self.job, operation);
+        match self.decide(operation) {
+            Ok(permit) => Ok(Permit { span, ..permit }),
             Err(denial) => {
                 let denied = Denied::from(denial);
+                trace::denied(&span, denied.code());
                 self.denied(&denied, call).await;
                 Err(denied)
             }
@@ -61,7 +69,8 @@ impl JobContext {
     pub(super) fn decide(&self, operation: Operation<'_>) -> Result<Permit, Denial> {
         let core = self.job.lock();
         let grant = core.authority.decide(operation, self.hub.now())?;
-        Ok(Permit { namespace: operation.namespace().to_owned(), value: grant.value.into_owned() })
+        let value = grant.value.into_owned();
+        Ok(Permit { namespace: operation.namespace().to_owned(), value, span: tracing::Span::none() })
     }
 
     /// Puts a refusal into the log, and ends the job when it is for the lease's time.

@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use towline_proto::lease::Operation;
 use towline_wire::{ErrorCode, RawJson, event};
+use tracing::Instrument as _;
 
 use super::{Denied, EventError, JobContext};
 
@@ -14,6 +16,29 @@ use super::{Denied, EventError, JobContext};
 pub trait Tool: Send + Sync + 'static {
     /// Carries the call out.
     fn call(&self, ctx: JobContext, args: RawJson) -> Pin<Box<dyn Future<Output = Result<RawJson, String>> + Send>>;
+
+    /// Whether the tool gets `_meta.traceparent` among its arguments, as the Model Context Protocol has it [ARCP 11-2]. The
+    /// log shows the arguments without it. Default: no; see [`with_meta`].
+    fn takes_meta(&self) -> bool {
+        false
+    }
+}
+
+/// Makes a tool one that gets `_meta.traceparent` among its arguments, where those are an object.
+pub fn with_meta(tool: impl Tool) -> impl Tool {
+    WithMeta(tool)
+}
+
+struct WithMeta<T>(T);
+
+impl<T: Tool> Tool for WithMeta<T> {
+    fn call(&self, ctx: JobContext, args: RawJson) -> Pin<Box<dyn Future<Output = Result<RawJson, String>> + Send>> {
+        self.0.call(ctx, args)
+    }
+
+    fn takes_meta(&self) -> bool {
+        true
+    }
 }
 
 impl<F, Fut> Tool for F
@@ -68,7 +93,11 @@ impl JobContext {
         let args = RawJson::of(&args).map_err(EventError::unserialisable)?;
         let Some(tool) = self.hub.tools.0.get(name).cloned() else { return Err(ToolError::Unknown(name.to_owned())) };
         let ctx = self.clone();
-        self.guarded_call(name, args, |args| async move { tool.call(ctx, args).await }).await
+        self.guarded_call(name, args, |args| async move {
+            let args = if tool.takes_meta() { add_meta(args, &ctx.traceparent()) } else { args };
+            tool.call(ctx, args).await
+        })
+        .await
     }
 
     /// The same around a tool of the agent's own: `run` is only called when the lease covers `name`.
@@ -81,8 +110,8 @@ impl JobContext {
         Fut: Future<Output = Result<RawJson, String>>,
     {
         let call = self.tool_call(name, &args).await?;
-        let _permit = self.authorize_call(Operation::ToolCall(name), &call).await?;
-        match run(args).await {
+        let permit = self.authorize_call(Operation::ToolCall(name), &call).await?;
+        match run(args).instrument(permit.span().clone()).await {
             Ok(result) => {
                 self.tool_result(&call, &result).await?;
                 Ok(result)
@@ -94,4 +123,14 @@ impl JobContext {
             }
         }
     }
+}
+
+/// Adds the trace to an object's `_meta`, beside what is there.
+fn add_meta(args: RawJson, traceparent: &str) -> RawJson {
+    let Ok(mut fields) = args.read::<Map<String, Value>>() else { return args };
+    let meta = fields.entry("_meta").or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(meta) = meta {
+        meta.insert("traceparent".to_owned(), traceparent.into());
+    }
+    Value::Object(fields).into()
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use towline_proto::{
     outbox::Outbox,
     span::{Span, SpanView, project},
@@ -200,7 +201,12 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>) -> Result<(), StoreError> {
     let Tx { batch, spans, jobs, .. } = tx;
     let result = match batch.changes.is_empty() {
         true => Ok(()),
-        false => hub.store.commit(batch).await,
+        false => {
+            let began = Instant::now();
+            let result = hub.store.commit(batch).await;
+            metrics::histogram!("towline_commit_seconds").record(began.elapsed().as_secs_f64());
+            result
+        }
     };
     let commands = work.into_iter().filter_map(|item| match item {
         Work::Command(command) => Some(command),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
-use towline_wire::{JobId, Timestamp};
+use towline_wire::{JobId, JobStatus, Timestamp};
 
 use super::{Hub, SessionEntry};
 
@@ -22,10 +22,35 @@ pub(crate) async fn run(hub: Arc<Hub>) {
             retain(&hub).await;
         }
         ticks += 1;
-        let (jobs, sessions) = (hub.live_jobs(), hub.attached_sessions());
-        metrics::gauge!("towline_jobs_live").set(jobs as f64);
-        metrics::gauge!("towline_sessions_attached").set(sessions as f64);
+        measure(&hub);
     }
+}
+
+/// What is counted rather than added up. No label depends on a peer.
+fn measure(hub: &Hub) {
+    let mut jobs = [(JobStatus::Pending, 0u32), (JobStatus::Running, 0)];
+    for job in hub.unfinished_jobs() {
+        let status = job.lock().machine.status();
+        jobs.iter_mut().filter(|(of, _)| *of == status).for_each(|(_, count)| *count += 1);
+    }
+    for (status, count) in jobs {
+        metrics::gauge!("towline_jobs", "status" => status.as_str()).set(count);
+    }
+    let (mut attached, mut detached, mut lag) = (0u32, 0u32, 0);
+    for session in hub.all_sessions() {
+        let state = session.lock();
+        match state.attachment {
+            Some(_) => attached += 1,
+            None => detached += 1,
+        }
+        if state.attachment.is_some() {
+            lag = lag.max(state.lag());
+        }
+    }
+    metrics::gauge!("towline_sessions", "state" => "attached").set(attached);
+    metrics::gauge!("towline_sessions", "state" => "detached").set(detached);
+    // A sum would hide the one that matters.
+    metrics::gauge!("towline_ack_lag_max").set(lag as f64);
 }
 
 impl Hub {

@@ -19,7 +19,7 @@ use towline_store::{Block, BlockBuilder, JobRow, JobState};
 use towline_wire::{Amount, JobId, JobSeq, JobStatus, RawJson, Timestamp, event};
 
 use super::{session::SessionEntry, tail::Tail};
-use crate::agent::AgentEntry;
+use crate::{agent::AgentEntry, trace::CausedBy};
 
 /// A job that is in memory: because it is not finished, or because it finished a moment ago.
 pub(crate) struct JobEntry {
@@ -55,6 +55,10 @@ pub(crate) struct JobCore {
     pub(crate) agent: Option<AgentEntry>,
     /// Whether its parent has back what it did not spend.
     pub(crate) settled: bool,
+    /// What its span will be below.
+    pub(crate) caused_by: Option<CausedBy>,
+    /// The span of its run, while it runs.
+    pub(crate) span: tracing::Span,
     pending: BlockBuilder,
     /// Taken from `pending` and not committed yet, in order; taken again when the commit failed.
     in_flight: Vec<Arc<Block>>,
@@ -113,6 +117,8 @@ impl JobEntry {
             is_durable: false,
             agent: None,
             settled: false,
+            caused_by: None,
+            span: tracing::Span::none(),
             pending: BlockBuilder::default(),
             in_flight: Vec::new(),
             taken: last,
@@ -238,6 +244,11 @@ impl JobCore {
     pub(crate) fn backlog(&self) -> usize {
         let in_flight: usize = self.in_flight.iter().map(|block| block.text().len()).sum();
         self.pending.bytes() + in_flight
+    }
+
+    /// The last record that was added.
+    pub(crate) fn appended(&self) -> JobSeq {
+        self.taken.plus(self.pending.len() as u64)
     }
 
     /// The last record that is committed.

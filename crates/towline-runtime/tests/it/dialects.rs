@@ -16,7 +16,8 @@ fn hello(sdk: &str) -> Value {
         "auth": {"scheme": "bearer", "token": ALICE},
         "capabilities": {"encodings": ["json"], "features": ALL},
     });
-    let mut frame = json!({"arcp": "1.1", "id": "msg_01M81RC4HK8JK6ABXKM25FRQAX", "type": "session.hello"});
+    let mut frame =
+        json!({"arcp": "1.1", "id": "msg_01M81RC4HK8JK6ABXKM25FRQAX", "type": "session.hello"});
     match sdk {
         "python" => payload["capabilities"]["agents"] = json!([]),
         "typescript" => payload["capabilities"] = json!({"features": ALL, "encodings": ["json"]}),
@@ -49,7 +50,11 @@ async fn agents() -> Runtime {
         Ok::<_, AgentError>(Value::Null)
     };
     let measuring = |ctx: JobContext, _input: Value| async move {
-        ctx.emit(&EventKind::METRIC, json!({"name": "n", "value": 1, "dimensions": {"a": 1, "b": "x"}})).await?;
+        ctx.emit(
+            &EventKind::METRIC,
+            json!({"name": "n", "value": 1, "dimensions": {"a": 1, "b": "x"}}),
+        )
+        .await?;
         Ok::<_, AgentError>(json!({"ok": true}))
     };
     let delegating = |ctx: JobContext, _input: Value| async move {
@@ -61,7 +66,9 @@ async fn agents() -> Runtime {
         .agent("sleep", sleeping)
         .agent("measure", measuring)
         .agent("delegate", delegating)
-        .agent("echo", |_ctx: JobContext, input: Value| async move { Ok::<_, AgentError>(input) })
+        .agent("echo", |_ctx: JobContext, input: Value| async move {
+            Ok::<_, AgentError>(input)
+        })
         .build();
     runtime.await.unwrap()
 }
@@ -80,13 +87,22 @@ async fn refused_submits() {
         let frame = json!({"arcp": "1.1", "id": "s1", "type": "job.submit", "trace_id": trace, "payload": {"agent": "nobody"}});
         peer.send_text(&frame.to_string()).await;
         let refusal = peer.next().await;
-        assert_eq!(refusal["payload"]["code"], "AGENT_NOT_AVAILABLE", "{sdk}: {refusal}");
+        assert_eq!(
+            refusal["payload"]["code"], "AGENT_NOT_AVAILABLE",
+            "{sdk}: {refusal}"
+        );
         assert_eq!(refusal["payload"]["request_id"], "s1", "{sdk}");
         assert_eq!(refusal["event_seq"], Value::Null, "{sdk}");
         if sdk == "typescript" {
             assert_eq!(refusal["type"], "job.error");
-            assert!(refusal["job_id"].as_str().unwrap().starts_with("job_"), "{refusal}");
-            assert_eq!((&refusal["trace_id"], &refusal["payload"]["final_status"]), (&json!(trace), &json!("error")));
+            assert!(
+                refusal["job_id"].as_str().unwrap().starts_with("job_"),
+                "{refusal}"
+            );
+            assert_eq!(
+                (&refusal["trace_id"], &refusal["payload"]["final_status"]),
+                (&json!(trace), &json!("error"))
+            );
         } else {
             assert_eq!(refusal["type"], "session.error", "{sdk}");
         }
@@ -103,9 +119,17 @@ async fn budgets() {
     for sdk in SDKS {
         let mut peer = speaking(&runtime, sdk).await;
         let lease = json!({"cost.budget": ["USD:5.00"]});
-        peer.send("job.submit", json!({"agent": "echo", "lease_request": lease})).await;
+        peer.send(
+            "job.submit",
+            json!({"agent": "echo", "lease_request": lease}),
+        )
+        .await;
         let accepted = peer.expect("job.accepted").await;
-        let expected = if sdk == "python" { json!("USD:5.00") } else { serde_json::from_str("5.00").unwrap() };
+        let expected = if sdk == "python" {
+            json!("USD:5.00")
+        } else {
+            serde_json::from_str("5.00").unwrap()
+        };
         assert_eq!(accepted["payload"]["budget"]["USD"], expected, "{sdk}");
     }
 }
@@ -116,14 +140,24 @@ async fn unfinished_jobs() {
     let runtime = agents().await;
     for sdk in SDKS {
         let mut peer = speaking(&runtime, sdk).await;
-        let late = peer.submit(json!({"agent": "sleep", "max_runtime_sec": 1})).await;
+        let late = peer
+            .submit(json!({"agent": "sleep", "max_runtime_sec": 1}))
+            .await;
         let end = end_of(&mut peer, &late).await;
         let job = peer.submit(json!({"agent": "sleep"})).await;
         peer.send("job.cancel", json!({"job_id": job})).await;
         let cancelled = end_of(&mut peer, &job).await;
-        let kind = if sdk == "python" { "job.result" } else { "job.error" };
+        let kind = if sdk == "python" {
+            "job.result"
+        } else {
+            "job.error"
+        };
         for (end, status) in [(end, "timed_out"), (cancelled, "cancelled")] {
-            assert_eq!((&end["type"], &end["payload"]["final_status"]), (&json!(kind), &json!(status)), "{sdk}");
+            assert_eq!(
+                (&end["type"], &end["payload"]["final_status"]),
+                (&json!(kind), &json!(status)),
+                "{sdk}"
+            );
         }
     }
 }
@@ -136,14 +170,29 @@ async fn results_and_dimensions() {
         let mut peer = speaking(&runtime, sdk).await;
         let job = peer.submit(json!({"agent": "measure"})).await;
         let frames = peer.until_end(&job).await;
-        let metric = frames.iter().find(|frame| frame["payload"]["kind"] == "metric").unwrap();
+        let metric = frames
+            .iter()
+            .find(|frame| frame["payload"]["kind"] == "metric")
+            .unwrap();
         let body = &metric["payload"]["body"];
-        let dimensions = if sdk == "csharp" { json!({"a": "1", "b": "x"}) } else { json!({"a": 1, "b": "x"}) };
+        let dimensions = if sdk == "csharp" {
+            json!({"a": "1", "b": "x"})
+        } else {
+            json!({"a": 1, "b": "x"})
+        };
         assert_eq!(body["dimensions"], dimensions, "{sdk}");
-        assert_eq!(body.get("dims"), (sdk == "typescript").then_some(&dimensions), "{sdk}");
+        assert_eq!(
+            body.get("dims"),
+            (sdk == "typescript").then_some(&dimensions),
+            "{sdk}"
+        );
         let end = &frames.last().unwrap()["payload"];
         assert_eq!(end["result"], json!({"ok": true}), "{sdk}");
-        assert_eq!(end.get("output"), (sdk == "go").then(|| &end["result"]), "{sdk}");
+        assert_eq!(
+            end.get("output"),
+            (sdk == "go").then(|| &end["result"]),
+            "{sdk}"
+        );
     }
 }
 
@@ -153,14 +202,31 @@ async fn acceptances_of_children() {
     let runtime = agents().await;
     for sdk in SDKS {
         let mut peer = speaking(&runtime, sdk).await;
-        let job = peer.submit(json!({"agent": "delegate", "lease_request": {"agent.delegate": ["echo"]}})).await;
+        let job = peer
+            .submit(json!({"agent": "delegate", "lease_request": {"agent.delegate": ["echo"]}}))
+            .await;
         let frames = peer.until_end(&job).await;
-        let accepted = frames.iter().filter(|frame| frame["type"] == "job.accepted").count();
-        assert_eq!(accepted, usize::from(["draft", "ruby"].contains(&sdk)), "{sdk}");
+        let accepted = frames
+            .iter()
+            .filter(|frame| frame["type"] == "job.accepted")
+            .count();
+        assert_eq!(
+            accepted,
+            usize::from(["draft", "ruby"].contains(&sdk)),
+            "{sdk}"
+        );
         // The child's events come in any case.
-        let child = frames.iter().find(|frame| frame["payload"]["kind"] == "delegate").unwrap();
+        let child = frames
+            .iter()
+            .find(|frame| frame["payload"]["kind"] == "delegate")
+            .unwrap();
         let child = &child["payload"]["body"]["child_job_id"];
-        assert!(frames.iter().any(|frame| frame["job_id"] == *child && frame["type"] == "job.result"), "{sdk}");
+        assert!(
+            frames
+                .iter()
+                .any(|frame| frame["job_id"] == *child && frame["type"] == "job.result"),
+            "{sdk}"
+        );
     }
 }
 
@@ -193,7 +259,10 @@ async fn finished_jobs_found_by_key() {
         assert_eq!(peer.submit(submit).await, job);
         if sdk == "python" {
             let end = peer.expect("job.result").await;
-            assert_eq!((&end["payload"]["result"], &end["event_seq"]), (&json!(sdk), &Value::Null));
+            assert_eq!(
+                (&end["payload"]["result"], &end["event_seq"]),
+                (&json!(sdk), &Value::Null)
+            );
         }
         peer.send("session.list_jobs", json!({"limit": 1})).await;
         peer.expect("session.jobs").await;
@@ -209,7 +278,8 @@ async fn the_pause_after_subscribed() {
     submitter.until_end(&job).await;
     for sdk in SDKS {
         let mut peer = speaking(&runtime, sdk).await;
-        peer.send("job.subscribe", json!({"job_id": job, "history": true})).await;
+        peer.send("job.subscribe", json!({"job_id": job, "history": true}))
+            .await;
         peer.expect("job.subscribed").await;
         let told = Instant::now();
         peer.expect("job.event").await;
@@ -238,13 +308,20 @@ async fn silent_clients_are_pinged() {
             let frame = peer.next().await;
             if frame["type"] == "session.ping" {
                 pings += 1;
-                peer.send("session.pong", json!({"ping_nonce": frame["payload"]["nonce"]})).await;
+                peer.send(
+                    "session.pong",
+                    json!({"ping_nonce": frame["payload"]["nonce"]}),
+                )
+                .await;
             }
             if frame["job_id"] == job && frame["type"] == "job.result" {
                 break;
             }
         }
-        assert!(pings >= 2, "{sdk} was pinged {pings} times in 100 s of events");
+        assert!(
+            pings >= 2,
+            "{sdk} was pinged {pings} times in 100 s of events"
+        );
     }
 }
 
@@ -256,7 +333,11 @@ async fn goodbyes() {
         for word in ["session.close", "session.bye"] {
             let mut peer = speaking(&runtime, sdk).await;
             peer.send(word, json!({"reason": "done"})).await;
-            assert_eq!(peer.expect("session.closed").await["payload"]["reason"], "done", "{sdk}");
+            assert_eq!(
+                peer.expect("session.closed").await["payload"]["reason"],
+                "done",
+                "{sdk}"
+            );
             assert_eq!(peer.try_next().await, None);
         }
     }
@@ -278,7 +359,10 @@ async fn resuming() {
                 frame["payload"]["resume_token"] = json!(token);
                 frame["payload"]["last_event_seq"] = json!(0);
             }
-            _ => frame["payload"]["resume"] = json!({"session_id": session, "resume_token": token, "last_event_seq": 0}),
+            _ => {
+                frame["payload"]["resume"] =
+                    json!({"session_id": session, "resume_token": token, "last_event_seq": 0})
+            }
         }
         let mut again = Peer::raw(&runtime);
         again.send_text(&frame.to_string()).await;
