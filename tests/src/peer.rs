@@ -13,6 +13,8 @@ use tokio_tungstenite::{
     },
 };
 
+use towline::Timestamp;
+
 use crate::{
     ledger::Ledger,
     server::{Server, token_of},
@@ -78,6 +80,13 @@ impl Peer {
         Self { socket, ledger: Ledger::default(), waiting: VecDeque::new(), welcome: Value::Null, requests: 0 }
     }
 
+    /// Connects, and says nothing yet; `None` when nobody is there to answer.
+    pub async fn try_dial(url: &str) -> Option<Self> {
+        let dialled = soon("an answer", connect_async_with_config(url, None, true)).await;
+        let (socket, _) = dialled.ok()?;
+        Some(Self { socket, ledger: Ledger::default(), waiting: VecDeque::new(), welcome: Value::Null, requests: 0 })
+    }
+
     /// A session of alice's with every feature.
     pub async fn open(server: &Server) -> Self {
         Self::open_as(server, "alice", &FEATURES).await
@@ -102,6 +111,7 @@ impl Peer {
         let mut peer = Self::dial(&server.url).await;
         let payload = json!({"resume_token": before.token(), "last_event_seq": before.ledger.last()});
         peer.ledger = before.ledger;
+        peer.requests = before.requests;
         peer.send(&json!({"arcp": "1.1", "id": "resume", "type": "session.resume", "payload": payload})).await;
         peer.expect_welcome().await;
         peer
@@ -109,12 +119,12 @@ impl Peer {
 
     /// Drops the connection without a word and keeps what is needed to resume.
     pub fn lose(self) -> Left {
-        Left { ledger: self.ledger, welcome: self.welcome }
+        Left { ledger: self.ledger, welcome: self.welcome, requests: self.requests }
     }
 
     /// What is needed to resume, with the connection left as it is.
     pub fn remember(&self) -> Left {
-        Left { ledger: self.ledger.clone(), welcome: self.welcome.clone() }
+        Left { ledger: self.ledger.clone(), welcome: self.welcome.clone(), requests: self.requests }
     }
 
     /// Reads the welcome.
@@ -141,6 +151,11 @@ impl Peer {
     /// Sends an envelope as a text frame.
     pub async fn send(&mut self, envelope: &Value) {
         self.send_text(&envelope.to_string()).await;
+    }
+
+    /// Sends an envelope; whether the socket took it.
+    pub async fn try_send(&mut self, envelope: &Value) -> bool {
+        soon("sending", self.socket.send(Message::text(envelope.to_string()))).await.is_ok()
     }
 
     /// Sends any text.
@@ -298,6 +313,38 @@ impl Peer {
         }
     }
 
+    /// What comes next on the wire, kept from the ledger: for who keeps a book of its own. Cancel safe.
+    ///
+    /// # Panics
+    /// When something comes that no ARCP runtime sends.
+    pub async fn came_untracked(&mut self) -> Came {
+        match self.came_unparsed().await {
+            Ok(text) => Came::Envelope(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))),
+            Err(other) => other,
+        }
+    }
+
+    /// The next envelope on the wire, kept from the ledger: for streams that begin anywhere.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub async fn next_raw(&mut self) -> Value {
+        match self.came_unparsed().await {
+            Ok(text) => serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
+            Err(other) => panic!("an envelope was due, {other:?} came"),
+        }
+    }
+
+    /// The first envelope on the wire that fits, kept from the ledger with all before it.
+    pub async fn find_raw(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let envelope = self.next_raw().await;
+            if fits(&envelope) {
+                return envelope;
+            }
+        }
+    }
+
     async fn read_envelope(&mut self) -> Value {
         match self.came().await {
             Came::Envelope(envelope) => envelope,
@@ -337,8 +384,24 @@ impl Peer {
     /// When it does not.
     pub async fn assert_alive(&mut self) {
         let nonce = format!("alive-{}", self.requests);
+        self.ask_for_pong(&nonce).await;
+    }
+
+    /// A moment `seconds` from now by the runtime's own clock, as a timestamp.
+    ///
+    /// # Panics
+    /// When the runtime does not say what time it has.
+    pub async fn in_seconds(&mut self, seconds: u64) -> String {
+        let pong = self.ask_for_pong("clock").await;
+        let now = pong["payload"]["received_at"].as_str().and_then(|text| Timestamp::parse_utc(text).ok());
+        let now = now.expect("a pong says when").unix_micros();
+        let micros = i64::try_from(seconds * 1_000_000).expect("a short time");
+        Timestamp::from_unix_micros(now + micros).to_string()
+    }
+
+    async fn ask_for_pong(&mut self, nonce: &str) -> Value {
         self.request("session.ping", json!({"nonce": nonce, "sent_at": "2026-01-01T00:00:00Z"})).await;
-        self.find(|envelope| envelope["payload"]["ping_nonce"] == nonce.as_str()).await;
+        self.find(|envelope| envelope["payload"]["ping_nonce"] == nonce).await
     }
 
     /// The session's stream, to change what is kept.
@@ -354,6 +417,8 @@ pub struct Left {
     pub ledger: Ledger,
     /// The last welcome.
     pub welcome: Value,
+    /// How many requests were numbered: what was asked on one connection may be answered on the next.
+    requests: u64,
 }
 
 impl Left {

@@ -63,7 +63,7 @@ async fn null_is_absence() {
     assert_eq!(accepted["type"], "job.accepted", "{accepted}");
     let end = peer.end_of(accepted["job_id"].as_str().unwrap()).await;
     assert_eq!(end["payload"]["result"], Value::Null, "{end}");
-    let listed = peer.ask("session.list_jobs", json!({"status": null, "agent": null, "limit": null, "cursor": null})).await;
+    let listed = peer.ask("session.list_jobs", json!({"filter": {"status": null, "agent": null}, "limit": null, "cursor": null})).await;
     assert_eq!(listed["type"], "session.jobs", "{listed}");
     peer.send(&json!({"id": "p", "type": "session.list_jobs", "payload": null})).await;
     assert_eq!(peer.reply("p").await["type"], "session.jobs");

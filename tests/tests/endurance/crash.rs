@@ -1,0 +1,83 @@
+//! SIGKILL at random moments under load, then a restart on the same data.
+//!
+//! `TOWLINE_CRASH_KILLS=200 cargo test -p towline-tests --test endurance crash -- --nocapture` kills 200 times instead of 6;
+//! `TOWLINE_CRASH_SEED=N` throws the same dice again (what the scheduler does differs, of course).
+
+mod actor;
+mod model;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::sync::watch;
+use towline_tests::{dice::Dice, peer::Peer, server::Serve, soon};
+
+use crate::audit::{history, listed, said};
+use actor::{Actor, Known};
+use model::Model;
+
+const ACTORS: usize = 4;
+
+/// [ARCP 6.3-9, 6.3-3, 7.2-1, 7.3-2, 8-3] Through every crash: no gap and no duplicate in any session's stream, no terminal
+/// lost or told twice, nothing heard that is not kept, and no second run of an idempotent submit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost() {
+    let mut dice = Dice::from_env("TOWLINE_CRASH_SEED");
+    let kills = std::env::var("TOWLINE_CRASH_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
+    let mut server = Serve::demo().start().await;
+    let (address, addresses) = watch::channel(server.url.clone());
+    let (stop, stopped) = watch::channel(false);
+    let known = Known::default();
+    let actors = (0..ACTORS).map(|number| Actor::new(number, dice.split(), addresses.clone(), stopped.clone(), known.clone()).run());
+    let actors: Vec<_> = actors.map(tokio::spawn).collect();
+    for kill in 1..=kills {
+        // Seldom so early that it is still recovering from the last one.
+        let moment = if dice.once_in(5) { dice.below(30) } else { 100 + dice.below(1500) };
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        server = server.crash_and_restart().await;
+        address.send_replace(server.url.clone());
+        if kill % 20 == 0 {
+            eprintln!("{kill} kills");
+        }
+    }
+    // A while without trouble, so that there is something to end.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.send_replace(true);
+    let mut models = Vec::new();
+    for actor in actors {
+        models.push(soon("an actor's end", actor).await.expect("the actor found no fault"));
+    }
+    audit(&mut Peer::open(&server).await, &models).await;
+
+    let jobs: BTreeMap<&str, &str> = models.iter().flat_map(|model| model.keys()).collect();
+    let ids: std::collections::BTreeSet<String> =
+        listed(&server).await.iter().map(|job| job["job_id"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(ids.len(), jobs.len(), "one job for each key");
+    assert!(jobs.values().all(|job| ids.contains(*job)), "every acknowledged job is kept");
+    let sum = |count: fn(&Model) -> usize| -> usize { models.iter().map(count).sum() };
+    eprintln!(
+        "{kills} kills, {} jobs, {} events heard, {} resumes, {} sessions whose new token was lost with the welcome",
+        jobs.len(),
+        sum(Model::heard),
+        sum(|model| model.resumes),
+        sum(|model| model.tokens_lost),
+    );
+}
+
+/// What the actors heard is what is kept, word for word.
+async fn audit(auditor: &mut Peer, models: &[Model]) {
+    for model in models {
+        for (job, work) in model.work() {
+            let (events, terminal) = history(auditor, job).await;
+            work.check(&events, &terminal["payload"]);
+        }
+        for (job, heard) in model.all_heard() {
+            if auditor.terminal(job).is_none() {
+                history(auditor, job).await;
+            }
+            let kept: BTreeMap<_, _> = auditor.events(job).iter().chain(auditor.terminal(job)).map(said).collect();
+            for (seq, payload) in heard {
+                assert_eq!(kept.get(seq), Some(payload), "{job} at {seq}");
+            }
+        }
+    }
+}
