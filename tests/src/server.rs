@@ -32,6 +32,7 @@ pub fn token_of(principal: &str) -> String {
 pub struct Serve {
     place: Arc<Place>,
     args: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl Serve {
@@ -39,19 +40,27 @@ impl Serve {
     pub fn demo() -> Self {
         let tokens = PRINCIPALS.iter().flat_map(|name| ["--token".to_owned(), format!("{name}:{}", token_of(name))]);
         let args = ["serve", "--demo", "--listen", "127.0.0.1:0"].map(str::to_owned).into_iter().chain(tokens);
-        Self { place: Arc::default(), args: args.collect() }
+        Self { place: Arc::default(), args: args.collect(), variables: Vec::new() }
     }
 
     /// `towline serve` with exactly these arguments.
     pub fn bare(args: &[&str]) -> Self {
         let args = ["serve"].iter().chain(args).map(|&arg| arg.to_owned()).collect();
-        Self { place: Arc::default(), args }
+        Self { place: Arc::default(), args, variables: Vec::new() }
     }
 
     /// More arguments.
     #[must_use]
     pub fn with(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|&arg| arg.to_owned()));
+        self
+    }
+
+    /// With these variables in its environment.
+    #[must_use]
+    pub fn envs<N: Into<String>, V: Into<String>>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self {
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        self.variables.extend(variables);
         self
     }
 
@@ -70,7 +79,8 @@ impl Serve {
         let log = self.place.path().join("stderr.log");
         let stderr = File::options().append(true).create(true).open(&log).expect("the log can be written");
         let mut command = self.place.command(&self.args);
-        command.env("RUST_LOG", "towline=info,warn").stdout(Stdio::piped()).stderr(stderr);
+        let variables = self.variables.iter().map(|(name, value)| (name, value));
+        command.env("RUST_LOG", "towline=info,towline::trace=off,warn").envs(variables).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("the program can be started");
         let mut stdout = BufReader::new(child.stdout.take().expect("its output is a pipe"));
         let mut before = Vec::new();

@@ -60,10 +60,3 @@ async fn interrupted(ctx: &JobContext, time: Duration) -> bool {
 fn cancelled() -> AgentError {
     AgentError::new(ErrorCode::CANCELLED, "the job was cancelled")
 }
-
-/// The trace as a program gets it, with a span of its own [ARCP 11-2].
-fn traceparent(ctx: &JobContext) -> String {
-    // All zeros would be no span.
-    let span = towline::env::Ids::system().random().max(1);
-    format!("00-{}-{span:016x}-01", ctx.trace_id())
-}

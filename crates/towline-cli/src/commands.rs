@@ -17,6 +17,8 @@ mod store;
 mod version;
 mod watch;
 
+use tracing::Instrument as _;
+
 use crate::{
     args::{Cli, Command, LeaseCommand},
     connect::Context,
@@ -41,7 +43,10 @@ pub(crate) fn run_plain(cli: &Cli) -> Option<Outcome> {
 pub(crate) async fn run(cli: Cli) -> Outcome {
     let context = Context::new(&cli.global)?;
     match cli.command {
-        Command::Run(args) => run::run(&context, args).await,
+        Command::Run(args) => {
+            let span = tracing::info_span!(target: "towline::trace", "towline run");
+            run::run(&context, args).instrument(span).await
+        }
         Command::Serve(args) => crate::serve::run(&context, *args).await,
         Command::Jobs(args) => jobs::run(&context, args).await,
         Command::Get(args) => get::run(&context, args).await,

@@ -125,7 +125,8 @@ impl Embedded {
             .name("towline", env!("CARGO_PKG_VERSION"))
             .authenticator(tokens)
             .shared_store(store)
-            .options(options);
+            .options(options)
+            .trace_link(towline::otel::OpenTelemetryLink);
         let builder = agents::configured(agents::built_in(builder), config)?;
         let runtime = builder
             .build()

@@ -14,7 +14,8 @@ use crate::{
 /// the other commands at `error`, for they report what happens themselves.
 pub(crate) fn install(cli: &Cli, telemetry: &Telemetry) {
     let default = if matches!(cli.command, Command::Serve(_)) {
-        "info"
+        // Spans are for collectors; on every line they would be in the way.
+        "info,towline::trace=off"
     } else {
         "error"
     };

@@ -8,6 +8,7 @@ mod tls;
 use std::{future::Future, sync::Arc};
 
 use towline::{
+    otel::OpenTelemetryLink,
     runtime::{Runtime, auth::Authenticator},
     transport::StdioTransport,
 };
@@ -69,7 +70,8 @@ async fn start(
         .name("towline", env!("CARGO_PKG_VERSION"))
         .authenticator(authenticator)
         .shared_store(store)
-        .options(settings.options.clone());
+        .options(settings.options.clone())
+        .trace_link(OpenTelemetryLink);
     let builder = if settings.demo {
         agents::built_in(builder)
     } else {

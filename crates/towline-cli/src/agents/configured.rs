@@ -90,7 +90,7 @@ impl Program {
         }
         command
             .env("ARCP_JOB_ID", ctx.job_id().as_str())
-            .env("TRACEPARENT", super::traceparent(ctx));
+            .env("TRACEPARENT", ctx.traceparent());
         command
     }
 }

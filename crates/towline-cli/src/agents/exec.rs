@@ -92,7 +92,7 @@ pub(super) async fn run(ctx: JobContext, input: Input) -> Result<RawJson, AgentE
         .env("HOME", &cwd);
     command
         .env("ARCP_JOB_ID", ctx.job_id().as_str())
-        .env("TRACEPARENT", super::traceparent(&ctx));
+        .env("TRACEPARENT", ctx.traceparent());
     tracing::debug!(job = %ctx.job_id(), tool = permit.value(), "running a program");
     let gave = process::run(&ctx, command, name, input.stdin.map(String::into_bytes)).await;
     match &gave {

@@ -5,6 +5,7 @@ use std::{process::Stdio, time::Duration};
 use towline::{
     ErrorCode, Event,
     client::{Client, ClientError, ClientOptions, JobEvent, JobHandle, JobOutput, Outcome},
+    otel::TransportTracing as _,
     runtime::{AgentError, EventError, JobContext, ResultWriter},
     transport::{StdioOptions, StdioTransport},
     wire::{Feature, RawJson, event},
@@ -57,6 +58,8 @@ pub(super) async fn run(
         stdin,
         StdioOptions::default().declare_confidential(true),
     );
+    // Whatever the child traces goes on from here.
+    let transport = transport.with_tracing();
     let options = ClientOptions::bearer(token).name("towline", env!("CARGO_PKG_VERSION"));
     let served = async {
         let client = Client::connect(transport, options)
@@ -87,7 +90,7 @@ async fn relay(
         .submit(&program.name)
         .input(input)
         .lease(ctx.lease().clone())
-        .trace(ctx.trace_id());
+        .within(ctx.trace_id(), ctx.span_id());
     let expires = client
         .session()
         .is_some_and(|session| session.features().has(Feature::LeaseExpiresAt));

@@ -120,6 +120,11 @@ impl Ledger {
 
     pub(super) fn count_pending(&self, more: bool) {
         self.pending.send_modify(|pending| *pending = if more { *pending + 1 } else { pending.saturating_sub(1) });
+        self.measure();
+    }
+
+    /// Shows how many revocations are under way.
+    pub(crate) fn measure(&self) {
         metrics::gauge!("towline_revocations_pending").set(*self.pending.borrow() as f64);
     }
 

@@ -51,6 +51,7 @@ fn measure(hub: &Hub) {
     metrics::gauge!("towline_sessions", "state" => "detached").set(detached);
     // A sum would hide the one that matters.
     metrics::gauge!("towline_ack_lag_max").set(lag as f64);
+    hub.credentials.measure();
 }
 
 impl Hub {

@@ -1,0 +1,5 @@
+//! What operators see of a server: one trace through everything a job touches, and its metrics.
+
+mod collector;
+mod metrics;
+mod traces;
