@@ -206,7 +206,7 @@ impl JobContext {
             (core.enqueue(), core.backlog() > limit)
         };
         if enqueue {
-            self.hub.queue.push_job(Arc::clone(&self.job));
+            self.hub.queue.push_job_of_agent(Arc::clone(&self.job));
         }
         while full {
             let drained = self.job.drained.notified();

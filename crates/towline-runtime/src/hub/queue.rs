@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
 
 use super::{Command, JobEntry};
 
@@ -25,14 +25,22 @@ pub(crate) enum Work {
 
 impl CommitQueue {
     pub(crate) fn push_job(&self, job: Arc<JobEntry>) {
-        self.push(Work::Job(job));
+        let _woken = self.push(Work::Job(job));
     }
 
     pub(crate) fn push_command(&self, command: Box<dyn Command>) {
-        self.push(Work::Command(command));
+        let _woken = self.push(Work::Command(command));
     }
 
-    fn push(&self, work: Work) {
+    /// [`CommitQueue::push_job`] from an agent, which may block its thread at once after this.
+    pub(crate) fn push_job_of_agent(&self, job: Arc<JobEntry>) {
+        if self.push(Work::Job(job)) {
+            free_from_this_thread();
+        }
+    }
+
+    /// Whether the committer had to be woken.
+    fn push(&self, work: Work) -> bool {
         let first = {
             let mut waiting = self.waiting.lock();
             waiting.push(work);
@@ -41,6 +49,7 @@ impl CommitQueue {
         if first {
             self.wake.notify_one();
         }
+        first
     }
 
     /// Everything that waits; waits itself while that is nothing. For one task only.
@@ -52,5 +61,14 @@ impl CommitQueue {
             }
             self.wake.notified().await;
         }
+    }
+}
+
+/// A task that is woken on one of tokio's threads is first in line there, where no other thread can take it. A task with
+/// nothing to do pushes it out into the line that all threads share: should this thread be blocked next, the committer,
+/// and with it every session, does not wait for that [ARCP 7.3-4].
+fn free_from_this_thread() {
+    if let Ok(runtime) = Handle::try_current() {
+        drop(runtime.spawn(std::future::ready(())));
     }
 }

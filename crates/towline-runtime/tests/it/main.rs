@@ -4,6 +4,7 @@
 
 mod ack;
 mod agents;
+mod cancel;
 mod close;
 mod credentials;
 mod dialects;
@@ -12,9 +13,11 @@ mod handshake;
 mod heartbeat;
 mod http;
 mod jobs;
+mod lifecycle;
 mod list;
 mod models;
 mod peer;
 mod resume;
 mod submit;
 mod trace;
+mod versions;

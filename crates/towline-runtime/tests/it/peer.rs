@@ -147,9 +147,10 @@ impl Peer {
         self.sink.send(envelope).await.unwrap();
     }
 
-    /// The next frame; panics at the end.
+    /// The next frame; panics at the end, or when nothing comes.
     pub async fn next(&mut self) -> Value {
-        self.try_next().await.expect("a frame, not the end")
+        let frame = tokio::time::timeout(PATIENCE, self.try_next()).await.expect("a frame, not silence");
+        frame.expect("a frame, not the end")
     }
 
     /// The next frame; `None` at the end.
@@ -287,6 +288,9 @@ impl Peer {
         token
     }
 }
+
+/// How long a frame is waited for: it only bounds failure.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// The payload of a hello.
 pub fn hello(token: &str, features: &[&str]) -> Value {
