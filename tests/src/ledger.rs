@@ -114,6 +114,12 @@ impl Ledger {
         assert_eq!(heard, expected, "the job_seqs of {job}");
     }
 
+    /// Forgets all of a job.
+    pub fn forget(&mut self, job: &str) {
+        self.jobs.remove(job);
+        self.acceptances.remove(job);
+    }
+
     /// Forgets the events' bodies, to watch very long jobs in little memory.
     pub fn forget_events(&mut self) {
         self.jobs.values_mut().for_each(|track| track.events.clear());

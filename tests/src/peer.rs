@@ -404,6 +404,11 @@ impl Peer {
         self.find(|envelope| envelope["payload"]["ping_nonce"] == nonce).await
     }
 
+    /// Forgets envelopes that were read and not asked for.
+    pub fn discard_waiting(&mut self) {
+        self.waiting.clear();
+    }
+
     /// The session's stream, to change what is kept.
     pub fn ledger_mut(&mut self) -> &mut Ledger {
         &mut self.ledger

@@ -1,5 +1,7 @@
 //! What a session that was not there finds afterwards.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use serde_json::{Value, json};
 use towline_tests::{peer::Peer, server::Server};
 
@@ -29,10 +31,19 @@ pub(crate) async fn history(auditor: &mut Peer, job: &str) -> (Vec<Value>, Value
     let events = auditor.events(job).to_vec();
     let first = events.first().unwrap_or(&terminal);
     assert_eq!(first["job_seq"], 1, "{job} from its start");
+    // There may be a hundred thousand jobs.
+    auditor.discard_waiting();
+    auditor.ledger_mut().forget(job);
     (events, terminal)
 }
 
+/// What was said, short enough to remember for very many events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Digest(u64);
+
 /// The job's own number and what was said: all that observers have in common.
-pub(crate) fn said(envelope: &Value) -> (u64, Value) {
-    (envelope["job_seq"].as_u64().unwrap_or_default(), envelope["payload"].clone())
+pub(crate) fn said(envelope: &Value) -> (u64, Digest) {
+    let mut hasher = DefaultHasher::new();
+    envelope["payload"].to_string().hash(&mut hasher);
+    (envelope["job_seq"].as_u64().unwrap_or_default(), Digest(hasher.finish()))
 }

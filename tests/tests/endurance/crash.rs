@@ -6,12 +6,18 @@
 mod actor;
 mod model;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 use towline_tests::{dice::Dice, peer::Peer, server::Serve, soon};
 
-use crate::audit::{history, listed, said};
+use crate::{
+    audit::{Digest, history, listed, said},
+    work::Work,
+};
 use actor::{Actor, Known};
 use model::Model;
 
@@ -49,7 +55,7 @@ async fn nothing_acknowledged_is_lost() {
     audit(&mut Peer::open(&server).await, &models).await;
 
     let jobs: BTreeMap<&str, &str> = models.iter().flat_map(|model| model.keys()).collect();
-    let ids: std::collections::BTreeSet<String> =
+    let ids: BTreeSet<String> =
         listed(&server).await.iter().map(|job| job["job_id"].as_str().unwrap_or_default().to_owned()).collect();
     assert_eq!(ids.len(), jobs.len(), "one job for each key");
     assert!(jobs.values().all(|job| ids.contains(*job)), "every acknowledged job is kept");
@@ -65,19 +71,20 @@ async fn nothing_acknowledged_is_lost() {
 
 /// What the actors heard is what is kept, word for word.
 async fn audit(auditor: &mut Peer, models: &[Model]) {
-    for model in models {
-        for (job, work) in model.work() {
-            let (events, terminal) = history(auditor, job).await;
+    let mut work: BTreeMap<&str, &Work> = models.iter().flat_map(Model::work).collect();
+    let mut heard: BTreeMap<&str, Vec<&BTreeMap<u64, Digest>>> = BTreeMap::new();
+    for (job, said) in models.iter().flat_map(Model::all_heard) {
+        heard.entry(job).or_default().push(said);
+    }
+    let jobs: BTreeSet<&str> = work.keys().chain(heard.keys()).copied().collect();
+    for job in jobs {
+        let (events, terminal) = history(auditor, job).await;
+        if let Some(work) = work.remove(job) {
             work.check(&events, &terminal["payload"]);
         }
-        for (job, heard) in model.all_heard() {
-            if auditor.terminal(job).is_none() {
-                history(auditor, job).await;
-            }
-            let kept: BTreeMap<_, _> = auditor.events(job).iter().chain(auditor.terminal(job)).map(said).collect();
-            for (seq, payload) in heard {
-                assert_eq!(kept.get(seq), Some(payload), "{job} at {seq}");
-            }
+        let kept: BTreeMap<u64, Digest> = events.iter().chain([&terminal]).map(said).collect();
+        for (seq, digest) in heard.get(job).into_iter().flatten().copied().flatten() {
+            assert_eq!(kept.get(seq), Some(digest), "{job} at {seq}");
         }
     }
 }

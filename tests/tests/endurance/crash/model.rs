@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::work::Work;
+use crate::{
+    audit::{Digest, said},
+    work::Work,
+};
 
 /// All an actor ever heard and was promised.
 #[derive(Debug, Default)]
@@ -20,7 +23,7 @@ pub(crate) struct Model {
     /// How far this session heard each job.
     so_far: BTreeMap<String, u64>,
     /// What each job said in this session, by the job's own numbers.
-    heard: BTreeMap<String, BTreeMap<u64, Value>>,
+    heard: BTreeMap<String, BTreeMap<u64, Digest>>,
     ended: BTreeSet<String>,
     cancelled: BTreeSet<String>,
 }
@@ -68,19 +71,16 @@ impl Model {
         assert_eq!(envelope["event_seq"].as_u64(), Some(self.last + 1), "after {}: {envelope}", self.last);
         self.last += 1;
         let job = envelope["job_id"].as_str().unwrap_or_default();
-        let seq = envelope["job_seq"].as_u64().unwrap_or_default();
+        let (seq, digest) = said(envelope);
         let heard = self.heard.entry(job.to_owned()).or_default();
         // Histories of watched jobs may come again, and say the same.
-        let again = heard.get(&seq);
-        if let Some(again) = again {
-            assert_eq!(*again, envelope["payload"], "said otherwise before: {envelope}");
-        }
+        let before = heard.insert(seq, digest);
+        assert!(before.is_none_or(|before| before == digest), "said otherwise before: {envelope}");
         let before = self.so_far.insert(job.to_owned(), seq).unwrap_or(0);
         if self.own.contains(job) {
             assert_eq!(seq, before + 1, "a job of its own: {envelope}");
             assert!(!self.ended.contains(job), "after the end: {envelope}");
         }
-        heard.insert(seq, envelope["payload"].clone());
         if envelope["type"] != "job.event" {
             if self.cancelled.contains(job) {
                 assert_eq!(envelope["payload"]["code"], "CANCELLED", "the cancel was acknowledged: {envelope}");
@@ -125,7 +125,7 @@ impl Model {
     }
 
     /// Every job that was heard, and what it said.
-    pub(crate) fn all_heard(&self) -> impl Iterator<Item = (&str, &BTreeMap<u64, Value>)> {
+    pub(crate) fn all_heard(&self) -> impl Iterator<Item = (&str, &BTreeMap<u64, Digest>)> {
         self.heard.iter().map(|(job, heard)| (job.as_str(), heard))
     }
 }
