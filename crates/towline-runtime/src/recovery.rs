@@ -1,6 +1,6 @@
 //! Taking up what an earlier run of the runtime left (§6.3, §7.3).
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use towline_proto::{
     Dialect,
@@ -8,14 +8,16 @@ use towline_proto::{
     lease::{Authority, LeaseSet, ValidRequest},
     outbox::Outbox,
 };
-use towline_store::{JobRow, Recovered, RecoveredSession, StoreError};
-use towline_wire::{JobStatus, Timestamp};
+use towline_store::{JobRow, RecordKind, Recovered, RecoveredSession, StoreError};
+use towline_wire::{JobId, JobSeq, JobStatus, Timestamp};
 
 use crate::hub::{Hub, JobEntry, SessionEntry};
 
 /// What was found, in memory but not begun.
 pub(crate) struct Recovery {
     jobs: Vec<Arc<JobEntry>>,
+    /// Those whose agent may be run again.
+    again: HashSet<JobId>,
 }
 
 /// Reads what the store keeps and puts sessions and jobs into the hub.
@@ -42,7 +44,35 @@ pub(crate) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
         let others = watched.iter().filter(|(_, jobs)| jobs.contains(job.id())).map(|(session, _)| Arc::clone(session));
         job.lock().observers.extend(own.into_iter().chain(others));
     }
-    Ok(Recovery { jobs: restored })
+    let mut again = HashSet::new();
+    for job in &restored {
+        if may_run_again(hub, job).await? {
+            again.insert(job.id().clone());
+        }
+    }
+    Ok(Recovery { jobs: restored, again })
+}
+
+/// Whether a job's agent may be run from its beginning, though it has run before [ARCP 7.3-4]. Not when a part of its
+/// result is out: another run would stream another result, and a job has one [ARCP 8.4-1].
+async fn may_run_again(hub: &Hub, job: &JobEntry) -> Result<bool, StoreError> {
+    if !hub.agents.resolve(&job.row.agent).is_ok_and(|(_, agent)| agent.restartable) {
+        return Ok(false);
+    }
+    let mut next = JobSeq::FIRST;
+    while next <= job.row.state.last_seq {
+        let blocks = match hub.store.read_job(job.id(), next, READ_BYTES).await {
+            // Nobody knows what was there.
+            Err(StoreError::Evicted { .. }) => return Ok(false),
+            read => read?,
+        };
+        if blocks.iter().any(|block| block.kinds().contains(&RecordKind::ResultChunk)) {
+            return Ok(false);
+        }
+        let Some(last) = blocks.last() else { break };
+        next = last.last().next();
+    }
+    Ok(true)
 }
 
 /// A session that was attached when the runtime died is detached from now on [ARCP 6.3-6].
@@ -96,27 +126,29 @@ pub(crate) fn resume(hub: &Arc<Hub>, recovery: Recovery) {
     let mut again = 0;
     let total = recovery.jobs.len();
     for job in recovery.jobs {
-        again += usize::from(resume_job(hub, &job));
+        again += usize::from(resume_job(hub, &job, recovery.again.contains(job.id())));
     }
     if total > 0 {
         tracing::info!(target: "towline::store", jobs = total, again, "jobs recovered");
     }
 }
 
-fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> bool {
+fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>, may_run_again: bool) -> bool {
     let was_running = job.row.state.status == JobStatus::Running;
     let decided = job.lock().machine.ending().is_some();
-    let restartable = hub.agents.resolve(&job.row.agent).is_ok_and(|(_, agent)| agent.restartable);
     if decided {
         // Its end was decided before the crash; the agent has stopped with the process.
         let failure = towline_proto::job::Failure::new(towline_wire::ErrorCode::INTERNAL_ERROR, "the agent was stopped");
         crate::job::finish(hub, job, Outcome::Failed(failure));
         return false;
     }
-    if was_running && !restartable {
+    if was_running && !may_run_again {
         crate::job::stop_job(hub, job, Cause::Restarted);
         return false;
     }
     hub.admit_recovered(job);
     true
 }
+
+/// How much of a log is looked through at once.
+const READ_BYTES: usize = 4 * 1024 * 1024;
