@@ -42,7 +42,14 @@ impl Server {
         let tokens: Vec<String> = (0..PRINCIPALS)
             .map(|number| format!("bench-{number}:{TOKEN}-{number}"))
             .collect();
-        let mut arguments = vec!["serve", "--demo", "--listen", "127.0.0.1:0", "--store", &store];
+        let mut arguments = vec![
+            "serve",
+            "--demo",
+            "--listen",
+            "127.0.0.1:0",
+            "--store",
+            &store,
+        ];
         for token in &tokens {
             arguments.extend(["--token", token]);
         }
