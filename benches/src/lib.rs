@@ -24,8 +24,11 @@ pub const FRAME: &str = r#"{"arcp":"1.1","id":"msg_01JB3R5Q0M9T8V7W6X5Y4Z3A2B","
 /// A piece: set up once, run often.
 pub type Piece = Box<dyn FnMut()>;
 
+/// A piece's name, and how to set it up.
+pub type Named = (&'static str, fn() -> Piece);
+
 /// Every piece by name.
-pub fn pieces() -> Vec<(&'static str, fn() -> Piece)> {
+pub fn pieces() -> Vec<Named> {
     vec![
         ("decode", decode),
         ("decode_event", decode_event),
