@@ -42,22 +42,43 @@ impl Ledger {
                 self.acceptances.insert(job, envelope.clone());
             }
             // Asking for history starts the job over.
-            "job.subscribed" if !matches!(&envelope["payload"]["replayed"], Value::Bool(false) | Value::Null) => {
-                self.jobs.remove(envelope["payload"]["job_id"].as_str().unwrap_or_default());
+            "job.subscribed"
+                if !matches!(
+                    &envelope["payload"]["replayed"],
+                    Value::Bool(false) | Value::Null
+                ) =>
+            {
+                self.jobs
+                    .remove(envelope["payload"]["job_id"].as_str().unwrap_or_default());
             }
-            "job.event" | "job.result" | "job.error" if !envelope["event_seq"].is_null() => self.event(job, envelope),
+            "job.event" | "job.result" | "job.error" if !envelope["event_seq"].is_null() => {
+                self.event(job, envelope)
+            }
             _ => {}
         }
     }
 
     fn event(&mut self, job: String, envelope: &Value) {
         let seq = envelope["event_seq"].as_u64();
-        assert_eq!(seq, Some(self.last + 1), "event_seq after {}: {envelope}", self.last);
+        assert_eq!(
+            seq,
+            Some(self.last + 1),
+            "event_seq after {}: {envelope}",
+            self.last
+        );
         self.last += 1;
         let track = self.jobs.entry(job).or_default();
-        assert!(track.terminal.is_none(), "after the terminal {:?}: {envelope}", track.terminal);
+        assert!(
+            track.terminal.is_none(),
+            "after the terminal {:?}: {envelope}",
+            track.terminal
+        );
         let job_seq = envelope["job_seq"].as_u64().unwrap_or_default();
-        assert!(job_seq > track.last_job_seq, "job_seq after {}: {envelope}", track.last_job_seq);
+        assert!(
+            job_seq > track.last_job_seq,
+            "job_seq after {}: {envelope}",
+            track.last_job_seq
+        );
         track.last_job_seq = job_seq;
         match envelope["type"].as_str() {
             Some("job.event") => track.events.push(envelope.clone()),
@@ -73,12 +94,18 @@ impl Ledger {
     /// The payloads of the job's events of one kind.
     pub fn bodies(&self, job: &str, kind: &str) -> Vec<Value> {
         let events = self.events(job).iter().map(|event| &event["payload"]);
-        events.filter(|payload| payload["kind"] == kind).map(|payload| payload["body"].clone()).collect()
+        events
+            .filter(|payload| payload["kind"] == kind)
+            .map(|payload| payload["body"].clone())
+            .collect()
     }
 
     /// The kinds of the job's events, in order.
     pub fn kinds(&self, job: &str) -> Vec<&str> {
-        self.events(job).iter().filter_map(|event| event["payload"]["kind"].as_str()).collect()
+        self.events(job)
+            .iter()
+            .filter_map(|event| event["payload"]["kind"].as_str())
+            .collect()
     }
 
     /// The job's terminal envelope, once it came.
@@ -106,9 +133,16 @@ impl Ledger {
     /// # Panics
     /// When one is.
     pub fn assert_whole(&self, job: &str) {
-        let Some(track) = self.jobs.get(job) else { return };
+        let Some(track) = self.jobs.get(job) else {
+            return;
+        };
         let terminal = track.terminal.iter();
-        let heard: Vec<u64> = track.events.iter().chain(terminal).filter_map(|event| event["job_seq"].as_u64()).collect();
+        let heard: Vec<u64> = track
+            .events
+            .iter()
+            .chain(terminal)
+            .filter_map(|event| event["job_seq"].as_u64())
+            .collect();
         let first = heard.first().copied().unwrap_or(1);
         let expected: Vec<u64> = (first..first + heard.len() as u64).collect();
         assert_eq!(heard, expected, "the job_seqs of {job}");
@@ -122,6 +156,8 @@ impl Ledger {
 
     /// Forgets the events' bodies, to watch very long jobs in little memory.
     pub fn forget_events(&mut self) {
-        self.jobs.values_mut().for_each(|track| track.events.clear());
+        self.jobs
+            .values_mut()
+            .for_each(|track| track.events.clear());
     }
 }

@@ -74,17 +74,35 @@ impl Peer {
     /// # Panics
     /// When the server does not upgrade the connection.
     pub async fn dial(url: &str) -> Self {
-        let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-        let dialled = soon("the upgrade", connect_async_with_config(url, Some(config), true)).await;
+        let config = WebSocketConfig::default()
+            .max_message_size(None)
+            .max_frame_size(None);
+        let dialled = soon(
+            "the upgrade",
+            connect_async_with_config(url, Some(config), true),
+        )
+        .await;
         let (socket, _) = dialled.expect("the server upgrades the connection");
-        Self { socket, ledger: Ledger::default(), waiting: VecDeque::new(), welcome: Value::Null, requests: 0 }
+        Self {
+            socket,
+            ledger: Ledger::default(),
+            waiting: VecDeque::new(),
+            welcome: Value::Null,
+            requests: 0,
+        }
     }
 
     /// Connects, and says nothing yet; `None` when nobody is there to answer.
     pub async fn try_dial(url: &str) -> Option<Self> {
         let dialled = soon("an answer", connect_async_with_config(url, None, true)).await;
         let (socket, _) = dialled.ok()?;
-        Some(Self { socket, ledger: Ledger::default(), waiting: VecDeque::new(), welcome: Value::Null, requests: 0 })
+        Some(Self {
+            socket,
+            ledger: Ledger::default(),
+            waiting: VecDeque::new(),
+            welcome: Value::Null,
+            requests: 0,
+        })
     }
 
     /// A session of alice's with every feature.
@@ -109,22 +127,34 @@ impl Peer {
     /// When it is refused.
     pub async fn resume(server: &Server, before: Left) -> Self {
         let mut peer = Self::dial(&server.url).await;
-        let payload = json!({"resume_token": before.token(), "last_event_seq": before.ledger.last()});
+        let payload =
+            json!({"resume_token": before.token(), "last_event_seq": before.ledger.last()});
         peer.ledger = before.ledger;
         peer.requests = before.requests;
-        peer.send(&json!({"arcp": "1.1", "id": "resume", "type": "session.resume", "payload": payload})).await;
+        peer.send(
+            &json!({"arcp": "1.1", "id": "resume", "type": "session.resume", "payload": payload}),
+        )
+        .await;
         peer.expect_welcome().await;
         peer
     }
 
     /// Drops the connection without a word and keeps what is needed to resume.
     pub fn lose(self) -> Left {
-        Left { ledger: self.ledger, welcome: self.welcome, requests: self.requests }
+        Left {
+            ledger: self.ledger,
+            welcome: self.welcome,
+            requests: self.requests,
+        }
     }
 
     /// What is needed to resume, with the connection left as it is.
     pub fn remember(&self) -> Left {
-        Left { ledger: self.ledger.clone(), welcome: self.welcome.clone(), requests: self.requests }
+        Left {
+            ledger: self.ledger.clone(),
+            welcome: self.welcome.clone(),
+            requests: self.requests,
+        }
     }
 
     /// Reads the welcome.
@@ -155,7 +185,12 @@ impl Peer {
 
     /// Sends an envelope; whether the socket took it.
     pub async fn try_send(&mut self, envelope: &Value) -> bool {
-        soon("sending", self.socket.send(Message::text(envelope.to_string()))).await.is_ok()
+        soon(
+            "sending",
+            self.socket.send(Message::text(envelope.to_string())),
+        )
+        .await
+        .is_ok()
     }
 
     /// Sends any text.
@@ -168,7 +203,9 @@ impl Peer {
     /// # Panics
     /// When the socket is gone.
     pub async fn send_message(&mut self, message: Message) {
-        soon("sending", self.socket.send(message)).await.expect("the socket takes the message");
+        soon("sending", self.socket.send(message))
+            .await
+            .expect("the socket takes the message");
     }
 
     /// Sends a frame as it is, whole messages or parts of them.
@@ -207,7 +244,10 @@ impl Peer {
     pub async fn submit(&mut self, payload: Value) -> String {
         let reply = self.ask("job.submit", payload).await;
         assert_eq!(reply["type"], "job.accepted", "{reply}");
-        reply["job_id"].as_str().expect("an acceptance names the job").to_owned()
+        reply["job_id"]
+            .as_str()
+            .expect("an acceptance names the job")
+            .to_owned()
     }
 
     /// Submits a job, reads to its end and gives its terminal payload.
@@ -228,7 +268,8 @@ impl Peer {
 
     /// Reads up to the reply to a request. What came before stays readable, in order.
     pub async fn reply(&mut self, id: &str) -> Value {
-        self.find(|envelope| envelope["payload"]["request_id"] == id).await
+        self.find(|envelope| envelope["payload"]["request_id"] == id)
+            .await
     }
 
     /// Reads up to an envelope of one type.
@@ -286,12 +327,15 @@ impl Peer {
     pub async fn came(&mut self) -> Came {
         match soon("a frame", self.socket.next()).await {
             Some(Ok(Message::Text(text))) => {
-                let envelope: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+                let envelope: Value =
+                    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
                 self.ledger.take(&envelope);
                 Came::Envelope(envelope)
             }
             Some(Ok(Message::Pong(data))) => Came::Pong(data.to_vec()),
-            Some(Ok(Message::Close(frame))) => Came::Close(frame.map_or(1005, |frame| frame.code.into())),
+            Some(Ok(Message::Close(frame))) => {
+                Came::Close(frame.map_or(1005, |frame| frame.code.into()))
+            }
             Some(Ok(other)) => panic!("a runtime sends text, not {other:?}"),
             Some(Err(_)) | None => Came::End,
         }
@@ -308,7 +352,9 @@ impl Peer {
         match soon("a frame", self.socket.next()).await {
             Some(Ok(Message::Text(text))) => Ok(text.to_string()),
             Some(Ok(Message::Pong(data))) => Err(Came::Pong(data.to_vec())),
-            Some(Ok(Message::Close(frame))) => Err(Came::Close(frame.map_or(1005, |frame| frame.code.into()))),
+            Some(Ok(Message::Close(frame))) => {
+                Err(Came::Close(frame.map_or(1005, |frame| frame.code.into())))
+            }
             _ => Err(Came::End),
         }
     }
@@ -319,7 +365,9 @@ impl Peer {
     /// When something comes that no ARCP runtime sends.
     pub async fn came_untracked(&mut self) -> Came {
         match self.came_unparsed().await {
-            Ok(text) => Came::Envelope(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))),
+            Ok(text) => Came::Envelope(
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
+            ),
             Err(other) => other,
         }
     }
@@ -330,7 +378,9 @@ impl Peer {
     /// When none comes.
     pub async fn next_raw(&mut self) -> Value {
         match self.came_unparsed().await {
-            Ok(text) => serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
+            Ok(text) => {
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+            }
             Err(other) => panic!("an envelope was due, {other:?} came"),
         }
     }
@@ -373,7 +423,10 @@ impl Peer {
     /// # Panics
     /// When the Close is not answered.
     pub async fn close(mut self, code: u16) -> u16 {
-        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: "".into(),
+        };
         self.send_message(Message::Close(Some(frame))).await;
         self.closed().await.0
     }
@@ -393,15 +446,22 @@ impl Peer {
     /// When the runtime does not say what time it has.
     pub async fn in_seconds(&mut self, seconds: u64) -> String {
         let pong = self.ask_for_pong("clock").await;
-        let now = pong["payload"]["received_at"].as_str().and_then(|text| Timestamp::parse_utc(text).ok());
+        let now = pong["payload"]["received_at"]
+            .as_str()
+            .and_then(|text| Timestamp::parse_utc(text).ok());
         let now = now.expect("a pong says when").unix_micros();
         let micros = i64::try_from(seconds * 1_000_000).expect("a short time");
         Timestamp::from_unix_micros(now + micros).to_string()
     }
 
     async fn ask_for_pong(&mut self, nonce: &str) -> Value {
-        self.request("session.ping", json!({"nonce": nonce, "sent_at": "2026-01-01T00:00:00Z"})).await;
-        self.find(|envelope| envelope["payload"]["ping_nonce"] == nonce).await
+        self.request(
+            "session.ping",
+            json!({"nonce": nonce, "sent_at": "2026-01-01T00:00:00Z"}),
+        )
+        .await;
+        self.find(|envelope| envelope["payload"]["ping_nonce"] == nonce)
+            .await
     }
 
     /// Forgets envelopes that were read and not asked for.
@@ -429,7 +489,9 @@ pub struct Left {
 impl Left {
     /// The resume token.
     pub fn token(&self) -> &str {
-        self.welcome["payload"]["resume_token"].as_str().unwrap_or_default()
+        self.welcome["payload"]["resume_token"]
+            .as_str()
+            .unwrap_or_default()
     }
 
     /// The session's id.
@@ -453,10 +515,24 @@ pub fn hello(token: &str, features: &[&str]) -> Value {
 /// When it is not [ARCP 12-1].
 #[track_caller]
 pub fn assert_refusal(envelope: &Value, code: &str) {
-    const RETRYABLE: [&str; 4] = ["AGENT_NOT_AVAILABLE", "TIMEOUT", "HEARTBEAT_LOST", "INTERNAL_ERROR"];
+    const RETRYABLE: [&str; 4] = [
+        "AGENT_NOT_AVAILABLE",
+        "TIMEOUT",
+        "HEARTBEAT_LOST",
+        "INTERNAL_ERROR",
+    ];
     assert_eq!(envelope["type"], "session.error", "{envelope}");
     let payload = &envelope["payload"];
     assert_eq!(payload["code"], code, "{envelope}");
-    assert!(payload["message"].as_str().is_some_and(|text| !text.is_empty()), "{envelope}");
-    assert_eq!(payload["retryable"], RETRYABLE.contains(&code), "{envelope}");
+    assert!(
+        payload["message"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty()),
+        "{envelope}"
+    );
+    assert_eq!(
+        payload["retryable"],
+        RETRYABLE.contains(&code),
+        "{envelope}"
+    );
 }

@@ -30,13 +30,23 @@ impl Pipe {
     /// When it cannot be started.
     pub fn start(args: &[&str]) -> Self {
         let place = Place::new();
-        let all = ["serve", "--stdio", "--demo", "--token", "alice:alice-token"].iter().chain(args);
+        let all = ["serve", "--stdio", "--demo", "--token", "alice:alice-token"]
+            .iter()
+            .chain(args);
         let mut command = place.command(all);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn().expect("the program can be started");
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().expect("its output is a pipe"));
-        Self { child, stdin, stdout, _place: place }
+        Self {
+            child,
+            stdin,
+            stdout,
+            _place: place,
+        }
     }
 
     /// The same, past the welcome.
@@ -71,7 +81,8 @@ impl Pipe {
 
     /// Sends a request.
     pub async fn request(&mut self, id: &str, kind: &str, payload: Value) {
-        self.send(&json!({"arcp": "1.1", "id": id, "type": kind, "payload": payload})).await;
+        self.send(&json!({"arcp": "1.1", "id": id, "type": kind, "payload": payload}))
+            .await;
     }
 
     /// The next line, or `None` at the end.
@@ -80,7 +91,9 @@ impl Pipe {
     /// When a line is not an envelope, alone and unpadded [ARCP 4-2].
     pub async fn line(&mut self) -> Option<Value> {
         let mut line = String::new();
-        let read = soon("a line", self.stdout.read_line(&mut line)).await.expect("its output is text");
+        let read = soon("a line", self.stdout.read_line(&mut line))
+            .await
+            .expect("its output is text");
         (read > 0).then(|| {
             let text = line.strip_suffix('\n').expect("every line ends");
             assert!(text.starts_with('{') && text.ends_with('}'), "{text:?}");
@@ -113,8 +126,12 @@ impl Pipe {
     pub async fn end(mut self) -> (String, Option<i32>) {
         self.stdin = None;
         let mut rest = String::new();
-        soon("the end", self.stdout.read_to_string(&mut rest)).await.expect("its output is text");
-        let status = soon("the child's end", self.child.wait()).await.expect("it can be waited for");
+        soon("the end", self.stdout.read_to_string(&mut rest))
+            .await
+            .expect("its output is text");
+        let status = soon("the child's end", self.child.wait())
+            .await
+            .expect("it can be waited for");
         (rest, status.code())
     }
 }

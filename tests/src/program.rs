@@ -32,17 +32,35 @@ pub fn binary() -> &'static Path {
 fn built() -> PathBuf {
     let test = env::current_exe().expect("a test knows its own path");
     // target/PROFILE/deps/TEST
-    let profile = test.ancestors().nth(2).expect("tests are built below a profile's directory");
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .expect("tests are built below a profile's directory");
     let binary = profile.join(format!("towline{}", env::consts::EXE_SUFFIX));
     if !is_fresh(&binary) {
-        let name = profile.file_name().and_then(OsStr::to_str).unwrap_or("debug");
+        let name = profile
+            .file_name()
+            .and_then(OsStr::to_str)
+            .unwrap_or("debug");
         let name = if name == "debug" { "dev" } else { name };
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let build = Command::new(cargo)
-            .args(["build", "--quiet", "-p", "towline-cli", "--bin", "towline", "--profile", name])
+            .args([
+                "build",
+                "--quiet",
+                "-p",
+                "towline-cli",
+                "--bin",
+                "towline",
+                "--profile",
+                name,
+            ])
             .current_dir(workspace())
             .status();
-        assert!(build.expect("cargo can be started").success(), "the program does not build");
+        assert!(
+            build.expect("cargo can be started").success(),
+            "the program does not build"
+        );
     }
     binary
 }
@@ -57,7 +75,9 @@ fn newest(directory: &Path) -> Option<SystemTime> {
     let entries = fs::read_dir(directory).ok()?.flatten();
     let times = entries.filter_map(|entry| {
         let (path, kind) = (entry.path(), entry.file_type().ok()?);
-        let is_source = path.extension().is_some_and(|end| end == "rs" || end == "toml");
+        let is_source = path
+            .extension()
+            .is_some_and(|end| end == "rs" || end == "toml");
         match (kind.is_dir(), is_source) {
             (true, _) => newest(&path),
             (false, true) => entry.metadata().and_then(|data| data.modified()).ok(),
@@ -68,7 +88,9 @@ fn newest(directory: &Path) -> Option<SystemTime> {
 }
 
 fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a member of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests are a member of the workspace")
 }
 
 /// A directory in which the program runs, with nothing of this environment that could change what it does.
@@ -100,12 +122,21 @@ impl Place {
     }
 
     /// The program, not yet started.
-    pub fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> tokio::process::Command {
+    pub fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+        &self,
+        args: I,
+    ) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(binary());
-        command.args(args).current_dir(self.path()).stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .args(args)
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("TOWLINE_") || ["RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"].contains(&&*text) {
+            if text.starts_with("TOWLINE_")
+                || ["RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"].contains(&&*text)
+            {
                 command.env_remove(&name);
             }
         }
@@ -121,14 +152,25 @@ impl Place {
     ///
     /// # Panics
     /// When it does not read.
-    pub async fn run_with_input<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I, input: &[u8]) -> Ran {
+    pub async fn run_with_input<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+        &self,
+        args: I,
+        input: &[u8],
+    ) -> Ran {
         let mut command = self.command(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be started");
         let mut stdin = child.stdin.take().expect("its input is a pipe");
         stdin.write_all(input).await.expect("it reads");
         drop(stdin);
-        Ran::from(soon("the program's end", child.wait_with_output()).await.expect("it can be waited for"))
+        Ran::from(
+            soon("the program's end", child.wait_with_output())
+                .await
+                .expect("it can be waited for"),
+        )
     }
 }
 
@@ -165,7 +207,11 @@ impl Ran {
     /// # Panics
     /// When it cannot be started or does not end.
     pub async fn of(mut command: tokio::process::Command) -> Self {
-        Self::from(soon("the program's end", command.output()).await.expect("the program can be started"))
+        Self::from(
+            soon("the program's end", command.output())
+                .await
+                .expect("the program can be started"),
+        )
     }
 
     /// It ended with this status.
@@ -193,7 +239,9 @@ impl Ran {
     /// What it printed, as one JSON document a line.
     #[track_caller]
     pub fn lines(&self) -> Vec<Value> {
-        let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {self:#?}"));
+        let parse = |line| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
+        };
         self.stdout.lines().map(parse).collect()
     }
 }

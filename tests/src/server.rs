@@ -38,15 +38,32 @@ pub struct Serve {
 impl Serve {
     /// `towline serve --demo` on a free port of the loopback interface, with the [`PRINCIPALS`], in a new directory.
     pub fn demo() -> Self {
-        let tokens = PRINCIPALS.iter().flat_map(|name| ["--token".to_owned(), format!("{name}:{}", token_of(name))]);
-        let args = ["serve", "--demo", "--listen", "127.0.0.1:0"].map(str::to_owned).into_iter().chain(tokens);
-        Self { place: Arc::default(), args: args.collect(), variables: Vec::new() }
+        let tokens = PRINCIPALS
+            .iter()
+            .flat_map(|name| ["--token".to_owned(), format!("{name}:{}", token_of(name))]);
+        let args = ["serve", "--demo", "--listen", "127.0.0.1:0"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(tokens);
+        Self {
+            place: Arc::default(),
+            args: args.collect(),
+            variables: Vec::new(),
+        }
     }
 
     /// `towline serve` with exactly these arguments.
     pub fn bare(args: &[&str]) -> Self {
-        let args = ["serve"].iter().chain(args).map(|&arg| arg.to_owned()).collect();
-        Self { place: Arc::default(), args, variables: Vec::new() }
+        let args = ["serve"]
+            .iter()
+            .chain(args)
+            .map(|&arg| arg.to_owned())
+            .collect();
+        Self {
+            place: Arc::default(),
+            args,
+            variables: Vec::new(),
+        }
     }
 
     /// More arguments.
@@ -58,8 +75,13 @@ impl Serve {
 
     /// With these variables in its environment.
     #[must_use]
-    pub fn envs<N: Into<String>, V: Into<String>>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self {
-        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+    pub fn envs<N: Into<String>, V: Into<String>>(
+        mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()));
         self.variables.extend(variables);
         self
     }
@@ -77,10 +99,18 @@ impl Serve {
     /// When it ends instead; with what it said.
     pub async fn start(&self) -> Server {
         let log = self.place.path().join("stderr.log");
-        let stderr = File::options().append(true).create(true).open(&log).expect("the log can be written");
+        let stderr = File::options()
+            .append(true)
+            .create(true)
+            .open(&log)
+            .expect("the log can be written");
         let mut command = self.place.command(&self.args);
         let variables = self.variables.iter().map(|(name, value)| (name, value));
-        command.env("RUST_LOG", "towline=info,towline::trace=off,warn").envs(variables).stdout(Stdio::piped()).stderr(stderr);
+        command
+            .env("RUST_LOG", "towline=info,towline::trace=off,warn")
+            .envs(variables)
+            .stdout(Stdio::piped())
+            .stderr(stderr);
         let mut child = command.spawn().expect("the program can be started");
         let mut stdout = BufReader::new(child.stdout.take().expect("its output is a pipe"));
         let mut before = Vec::new();
@@ -88,13 +118,25 @@ impl Serve {
             let mut line = String::new();
             let read = soon("the listening line", stdout.read_line(&mut line)).await;
             let said = || fs::read_to_string(&log).unwrap_or_default();
-            assert_ne!(read.expect("its output can be read"), 0, "the server ended: {before:?} {}", said());
+            assert_ne!(
+                read.expect("its output can be read"),
+                0,
+                "the server ended: {before:?} {}",
+                said()
+            );
             match line.trim_end().strip_prefix("listening on ") {
                 Some(url) => break url.to_owned(),
                 None => before.push(line.trim_end().to_owned()),
             }
         };
-        Server { child, stdout, url, before, log, again: self.clone() }
+        Server {
+            child,
+            stdout,
+            url,
+            before,
+            log,
+            again: self.clone(),
+        }
     }
 }
 
@@ -117,7 +159,10 @@ impl Server {
     /// # Panics
     /// When what it printed is no URL.
     pub fn address(&self) -> &str {
-        self.url.split('/').nth(2).expect("the URL names an address")
+        self.url
+            .split('/')
+            .nth(2)
+            .expect("the URL names an address")
     }
 
     /// The directory it runs in.
@@ -135,7 +180,12 @@ impl Server {
 
     /// The flags with which the program reaches this server as a principal.
     pub fn flags(&self, principal: &str) -> [String; 4] {
-        ["--url".to_owned(), self.url.clone(), "--token".to_owned(), token_of(principal)]
+        [
+            "--url".to_owned(),
+            self.url.clone(),
+            "--token".to_owned(),
+            token_of(principal),
+        ]
     }
 
     /// Sends a signal.
@@ -162,7 +212,9 @@ impl Server {
     /// # Panics
     /// When it does not end.
     pub async fn crash(mut self) -> Serve {
-        soon("the server's end", self.child.kill()).await.expect("it can be killed");
+        soon("the server's end", self.child.kill())
+            .await
+            .expect("it can be killed");
         self.again.clone()
     }
 
@@ -172,8 +224,15 @@ impl Server {
     /// When it does not end.
     pub async fn ended(&mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
-        soon("the end of its output", self.stdout.read_to_string(&mut rest)).await.expect("its output can be read");
-        let status = soon("the server's end", self.child.wait()).await.expect("it can be waited for");
+        soon(
+            "the end of its output",
+            self.stdout.read_to_string(&mut rest),
+        )
+        .await
+        .expect("its output can be read");
+        let status = soon("the server's end", self.child.wait())
+            .await
+            .expect("it can be waited for");
         (status.code(), rest)
     }
 
@@ -187,8 +246,12 @@ impl Server {
     /// # Panics
     /// Where there is no `/proc`.
     pub fn resident_bytes(&self) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("the process has a statm");
-        let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        let text = fs::read_to_string(format!("/proc/{}/statm", self.pid()))
+            .expect("the process has a statm");
+        let pages = text
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse::<u64>().ok());
         // Pages have 4 KiB wherever these tests run; a larger one only widens the bound.
         pages.expect("the second field is the resident set") * 4096
     }
@@ -223,24 +286,36 @@ impl Drop for Server {
 /// # Panics
 /// When the server does not answer and close.
 pub async fn http(address: &str, request_line: &str, headers: &[&str]) -> String {
-    let mut socket = TcpStream::connect(address).await.expect("the server listens");
+    let mut socket = TcpStream::connect(address)
+        .await
+        .expect("the server listens");
     let host = format!("Host: {address}");
-    let names_host = headers.iter().any(|header| header.to_ascii_lowercase().starts_with("host:"));
+    let names_host = headers
+        .iter()
+        .any(|header| header.to_ascii_lowercase().starts_with("host:"));
     let first = (!names_host).then_some(host.as_str());
     let mut text = format!("{request_line} HTTP/1.1\r\n");
     for header in first.iter().chain(headers) {
         text.push_str(header);
         text.push_str("\r\n");
     }
-    if !headers.iter().any(|header| header.to_ascii_lowercase().starts_with("connection:")) {
+    if !headers
+        .iter()
+        .any(|header| header.to_ascii_lowercase().starts_with("connection:"))
+    {
         text.push_str("Connection: close\r\n");
     }
     text.push_str("\r\n");
-    socket.write_all(text.as_bytes()).await.expect("the server reads");
+    socket
+        .write_all(text.as_bytes())
+        .await
+        .expect("the server reads");
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        let read = soon("an HTTP answer", socket.read(&mut buffer)).await.expect("the server answers");
+        let read = soon("an HTTP answer", socket.read(&mut buffer))
+            .await
+            .expect("the server answers");
         answer.extend_from_slice(&buffer[..read]);
         if read == 0 || is_whole(&String::from_utf8_lossy(&answer)) {
             return String::from_utf8_lossy(&answer).into_owned();
@@ -250,8 +325,16 @@ pub async fn http(address: &str, request_line: &str, headers: &[&str]) -> String
 
 /// Connections that ask for an upgrade stay open, so the answer's own length counts.
 fn is_whole(answer: &str) -> bool {
-    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase()
+            .strip_prefix("content-length:")?
+            .trim()
+            .parse()
+            .ok()
+    });
     body.len() >= length.unwrap_or(0)
 }
 
@@ -261,6 +344,9 @@ fn is_whole(answer: &str) -> bool {
 /// When it is not there.
 pub fn is_private(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    let mode = fs::metadata(path).expect("the file is there").permissions().mode();
+    let mode = fs::metadata(path)
+        .expect("the file is there")
+        .permissions()
+        .mode();
     mode & 0o077 == 0
 }

@@ -10,8 +10,16 @@ pub(crate) async fn listed(server: &Server) -> Vec<Value> {
     let mut peer = Peer::open(server).await;
     let (mut jobs, mut cursor) = (Vec::new(), Value::Null);
     loop {
-        let page = peer.ask("session.list_jobs", json!({"limit": 200, "cursor": cursor})).await;
-        jobs.extend(page["payload"]["jobs"].as_array().expect("a page").iter().cloned());
+        let page = peer
+            .ask("session.list_jobs", json!({"limit": 200, "cursor": cursor}))
+            .await;
+        jobs.extend(
+            page["payload"]["jobs"]
+                .as_array()
+                .expect("a page")
+                .iter()
+                .cloned(),
+        );
         cursor = page["payload"]["next_cursor"].clone();
         if cursor.is_null() {
             return jobs;
@@ -24,7 +32,9 @@ pub(crate) async fn listed(server: &Server) -> Vec<Value> {
 /// # Panics
 /// When there is a hole in it, or no end.
 pub(crate) async fn history(auditor: &mut Peer, job: &str) -> (Vec<Value>, Value) {
-    let subscribed = auditor.ask("job.subscribe", json!({"job_id": job, "history": true})).await;
+    let subscribed = auditor
+        .ask("job.subscribe", json!({"job_id": job, "history": true}))
+        .await;
     assert_eq!(subscribed["type"], "job.subscribed", "{job}: {subscribed}");
     let terminal = auditor.end_of(job).await;
     auditor.assert_whole(job);
@@ -45,5 +55,8 @@ pub(crate) struct Digest(u64);
 pub(crate) fn said(envelope: &Value) -> (u64, Digest) {
     let mut hasher = DefaultHasher::new();
     envelope["payload"].to_string().hash(&mut hasher);
-    (envelope["job_seq"].as_u64().unwrap_or_default(), Digest(hasher.finish()))
+    (
+        envelope["job_seq"].as_u64().unwrap_or_default(),
+        Digest(hasher.finish()),
+    )
 }

@@ -28,16 +28,32 @@ const ACTORS: usize = 4;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost() {
     let mut dice = Dice::from_env("TOWLINE_CRASH_SEED");
-    let kills = std::env::var("TOWLINE_CRASH_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
+    let kills = std::env::var("TOWLINE_CRASH_KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(6);
     let mut server = Serve::demo().start().await;
     let (address, addresses) = watch::channel(server.url.clone());
     let (stop, stopped) = watch::channel(false);
     let known = Known::default();
-    let actors = (0..ACTORS).map(|number| Actor::new(number, dice.split(), addresses.clone(), stopped.clone(), known.clone()).run());
+    let actors = (0..ACTORS).map(|number| {
+        Actor::new(
+            number,
+            dice.split(),
+            addresses.clone(),
+            stopped.clone(),
+            known.clone(),
+        )
+        .run()
+    });
     let actors: Vec<_> = actors.map(tokio::spawn).collect();
     for kill in 1..=kills {
         // Seldom so early that it is still recovering from the last one.
-        let moment = if dice.once_in(5) { dice.below(30) } else { 100 + dice.below(1500) };
+        let moment = if dice.once_in(5) {
+            dice.below(30)
+        } else {
+            100 + dice.below(1500)
+        };
         tokio::time::sleep(Duration::from_millis(moment)).await;
         server = server.crash_and_restart().await;
         address.send_replace(server.url.clone());
@@ -50,15 +66,25 @@ async fn nothing_acknowledged_is_lost() {
     stop.send_replace(true);
     let mut models = Vec::new();
     for actor in actors {
-        models.push(soon("an actor's end", actor).await.expect("the actor found no fault"));
+        models.push(
+            soon("an actor's end", actor)
+                .await
+                .expect("the actor found no fault"),
+        );
     }
     audit(&mut Peer::open(&server).await, &models).await;
 
     let jobs: BTreeMap<&str, &str> = models.iter().flat_map(|model| model.keys()).collect();
-    let ids: BTreeSet<String> =
-        listed(&server).await.iter().map(|job| job["job_id"].as_str().unwrap_or_default().to_owned()).collect();
+    let ids: BTreeSet<String> = listed(&server)
+        .await
+        .iter()
+        .map(|job| job["job_id"].as_str().unwrap_or_default().to_owned())
+        .collect();
     assert_eq!(ids.len(), jobs.len(), "one job for each key");
-    assert!(jobs.values().all(|job| ids.contains(*job)), "every acknowledged job is kept");
+    assert!(
+        jobs.values().all(|job| ids.contains(*job)),
+        "every acknowledged job is kept"
+    );
     let sum = |count: fn(&Model) -> usize| -> usize { models.iter().map(count).sum() };
     eprintln!(
         "{kills} kills, {} jobs, {} events heard, {} resumes, {} sessions whose new token was lost with the welcome",

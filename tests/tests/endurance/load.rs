@@ -25,7 +25,10 @@ const IN_FLIGHT: usize = 32;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_event_comes_once_in_order_over_broken_connections() {
     let mut dice = Dice::from_env("TOWLINE_LOAD_SEED");
-    let jobs = std::env::var("TOWLINE_LOAD_JOBS").ok().and_then(|text| text.parse().ok()).unwrap_or(96);
+    let jobs = std::env::var("TOWLINE_LOAD_JOBS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(96);
     let server = Serve::demo().start().await;
     let mut sessions = Vec::new();
     for number in 0..SESSIONS {
@@ -45,7 +48,11 @@ async fn every_event_comes_once_in_order_over_broken_connections() {
             work.check(&events, &terminal["payload"]);
             let heard: Vec<_> = session.ledger.events(job).iter().map(said).collect();
             assert_eq!(heard, events.iter().map(said).collect::<Vec<_>>(), "{job}");
-            assert_eq!(session.ledger.terminal(job).map(said), Some(said(&terminal)), "{job}");
+            assert_eq!(
+                session.ledger.terminal(job).map(said),
+                Some(said(&terminal)),
+                "{job}"
+            );
             count += 1;
         }
     }
@@ -68,9 +75,20 @@ struct Session {
 
 impl Session {
     fn new(number: usize, jobs: usize, mut dice: Dice) -> Self {
-        let plan: BTreeMap<String, Work> = (0..jobs).map(|job| (format!("{number}-{job}"), Work::any(&mut dice))).collect();
+        let plan: BTreeMap<String, Work> = (0..jobs)
+            .map(|job| (format!("{number}-{job}"), Work::any(&mut dice)))
+            .collect();
         let waiting = plan.keys().cloned().collect();
-        Self { number, dice, plan, waiting, asked: BTreeMap::new(), accepted: BTreeMap::new(), ledger: Ledger::default(), drops: 0 }
+        Self {
+            number,
+            dice,
+            plan,
+            waiting,
+            asked: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            ledger: Ledger::default(),
+            drops: 0,
+        }
     }
 
     async fn run(mut self, server: &Server) -> Self {
@@ -96,7 +114,9 @@ impl Session {
         for _ in 0..reads {
             while self.in_flight(peer) < IN_FLIGHT && !self.waiting.is_empty() {
                 let key = self.waiting.pop_front().unwrap_or_default();
-                let id = peer.request("job.submit", self.plan[&key].submit(&key)).await;
+                let id = peer
+                    .request("job.submit", self.plan[&key].submit(&key))
+                    .await;
                 self.asked.insert(id, key);
             }
             if self.in_flight(peer) == 0 && self.waiting.is_empty() {
@@ -104,20 +124,38 @@ impl Session {
             }
             let envelope = peer.next().await;
             if envelope["type"] == "session.ping" {
-                peer.request("session.pong", json!({"ping_nonce": envelope["payload"]["nonce"]})).await;
+                peer.request(
+                    "session.pong",
+                    json!({"ping_nonce": envelope["payload"]["nonce"]}),
+                )
+                .await;
             }
-            assert_ne!(envelope["type"], "session.error", "{}: {envelope}", self.number);
-            let request = envelope["payload"]["request_id"].as_str().unwrap_or_default();
+            assert_ne!(
+                envelope["type"], "session.error",
+                "{}: {envelope}",
+                self.number
+            );
+            let request = envelope["payload"]["request_id"]
+                .as_str()
+                .unwrap_or_default();
             if let Some(key) = self.asked.remove(request) {
                 let job = envelope["job_id"].as_str().unwrap_or_default().to_owned();
                 let known = self.accepted.insert(key, job.clone());
-                assert!(known.is_none_or(|known| known == job), "one key, one job: {envelope}");
+                assert!(
+                    known.is_none_or(|known| known == job),
+                    "one key, one job: {envelope}"
+                );
             }
         }
         false
     }
 
     fn in_flight(&self, peer: &Peer) -> usize {
-        self.asked.len() + self.accepted.values().filter(|job| peer.terminal(job).is_none()).count()
+        self.asked.len()
+            + self
+                .accepted
+                .values()
+                .filter(|job| peer.terminal(job).is_none())
+                .count()
     }
 }

@@ -18,8 +18,15 @@ const GROWTH: u64 = SAID / 2;
 /// go on, the lag is told on the subscriber's own job, and when it reads on it gets everything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_stops_reading_costs_a_position() {
-    let default = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
-    let n: u64 = std::env::var("TOWLINE_BURST").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let default = if cfg!(debug_assertions) {
+        100_000
+    } else {
+        1_000_000
+    };
+    let n: u64 = std::env::var("TOWLINE_BURST")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default);
     let server = Serve::demo().start().await;
     let mut owner = Peer::open(&server).await;
     // The same without a slow peer fills the caches, which are bounded, and says what is usual.
@@ -27,14 +34,22 @@ async fn a_peer_that_stops_reading_costs_a_position() {
     let usual = read_on(&mut owner, &server, &job, n).await;
 
     // Without heartbeats, which would rightly end a connection this silent.
-    let mut slow = Peer::open_as(&server, "alice", &["subscribe", "progress", "result_chunk"]).await;
-    let own = slow.submit(json!({"agent": "sleep", "input": {"ms": 3_600_000}})).await;
+    let mut slow =
+        Peer::open_as(&server, "alice", &["subscribe", "progress", "result_chunk"]).await;
+    let own = slow
+        .submit(json!({"agent": "sleep", "input": {"ms": 3_600_000}}))
+        .await;
     let job = owner.submit(burst(n)).await;
-    let subscribed = slow.ask("job.subscribe", json!({"job_id": job, "history": true})).await;
+    let subscribed = slow
+        .ask("job.subscribe", json!({"job_id": job, "history": true}))
+        .await;
     assert_eq!(subscribed["type"], "job.subscribed", "{subscribed}");
     // `slow` does not read from here on, and its socket fills up.
     let highest = read_on(&mut owner, &server, &job, n).await;
-    assert!(highest < usual + GROWTH, "{usual} bytes without and {highest} with a slow peer");
+    assert!(
+        highest < usual + GROWTH,
+        "{usual} bytes without and {highest} with a slow peer"
+    );
     // Another session is served as if nothing were.
     let mut other = Peer::open(&server).await;
     assert_eq!(other.result("echo", json!("quick")).await, "quick");
@@ -56,7 +71,10 @@ async fn a_peer_that_stops_reading_costs_a_position() {
     assert_eq!(logs, n, "the slow one got all of it");
     assert!(lag_was_told, "its job was told that it lags");
     let after = server.resident_bytes();
-    assert!(after < usual + GROWTH, "{usual} bytes without and {after} after a slow peer");
+    assert!(
+        after < usual + GROWTH,
+        "{usual} bytes without and {after} after a slow peer"
+    );
 }
 
 fn burst(n: u64) -> Value {
@@ -85,7 +103,12 @@ fn count(envelope: &Value, logs: u64) -> u64 {
     if envelope["payload"]["kind"] != "log" {
         return 0;
     }
-    let message = envelope["payload"]["body"]["message"].as_str().unwrap_or_default();
-    assert!(message.starts_with(&format!("{} ", logs + 1)), "message {logs} is {message:.20}");
+    let message = envelope["payload"]["body"]["message"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(
+        message.starts_with(&format!("{} ", logs + 1)),
+        "message {logs} is {message:.20}"
+    );
     1
 }

@@ -9,29 +9,51 @@ use towline_tests::{peer::Peer, server::Serve};
 async fn a_cancel_is_acknowledged_and_ends_the_job() {
     let server = Serve::demo().with(&["--store", "memory"]).start().await;
     let mut peer = Peer::open(&server).await;
-    let job = peer.submit(json!({"agent": "sleep", "input": {"ms": 60000}})).await;
-    peer.send(&json!({"id": "c1", "type": "job.cancel", "job_id": job, "payload": {"reason": "first"}})).await;
-    peer.send(&json!({"id": "c2", "type": "job.cancel", "job_id": job, "payload": {"job_id": job}})).await;
+    let job = peer
+        .submit(json!({"agent": "sleep", "input": {"ms": 60000}}))
+        .await;
+    peer.send(
+        &json!({"id": "c1", "type": "job.cancel", "job_id": job, "payload": {"reason": "first"}}),
+    )
+    .await;
+    peer.send(
+        &json!({"id": "c2", "type": "job.cancel", "job_id": job, "payload": {"job_id": job}}),
+    )
+    .await;
     let first = peer.reply("c1").await;
     assert_eq!(first["type"], "job.cancelled", "{first}");
     assert_eq!(first["payload"]["reason"], "first");
     assert!(first.get("event_seq").is_none());
-    assert_eq!(first["trace_id"], peer.acceptance(&job).unwrap()["trace_id"]);
+    assert_eq!(
+        first["trace_id"],
+        peer.acceptance(&job).unwrap()["trace_id"]
+    );
     let end = peer.end_of(&job).await;
     assert_eq!(end["type"], "job.error");
-    assert_eq!((&end["payload"]["final_status"], &end["payload"]["code"]), (&json!("cancelled"), &json!("CANCELLED")));
+    assert_eq!(
+        (&end["payload"]["final_status"], &end["payload"]["code"]),
+        (&json!("cancelled"), &json!("CANCELLED"))
+    );
     assert_eq!(end["payload"]["retryable"], false);
     assert!(end["payload"]["completed_at"].is_string());
     peer.reply("c2").await;
-    let error = peer.refused("job.cancel", json!({"job_id": job}), "INVALID_REQUEST").await;
+    let error = peer
+        .refused("job.cancel", json!({"job_id": job}), "INVALID_REQUEST")
+        .await;
     assert_eq!(error["details"]["status"], "cancelled");
     let done = peer.submit(json!({"agent": "echo"})).await;
     peer.end_of(&done).await;
-    let error = peer.refused("job.cancel", json!({"job_id": done}), "INVALID_REQUEST").await;
+    let error = peer
+        .refused("job.cancel", json!({"job_id": done}), "INVALID_REQUEST")
+        .await;
     assert_eq!(error["details"]["status"], "success");
-    peer.send(&json!({"id": "d", "type": "job.cancel", "job_id": done, "payload": {"job_id": job}})).await;
+    peer.send(
+        &json!({"id": "d", "type": "job.cancel", "job_id": done, "payload": {"job_id": job}}),
+    )
+    .await;
     assert_eq!(peer.reply("d").await["payload"]["code"], "INVALID_REQUEST");
-    peer.refused("job.cancel", json!({}), "INVALID_REQUEST").await;
+    peer.refused("job.cancel", json!({}), "INVALID_REQUEST")
+        .await;
 }
 
 /// [ARCP 7.4-1] Cancel and a natural end race: whatever wins, acknowledged means cancelled, and there is one terminal.
@@ -40,7 +62,9 @@ async fn an_acknowledged_cancel_holds_even_if_the_agent_finishes() {
     let server = Serve::demo().with(&["--store", "memory"]).start().await;
     let mut peer = Peer::open(&server).await;
     for ms in (0..40).map(|step| step / 4) {
-        let job = peer.submit(json!({"agent": "sleep", "input": {"ms": ms}})).await;
+        let job = peer
+            .submit(json!({"agent": "sleep", "input": {"ms": ms}}))
+            .await;
         let reply = peer.ask("job.cancel", json!({"job_id": job})).await;
         let end = peer.end_of(&job).await;
         match reply["type"].as_str().unwrap() {
@@ -58,8 +82,13 @@ async fn an_acknowledged_cancel_holds_even_if_the_agent_finishes() {
 async fn an_agent_that_ignores_cancel_is_ended() {
     let server = Serve::demo().with(&["--store", "memory"]).start().await;
     let mut peer = Peer::open(&server).await;
-    let job = peer.submit(json!({"agent": "sleep", "input": {"ms": 3_600_000, "ignore_cancel": true}})).await;
-    assert_eq!(peer.ask("job.cancel", json!({"job_id": job})).await["type"], "job.cancelled");
+    let job = peer
+        .submit(json!({"agent": "sleep", "input": {"ms": 3_600_000, "ignore_cancel": true}}))
+        .await;
+    assert_eq!(
+        peer.ask("job.cancel", json!({"job_id": job})).await["type"],
+        "job.cancelled"
+    );
     assert_eq!(peer.end_of(&job).await["payload"]["code"], "CANCELLED");
 }
 
@@ -69,8 +98,14 @@ async fn a_job_over_its_time_times_out() {
     let server = Serve::demo().with(&["--store", "memory"]).start().await;
     let mut peer = Peer::open(&server).await;
     for seconds in [json!(1), json!(0.2)] {
-        let end = peer.run(json!({"agent": "sleep", "input": {"ms": 60000}, "max_runtime_sec": seconds})).await;
-        assert_eq!((&end["final_status"], &end["code"], &end["retryable"]), (&json!("timed_out"), &json!("TIMEOUT"), &json!(true)), "{end}");
+        let end = peer
+            .run(json!({"agent": "sleep", "input": {"ms": 60000}, "max_runtime_sec": seconds}))
+            .await;
+        assert_eq!(
+            (&end["final_status"], &end["code"], &end["retryable"]),
+            (&json!("timed_out"), &json!("TIMEOUT"), &json!(true)),
+            "{end}"
+        );
     }
 }
 
@@ -80,10 +115,18 @@ async fn the_first_event_says_running() {
     let server = Serve::demo().with(&["--store", "memory"]).start().await;
     let mut peer = Peer::open(&server).await;
     for agent in ["echo", "kinds", "chatty", "fail"] {
-        let input = if agent == "chatty" { json!({"n": 1}) } else { json!({}) };
+        let input = if agent == "chatty" {
+            json!({"n": 1})
+        } else {
+            json!({})
+        };
         let job = peer.submit(json!({"agent": agent, "input": input})).await;
         peer.end_of(&job).await;
-        assert_eq!(peer.events(&job)[0]["payload"]["body"]["phase"], "running", "{agent}");
+        assert_eq!(
+            peer.events(&job)[0]["payload"]["body"]["phase"],
+            "running",
+            "{agent}"
+        );
         assert_eq!(peer.events(&job)[0]["job_seq"], 1);
     }
 }
@@ -93,20 +136,56 @@ async fn the_first_event_says_running() {
 async fn versions_are_resolved() {
     let server = Serve::demo().with(&["--store", "memory"]).start().await;
     let mut peer = Peer::open(&server).await;
-    for (asked, version) in [("versioned", "2.0.0"), ("versioned@2.0.0", "2.0.0"), ("versioned@1.0.0", "1.0.0")] {
+    for (asked, version) in [
+        ("versioned", "2.0.0"),
+        ("versioned@2.0.0", "2.0.0"),
+        ("versioned@1.0.0", "1.0.0"),
+    ] {
         let job = peer.submit(json!({"agent": asked})).await;
-        assert_eq!(peer.acceptance(&job).unwrap()["payload"]["agent"], format!("versioned@{version}"));
-        assert_eq!(peer.end_of(&job).await["payload"]["result"], json!({"version": version}));
+        assert_eq!(
+            peer.acceptance(&job).unwrap()["payload"]["agent"],
+            format!("versioned@{version}")
+        );
+        assert_eq!(
+            peer.end_of(&job).await["payload"]["result"],
+            json!({"version": version})
+        );
     }
-    peer.refused("job.submit", json!({"agent": "nobody"}), "AGENT_NOT_AVAILABLE").await;
-    peer.refused("job.submit", json!({"agent": "nobody@1.0.0"}), "AGENT_NOT_AVAILABLE").await;
-    peer.refused("job.submit", json!({"agent": "versioned@3.0.0"}), "AGENT_VERSION_NOT_AVAILABLE").await;
-    peer.refused("job.submit", json!({"agent": "versioned@1.0"}), "AGENT_VERSION_NOT_AVAILABLE").await;
-    for bad in ["", "Echo", "@1", "echo@", "echo@1@2", "-echo", ".echo", "ec ho", "écho", "echo@1 2", "echo/x"] {
-        peer.refused("job.submit", json!({"agent": bad}), "INVALID_REQUEST").await;
+    peer.refused(
+        "job.submit",
+        json!({"agent": "nobody"}),
+        "AGENT_NOT_AVAILABLE",
+    )
+    .await;
+    peer.refused(
+        "job.submit",
+        json!({"agent": "nobody@1.0.0"}),
+        "AGENT_NOT_AVAILABLE",
+    )
+    .await;
+    peer.refused(
+        "job.submit",
+        json!({"agent": "versioned@3.0.0"}),
+        "AGENT_VERSION_NOT_AVAILABLE",
+    )
+    .await;
+    peer.refused(
+        "job.submit",
+        json!({"agent": "versioned@1.0"}),
+        "AGENT_VERSION_NOT_AVAILABLE",
+    )
+    .await;
+    for bad in [
+        "", "Echo", "@1", "echo@", "echo@1@2", "-echo", ".echo", "ec ho", "écho", "echo@1 2",
+        "echo/x",
+    ] {
+        peer.refused("job.submit", json!({"agent": bad}), "INVALID_REQUEST")
+            .await;
     }
-    peer.refused("job.submit", json!({"agent": 7}), "INVALID_REQUEST").await;
-    peer.refused("job.submit", json!({}), "INVALID_REQUEST").await;
+    peer.refused("job.submit", json!({"agent": 7}), "INVALID_REQUEST")
+        .await;
+    peer.refused("job.submit", json!({}), "INVALID_REQUEST")
+        .await;
 }
 
 /// [ARCP 11-1, 11-2] The trace is the client's where it is valid, and on every envelope of the job.
@@ -125,9 +204,17 @@ async fn the_trace_goes_through() {
     ] {
         peer.send(&json!({"id": "t", "type": "job.submit", "trace_id": sent, "payload": {"agent": "kinds"}})).await;
         let accepted = peer.reply("t").await;
-        let given = accepted["trace_id"].as_str().unwrap_or_else(|| panic!("{accepted}")).to_owned();
+        let given = accepted["trace_id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{accepted}"))
+            .to_owned();
         assert_eq!(given == trace, kept, "{sent}: {given}");
-        assert!(given.len() == 32 && given.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
+        assert!(
+            given.len() == 32
+                && given
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        );
         let job = accepted["job_id"].as_str().unwrap().to_owned();
         peer.end_of(&job).await;
         for envelope in peer.events(&job).iter().chain(peer.terminal(&job)) {

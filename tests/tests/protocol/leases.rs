@@ -5,21 +5,35 @@ use towline_tests::{peer::Peer, server::Serve};
 
 /// Asks `access` for operations under a lease.
 async fn access(peer: &mut Peer, lease: Value, ops: &[(&str, &str)]) -> Vec<Value> {
-    let end = peer.run(json!({"agent": "access", "input": {"ops": ops}, "lease_request": lease})).await;
+    let end = peer
+        .run(json!({"agent": "access", "input": {"ops": ops}, "lease_request": lease}))
+        .await;
     assert_eq!(end["final_status"], "success", "{end}");
     let answers = end["result"].as_array().unwrap().clone();
     for (answer, (op, value)) in answers.iter().zip(ops) {
-        assert_eq!((&answer["op"], &answer["value"]), (&json!(op), &json!(value)), "{answer}");
+        assert_eq!(
+            (&answer["op"], &answer["value"]),
+            (&json!(op), &json!(value)),
+            "{answer}"
+        );
     }
     answers
 }
 
 async fn check(peer: &mut Peer, lease: Value, allowed: &[(&str, &str)], denied: &[(&str, &str)]) {
     for answer in access(peer, lease.clone(), allowed).await {
-        assert_eq!((&answer["allowed"], &answer["code"]), (&json!(true), &Value::Null), "{lease}: {answer}");
+        assert_eq!(
+            (&answer["allowed"], &answer["code"]),
+            (&json!(true), &Value::Null),
+            "{lease}: {answer}"
+        );
     }
     for answer in access(peer, lease.clone(), denied).await {
-        assert_eq!((&answer["allowed"], &answer["code"]), (&json!(false), &json!("PERMISSION_DENIED")), "{lease}: {answer}");
+        assert_eq!(
+            (&answer["allowed"], &answer["code"]),
+            (&json!(false), &json!("PERMISSION_DENIED")),
+            "{lease}: {answer}"
+        );
     }
 }
 
@@ -65,7 +79,19 @@ async fn files_are_reached_as_the_lease_says() {
         ("no.such", "/work/a"),
     ];
     check(&mut peer, lease, &allowed, &denied).await;
-    check(&mut peer, json!({}), &[], &[("fs.read", "/a"), ("net.fetch", "https://a/"), ("tool.call", "a"), ("agent.delegate", "echo"), ("model.use", "m")]).await;
+    check(
+        &mut peer,
+        json!({}),
+        &[],
+        &[
+            ("fs.read", "/a"),
+            ("net.fetch", "https://a/"),
+            ("tool.call", "a"),
+            ("agent.delegate", "echo"),
+            ("model.use", "m"),
+        ],
+    )
+    .await;
 }
 
 /// [ARCP 9.2-4] URLs are compared as URLs, and none of the usual tricks helps.
@@ -89,8 +115,14 @@ async fn urls_are_compared_as_urls() {
         ("net.fetch", "https://api.example.com/v1/%2e%2e/v2"),
         ("net.fetch", "https://user@api.example.com/v1/users"),
         ("net.fetch", "https://api.example.com@evil.example/v1/users"),
-        ("net.fetch", "https://evil.example/?https://api.example.com/v1/"),
-        ("net.fetch", "https://evil.example/#https://api.example.com/v1/"),
+        (
+            "net.fetch",
+            "https://evil.example/?https://api.example.com/v1/",
+        ),
+        (
+            "net.fetch",
+            "https://evil.example/#https://api.example.com/v1/",
+        ),
         ("net.fetch", "https://evil.example\\@api.example.com/v1/"),
         ("net.fetch", "https://a.b.cdn.example/x"),
         ("net.fetch", "https://cdn.example/x"),
@@ -164,17 +196,47 @@ async fn malformed_leases_are_refused_at_submit() {
         json!("all"),
         json!([]),
     ] {
-        let error = peer.refused("job.submit", json!({"agent": "echo", "lease_request": lease}), "INVALID_REQUEST").await;
-        assert!(error["message"].as_str().unwrap().len() < 2000, "the message is for a person");
+        let error = peer
+            .refused(
+                "job.submit",
+                json!({"agent": "echo", "lease_request": lease}),
+                "INVALID_REQUEST",
+            )
+            .await;
+        assert!(
+            error["message"].as_str().unwrap().len() < 2000,
+            "the message is for a person"
+        );
     }
-    for expires_at in ["2020-01-01T00:00:00Z", "2999-01-01T00:00:00+01:00", "2999-01-01T00:00:00", "tomorrow", ""] {
+    for expires_at in [
+        "2020-01-01T00:00:00Z",
+        "2999-01-01T00:00:00+01:00",
+        "2999-01-01T00:00:00",
+        "tomorrow",
+        "",
+    ] {
         let constraints = json!({"expires_at": expires_at});
-        peer.refused("job.submit", json!({"agent": "echo", "lease_constraints": constraints}), "INVALID_REQUEST").await;
+        peer.refused(
+            "job.submit",
+            json!({"agent": "echo", "lease_constraints": constraints}),
+            "INVALID_REQUEST",
+        )
+        .await;
     }
     let far = json!({"expires_at": "9999-12-31T23:59:59Z"});
-    let accepted = peer.ask("job.submit", json!({"agent": "echo", "lease_constraints": far})).await;
+    let accepted = peer
+        .ask(
+            "job.submit",
+            json!({"agent": "echo", "lease_constraints": far}),
+        )
+        .await;
     assert_eq!(accepted["type"], "job.accepted", "{accepted}");
-    assert!(accepted["payload"]["lease_constraints"]["expires_at"].as_str().unwrap().starts_with("9999-12-31T23:59:59"));
+    assert!(
+        accepted["payload"]["lease_constraints"]["expires_at"]
+            .as_str()
+            .unwrap()
+            .starts_with("9999-12-31T23:59:59")
+    );
 }
 
 /// [ARCP 9.3-1] A denial inside a job is an error on the stream as well, with the reason's code.
@@ -188,7 +250,10 @@ async fn denials_are_told_on_the_stream() {
     assert_eq!(results.len(), 1, "{results:?}");
     assert_eq!(results[0]["error"]["code"], "PERMISSION_DENIED");
     assert_eq!(results[0]["error"]["retryable"], false);
-    assert!(results[0]["call_id"].is_string() && results[0].get("result").is_none(), "{results:?}");
+    assert!(
+        results[0]["call_id"].is_string() && results[0].get("result").is_none(),
+        "{results:?}"
+    );
 }
 
 /// [ARCP 9.6-1, 9.6-2, 9.6-3, 5-10] Money is exact, the call that crosses zero is paid, the next refused.
@@ -198,14 +263,54 @@ async fn budgets_are_exact() {
     let mut peer = Peer::open(&server).await;
     // 0.1 three times is 0.3, not a hair more; EUR is not budgeted and costs nothing here.
     let cases = [
-        (json!(["USD:0.3"]), "[[\"USD\",0.1],[\"USD\",0.1],[\"USD\",0.1],[\"USD\",0.1]]", 3, Some("BUDGET_EXHAUSTED")),
-        (json!(["USD:0.30000000000000000001"]), "[[\"USD\",0.1],[\"USD\",0.1],[\"USD\",0.1],[\"USD\",0.1],[\"USD\",0.1]]", 4, Some("BUDGET_EXHAUSTED")),
-        (json!(["USD:1.00"]), "[[\"USD\",0.4],[\"USD\",0.7],[\"USD\",0.1]]", 2, Some("BUDGET_EXHAUSTED")),
-        (json!(["USD:1.00"]), "[[\"EUR\",5],[\"EUR\",5],[\"usd\",5]]", 3, None),
-        (json!(["USD:0.5", "USD:0.5"]), "[[\"USD\",0.9],[\"USD\",0.1],[\"USD\",0.1]]", 2, Some("BUDGET_EXHAUSTED")),
-        (json!(["USD:1", "credits:10"]), "[[\"credits\",10],[\"USD\",0.1]]", 1, Some("BUDGET_EXHAUSTED")),
-        (json!(["USD:0"]), "[[\"USD\",0.1]]", 0, Some("BUDGET_EXHAUSTED")),
-        (json!(["USD:1"]), "[[\"USD\",-5],[\"USD\",1],[\"USD\",1]]", 2, Some("BUDGET_EXHAUSTED")),
+        (
+            json!(["USD:0.3"]),
+            "[[\"USD\",0.1],[\"USD\",0.1],[\"USD\",0.1],[\"USD\",0.1]]",
+            3,
+            Some("BUDGET_EXHAUSTED"),
+        ),
+        (
+            json!(["USD:0.30000000000000000001"]),
+            "[[\"USD\",0.1],[\"USD\",0.1],[\"USD\",0.1],[\"USD\",0.1],[\"USD\",0.1]]",
+            4,
+            Some("BUDGET_EXHAUSTED"),
+        ),
+        (
+            json!(["USD:1.00"]),
+            "[[\"USD\",0.4],[\"USD\",0.7],[\"USD\",0.1]]",
+            2,
+            Some("BUDGET_EXHAUSTED"),
+        ),
+        (
+            json!(["USD:1.00"]),
+            "[[\"EUR\",5],[\"EUR\",5],[\"usd\",5]]",
+            3,
+            None,
+        ),
+        (
+            json!(["USD:0.5", "USD:0.5"]),
+            "[[\"USD\",0.9],[\"USD\",0.1],[\"USD\",0.1]]",
+            2,
+            Some("BUDGET_EXHAUSTED"),
+        ),
+        (
+            json!(["USD:1", "credits:10"]),
+            "[[\"credits\",10],[\"USD\",0.1]]",
+            1,
+            Some("BUDGET_EXHAUSTED"),
+        ),
+        (
+            json!(["USD:0"]),
+            "[[\"USD\",0.1]]",
+            0,
+            Some("BUDGET_EXHAUSTED"),
+        ),
+        (
+            json!(["USD:1"]),
+            "[[\"USD\",-5],[\"USD\",1],[\"USD\",1]]",
+            2,
+            Some("BUDGET_EXHAUSTED"),
+        ),
     ];
     for (budget, costs, calls, refused) in cases {
         let lease = json!({"tool.call": ["search.*"], "cost.budget": budget});
@@ -214,12 +319,22 @@ async fn budgets_are_exact() {
         ))
         .await;
         let accepted = peer.reply("s").await;
-        let job = accepted["job_id"].as_str().unwrap_or_else(|| panic!("{accepted}")).to_owned();
+        let job = accepted["job_id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{accepted}"))
+            .to_owned();
         let end = peer.end_of(&job).await["payload"].clone();
-        assert_eq!(end["result"], json!({"calls": calls, "refused": refused}), "{budget} {costs}: {end}");
+        assert_eq!(
+            end["result"],
+            json!({"calls": calls, "refused": refused}),
+            "{budget} {costs}: {end}"
+        );
     }
     let end = peer.run(json!({"agent": "spend", "input": {"costs": [["USD", 1]]}, "lease_request": {"cost.budget": ["USD:5"]}})).await;
-    assert_eq!(end["result"], json!({"calls": 0, "refused": "PERMISSION_DENIED"}));
+    assert_eq!(
+        end["result"],
+        json!({"calls": 0, "refused": "PERMISSION_DENIED"})
+    );
 }
 
 /// [ARCP 9.6-2, 9.6-4] Reports of what is left come with material decrements, exact to the last digit.
@@ -233,15 +348,32 @@ async fn what_is_left_is_reported() {
     let job = peer.reply("s").await["job_id"].as_str().unwrap().to_owned();
     peer.end_of(&job).await;
     let metrics = peer.bodies(&job, "metric");
-    let left: Vec<String> = metrics.iter().filter(|m| m["name"] == "cost.budget.remaining").map(|m| m["value"].to_string()).collect();
-    assert_eq!(left, ["0.95", "-0.05"], "after five cents, and after crossing zero");
+    let left: Vec<String> = metrics
+        .iter()
+        .filter(|m| m["name"] == "cost.budget.remaining")
+        .map(|m| m["value"].to_string())
+        .collect();
+    assert_eq!(
+        left,
+        ["0.95", "-0.05"],
+        "after five cents, and after crossing zero"
+    );
     assert!(metrics.iter().all(|m| m["unit"] == "USD"), "{metrics:?}");
-    assert_eq!(metrics.iter().filter(|m| m["name"] == "cost.search").count(), 4);
+    assert_eq!(
+        metrics
+            .iter()
+            .filter(|m| m["name"] == "cost.search")
+            .count(),
+        4
+    );
     let calls = peer.bodies(&job, "tool_call");
     let results = peer.bodies(&job, "tool_result");
     assert_eq!((calls.len(), results.len()), (5, 5));
     for (call, result) in calls.iter().zip(&results) {
-        assert_eq!((&call["tool"], &call["call_id"]), (&json!("search.web"), &result["call_id"]));
+        assert_eq!(
+            (&call["tool"], &call["call_id"]),
+            (&json!("search.web"), &result["call_id"])
+        );
     }
     assert_eq!(results[4]["error"]["code"], "BUDGET_EXHAUSTED");
 }
@@ -253,5 +385,9 @@ async fn a_lease_expires() {
     let mut peer = Peer::open(&server).await;
     let soon = peer.in_seconds(1).await;
     let end = peer.run(json!({"agent": "sleep", "input": {"ms": 60000}, "lease_constraints": {"expires_at": soon}})).await;
-    assert_eq!((&end["final_status"], &end["code"], &end["retryable"]), (&json!("error"), &json!("LEASE_EXPIRED"), &json!(false)), "{end}");
+    assert_eq!(
+        (&end["final_status"], &end["code"], &end["retryable"]),
+        (&json!("error"), &json!("LEASE_EXPIRED"), &json!(false)),
+        "{end}"
+    );
 }

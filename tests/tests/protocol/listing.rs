@@ -6,8 +6,12 @@ use serde_json::{Value, json};
 use towline_tests::{peer::Peer, server::Serve};
 
 fn ids(jobs: &Value) -> Vec<String> {
-    let jobs = jobs["payload"]["jobs"].as_array().unwrap_or_else(|| panic!("{jobs}"));
-    jobs.iter().map(|job| job["job_id"].as_str().unwrap().to_owned()).collect()
+    let jobs = jobs["payload"]["jobs"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{jobs}"));
+    jobs.iter()
+        .map(|job| job["job_id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// [ARCP 6.6-1, 6.6-2] Pages of any size give every job once, oldest first, while new ones appear.
@@ -25,7 +29,12 @@ async fn pages_give_every_job_once() {
     for limit in [1, 7, 23, 1000] {
         let (mut seen, mut cursor) = (Vec::new(), Value::Null);
         loop {
-            let page = peer.ask("session.list_jobs", json!({"limit": limit, "cursor": cursor, "filter": {"agent": "echo"}})).await;
+            let page = peer
+                .ask(
+                    "session.list_jobs",
+                    json!({"limit": limit, "cursor": cursor, "filter": {"agent": "echo"}}),
+                )
+                .await;
             let page_ids = ids(&page);
             assert!(page_ids.len() <= limit, "{page}");
             seen.extend(page_ids);
@@ -44,7 +53,10 @@ async fn pages_give_every_job_once() {
     assert_eq!(entry["lease"], json!({}));
     assert_eq!(entry["last_event_seq"], 2, "running and the terminal");
     assert_eq!(entry["created_at"], entry["submitted_at"]);
-    assert!(entry["trace_id"].is_string() && entry.as_object().unwrap().contains_key("parent_job_id"), "{entry}");
+    assert!(
+        entry["trace_id"].is_string() && entry.as_object().unwrap().contains_key("parent_job_id"),
+        "{entry}"
+    );
 }
 
 /// [ARCP 6.6-1] Filters by status, agent, version and time.
@@ -58,10 +70,14 @@ async fn filters_choose() {
     peer.end_of(&two).await;
     let failed = peer.submit(json!({"agent": "fail"})).await;
     peer.end_of(&failed).await;
-    let running = peer.submit(json!({"agent": "sleep", "input": {"ms": 60000}})).await;
+    let running = peer
+        .submit(json!({"agent": "sleep", "input": {"ms": 60000}}))
+        .await;
     peer.event_of(&running, "status").await;
     let mut check = async |filter: Value, expected: &[&String]| {
-        let jobs = peer.ask("session.list_jobs", json!({"filter": filter})).await;
+        let jobs = peer
+            .ask("session.list_jobs", json!({"filter": filter}))
+            .await;
         assert_eq!(ids(&jobs).iter().collect::<Vec<_>>(), expected, "{filter}");
         jobs
     };
@@ -69,20 +85,45 @@ async fn filters_choose() {
     check(json!({"agent": "versioned@2.0.0"}), &[&two]).await;
     check(json!({"agent": "versioned@9.0.0"}), &[]).await;
     check(json!({"status": ["error"]}), &[&failed]).await;
-    check(json!({"status": ["running", "error"]}), &[&failed, &running]).await;
-    check(json!({"status": ["success"], "agent": "versioned@1.0.0"}), &[&one]).await;
+    check(
+        json!({"status": ["running", "error"]}),
+        &[&failed, &running],
+    )
+    .await;
+    check(
+        json!({"status": ["success"], "agent": "versioned@1.0.0"}),
+        &[&one],
+    )
+    .await;
     let all = check(json!({}), &[&one, &two, &failed, &running]).await;
-    let made = |at: usize| all["payload"]["jobs"][at]["created_at"].as_str().unwrap().to_owned();
+    let made = |at: usize| {
+        all["payload"]["jobs"][at]["created_at"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let after = check_times(&mut peer, json!({"created_after": made(3)})).await;
     assert!(!after.contains(&one) && after.len() <= 1, "{after:?}");
-    let before = check_times(&mut peer, json!({"created_before": "2000-01-01T00:00:00+02:00"})).await;
+    let before = check_times(
+        &mut peer,
+        json!({"created_before": "2000-01-01T00:00:00+02:00"}),
+    )
+    .await;
     assert_eq!(before, BTreeSet::new());
-    let between = check_times(&mut peer, json!({"created_after": "2000-01-01T00:00:00Z", "created_before": "2999-01-01T00:00:00Z"})).await;
+    let between = check_times(
+        &mut peer,
+        json!({"created_after": "2000-01-01T00:00:00Z", "created_before": "2999-01-01T00:00:00Z"}),
+    )
+    .await;
     assert_eq!(between.len(), 4);
 }
 
 async fn check_times(peer: &mut Peer, filter: Value) -> BTreeSet<String> {
-    ids(&peer.ask("session.list_jobs", json!({"filter": filter})).await).into_iter().collect()
+    ids(&peer
+        .ask("session.list_jobs", json!({"filter": filter}))
+        .await)
+    .into_iter()
+    .collect()
 }
 
 /// [ARCP 6.6-1] Filters that say nothing sensible are refused.
@@ -106,10 +147,14 @@ async fn bad_filters_are_refused() {
         json!({"filter": {"created_after": "yesterday"}}),
         json!({"filter": {"created_after": 1700000000}}),
     ] {
-        peer.refused("session.list_jobs", filter, "INVALID_REQUEST").await;
+        peer.refused("session.list_jobs", filter, "INVALID_REQUEST")
+            .await;
     }
     peer.ask("session.list_jobs", json!({"limit": 1000})).await;
-    assert_eq!(peer.ask("session.list_jobs", json!({"limit": 1})).await["type"], "session.jobs");
+    assert_eq!(
+        peer.ask("session.list_jobs", json!({"limit": 1})).await["type"],
+        "session.jobs"
+    );
 }
 
 /// [ARCP 6.6-2] Finished jobs stay listed, across a crash.
@@ -122,5 +167,8 @@ async fn finished_jobs_stay_listed_after_a_crash() {
     let before = peer.ask("session.list_jobs", json!({})).await["payload"]["jobs"].clone();
     let server = server.crash_and_restart().await;
     let mut peer = Peer::open(&server).await;
-    assert_eq!(peer.ask("session.list_jobs", json!({})).await["payload"]["jobs"], before);
+    assert_eq!(
+        peer.ask("session.list_jobs", json!({})).await["payload"]["jobs"],
+        before
+    );
 }

@@ -15,7 +15,14 @@ async fn server() -> Server {
 async fn unknown_types_are_refused_and_vendors_ignored() {
     let server = server().await;
     let mut peer = Peer::open(&server).await;
-    for kind in ["job.frobnicate", "session.hullo", "x-vendor", "X-VENDOR.acme.x", "tool.invoke", "job.submit "] {
+    for kind in [
+        "job.frobnicate",
+        "session.hullo",
+        "x-vendor",
+        "X-VENDOR.acme.x",
+        "tool.invoke",
+        "job.submit ",
+    ] {
         peer.refused(kind, json!({}), "INVALID_REQUEST").await;
     }
     for kind in ["x-vendor.acme.hello", "x-vendor.a.b.c"] {
@@ -42,7 +49,8 @@ async fn foreign_session_ids_are_refused() {
         peer.send(&submit).await;
         assert_refusal(&peer.reply(foreign).await, "INVALID_REQUEST");
     }
-    peer.send(&json!({"id": "mine", "type": "job.submit", "payload": {"agent": "echo"}})).await;
+    peer.send(&json!({"id": "mine", "type": "job.submit", "payload": {"agent": "echo"}}))
+        .await;
     assert_eq!(peer.reply("mine").await["type"], "job.accepted");
 }
 
@@ -63,11 +71,18 @@ async fn null_is_absence() {
     assert_eq!(accepted["type"], "job.accepted", "{accepted}");
     let end = peer.end_of(accepted["job_id"].as_str().unwrap()).await;
     assert_eq!(end["payload"]["result"], Value::Null, "{end}");
-    let listed = peer.ask("session.list_jobs", json!({"filter": {"status": null, "agent": null}, "limit": null, "cursor": null})).await;
+    let listed = peer
+        .ask(
+            "session.list_jobs",
+            json!({"filter": {"status": null, "agent": null}, "limit": null, "cursor": null}),
+        )
+        .await;
     assert_eq!(listed["type"], "session.jobs", "{listed}");
-    peer.send(&json!({"id": "p", "type": "session.list_jobs", "payload": null})).await;
+    peer.send(&json!({"id": "p", "type": "session.list_jobs", "payload": null}))
+        .await;
     assert_eq!(peer.reply("p").await["type"], "session.jobs");
-    peer.send(&json!({"id": "q", "type": "session.list_jobs"})).await;
+    peer.send(&json!({"id": "q", "type": "session.list_jobs"}))
+        .await;
     assert_eq!(peer.reply("q").await["type"], "session.jobs");
 }
 
@@ -82,7 +97,10 @@ async fn unknown_fields_are_ignored() {
     }))
     .await;
     let accepted = peer.reply("u").await;
-    assert_eq!(peer.end_of(accepted["job_id"].as_str().unwrap()).await["payload"]["result"], 5);
+    assert_eq!(
+        peer.end_of(accepted["job_id"].as_str().unwrap()).await["payload"]["result"],
+        5
+    );
 }
 
 /// [ARCP 5-7, 5-11] Without an id the reply has no `request_id`; an id of 256 bytes is echoed, a longer or empty one
@@ -91,15 +109,25 @@ async fn unknown_fields_are_ignored() {
 async fn ids_have_a_length() {
     let server = server().await;
     let mut peer = Peer::open(&server).await;
-    peer.send(&json!({"arcp": "1.1", "type": "session.list_jobs", "payload": {}})).await;
+    peer.send(&json!({"arcp": "1.1", "type": "session.list_jobs", "payload": {}}))
+        .await;
     let jobs = peer.next_of("session.jobs").await;
     assert!(jobs["payload"].get("request_id").is_none(), "{jobs}");
-    for id in ["x".repeat(256), "ü".repeat(128), "any thing\n\u{1f980}".to_owned()] {
-        peer.send(&json!({"id": id, "type": "session.list_jobs", "payload": {}})).await;
-        assert_eq!(peer.next_of("session.jobs").await["payload"]["request_id"], id.as_str());
+    for id in [
+        "x".repeat(256),
+        "ü".repeat(128),
+        "any thing\n\u{1f980}".to_owned(),
+    ] {
+        peer.send(&json!({"id": id, "type": "session.list_jobs", "payload": {}}))
+            .await;
+        assert_eq!(
+            peer.next_of("session.jobs").await["payload"]["request_id"],
+            id.as_str()
+        );
     }
     for id in ["x".repeat(257), String::new(), "ü".repeat(129)] {
-        peer.send(&json!({"id": id, "type": "session.list_jobs", "payload": {}})).await;
+        peer.send(&json!({"id": id, "type": "session.list_jobs", "payload": {}}))
+            .await;
         let answer = peer.next().await;
         assert_refusal(&answer, "INVALID_REQUEST");
     }
@@ -121,9 +149,13 @@ async fn deep_nesting_is_survived() {
         peer.send_text(&"[".repeat(depth)).await;
         peer.send_text(&"{\"type\":".repeat(depth)).await;
     }
-    peer.request("session.ping", json!({"nonce": "after"})).await;
+    peer.request("session.ping", json!({"nonce": "after"}))
+        .await;
     // Whatever came back before, a deep result included, was readable as JSON or an error; the session lives.
-    towline_tests::soon("the pong", async { while !peer_saw_after(&mut peer).await {} }).await;
+    towline_tests::soon("the pong", async {
+        while !peer_saw_after(&mut peer).await {}
+    })
+    .await;
 }
 
 async fn peer_saw_after(peer: &mut Peer) -> bool {
@@ -140,7 +172,8 @@ async fn peer_saw_after(peer: &mut Peer) -> bool {
 async fn numbers_keep_their_text() {
     let server = server().await;
     let mut peer = Peer::open(&server).await;
-    let numbers = "[1e400,-0,0.1000,123456789012345678901234567890.123456789,1E+2,18446744073709551616,2.50]";
+    let numbers =
+        "[1e400,-0,0.1000,123456789012345678901234567890.123456789,1E+2,18446744073709551616,2.50]";
     peer.send_text(&format!("{{\"id\":\"n\",\"type\":\"job.submit\",\"payload\":{{\"agent\":\"echo\",\"input\":{numbers}}}}}")).await;
     let text = loop {
         let text = peer.came_unparsed().await.unwrap();
@@ -156,13 +189,31 @@ async fn numbers_keep_their_text() {
 async fn absurd_numbers_are_refused() {
     let server = server().await;
     let mut peer = Peer::open(&server).await;
-    for number in ["1e999999", "-1e999999", "99999999999999999999999999", "0.0", "-1", "1e-400", "9007199254740993"] {
+    for number in [
+        "1e999999",
+        "-1e999999",
+        "99999999999999999999999999",
+        "0.0",
+        "-1",
+        "1e-400",
+        "9007199254740993",
+    ] {
         let cases = [
-            format!("{{\"id\":\"a\",\"type\":\"session.ack\",\"payload\":{{\"last_processed_seq\":{number}}}}}"),
-            format!("{{\"id\":\"l\",\"type\":\"session.list_jobs\",\"payload\":{{\"limit\":{number}}}}}"),
-            format!("{{\"id\":\"s\",\"type\":\"job.subscribe\",\"payload\":{{\"job_id\":\"job_x\",\"from_event_seq\":{number}}}}}"),
-            format!("{{\"id\":\"m\",\"type\":\"job.submit\",\"payload\":{{\"agent\":\"echo\",\"max_runtime_sec\":{number}}}}}"),
-            format!("{{\"id\":\"e\",\"type\":\"session.list_jobs\",\"event_seq\":{number},\"payload\":{{}}}}"),
+            format!(
+                "{{\"id\":\"a\",\"type\":\"session.ack\",\"payload\":{{\"last_processed_seq\":{number}}}}}"
+            ),
+            format!(
+                "{{\"id\":\"l\",\"type\":\"session.list_jobs\",\"payload\":{{\"limit\":{number}}}}}"
+            ),
+            format!(
+                "{{\"id\":\"s\",\"type\":\"job.subscribe\",\"payload\":{{\"job_id\":\"job_x\",\"from_event_seq\":{number}}}}}"
+            ),
+            format!(
+                "{{\"id\":\"m\",\"type\":\"job.submit\",\"payload\":{{\"agent\":\"echo\",\"max_runtime_sec\":{number}}}}}"
+            ),
+            format!(
+                "{{\"id\":\"e\",\"type\":\"session.list_jobs\",\"event_seq\":{number},\"payload\":{{}}}}"
+            ),
         ];
         for case in cases {
             peer.send_text(&case).await;
@@ -187,11 +238,16 @@ async fn absurd_numbers_are_refused() {
 async fn nonsense_does_not_disturb_a_job() {
     let server = server().await;
     let mut peer = Peer::open(&server).await;
-    let job = peer.submit(json!({"agent": "chatty", "input": {"n": 30, "delay_ms": 5}})).await;
+    let job = peer
+        .submit(json!({"agent": "chatty", "input": {"n": 30, "delay_ms": 5}}))
+        .await;
     for number in 0..200 {
         match number % 4 {
             0 => peer.send_text("nonsense").await,
-            1 => drop(peer.request("job.cancel", json!({"job_id": "job_none"})).await),
+            1 => drop(
+                peer.request("job.cancel", json!({"job_id": "job_none"}))
+                    .await,
+            ),
             2 => drop(peer.request("job.submit", json!({"agent": "none"})).await),
             _ => drop(peer.request("no.such", json!({})).await),
         }
@@ -209,17 +265,30 @@ async fn replies_come_in_request_order() {
     let mut asked = Vec::new();
     for number in 0..60 {
         asked.push(match number % 5 {
-            0 => peer.request("job.submit", json!({"agent": "echo", "input": number})).await,
+            0 => {
+                peer.request("job.submit", json!({"agent": "echo", "input": number}))
+                    .await
+            }
             1 => peer.request("session.list_jobs", json!({"limit": 1})).await,
-            2 => peer.request("job.subscribe", json!({"job_id": "job_none"})).await,
-            3 => peer.request("job.submit", json!({"agent": "NOT A NAME"})).await,
+            2 => {
+                peer.request("job.subscribe", json!({"job_id": "job_none"}))
+                    .await
+            }
+            3 => {
+                peer.request("job.submit", json!({"agent": "NOT A NAME"}))
+                    .await
+            }
             _ => peer.request("unknown.type", json!({})).await,
         });
     }
     let mut answered = Vec::new();
     while answered.len() < asked.len() {
         let envelope = peer.next().await;
-        answered.extend(envelope["payload"]["request_id"].as_str().map(str::to_owned));
+        answered.extend(
+            envelope["payload"]["request_id"]
+                .as_str()
+                .map(str::to_owned),
+        );
     }
     assert_eq!(answered, asked);
 }
@@ -234,32 +303,54 @@ async fn every_envelope_has_the_form() {
     peer.end_of(&job).await;
     peer.request("job.submit", json!({"agent": "none"})).await;
     peer.request("session.list_jobs", json!({})).await;
-    peer.request("job.subscribe", json!({"job_id": job, "history": true})).await;
+    peer.request("job.subscribe", json!({"job_id": job, "history": true}))
+        .await;
     peer.request("job.cancel", json!({"job_id": job})).await;
-    peer.request("session.close", json!({"reason": "done"})).await;
+    peer.request("session.close", json!({"reason": "done"}))
+        .await;
     let welcome = peer.welcome().clone();
     let (_, seen) = peer.closed().await;
-    let kinds: Vec<&str> = seen.iter().filter_map(|envelope| envelope["type"].as_str()).collect();
-    assert_eq!(kinds.iter().filter(|&&kind| kind == "job.event").count(), 18, "twice nine events: {kinds:?}");
+    let kinds: Vec<&str> = seen
+        .iter()
+        .filter_map(|envelope| envelope["type"].as_str())
+        .collect();
+    assert_eq!(
+        kinds.iter().filter(|&&kind| kind == "job.event").count(),
+        18,
+        "twice nine events: {kinds:?}"
+    );
     let mut ids = std::collections::BTreeSet::new();
     for envelope in seen.iter().chain([&welcome]) {
         assert_eq!(envelope["arcp"], "1.1", "{envelope}");
-        assert!(envelope["type"].is_string() && envelope["payload"].is_object(), "{envelope}");
+        assert!(
+            envelope["type"].is_string() && envelope["payload"].is_object(),
+            "{envelope}"
+        );
         assert_eq!(envelope["session_id"], welcome["session_id"], "{envelope}");
         let id = envelope["id"].as_str().unwrap();
-        assert!(is_minted(id, "msg_") && ids.insert(id.to_owned()), "{envelope}");
+        assert!(
+            is_minted(id, "msg_") && ids.insert(id.to_owned()),
+            "{envelope}"
+        );
         assert_no_nulls(envelope, "");
         assert_times(envelope);
     }
     let token = welcome["payload"]["resume_token"].as_str().unwrap();
     let hex = token.strip_prefix("rt_").unwrap();
-    assert!(hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)), "{token}");
+    assert!(
+        hex.len() == 64
+            && hex
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
+        "{token}"
+    );
     assert!(is_minted(&job, "job_") && is_minted(welcome["session_id"].as_str().unwrap(), "sess_"));
 }
 
 fn is_minted(id: &str, prefix: &str) -> bool {
     let crockford = |b: u8| b.is_ascii_digit() || b.is_ascii_uppercase() && !b"ILOU".contains(&b);
-    id.strip_prefix(prefix).is_some_and(|ulid| ulid.len() == 26 && ulid.bytes().all(crockford))
+    id.strip_prefix(prefix)
+        .is_some_and(|ulid| ulid.len() == 26 && ulid.bytes().all(crockford))
 }
 
 fn assert_no_nulls(value: &Value, path: &str) {
@@ -269,7 +360,9 @@ fn assert_no_nulls(value: &Value, path: &str) {
             let name = path.rsplit('.').next().unwrap_or_default();
             assert!(MAY_BE_NULL.contains(&name), "null at {path}");
         }
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| assert_no_nulls(value, &format!("{path}.{name}"))),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(name, value)| assert_no_nulls(value, &format!("{path}.{name}"))),
         Value::Array(values) => values.iter().for_each(|value| assert_no_nulls(value, path)),
         _ => {}
     }
@@ -278,9 +371,22 @@ fn assert_no_nulls(value: &Value, path: &str) {
 fn assert_times(value: &Value) {
     let Value::Object(fields) = value else { return };
     for (name, value) in fields {
-        if ["ts", "accepted_at", "created_at", "submitted_at", "completed_at", "received_at", "sent_at"].contains(&name.as_str()) {
+        if [
+            "ts",
+            "accepted_at",
+            "created_at",
+            "submitted_at",
+            "completed_at",
+            "received_at",
+            "sent_at",
+        ]
+        .contains(&name.as_str())
+        {
             let text = value.as_str().unwrap();
-            let form: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+            let form: String = text
+                .chars()
+                .map(|c| if c.is_ascii_digit() { '0' } else { c })
+                .collect();
             assert_eq!(form, "0000-00-00T00:00:00.000Z", "{name}");
         }
         assert_times(value);

@@ -11,15 +11,32 @@ use towline_tests::{
 #[tokio::test]
 async fn nothing_but_envelopes_is_printed() {
     let mut pipe = Pipe::start(&[]);
-    pipe.send_bytes(format!("\n\r\n{}\r\n\n", hello("alice-token", &FEATURES)).as_bytes()).await;
+    pipe.send_bytes(format!("\n\r\n{}\r\n\n", hello("alice-token", &FEATURES)).as_bytes())
+        .await;
     // The very first line is the welcome: no banner, no log.
     assert_eq!(pipe.next().await["type"], "session.welcome");
-    pipe.request("s", "job.submit", json!({"agent": "kinds"})).await;
-    pipe.request("f", "job.submit", json!({"agent": "fail", "input": {"panic": true}})).await;
-    assert_eq!(pipe.next_of("job.result").await["payload"]["result"], json!({"ok": true}));
-    assert_eq!(pipe.next_of("job.error").await["payload"]["code"], "INTERNAL_ERROR");
-    pipe.request("c", "session.close", json!({"reason": "enough"})).await;
-    assert_eq!(pipe.next_of("session.closed").await["payload"]["reason"], "enough");
+    pipe.request("s", "job.submit", json!({"agent": "kinds"}))
+        .await;
+    pipe.request(
+        "f",
+        "job.submit",
+        json!({"agent": "fail", "input": {"panic": true}}),
+    )
+    .await;
+    assert_eq!(
+        pipe.next_of("job.result").await["payload"]["result"],
+        json!({"ok": true})
+    );
+    assert_eq!(
+        pipe.next_of("job.error").await["payload"]["code"],
+        "INTERNAL_ERROR"
+    );
+    pipe.request("c", "session.close", json!({"reason": "enough"}))
+        .await;
+    assert_eq!(
+        pipe.next_of("session.closed").await["payload"]["reason"],
+        "enough"
+    );
     let (rest, status) = pipe.end().await;
     assert_eq!((rest.as_str(), status), ("", Some(0)));
 }
@@ -37,39 +54,64 @@ async fn the_end_of_the_input_ends_it() {
 #[tokio::test]
 async fn bad_lines_are_answered() {
     let mut pipe = Pipe::open(&[]).await;
-    for line in ["nonsense", "{}", "[]", "{\"type\":\"session.ping\"", "\u{feff}{\"type\":\"session.ping\",\"payload\":{}}"] {
+    for line in [
+        "nonsense",
+        "{}",
+        "[]",
+        "{\"type\":\"session.ping\"",
+        "\u{feff}{\"type\":\"session.ping\",\"payload\":{}}",
+    ] {
         pipe.send_bytes(format!("{line}\n").as_bytes()).await;
         let answer = pipe.next().await;
         assert_refusal(&answer, "INVALID_REQUEST");
     }
     pipe.send_bytes(b"{\"type\":\"\xff\"}\n").await;
     assert_refusal(&pipe.next().await, "INVALID_REQUEST");
-    let mut big = format!("{{\"id\":\"big\",\"type\":\"session.ping\",\"payload\":{{\"nonce\":\"{}\"}}}}", "x".repeat(4 * 1024 * 1024));
+    let mut big = format!(
+        "{{\"id\":\"big\",\"type\":\"session.ping\",\"payload\":{{\"nonce\":\"{}\"}}}}",
+        "x".repeat(4 * 1024 * 1024)
+    );
     big.push('\n');
     pipe.send_bytes(big.as_bytes()).await;
     assert_refusal(&pipe.next().await, "INVALID_REQUEST");
-    pipe.request("p", "session.ping", json!({"nonce": "after"})).await;
-    assert_eq!(pipe.next_of("session.pong").await["payload"]["ping_nonce"], "after");
+    pipe.request("p", "session.ping", json!({"nonce": "after"}))
+        .await;
+    assert_eq!(
+        pipe.next_of("session.pong").await["payload"]["ping_nonce"],
+        "after"
+    );
 }
 
 /// [ARCP 6.1-1, 6.1-2] Parents have to say who they are, too.
 #[tokio::test]
 async fn a_parent_is_authenticated() {
-    for first in [hello("wrong", &FEATURES), json!({"type": "job.submit", "payload": {"agent": "echo"}})] {
+    for first in [
+        hello("wrong", &FEATURES),
+        json!({"type": "job.submit", "payload": {"agent": "echo"}}),
+    ] {
         let mut pipe = Pipe::start(&[]);
         pipe.send(&first).await;
         assert_refusal(&pipe.next().await, "UNAUTHENTICATED");
         assert_eq!(pipe.line().await, None, "it closes");
     }
     let place = Place::new();
-    place.run(["serve", "--stdio", "--demo"]).await.status(2).says(&["--token"]);
+    place
+        .run(["serve", "--stdio", "--demo"])
+        .await
+        .status(2)
+        .says(&["--token"]);
 }
 
 /// [ARCP 8.4-3] Pieces of a result stay small over lines, so that a peer with 64 KiB lines can read them.
 #[tokio::test]
 async fn lines_stay_short() {
     let mut pipe = Pipe::open(&[]).await;
-    pipe.request("s", "job.submit", json!({"agent": "stream", "input": {"chunks": 2, "bytes": 200_000, "binary": true}})).await;
+    pipe.request(
+        "s",
+        "job.submit",
+        json!({"agent": "stream", "input": {"chunks": 2, "bytes": 200_000, "binary": true}}),
+    )
+    .await;
     let mut longest = 0;
     let mut decoded = 0;
     loop {

@@ -204,14 +204,23 @@ impl SubscribeJob {
         let state = self.view.state();
         let last = state.last_seq;
         self.complete_kinds(live.as_ref(), last)?;
+        let told = self.is_repeated();
         // From here on nothing is refused, so that a refusal leaves nothing behind.
         let observing = match &live {
             Some(entry) if !state.status.is_terminal() => self.observe(tx, entry)?,
             _ => false,
         };
-        let replayed = self.replay(tx, last);
+        let replayed = if told { 0 } else { self.replay(tx, last) };
         let reply = self.reply(&state, last, replayed > 0);
         Ok(Planned { reply, observing })
+    }
+
+    /// Whether this is a repeated submit of a job whose events are in the session's stream already: a client that asks once
+    /// more because an answer was lost does not hear everything twice [ARCP 7.2-1, 7.6-1].
+    fn is_repeated(&self) -> bool {
+        let job = &self.view.row().id;
+        let state = self.asker.session.lock();
+        matches!(self.answer, Answer::Accepted) && (state.subscriptions.contains(job) || state.outbox.jobs().any(|known| known == job))
     }
 
     /// Makes the session an observer, unless it is one: its own jobs, and jobs it watches, are in its stream already

@@ -54,15 +54,33 @@ enum End {
 }
 
 impl Actor {
-    pub(super) fn new(number: usize, dice: Dice, url: watch::Receiver<String>, stopped: watch::Receiver<bool>, known: Known) -> Self {
+    pub(super) fn new(
+        number: usize,
+        dice: Dice,
+        url: watch::Receiver<String>,
+        stopped: watch::Receiver<bool>,
+        known: Known,
+    ) -> Self {
         let (asked, model) = (BTreeMap::new(), Model::default());
-        Self { number, dice, url, stopped, known, model, token: None, in_doubt: false, asked, requests: 0, keys: 0 }
+        Self {
+            number,
+            dice,
+            url,
+            stopped,
+            known,
+            model,
+            token: None,
+            in_doubt: false,
+            asked,
+            requests: 0,
+            keys: 0,
+        }
     }
 
     /// Goes on until it was told to stop and everything it started has ended.
     pub(super) async fn run(mut self) -> Model {
         loop {
-            let mut peer = soon("a session", self.connect()).await;
+            let mut peer = Box::pin(soon("a session", self.connect())).await;
             // What has no answer is asked again; keys make that harmless.
             self.asked.clear();
             match self.converse(&mut peer).await {
@@ -76,7 +94,10 @@ impl Actor {
         loop {
             let url = self.url.borrow_and_update().clone();
             if let Some(mut peer) = Peer::try_dial(&url).await {
-                if peer.try_send(&self.first_frame()).await && self.welcomed(&mut peer).await {
+                // Whatever comes of it: from here on the server may have rotated the token.
+                let first = self.first_frame();
+                self.in_doubt |= self.token.is_some();
+                if peer.try_send(&first).await && self.welcomed(&mut peer).await {
                     return peer;
                 }
             }
@@ -85,8 +106,10 @@ impl Actor {
         }
     }
 
-    fn first_frame(&mut self) -> Value {
-        let Some(token) = &self.token else { return hello(&token_of("alice"), &FEATURES) };
+    fn first_frame(&self) -> Value {
+        let Some(token) = &self.token else {
+            return hello(&token_of("alice"), &FEATURES);
+        };
         let payload = json!({"resume_token": token, "last_event_seq": self.model.last});
         json!({"arcp": "1.1", "id": "resume", "type": "session.resume", "payload": payload})
     }
@@ -94,21 +117,24 @@ impl Actor {
     async fn welcomed(&mut self, peer: &mut Peer) -> bool {
         let answer = match peer.came_untracked().await {
             Came::Envelope(answer) => answer,
-            _ => {
-                self.in_doubt |= self.token.is_some();
-                return false;
-            }
+            _ => return false,
         };
         if answer["type"] != "session.welcome" {
             // The server rotated the token and died before it could say so: the session is gone with the new token.
-            assert!(self.in_doubt && answer["payload"]["code"] == "RESUME_WINDOW_EXPIRED", "{}: {answer}", self.number);
+            assert!(
+                self.in_doubt && answer["payload"]["code"] == "RESUME_WINDOW_EXPIRED",
+                "{}: {answer}",
+                self.number
+            );
             self.model.tokens_lost += 1;
             self.model.new_session();
             (self.token, self.in_doubt) = (None, false);
             return false;
         }
         self.model.resumes += usize::from(self.token.is_some());
-        self.token = answer["payload"]["resume_token"].as_str().map(str::to_owned);
+        self.token = answer["payload"]["resume_token"]
+            .as_str()
+            .map(str::to_owned);
         self.in_doubt = false;
         true
     }
@@ -167,19 +193,36 @@ impl Actor {
             11 => {
                 let running = self.model.running();
                 match running.first() {
-                    Some(job) => self.ask(peer, "job.cancel", json!({"job_id": job}), Ask::Cancel(job.clone())).await,
+                    Some(job) => {
+                        self.ask(
+                            peer,
+                            "job.cancel",
+                            json!({"job_id": job}),
+                            Ask::Cancel(job.clone()),
+                        )
+                        .await
+                    }
                     None => true,
                 }
             }
             12 => {
                 let at = usize::try_from(self.dice.below(1 << 20)).unwrap_or(0);
                 let job = {
-                    let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let known = self
+                        .known
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
                     known.get(at % known.len().max(1)).cloned()
                 };
                 match job {
                     Some(job) if !self.model.keys().any(|(_, own)| own == job) => {
-                        self.ask(peer, "job.subscribe", json!({"job_id": job, "history": true}), Ask::Watch).await
+                        self.ask(
+                            peer,
+                            "job.subscribe",
+                            json!({"job_id": job, "history": true}),
+                            Ask::Watch,
+                        )
+                        .await
                     }
                     _ => true,
                 }
@@ -196,14 +239,16 @@ impl Actor {
 
     async fn submit(&mut self, peer: &mut Peer, key: String) -> bool {
         let payload = self.model.submit(&key);
-        self.ask(peer, "job.submit", payload, Ask::Submit(key)).await
+        self.ask(peer, "job.submit", payload, Ask::Submit(key))
+            .await
     }
 
     async fn ask(&mut self, peer: &mut Peer, kind: &str, payload: Value, about: Ask) -> bool {
         self.requests += 1;
         let id = format!("{}-{}", self.number, self.requests);
         self.asked.insert(id.clone(), about);
-        peer.try_send(&json!({"arcp": "1.1", "id": id, "type": kind, "payload": payload})).await
+        peer.try_send(&json!({"arcp": "1.1", "id": id, "type": kind, "payload": payload}))
+            .await
     }
 
     /// Takes in what came; whether the connection is still there.
@@ -221,18 +266,29 @@ impl Actor {
     }
 
     fn answered(&mut self, envelope: &Value) {
-        let Some(ask) = envelope["payload"]["request_id"].as_str().and_then(|id| self.asked.remove(id)) else { return };
+        let Some(ask) = envelope["payload"]["request_id"]
+            .as_str()
+            .and_then(|id| self.asked.remove(id))
+        else {
+            return;
+        };
         match (ask, envelope["type"].as_str().unwrap_or_default()) {
             (Ask::Submit(key), "job.accepted") => {
                 let job = envelope["job_id"].as_str().unwrap_or_default();
                 self.model.accept(&key, job);
-                self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(job.to_owned());
+                self.known
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .push(job.to_owned());
             }
             (Ask::Cancel(job), "job.cancelled") => self.model.cancel(&job),
             // It had ended, or belongs to a session that is gone.
             (Ask::Cancel(_), "session.error") => {
                 let code = &envelope["payload"]["code"];
-                assert!(code == "INVALID_REQUEST" || code == "PERMISSION_DENIED", "{envelope}");
+                assert!(
+                    code == "INVALID_REQUEST" || code == "PERMISSION_DENIED",
+                    "{envelope}"
+                );
             }
             (Ask::Watch, "job.subscribed") => {}
             (_, _) => panic!("{}: {envelope}", self.number),

@@ -41,7 +41,11 @@ impl Model {
 
     /// Planned keys without an acknowledged job.
     pub(crate) fn unacknowledged(&self) -> Vec<String> {
-        self.plan.keys().filter(|key| !self.accepted.contains_key(*key)).cloned().collect()
+        self.plan
+            .keys()
+            .filter(|key| !self.accepted.contains_key(*key))
+            .cloned()
+            .collect()
     }
 
     /// A submit was acknowledged.
@@ -50,7 +54,10 @@ impl Model {
     /// When the key had another job before.
     pub(crate) fn accept(&mut self, key: &str, job: &str) {
         let before = self.accepted.insert(key.to_owned(), job.to_owned());
-        assert!(before.as_ref().is_none_or(|before| before == job), "`{key}` was {before:?} and is {job}");
+        assert!(
+            before.as_ref().is_none_or(|before| before == job),
+            "`{key}` was {before:?} and is {job}"
+        );
         // What was acknowledged to a session that is gone is only watched.
         if before.is_none() {
             self.own.insert(job.to_owned());
@@ -68,14 +75,22 @@ impl Model {
     /// When a number is missing or comes twice, when a job's own numbers have a gap, when a job speaks after its terminal, or
     /// when it ends in a way that was ruled out.
     pub(crate) fn hear(&mut self, envelope: &Value) {
-        assert_eq!(envelope["event_seq"].as_u64(), Some(self.last + 1), "after {}: {envelope}", self.last);
+        assert_eq!(
+            envelope["event_seq"].as_u64(),
+            Some(self.last + 1),
+            "after {}: {envelope}",
+            self.last
+        );
         self.last += 1;
         let job = envelope["job_id"].as_str().unwrap_or_default();
         let (seq, digest) = said(envelope);
         let heard = self.heard.entry(job.to_owned()).or_default();
         // Histories of watched jobs may come again, and say the same.
         let before = heard.insert(seq, digest);
-        assert!(before.is_none_or(|before| before == digest), "said otherwise before: {envelope}");
+        assert!(
+            before.is_none_or(|before| before == digest),
+            "said otherwise before: {envelope}"
+        );
         let before = self.so_far.insert(job.to_owned(), seq).unwrap_or(0);
         if self.own.contains(job) {
             assert_eq!(seq, before + 1, "a job of its own: {envelope}");
@@ -83,7 +98,10 @@ impl Model {
         }
         if envelope["type"] != "job.event" {
             if self.cancelled.contains(job) {
-                assert_eq!(envelope["payload"]["code"], "CANCELLED", "the cancel was acknowledged: {envelope}");
+                assert_eq!(
+                    envelope["payload"]["code"], "CANCELLED",
+                    "the cancel was acknowledged: {envelope}"
+                );
             }
             self.ended.insert(job.to_owned());
         }
@@ -106,7 +124,10 @@ impl Model {
     /// Some acknowledged key.
     pub(crate) fn some_key(&self, at: u64) -> Option<(&str, &str)> {
         let at = usize::try_from(at).unwrap_or(0) % self.accepted.len().max(1);
-        self.accepted.iter().nth(at).map(|(key, job)| (key.as_str(), job.as_str()))
+        self.accepted
+            .iter()
+            .nth(at)
+            .map(|(key, job)| (key.as_str(), job.as_str()))
     }
 
     /// How many different events were heard.
@@ -116,12 +137,16 @@ impl Model {
 
     /// Keys and their jobs.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.accepted.iter().map(|(key, job)| (key.as_str(), job.as_str()))
+        self.accepted
+            .iter()
+            .map(|(key, job)| (key.as_str(), job.as_str()))
     }
 
     /// Jobs and the work they were given.
     pub(crate) fn work(&self) -> impl Iterator<Item = (&str, &Work)> {
-        self.accepted.iter().map(|(key, job)| (job.as_str(), &self.plan[key]))
+        self.accepted
+            .iter()
+            .map(|(key, job)| (job.as_str(), &self.plan[key]))
     }
 
     /// Every job that was heard, and what it said.
