@@ -68,8 +68,13 @@ impl Peer {
 
     /// A connection that others can read, as one without TLS over a network.
     pub fn overheard(runtime: &Runtime) -> Self {
+        Self::over(runtime, Overheard)
+    }
+
+    /// A connection over a transport of one's own.
+    pub fn over<T: Transport>(runtime: &Runtime, transport: impl FnOnce(MemoryTransport) -> T) -> Self {
         let (ours, theirs) = MemoryTransport::pair();
-        let _connection = runtime.accept(Overheard(theirs));
+        let _connection = runtime.accept(transport(theirs));
         Self::at(ours)
     }
 
