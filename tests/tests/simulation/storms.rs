@@ -60,6 +60,12 @@ async fn weather(seed: u64) -> u64 {
     {
         sleep(Duration::from_millis(100)).await;
     }
+    if lone_seed().is_some() {
+        // Shown when the test fails.
+        books
+            .iter()
+            .for_each(|book| println!("{}", book.trace()));
+    }
     let mut truth = Truth::read(world.disk()).await;
     truth.check_ends();
     truth.check_runs(&world);
@@ -117,11 +123,18 @@ fn again(seed: u64) -> String {
 
 /// Seeds to run: one that is asked for, or as many as are asked for.
 fn seeds() -> Vec<u64> {
-    let number = |name: &str| env::var(name).ok().and_then(|text| text.parse().ok());
-    match number("TOWLINE_SIM_SEED") {
+    match lone_seed() {
         Some(seed) => vec![seed],
         None => (0..number("TOWLINE_SIM_SEEDS").unwrap_or(SEEDS)).collect(),
     }
+}
+
+fn lone_seed() -> Option<u64> {
+    number("TOWLINE_SIM_SEED")
+}
+
+fn number(variable: &str) -> Option<u64> {
+    env::var(variable).ok()?.parse().ok()
 }
 
 /// [ARCP 8-3, 6.3-3, 6.3-4, 6.3-8, 6.3-9, 7.2-1, 7.3-2, 7.6-1] whatever becomes of connections, of the runtime and of its

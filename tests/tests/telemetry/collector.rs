@@ -32,11 +32,18 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let spans = Arc::default();
-        let collector = Self { endpoint: format!("http://{address}"), spans };
-        let app = Router::new().route("/v1/traces", post(take)).with_state(collector.clone());
+        let collector = Self {
+            endpoint: format!("http://{address}"),
+            spans,
+        };
+        let app = Router::new()
+            .route("/v1/traces", post(take))
+            .with_state(collector.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         collector
     }
@@ -50,9 +57,18 @@ async fn take(State(collector): State<Collector>, body: Bytes) {
     let request = ExportTraceServiceRequest::decode(body).expect("it is a request of OTLP");
     let mut spans = collector.spans.lock();
     for resource in request.resource_spans {
-        let about = attributes(resource.resource.map(|resource| resource.attributes).unwrap_or_default());
+        let about = attributes(
+            resource
+                .resource
+                .map(|resource| resource.attributes)
+                .unwrap_or_default(),
+        );
         let service = about.get("service.name").cloned().unwrap_or_default();
-        for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+        for span in resource
+            .scope_spans
+            .into_iter()
+            .flat_map(|scope| scope.spans)
+        {
             spans.push(Exported {
                 service: service.clone(),
                 name: span.name,
