@@ -21,6 +21,7 @@ mod list;
 mod models;
 mod peer;
 mod resume;
+mod stress;
 mod submit;
 mod subscribe;
 mod trace;
