@@ -1,7 +1,10 @@
 //! Ends [ARCP 7.3-1 to 7.3-5, 7.4-1 to 7.4-4].
 
 use serde_json::json;
-use towline_tests::{peer::Peer, server::Serve};
+use towline_tests::{
+    peer::{FEATURES, Peer},
+    server::Serve,
+};
 
 /// [ARCP 7.4-1, 7.4-3] Cancelled is acknowledged, then ended, once; the id may stand on the envelope; a finished job says
 /// what it is.
@@ -221,4 +224,46 @@ async fn the_trace_goes_through() {
             assert_eq!(envelope["trace_id"], given.as_str());
         }
     }
+}
+
+/// [ARCP 7.1-5, 7.4-4] Over a hundred jobs at once, a principal's next ones wait their turn; a waiting job that is cancelled
+/// never starts; another principal does not wait.
+#[tokio::test]
+async fn jobs_over_the_limit_wait() {
+    let server = Serve::demo().with(&["--store", "memory"]).start().await;
+    let mut peer = Peer::open(&server).await;
+    let mut running = Vec::new();
+    for _ in 0..100 {
+        running.push(
+            peer.submit(json!({"agent": "sleep", "input": {"ms": 3_600_000}}))
+                .await,
+        );
+    }
+    for job in &running {
+        peer.event_of(job, "status").await;
+    }
+    let waits = peer
+        .submit(json!({"agent": "echo", "input": "at last"}))
+        .await;
+    let never = peer
+        .submit(json!({"agent": "echo", "input": "never"}))
+        .await;
+    let mut bob = Peer::open_as(&server, "bob", &FEATURES).await;
+    assert_eq!(bob.result("echo", json!("at once")).await, "at once");
+    let pending = json!({"filter": {"status": ["pending"]}});
+    let listed = peer.ask("session.list_jobs", pending).await;
+    let ids: Vec<_> = listed["payload"]["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| &job["job_id"])
+        .collect();
+    assert_eq!(ids, [waits.as_str(), never.as_str()]);
+    let reply = peer.ask("job.cancel", json!({"job_id": never})).await;
+    assert_eq!(reply["type"], "job.cancelled", "{reply}");
+    assert_eq!(peer.end_of(&never).await["payload"]["code"], "CANCELLED");
+    assert!(peer.events(&never).is_empty(), "it never ran");
+    assert!(peer.events(&waits).is_empty(), "it still waits");
+    peer.ask("job.cancel", json!({"job_id": running[0]})).await;
+    assert_eq!(peer.end_of(&waits).await["payload"]["result"], "at last");
 }

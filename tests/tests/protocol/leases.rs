@@ -337,6 +337,28 @@ async fn budgets_are_exact() {
     );
 }
 
+/// [ARCP 9.3-1, 9.6-3] When the money is gone every operation is refused for that, before any pattern is looked at.
+#[tokio::test]
+async fn an_empty_budget_refuses_everything() {
+    let server = Serve::demo().with(&["--store", "memory"]).start().await;
+    let mut peer = Peer::open(&server).await;
+    let lease = json!({"fs.read": ["/a"], "model.use": ["m"], "tool.call": ["*"], "cost.budget": ["USD:0", "EUR:5"]});
+    let ops = [
+        ("fs.read", "/a"),
+        ("fs.read", "/not-covered"),
+        ("model.use", "m"),
+        ("tool.call", "x"),
+        ("agent.delegate", "echo"),
+    ];
+    for answer in access(&mut peer, lease, &ops).await {
+        assert_eq!(
+            (&answer["allowed"], &answer["code"]),
+            (&json!(false), &json!("BUDGET_EXHAUSTED")),
+            "{answer}"
+        );
+    }
+}
+
 /// [ARCP 9.6-2, 9.6-4] Reports of what is left come with material decrements, exact to the last digit.
 #[tokio::test]
 async fn what_is_left_is_reported() {

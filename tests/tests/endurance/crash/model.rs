@@ -20,6 +20,8 @@ pub(crate) struct Model {
     /// Job by key, once acknowledged.
     accepted: BTreeMap<String, String>,
     own: BTreeSet<String>,
+    /// Keys that a session which is gone submitted, and whose answer it did not hear.
+    orphaned: BTreeSet<String>,
     /// How far this session heard each job.
     so_far: BTreeMap<String, u64>,
     /// What each job said in this session, by the job's own numbers.
@@ -58,8 +60,8 @@ impl Model {
             before.as_ref().is_none_or(|before| before == job),
             "`{key}` was {before:?} and is {job}"
         );
-        // What was acknowledged to a session that is gone is only watched.
-        if before.is_none() {
+        // What was submitted by a session that is gone is only watched.
+        if before.is_none() && !self.orphaned.contains(key) {
             self.own.insert(job.to_owned());
         }
     }
@@ -110,6 +112,7 @@ impl Model {
     /// The session is gone: its jobs go on without it, and its numbers begin anew.
     pub(crate) fn new_session(&mut self) {
         self.last = 0;
+        self.orphaned.extend(self.unacknowledged());
         self.own.clear();
         self.so_far.clear();
         self.ended.clear();
