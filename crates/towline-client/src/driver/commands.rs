@@ -51,7 +51,7 @@ impl Driver {
         };
         let is_under_way = watched
             .as_ref()
-            .is_some_and(|(job, ..)| self.session.job_key(job).is_some());
+            .is_some_and(|(job, ..)| self.session.has_seen(job));
         if let Request::Unsubscribe { job } = &request {
             self.release_closed(&job.clone());
         }

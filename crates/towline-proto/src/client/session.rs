@@ -344,6 +344,12 @@ impl ClientSession {
         self.jobs.find(id)
     }
 
+    /// Whether events of a job came here, or were asked for: then some may still be under way, even if the job was let go
+    /// since.
+    pub fn has_seen(&mut self, id: &JobId) -> bool {
+        self.jobs.find(id).is_some() || self.jobs.is_past(id)
+    }
+
     /// What was counted.
     pub const fn counters(&self) -> Counters {
         self.counters
