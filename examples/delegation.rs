@@ -4,7 +4,7 @@
 //! cargo run -p towline --example delegation
 //! ```
 
-use serde_json::{Value, json};
+use serde_json::json;
 use towline::{
     Client, ClientOptions, Event, JobStatus, Lease, MemoryTransport, Runtime,
     runtime::{AgentError, JobContext, auth::StaticTokens},
@@ -73,7 +73,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The children's jobs are this session's as well.
     for child in &children {
         let mut child = client.attach(child)?;
-        println!("{}: {}", child.id(), child.result_json::<Value>().await?);
+        let words: usize = child.result_json().await?;
+        println!("{}: {words} words", child.id());
     }
     let words: usize = job.result_json().await?;
     println!("{words} words");

@@ -18,8 +18,8 @@ use towline_wire::{
 
 use crate::{
     ClientError, ClientOptions, JobHandle, ListBuilder, ResumeState, SessionOver, SubmitBuilder,
-    SubscribeBuilder, UnsolicitedJobs, driver::Driver, feed::Feed, job::Seat,
-    options::Traces, unsolicited::Unclaimed,
+    SubscribeBuilder, UnsolicitedJobs, driver::Driver, feed::Feed, job::Seat, options::Traces,
+    unsolicited::Unclaimed,
 };
 
 /// A session with a runtime.

@@ -21,10 +21,10 @@ use tokio::{
 use towline_env::{Clock, Ids};
 use towline_proto::{
     Dialect,
-    client::{ClientSession, Effect, JobEnd, JobKey, Lane, Loss, Moment, Names, RequestKey},
+    client::{ClientSession, Effect, JobKey, Lane, Loss, Moment, Names, RequestKey},
 };
 use towline_transport::{CloseFrame, Inbound, Transport};
-use towline_wire::{JobSeq, MessageId, Timestamp, TraceId};
+use towline_wire::{MessageId, Timestamp, TraceId};
 
 use self::{
     dial::{Dial, Dialled},
@@ -122,10 +122,6 @@ struct Waiter {
 /// A handle that waits for its job's past.
 struct LacksPast {
     mailbox: Arc<Mailbox>,
-    /// The event after which it wants it.
-    after: JobSeq,
-    /// How the job ended, when that came first.
-    end: Option<Arc<JobEnd>>,
     /// How often it was asked for.
     tries: u32,
 }

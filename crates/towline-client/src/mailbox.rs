@@ -102,8 +102,8 @@ enum Joining {
         after: JobSeq,
         /// The last event that was let go while waiting.
         passed: JobSeq,
-        /// The last event of the past, once the runtime has said so.
-        until: Option<JobSeq>,
+        /// The last record of the past, once the runtime has said so, and whether the job was over with it.
+        until: Option<(JobSeq, bool)>,
     },
 }
 
@@ -190,12 +190,13 @@ impl Mailbox {
         };
     }
 
-    /// The runtime has answered: everything after `from` is live.
-    pub(crate) fn joined(&self, from: JobSeq) {
+    /// The runtime has answered: everything after `from` is live, or, if the job was over, nothing.
+    pub(crate) fn joined(&self, from: JobSeq, is_over: bool) {
         let mut inner = self.inner.lock();
         match &mut inner.joining {
             Joining::No => {}
-            Joining::Past { until, .. } => *until = Some(from),
+            Joining::Past { after, .. } if *after >= from => inner.joining = Joining::No,
+            Joining::Past { until, .. } => *until = Some((from, is_over)),
             Joining::Live => {
                 inner.last = from;
                 inner.joining = Joining::No;
@@ -203,14 +204,18 @@ impl Mailbox {
         }
     }
 
-    /// The job ended before its past came. From here on only that can come; gives the event after which it is wanted.
-    pub(crate) fn overtaken(&self) -> Option<JobSeq> {
-        let mut inner = self.inner.lock();
-        let Joining::Past { after, until, .. } = inner.joining else {
-            return None;
-        };
-        inner.joining = Joining::No;
-        until.is_none_or(|until| after < until).then_some(after)
+    /// Whether an end that comes now is another handle's: that of the past this one waits for is still to come.
+    pub(crate) fn waits_for_past(&self) -> bool {
+        match self.inner.lock().joining {
+            Joining::No | Joining::Live => false,
+            Joining::Past { until: None, .. } => true,
+            // Of a job that ended later, the past has come. Of one that is over, it may be the end alone.
+            Joining::Past {
+                after,
+                until: Some((until, is_over)),
+                ..
+            } => is_over && after.next() < until,
+        }
     }
 
     /// The past will not come; the handle is told that events are missing.
@@ -436,7 +441,7 @@ impl Inner {
             } => {
                 // Without some features the first event of the past does not show; then it shows by going back.
                 let joins =
-                    seq == after.next() || seq <= *passed || until.is_some_and(|until| seq > until);
+                    seq == after.next() || seq <= *passed || until.is_some_and(|(until, _)| seq > until);
                 *passed = seq;
                 joins
             }

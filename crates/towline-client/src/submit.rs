@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 use towline_proto::client::Request;
-use towline_wire::{JobId, Lease, LeaseConstraints, RawJson, SpanId, Timestamp, TraceId, payload::Submit};
+use towline_wire::{
+    JobId, Lease, LeaseConstraints, RawJson, SpanId, Timestamp, TraceId, payload::Submit,
+};
 
 use crate::{
     ClientError, JobHandle,

@@ -16,7 +16,11 @@ pub struct AdmissionLimits {
 impl Default for AdmissionLimits {
     /// 100 a principal, 1000 in all, 10 000 waiting.
     fn default() -> Self {
-        Self { per_principal: 100, running: 1000, queued: 10_000 }
+        Self {
+            per_principal: 100,
+            running: 1000,
+            queued: 10_000,
+        }
     }
 }
 
@@ -48,7 +52,14 @@ pub struct AdmissionQueue<P: Ord + Clone, J> {
 impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
     /// An empty queue.
     pub const fn new(limits: AdmissionLimits) -> Self {
-        Self { limits, running: BTreeMap::new(), total: 0, waiting: BTreeMap::new(), queued: 0, turn: None }
+        Self {
+            limits,
+            running: BTreeMap::new(),
+            total: 0,
+            waiting: BTreeMap::new(),
+            queued: 0,
+            turn: None,
+        }
     }
 
     /// How many wait.
@@ -76,7 +87,10 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
         if self.is_full() {
             return Admission::Full;
         }
-        self.waiting.entry(principal.clone()).or_default().push_back(job);
+        self.waiting
+            .entry(principal.clone())
+            .or_default()
+            .push_back(job);
         self.queued += 1;
         Admission::Queued
     }
@@ -88,8 +102,12 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
 
     /// A waiting job will not run after all; `false` when it did not wait.
     pub fn withdraw(&mut self, principal: &P, job: &J) -> bool {
-        let Some(queue) = self.waiting.get_mut(principal) else { return false };
-        let Some(at) = queue.iter().position(|waiting| waiting == job) else { return false };
+        let Some(queue) = self.waiting.get_mut(principal) else {
+            return false;
+        };
+        let Some(at) = queue.iter().position(|waiting| waiting == job) else {
+            return false;
+        };
         queue.remove(at);
         self.queued -= 1;
         if queue.is_empty() {
@@ -109,7 +127,9 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
         }
         let mut started = Vec::new();
         while let Some(principal) = self.next_turn() {
-            let Some(queue) = self.waiting.get_mut(&principal) else { break };
+            let Some(queue) = self.waiting.get_mut(&principal) else {
+                break;
+            };
             let Some(job) = queue.pop_front() else { break };
             if queue.is_empty() {
                 self.waiting.remove(&principal);
@@ -134,9 +154,18 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
 
     /// The first principal after the last one served who waits and may run.
     fn next_turn(&self) -> Option<P> {
-        let after = self.waiting.keys().filter(|principal| Some(*principal) > self.turn.as_ref());
-        let before = self.waiting.keys().filter(|principal| Some(*principal) <= self.turn.as_ref());
-        after.chain(before).find(|principal| self.has_room(principal)).cloned()
+        let after = self
+            .waiting
+            .keys()
+            .filter(|principal| Some(*principal) > self.turn.as_ref());
+        let before = self
+            .waiting
+            .keys()
+            .filter(|principal| Some(*principal) <= self.turn.as_ref());
+        after
+            .chain(before)
+            .find(|principal| self.has_room(principal))
+            .cloned()
     }
 }
 
@@ -144,8 +173,16 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
 mod tests {
     use super::*;
 
-    fn queue(per_principal: usize, running: usize, queued: usize) -> AdmissionQueue<&'static str, u32> {
-        AdmissionQueue::new(AdmissionLimits { per_principal, running, queued })
+    fn queue(
+        per_principal: usize,
+        running: usize,
+        queued: usize,
+    ) -> AdmissionQueue<&'static str, u32> {
+        AdmissionQueue::new(AdmissionLimits {
+            per_principal,
+            running,
+            queued,
+        })
     }
 
     /// [ARCP 7.1-5] over the limit jobs wait, in order, and beyond the bound they are refused.

@@ -18,7 +18,10 @@ pub struct ChunkLimits {
 
 impl Default for ChunkLimits {
     fn default() -> Self {
-        Self { chunk: 1024 * 1024, total: 256 * 1024 * 1024 }
+        Self {
+            chunk: 1024 * 1024,
+            total: 256 * 1024 * 1024,
+        }
     }
 }
 
@@ -58,7 +61,14 @@ pub enum ChunkError {
 impl ChunkCounter {
     /// A result without a piece.
     pub const fn new(result_id: ResultId, limits: ChunkLimits) -> Self {
-        Self { result_id, next: 0, total: 0, finished: false, overflowed: false, limits }
+        Self {
+            result_id,
+            next: 0,
+            total: 0,
+            finished: false,
+            overflowed: false,
+            limits,
+        }
     }
 
     /// The stream's name.
@@ -93,10 +103,15 @@ impl ChunkCounter {
         let total = self.total.saturating_add(size as u64);
         self.overflowed |= size > self.limits.chunk || total > self.limits.total;
         if size > self.limits.chunk {
-            return Err(ChunkError::ChunkTooBig { size, limit: self.limits.chunk });
+            return Err(ChunkError::ChunkTooBig {
+                size,
+                limit: self.limits.chunk,
+            });
         }
         if total > self.limits.total {
-            return Err(ChunkError::ResultTooBig { limit: self.limits.total });
+            return Err(ChunkError::ResultTooBig {
+                limit: self.limits.total,
+            });
         }
         let seq = self.next;
         self.next += 1;
@@ -126,7 +141,10 @@ mod tests {
     use super::*;
 
     fn counter(chunk: usize, total: u64) -> ChunkCounter {
-        ChunkCounter::new(ResultId::parse("res_1").unwrap(), ChunkLimits { chunk, total })
+        ChunkCounter::new(
+            ResultId::parse("res_1").unwrap(),
+            ChunkLimits { chunk, total },
+        )
     }
 
     /// [ARCP 8.4-1] chunks count from 0, the last may be empty, none follows it.
@@ -144,10 +162,19 @@ mod tests {
     #[test]
     fn caps_hold() {
         let mut chunks = counter(10, 15);
-        assert_eq!(chunks.add(11, true), Err(ChunkError::ChunkTooBig { size: 11, limit: 10 }));
+        assert_eq!(
+            chunks.add(11, true),
+            Err(ChunkError::ChunkTooBig {
+                size: 11,
+                limit: 10
+            })
+        );
         assert!(chunks.has_overflowed());
         assert_eq!(chunks.add(10, true), Ok(0));
-        assert_eq!(chunks.add(6, true), Err(ChunkError::ResultTooBig { limit: 15 }));
+        assert_eq!(
+            chunks.add(6, true),
+            Err(ChunkError::ResultTooBig { limit: 15 })
+        );
         assert_eq!(chunks.add(5, false), Ok(1));
     }
 

@@ -79,7 +79,9 @@ fn canonical_number(number: &Number) -> String {
         return "0".to_owned();
     }
     let dropped = digits.len() - trimmed.len();
-    let exponent = exponent.saturating_sub(fraction.len() as i64).saturating_add(dropped as i64);
+    let exponent = exponent
+        .saturating_sub(fraction.len() as i64)
+        .saturating_add(dropped as i64);
     format!("{sign}{significant}e{exponent}")
 }
 
@@ -96,10 +98,22 @@ mod tests {
     #[test]
     fn parameters_compare_as_json_values() {
         let equal = [
-            (r#"{"agent":"a","input":{"x":1,"y":2}}"#, r#"{"input":{"y":2,"x":1},"agent":"a"}"#),
-            (r#"{"agent":"a","input":1.50}"#, r#"{"agent":"a","input":15e-1}"#),
-            (r#"{"agent":"a","input":100}"#, r#"{"agent":"a","input":1E2}"#),
-            (r#"{"agent":"a","input":-0}"#, r#"{"agent":"a","input":0.0}"#),
+            (
+                r#"{"agent":"a","input":{"x":1,"y":2}}"#,
+                r#"{"input":{"y":2,"x":1},"agent":"a"}"#,
+            ),
+            (
+                r#"{"agent":"a","input":1.50}"#,
+                r#"{"agent":"a","input":15e-1}"#,
+            ),
+            (
+                r#"{"agent":"a","input":100}"#,
+                r#"{"agent":"a","input":1E2}"#,
+            ),
+            (
+                r#"{"agent":"a","input":-0}"#,
+                r#"{"agent":"a","input":0.0}"#,
+            ),
             (r#"{"agent":"a","input":null}"#, r#"{"agent":"a"}"#),
             (r#"{"agent":"a","lease_request":{}}"#, r#"{"agent":"a"}"#),
             (r#"{"agent":"a","idempotency_key":"k"}"#, r#"{"agent":"a"}"#),
@@ -110,12 +124,24 @@ mod tests {
         }
         let different = [
             (r#"{"agent":"a","input":1}"#, r#"{"agent":"a","input":"1"}"#),
-            (r#"{"agent":"a","input":[1,2]}"#, r#"{"agent":"a","input":[2,1]}"#),
-            (r#"{"agent":"a","input":[[1],2]}"#, r#"{"agent":"a","input":[[1,2]]}"#),
+            (
+                r#"{"agent":"a","input":[1,2]}"#,
+                r#"{"agent":"a","input":[2,1]}"#,
+            ),
+            (
+                r#"{"agent":"a","input":[[1],2]}"#,
+                r#"{"agent":"a","input":[[1,2]]}"#,
+            ),
             (r#"{"agent":"a","input":1}"#, r#"{"agent":"a","input":10}"#),
             (r#"{"agent":"a","input":1}"#, r#"{"agent":"a","input":-1}"#),
-            (r#"{"agent":"a","input":{"x":null}}"#, r#"{"agent":"a","input":{}}"#),
-            (r#"{"agent":"a","input":9007199254740993}"#, r#"{"agent":"a","input":9007199254740992}"#),
+            (
+                r#"{"agent":"a","input":{"x":null}}"#,
+                r#"{"agent":"a","input":{}}"#,
+            ),
+            (
+                r#"{"agent":"a","input":9007199254740993}"#,
+                r#"{"agent":"a","input":9007199254740992}"#,
+            ),
             (r#"{"agent":"a","max_runtime_sec":1}"#, r#"{"agent":"a"}"#),
         ];
         for (left, right) in different {

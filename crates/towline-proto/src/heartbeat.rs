@@ -32,7 +32,12 @@ pub enum Beat {
 impl Heartbeat {
     /// A heartbeat of an interval, beginning `now`.
     pub fn new(interval: Duration, now: Duration) -> Self {
-        Self { interval, heard: now, sent: now, pinged: now }
+        Self {
+            interval,
+            heard: now,
+            sent: now,
+            pinged: now,
+        }
     }
 
     /// Something came from the peer.
@@ -84,11 +89,19 @@ mod tests {
         let mut silent = Heartbeat::new(s(30), s(0));
         silent.heard(s(29));
         assert_eq!(silent.poll(s(29)), Beat::Rest);
-        assert_eq!(silent.poll(s(30)), Beat::Ping, "nothing sent for an interval");
+        assert_eq!(
+            silent.poll(s(30)),
+            Beat::Ping,
+            "nothing sent for an interval"
+        );
 
         let mut streaming = Heartbeat::new(s(30), s(0));
         streaming.sent(s(29));
-        assert_eq!(streaming.poll(s(30)), Beat::Ping, "nothing heard for an interval, though we send");
+        assert_eq!(
+            streaming.poll(s(30)),
+            Beat::Ping,
+            "nothing heard for an interval, though we send"
+        );
         assert_eq!(streaming.poll(s(31)), Beat::Rest, "one ping an interval");
     }
 
@@ -100,7 +113,11 @@ mod tests {
         assert_eq!(beat.poll(s(59)), Beat::Rest);
         assert_eq!(beat.poll(s(60)), Beat::Lost);
         beat.heard(s(59));
-        assert_eq!(beat.poll(s(60)), Beat::Ping, "heard in time, but we have been silent since 30");
+        assert_eq!(
+            beat.poll(s(60)),
+            Beat::Ping,
+            "heard in time, but we have been silent since 30"
+        );
         assert_eq!(beat.poll(s(88)), Beat::Rest);
     }
 
@@ -111,7 +128,11 @@ mod tests {
             beat.heard(s(heard));
             beat.sent(s(sent));
             let deadline = beat.deadline();
-            assert_eq!(beat.clone().poll(deadline - Duration::from_millis(1)), Beat::Rest, "{heard} {sent}");
+            assert_eq!(
+                beat.clone().poll(deadline - Duration::from_millis(1)),
+                Beat::Rest,
+                "{heard} {sent}"
+            );
             assert_ne!(beat.poll(deadline), Beat::Rest, "{heard} {sent}");
         }
     }

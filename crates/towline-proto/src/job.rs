@@ -108,7 +108,9 @@ pub enum Stop {
 impl JobMachine {
     /// A job that has been accepted.
     pub const fn new() -> Self {
-        Self { phase: Phase::Pending }
+        Self {
+            phase: Phase::Pending,
+        }
     }
 
     /// A job whose agent ran, or was being stopped, when the runtime died.
@@ -207,27 +209,49 @@ impl Cause {
 
     fn terminal(&self) -> Terminal {
         let failure = match self {
-            Self::Cancelled { reason: Some(reason) } => {
-                Failure::new(ErrorCode::CANCELLED, format!("the job was cancelled: {reason}"))
+            Self::Cancelled {
+                reason: Some(reason),
+            } => Failure::new(
+                ErrorCode::CANCELLED,
+                format!("the job was cancelled: {reason}"),
+            ),
+            Self::Cancelled { reason: None } => {
+                Failure::new(ErrorCode::CANCELLED, "the job was cancelled")
             }
-            Self::Cancelled { reason: None } => Failure::new(ErrorCode::CANCELLED, "the job was cancelled"),
-            Self::TimedOut => Failure::new(ErrorCode::TIMEOUT, "the job ran longer than its max_runtime_sec"),
-            Self::LeaseExpired => {
-                Failure::new(ErrorCode::LEASE_EXPIRED, "the job's lease expired (lease_constraints.expires_at)")
-            }
-            Self::Shutdown => Failure::new(ErrorCode::INTERNAL_ERROR, "the runtime shut down while the job ran")
-                .with_reason("runtime_shutdown"),
-            Self::Restarted => Failure::new(ErrorCode::INTERNAL_ERROR, "the runtime restarted while the job ran")
-                .with_reason("runtime_restarted"),
+            Self::TimedOut => Failure::new(
+                ErrorCode::TIMEOUT,
+                "the job ran longer than its max_runtime_sec",
+            ),
+            Self::LeaseExpired => Failure::new(
+                ErrorCode::LEASE_EXPIRED,
+                "the job's lease expired (lease_constraints.expires_at)",
+            ),
+            Self::Shutdown => Failure::new(
+                ErrorCode::INTERNAL_ERROR,
+                "the runtime shut down while the job ran",
+            )
+            .with_reason("runtime_shutdown"),
+            Self::Restarted => Failure::new(
+                ErrorCode::INTERNAL_ERROR,
+                "the runtime restarted while the job ran",
+            )
+            .with_reason("runtime_restarted"),
         };
-        Terminal { status: self.status(), body: Body::Failure(failure) }
+        Terminal {
+            status: self.status(),
+            body: Body::Failure(failure),
+        }
     }
 }
 
 impl Failure {
     /// A failure without details.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: None }
+        Self {
+            code,
+            message: message.into(),
+            details: None,
+        }
     }
 
     fn with_reason(mut self, reason: &str) -> Self {
@@ -245,8 +269,14 @@ impl fmt::Display for Failure {
 impl Terminal {
     fn of(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Failed(failure) => Self { status: status_of(&failure.code), body: Body::Failure(failure) },
-            success => Self { status: JobStatus::Success, body: Body::Success(success) },
+            Outcome::Failed(failure) => Self {
+                status: status_of(&failure.code),
+                body: Body::Failure(failure),
+            },
+            success => Self {
+                status: JobStatus::Success,
+                body: Body::Success(success),
+            },
         }
     }
 
@@ -311,7 +341,11 @@ fn result_payload(outcome: &Outcome, completed_at: Timestamp) -> payload::JobRes
     };
     match outcome {
         Outcome::Returned(value) => result.result = Some(value.clone()),
-        Outcome::Streamed { result_id, size, summary } => {
+        Outcome::Streamed {
+            result_id,
+            size,
+            summary,
+        } => {
             result.result_id = Some(result_id.clone());
             result.result_size = Some(*size);
             result.summary.clone_from(summary);
@@ -342,13 +376,19 @@ mod tests {
         assert_eq!(job.status(), JobStatus::Pending);
         assert!(job.start());
         assert_eq!(job.status(), JobStatus::Running);
-        assert_eq!(job.finish(returned()).map(|end| end.status), Some(JobStatus::Success));
+        assert_eq!(
+            job.finish(returned()).map(|end| end.status),
+            Some(JobStatus::Success)
+        );
         assert_eq!(job.finish(returned()), None);
 
         let mut job = JobMachine::new();
         job.start();
         let failure = Failure::new(ErrorCode::BUDGET_EXHAUSTED, "spent");
-        assert_eq!(job.finish(Outcome::Failed(failure)).map(|end| end.status), Some(JobStatus::Error));
+        assert_eq!(
+            job.finish(Outcome::Failed(failure)).map(|end| end.status),
+            Some(JobStatus::Error)
+        );
     }
 
     /// [ARCP 7.4-1] a cancelled job ends cancelled even if its agent finishes normally meanwhile.
@@ -377,7 +417,9 @@ mod tests {
     #[test]
     fn a_pending_job_is_cancelled_without_an_agent() {
         let mut job = JobMachine::new();
-        assert!(matches!(job.stop(cancelled()), Stop::EndNow(end) if end.status == JobStatus::Cancelled));
+        assert!(
+            matches!(job.stop(cancelled()), Stop::EndNow(end) if end.status == JobStatus::Cancelled)
+        );
         assert!(!job.start());
     }
 
@@ -387,7 +429,12 @@ mod tests {
         let table = [
             (cancelled(), JobStatus::Cancelled, "CANCELLED", false),
             (Cause::TimedOut, JobStatus::TimedOut, "TIMEOUT", true),
-            (Cause::LeaseExpired, JobStatus::Error, "LEASE_EXPIRED", false),
+            (
+                Cause::LeaseExpired,
+                JobStatus::Error,
+                "LEASE_EXPIRED",
+                false,
+            ),
             (Cause::Shutdown, JobStatus::Error, "INTERNAL_ERROR", true),
             (Cause::Restarted, JobStatus::Error, "INTERNAL_ERROR", true),
         ];
@@ -396,8 +443,15 @@ mod tests {
             job.start();
             job.stop(cause);
             let end = job.finish(returned()).unwrap();
-            let error: payload::JobError = end.payload(Timestamp::from_unix_micros(0)).unwrap().read().unwrap();
-            assert_eq!((error.final_status, error.code.as_str(), error.retryable), (status, code, retryable));
+            let error: payload::JobError = end
+                .payload(Timestamp::from_unix_micros(0))
+                .unwrap()
+                .read()
+                .unwrap();
+            assert_eq!(
+                (error.final_status, error.code.as_str(), error.retryable),
+                (status, code, retryable)
+            );
             assert!(!error.message.is_empty());
         }
     }
@@ -412,8 +466,13 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             Just(Step::Start),
-            prop_oneof![Just(cancelled()), Just(Cause::TimedOut), Just(Cause::LeaseExpired), Just(Cause::Shutdown)]
-                .prop_map(Step::Stop),
+            prop_oneof![
+                Just(cancelled()),
+                Just(Cause::TimedOut),
+                Just(Cause::LeaseExpired),
+                Just(Cause::Shutdown)
+            ]
+            .prop_map(Step::Stop),
             any::<bool>().prop_map(Step::Finish),
         ]
     }

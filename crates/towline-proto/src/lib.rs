@@ -4,8 +4,8 @@
 //! they decide is committed and sent by their drivers.
 
 pub mod admission;
-pub mod chunks;
 pub mod assembly;
+pub mod chunks;
 pub mod client;
 pub mod dialect;
 pub mod fingerprint;

@@ -58,7 +58,12 @@ pub enum ReplayError {
 impl Outbox {
     /// Puts a stream together again from what a store kept.
     pub fn restore(spans: Vec<Span>, last: EventSeq, acked: EventSeq, evicted: EventSeq) -> Self {
-        Self { spans: spans.into(), last, acked, evicted }
+        Self {
+            spans: spans.into(),
+            last,
+            acked,
+            evicted,
+        }
     }
 
     /// The last number given out.
@@ -83,7 +88,10 @@ impl Outbox {
 
     /// The jobs whose logs the stream still needs.
     pub fn jobs(&self) -> impl Iterator<Item = &JobId> {
-        self.spans.iter().filter(|span| span.last() > self.acked).map(|span| &span.job)
+        self.spans
+            .iter()
+            .filter(|span| span.last() > self.acked)
+            .map(|span| &span.job)
     }
 
     /// Events given out and not acknowledged.
@@ -97,7 +105,11 @@ impl Outbox {
             return false;
         }
         self.last = span.last();
-        match self.spans.back_mut().and_then(|back| Some((back.joined(&span)?, back))) {
+        match self
+            .spans
+            .back_mut()
+            .and_then(|back| Some((back.joined(&span)?, back)))
+        {
             Some((joined, back)) => *back = joined,
             None => self.spans.push_back(span),
         }
@@ -125,10 +137,16 @@ impl Outbox {
     /// [`ReplayError`] says why not.
     pub fn check_replay(&self, position: EventSeq) -> Result<(), ReplayError> {
         if position > self.last {
-            return Err(ReplayError::Ahead { asked: position, last: self.last });
+            return Err(ReplayError::Ahead {
+                asked: position,
+                last: self.last,
+            });
         }
         match position < self.evicted {
-            true => Err(ReplayError::Gone { asked: position, oldest: self.evicted.next() }),
+            true => Err(ReplayError::Gone {
+                asked: position,
+                oldest: self.evicted.next(),
+            }),
             false => Ok(()),
         }
     }
@@ -147,20 +165,32 @@ impl Outbox {
     /// never gapped [ARCP 6.5-2].
     pub fn evict(&mut self, up_to: EventSeq) {
         self.evicted = self.evicted.max(up_to.min(self.last));
-        while self.spans.front().is_some_and(|span| span.last() <= self.evicted) {
+        while self
+            .spans
+            .front()
+            .is_some_and(|span| span.last() <= self.evicted)
+        {
             self.spans.pop_front();
         }
     }
 
     /// The number up to which spans have to go so that at most `keep` stay; `None` when there are no more than that.
     pub fn overflow(&self, keep: usize) -> Option<EventSeq> {
-        let surplus = self.spans.len().checked_sub(keep).filter(|surplus| *surplus > 0)?;
+        let surplus = self
+            .spans
+            .len()
+            .checked_sub(keep)
+            .filter(|surplus| *surplus > 0)?;
         self.spans.get(surplus - 1).map(Span::last)
     }
 
     /// The last number whose record is in `job` at or before `seq`: what has to be evicted when the log loses that.
     pub fn last_of(&self, job: &JobId, up_to: JobSeq) -> Option<EventSeq> {
-        let span = self.spans.iter().rev().find(|span| span.job == *job && span.from <= up_to)?;
+        let span = self
+            .spans
+            .iter()
+            .rev()
+            .find(|span| span.job == *job && span.from <= up_to)?;
         let within = up_to.since(span.from).min(u64::from(span.count) - 1);
         Some(span.first.plus(within))
     }
@@ -250,7 +280,13 @@ mod tests {
     #[test]
     fn odd_acknowledgements_are_ignored() {
         let mut outbox = Outbox::default();
-        outbox.push(Span { first: EventSeq::FIRST, job: job(1), from: JobSeq::FIRST, count: 10, view: SpanView::default() });
+        outbox.push(Span {
+            first: EventSeq::FIRST,
+            job: job(1),
+            from: JobSeq::FIRST,
+            count: 10,
+            view: SpanView::default(),
+        });
         assert!(outbox.ack(EventSeq::new(5), EventSeq::new(7)));
         assert!(!outbox.ack(EventSeq::new(4), EventSeq::new(7)));
         assert!(!outbox.ack(EventSeq::new(8), EventSeq::new(7)));
@@ -260,7 +296,13 @@ mod tests {
     #[test]
     fn a_span_out_of_order_is_refused() {
         let mut outbox = Outbox::default();
-        let span = Span { first: EventSeq::new(2), job: job(1), from: JobSeq::FIRST, count: 1, view: SpanView::default() };
+        let span = Span {
+            first: EventSeq::new(2),
+            job: job(1),
+            from: JobSeq::FIRST,
+            count: 1,
+            view: SpanView::default(),
+        };
         assert!(!outbox.push(span));
     }
 
@@ -269,12 +311,21 @@ mod tests {
         let mut outbox = Outbox::default();
         for number in 0..4u8 {
             let first = outbox.last().next();
-            outbox.push(Span { first, job: job(number % 2), from: JobSeq::new(u64::from(number) + 1), count: 2, view: SpanView::default() });
+            outbox.push(Span {
+                first,
+                job: job(number % 2),
+                from: JobSeq::new(u64::from(number) + 1),
+                count: 2,
+                view: SpanView::default(),
+            });
         }
         assert_eq!(outbox.overflow(4), None);
         assert_eq!(outbox.overflow(1), Some(EventSeq::new(6)));
         outbox.evict(EventSeq::new(6));
         assert_eq!(outbox.spans(), 1);
-        assert_eq!(outbox.last_of(&job(1), JobSeq::new(4)), Some(EventSeq::new(7)));
+        assert_eq!(
+            outbox.last_of(&job(1), JobSeq::new(4)),
+            Some(EventSeq::new(7))
+        );
     }
 }

@@ -20,7 +20,12 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with a code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), job_id: None, details: None }
+        Self {
+            code,
+            message: message.into(),
+            job_id: None,
+            details: None,
+        }
     }
 
     /// The request breaks the protocol.

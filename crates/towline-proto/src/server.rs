@@ -10,7 +10,8 @@
 mod request;
 
 use towline_wire::{
-    DecodeError, Envelope, EventSeq, Feature, FeatureSet, MessageId, MessageType, Secret, SessionId, payload,
+    DecodeError, Envelope, EventSeq, Feature, FeatureSet, MessageId, MessageType, Secret,
+    SessionId, payload,
 };
 
 use crate::{Dialect, refusal::Refusal};
@@ -34,7 +35,10 @@ enum State {
     AwaitHello,
     Proving(Box<AttachRequest>),
     Attaching,
-    Live { session: SessionId, features: FeatureSet },
+    Live {
+        session: SessionId,
+        features: FeatureSet,
+    },
     Ended,
 }
 
@@ -125,7 +129,10 @@ pub struct ResumeTarget {
 impl ServerSession {
     /// A connection on which nothing was said. `offered` is what the runtime can do.
     pub const fn new(offered: FeatureSet) -> Self {
-        Self { state: State::AwaitHello, offered }
+        Self {
+            state: State::AwaitHello,
+            offered,
+        }
     }
 
     /// Whether the peer still has to introduce itself.
@@ -163,17 +170,25 @@ impl ServerSession {
     pub fn on_malformed(&mut self, error: &DecodeError) -> Effect {
         match self.state {
             State::AwaitHello => self.reject(error.id.clone(), error.into(), Goodbye::Protocol),
-            State::Live { .. } => Effect::Refuse { request: error.id.clone(), refusal: error.into() },
+            State::Live { .. } => Effect::Refuse {
+                request: error.id.clone(),
+                refusal: error.into(),
+            },
             State::Proving(_) | State::Attaching | State::Ended => Effect::None,
         }
     }
 
     /// A frame came that was above the receive limit [ARCP 4-6].
     pub fn on_too_big(&mut self, limit: usize, fatal: bool) -> Effect {
-        let refusal = Refusal::invalid(format!("the frame has more than {limit} bytes, the limit of this runtime"));
+        let refusal = Refusal::invalid(format!(
+            "the frame has more than {limit} bytes, the limit of this runtime"
+        ));
         match self.state {
             State::Ended => Effect::None,
-            State::Live { .. } if !fatal => Effect::Refuse { request: None, refusal },
+            State::Live { .. } if !fatal => Effect::Refuse {
+                request: None,
+                refusal,
+            },
             _ => self.reject(None, refusal, Goodbye::TooBig),
         }
     }
@@ -208,9 +223,18 @@ impl ServerSession {
     }
 
     /// Ends the session with an error, whatever its state.
-    pub fn reject(&mut self, request: Option<MessageId>, refusal: Refusal, goodbye: Goodbye) -> Effect {
+    pub fn reject(
+        &mut self,
+        request: Option<MessageId>,
+        refusal: Refusal,
+        goodbye: Goodbye,
+    ) -> Effect {
         self.state = State::Ended;
-        Effect::Reject { request, refusal, goodbye }
+        Effect::Reject {
+            request,
+            refusal,
+            goodbye,
+        }
     }
 
     fn on_first_frame(&mut self, envelope: &Envelope) -> Effect {
@@ -220,7 +244,11 @@ impl ServerSession {
             read_resume(envelope)
         } else {
             let message = format!("`{}` before session.hello or session.resume", envelope.kind);
-            return self.reject(envelope.id.clone(), Refusal::unauthenticated(message), Goodbye::Policy);
+            return self.reject(
+                envelope.id.clone(),
+                Refusal::unauthenticated(message),
+                Goodbye::Policy,
+            );
         };
         match asked {
             Err(refusal) => self.reject(envelope.id.clone(), refusal, Goodbye::Protocol),
@@ -235,14 +263,25 @@ impl ServerSession {
         }
     }
 
-    fn on_live_frame(&mut self, session: &SessionId, features: FeatureSet, envelope: Envelope) -> Effect {
+    fn on_live_frame(
+        &mut self,
+        session: &SessionId,
+        features: FeatureSet,
+        envelope: Envelope,
+    ) -> Effect {
         let request = envelope.id.clone();
-        let foreign = envelope.session_id.as_ref().filter(|named| *named != session);
+        let foreign = envelope
+            .session_id
+            .as_ref()
+            .filter(|named| *named != session);
         if let Some(named) = foreign {
-            let refusal = Refusal::invalid(format!("`session_id` is `{named}`, this is session `{session}`"));
+            let refusal = Refusal::invalid(format!(
+                "`session_id` is `{named}`, this is session `{session}`"
+            ));
             return Effect::Refuse { request, refusal };
         }
-        let is_close = envelope.kind == MessageType::SESSION_CLOSE || envelope.kind == MessageType::SESSION_BYE;
+        let is_close = envelope.kind == MessageType::SESSION_CLOSE
+            || envelope.kind == MessageType::SESSION_BYE;
         match request::read(envelope, features) {
             Ok(Effect::Close { reason }) if is_close => {
                 self.state = State::Ended;
@@ -267,8 +306,12 @@ fn read_hello(
         last_event_seq: resume.last_event_seq.unwrap_or_default(),
     });
     let capabilities = hello.capabilities.unwrap_or_default();
-    if let Some(encodings) = capabilities.encodings.filter(|encodings| !encodings.iter().any(|e| e == "json")) {
-        let message = format!("no encoding in common: this runtime speaks `json`, the client {encodings:?}");
+    if let Some(encodings) = capabilities
+        .encodings
+        .filter(|encodings| !encodings.iter().any(|e| e == "json"))
+    {
+        let message =
+            format!("no encoding in common: this runtime speaks `json`, the client {encodings:?}");
         return Err(Refusal::invalid(message));
     }
     let attach = AttachRequest {
@@ -278,7 +321,13 @@ fn read_hello(
         dialect: Some(dialect),
         client: hello.client.unwrap_or_default(),
     };
-    Ok((attach, Some(hello.auth.unwrap_or(payload::Auth { scheme: None, token: None }))))
+    Ok((
+        attach,
+        Some(hello.auth.unwrap_or(payload::Auth {
+            scheme: None,
+            token: None,
+        })),
+    ))
 }
 
 /// A bare resume is proved by its resume token; an `auth` beside it has to prove the same principal.
@@ -303,7 +352,9 @@ fn read_resume(envelope: &Envelope) -> Result<(AttachRequest, Option<payload::Au
 fn need(features: FeatureSet, feature: Feature, what: &str) -> Result<(), Refusal> {
     match features.has(feature) {
         true => Ok(()),
-        false => Err(Refusal::invalid(format!("{what} needs the feature `{feature}`, which this session did not negotiate"))),
+        false => Err(Refusal::invalid(format!(
+            "{what} needs the feature `{feature}`, which this session did not negotiate"
+        ))),
     }
 }
 

@@ -87,7 +87,10 @@ impl Span {
             && next.first == self.last().next()
             && next.from == self.from.plus(u64::from(self.count));
         let count = self.count.checked_add(next.count)?;
-        goes_on.then(|| Self { count, ..self.clone() })
+        goes_on.then(|| Self {
+            count,
+            ..self.clone()
+        })
     }
 }
 
@@ -103,7 +106,10 @@ pub fn project(
     mut next: EventSeq,
     replayed: bool,
 ) -> Vec<Span> {
-    let view = SpanView { assembled: !features.has(Feature::ResultChunk), replayed };
+    let view = SpanView {
+        assembled: !features.has(Feature::ResultChunk),
+        replayed,
+    };
     let span = |first, offset: usize, count: usize| Span {
         first,
         job: job.clone(),
@@ -112,11 +118,16 @@ pub fn project(
         view,
     };
     if kinds.iter().all(|kind| kind.shows_with(features)) {
-        return if kinds.is_empty() { Vec::new() } else { vec![span(next, 0, kinds.len())] };
+        return if kinds.is_empty() {
+            Vec::new()
+        } else {
+            vec![span(next, 0, kinds.len())]
+        };
     }
     let mut spans = Vec::new();
     let mut offset = 0;
-    for run in kinds.chunk_by(|left, right| left.shows_with(features) == right.shows_with(features)) {
+    for run in kinds.chunk_by(|left, right| left.shows_with(features) == right.shows_with(features))
+    {
         if run[0].shows_with(features) {
             spans.push(span(next, offset, run.len()));
             next = next.plus(run.len() as u64);
@@ -133,7 +144,10 @@ mod tests {
     use super::*;
 
     fn kinds() -> impl Strategy<Value = Vec<RecordKind>> {
-        prop::collection::vec((0u8..6).prop_map(|kind| RecordKind::from_u8(kind).unwrap()), 0..40)
+        prop::collection::vec(
+            (0u8..6).prop_map(|kind| RecordKind::from_u8(kind).unwrap()),
+            0..40,
+        )
     }
 
     proptest! {

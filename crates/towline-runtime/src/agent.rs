@@ -74,7 +74,10 @@ where
     O: Serialize + 'static,
     Fut: Future<Output = Result<O, AgentError>> + Send + 'static,
 {
-    Typed { run: Arc::new(run), shape: std::marker::PhantomData::<fn(I) -> O> }
+    Typed {
+        run: Arc::new(run),
+        shape: std::marker::PhantomData::<fn(I) -> O>,
+    }
 }
 
 struct Typed<F, S> {
@@ -92,7 +95,9 @@ where
     fn run(&self, ctx: JobContext, input: RawJson) -> AgentFuture {
         let run = Arc::clone(&self.run);
         Box::pin(async move {
-            let input = input.read::<I>().map_err(|cause| AgentError::invalid_input(&cause))?;
+            let input = input
+                .read::<I>()
+                .map_err(|cause| AgentError::invalid_input(&cause))?;
             let output = run(ctx, input).await?;
             RawJson::of(&output).map_err(AgentError::from)
         })

@@ -15,7 +15,10 @@ mod subscribe;
 
 use std::sync::Arc;
 
-use towline_proto::{refusal::Refusal, server::{Request, RequestKind}};
+use towline_proto::{
+    refusal::Refusal,
+    server::{Request, RequestKind},
+};
 use towline_store::StoreError;
 use towline_wire::{Envelope, MessageId, Payload};
 
@@ -68,7 +71,9 @@ pub(crate) fn envelope<P: Payload>(payload: &P) -> Envelope {
 pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
     tracing::error!(target: "towline::store", %error, "request failed");
     match error {
-        StoreError::Full(_) => Refusal::internal("the runtime's store is out of space; try again later"),
+        StoreError::Full(_) => {
+            Refusal::internal("the runtime's store is out of space; try again later")
+        }
         _ => Refusal::internal("the runtime's store failed; try again later"),
     }
 }
@@ -77,11 +82,16 @@ pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
 pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
     match request.kind {
         RequestKind::Submit(submission) => {
-            let origin = submit::Origin { trace: request.trace, span: request.parent_span };
+            let origin = submit::Origin {
+                trace: request.trace,
+                span: request.parent_span,
+            };
             submit::submit(hub, asker, *submission, origin).await;
         }
         RequestKind::Cancel { job, reason } => cancel::cancel(hub, asker, job, reason).await,
-        RequestKind::Subscribe { job, history } => subscribe::subscribe(hub, asker, job, history).await,
+        RequestKind::Subscribe { job, history } => {
+            subscribe::subscribe(hub, asker, job, history).await
+        }
         RequestKind::Unsubscribe { job } => subscribe::unsubscribe(hub, &asker, job),
         RequestKind::List(list) => list::list(hub, &asker, list).await,
     }

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use towline_store::{Change, Principal};
-use towline_wire::{AgentRef, JobId, Lease, LeaseConstraints, RawJson, SessionId, Timestamp, TraceId};
+use towline_wire::{
+    AgentRef, JobId, Lease, LeaseConstraints, RawJson, SessionId, Timestamp, TraceId,
+};
 
 use crate::hub::{Hub, JobEntry};
 
@@ -22,12 +24,12 @@ pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
 pub use error::{Denied, EventError};
 pub use files::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
 pub use guard::Permit;
-pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub(crate) use http::HttpClients;
+pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub use models::{ModelPermit, UpstreamRefusal};
 pub use result::ResultWriter;
-pub use tools::{Tool, ToolError, with_meta};
 pub(crate) use tools::ToolRegistry;
+pub use tools::{Tool, ToolError, with_meta};
 
 /// One job, as its agent sees it. Cheap to clone; clones are the same job.
 ///
@@ -129,8 +131,12 @@ impl JobContext {
     pub async fn checkpoint(&self, value: impl serde::Serialize) -> Result<(), EventError> {
         let value = RawJson::of(&value).map_err(EventError::unserialisable)?;
         let (done, written) = tokio::sync::oneshot::channel();
-        let change = Change::Checkpoint { job: self.job_id().clone(), value };
-        self.hub.command(crate::command::WriteAndTell { change, done });
+        let change = Change::Checkpoint {
+            job: self.job_id().clone(),
+            value,
+        };
+        self.hub
+            .command(crate::command::WriteAndTell { change, done });
         match written.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(message)) => Err(EventError::Store(message)),
@@ -145,12 +151,17 @@ impl JobContext {
     pub async fn restored<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>, EventError> {
         let stored = self.hub.store.checkpoint(self.job_id()).await;
         let stored = stored.map_err(|error| EventError::Store(error.to_string()))?;
-        stored.map(|value| value.read().map_err(EventError::unserialisable)).transpose()
+        stored
+            .map(|value| value.read().map_err(EventError::unserialisable))
+            .transpose()
     }
 }
 
 impl std::fmt::Debug for JobContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JobContext").field("job", self.job_id()).field("agent", self.agent()).finish_non_exhaustive()
+        f.debug_struct("JobContext")
+            .field("job", self.job_id())
+            .field("agent", self.agent())
+            .finish_non_exhaustive()
     }
 }

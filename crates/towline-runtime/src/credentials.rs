@@ -57,7 +57,10 @@ pub trait CredentialProvisioner: Send + Sync + 'static {
     fn name(&self) -> &str;
 
     /// Makes a value for a job.
-    fn issue<'a>(&'a self, request: &'a IssueRequest) -> BoxFuture<'a, Result<Issued, ProvisionError>>;
+    fn issue<'a>(
+        &'a self,
+        request: &'a IssueRequest,
+    ) -> BoxFuture<'a, Result<Issued, ProvisionError>>;
 
     /// Makes another value for a credential that has one. The value before stays good until it is revoked. The default
     /// issues anew.
@@ -70,7 +73,10 @@ pub trait CredentialProvisioner: Send + Sync + 'static {
     }
 
     /// Makes a value worthless.
-    fn revoke<'a>(&'a self, value: &'a UpstreamValue) -> BoxFuture<'a, Result<Revocation, ProvisionError>>;
+    fn revoke<'a>(
+        &'a self,
+        value: &'a UpstreamValue,
+    ) -> BoxFuture<'a, Result<Revocation, ProvisionError>>;
 }
 
 /// What a credential is asked for.
@@ -109,9 +115,15 @@ impl CredentialConstraints {
     /// Whether a model is among those that may be used.
     pub fn allows_model(&self, model: &str) -> bool {
         use towline_proto::lease::{Kind, Pattern};
-        let Some(patterns) = &self.model_use else { return true };
-        let patterns = patterns.iter().filter_map(|pattern| Pattern::parse(pattern, Kind::Name).ok());
-        patterns.into_iter().any(|pattern| pattern.matches(model) == Ok(true))
+        let Some(patterns) = &self.model_use else {
+            return true;
+        };
+        let patterns = patterns
+            .iter()
+            .filter_map(|pattern| Pattern::parse(pattern, Kind::Name).ok());
+        patterns
+            .into_iter()
+            .any(|pattern| pattern.matches(model) == Ok(true))
     }
 }
 
@@ -163,12 +175,18 @@ pub struct ProvisionError {
 impl ProvisionError {
     /// The upstream, or the provisioner on its behalf, will not: asking again does not help. Nothing was made.
     pub fn refused(message: impl Into<String>) -> Self {
-        Self { message: message.into(), refused: true }
+        Self {
+            message: message.into(),
+            refused: true,
+        }
     }
 
     /// The upstream could not be asked, or its answer is unknown.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self { message: message.into(), refused: false }
+        Self {
+            message: message.into(),
+            refused: false,
+        }
     }
 
     /// Whether asking again does not help.

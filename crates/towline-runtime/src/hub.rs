@@ -1,8 +1,8 @@
 //! The only place that knows two sessions at once.
 
 mod committer;
-mod job;
 mod janitor;
+mod job;
 mod lookup;
 mod places;
 mod queue;

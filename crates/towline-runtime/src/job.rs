@@ -31,7 +31,8 @@ pub(crate) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     };
     metrics::counter!("towline_jobs_started_total").increment(1);
     let span = hub.begin_span(job);
-    hub.tasks.spawn(supervise(Arc::clone(hub), Arc::clone(job), agent).instrument(span));
+    hub.tasks
+        .spawn(supervise(Arc::clone(hub), Arc::clone(job), agent).instrument(span));
 }
 
 /// The job's first event [ARCP 7.3-1].
@@ -39,18 +40,28 @@ fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Result<AgentEntry, Failu
     // The agent was resolved when the job was accepted, and stays the same whatever was registered or removed since
     // [ARCP 7.5-2]. Only a job that was recovered has to look for it.
     let kept = job.lock().agent.take();
-    let agent = kept.map_or_else(|| hub.agents.resolve(&job.row.agent).map(|(_, agent)| agent), Ok).map_err(|_| {
-        let message = format!("the agent `{}` is not there any more", job.row.agent);
-        Failure::new(ErrorCode::AGENT_NOT_AVAILABLE, message)
-    });
+    let agent = kept
+        .map_or_else(
+            || hub.agents.resolve(&job.row.agent).map(|(_, agent)| agent),
+            Ok,
+        )
+        .map_err(|_| {
+            let message = format!("the agent `{}` is not there any more", job.row.agent);
+            Failure::new(ErrorCode::AGENT_NOT_AVAILABLE, message)
+        });
     {
         let mut core = job.lock();
         if !core.machine.start() {
             return None;
         }
-        let running = event::Status { phase: "running".to_owned(), message: None };
+        let running = event::Status {
+            phase: "running".to_owned(),
+            message: None,
+        };
         // The machine has just said that the job is open.
-        let _ = core.append_event(RecordKind::Event, "status", hub.now(), |out| serde_json::to_writer(out, &running));
+        let _ = core.append_event(RecordKind::Event, "status", hub.now(), |out| {
+            serde_json::to_writer(out, &running)
+        });
     }
     hub.flush(job);
     Some(agent)
@@ -86,7 +97,11 @@ async fn run_agent(hub: &Arc<Hub>, job: &Arc<JobEntry>, agent: AgentEntry) -> Ou
     let ctx = JobContext::new(Arc::clone(hub), Arc::clone(job));
     let input = job.row.input.clone();
     // Calling the agent may panic before there is a future; both happen in its own task.
-    let run = async move { AssertUnwindSafe(async move { agent.agent.run(ctx, input).await }).catch_unwind().await };
+    let run = async move {
+        AssertUnwindSafe(async move { agent.agent.run(ctx, input).await })
+            .catch_unwind()
+            .await
+    };
     let mut task = tokio::spawn(run.in_current_span());
     tokio::select! {
         biased;
@@ -108,7 +123,10 @@ async fn wind_down(hub: &Arc<Hub>, job: &Arc<JobEntry>, mut task: AgentTask) -> 
         Err(_) => {
             task.abort();
             tracing::warn!(target: "towline::job", job = %job.id(), "the agent did not stop in time and was dropped");
-            Outcome::Failed(Failure::new(ErrorCode::INTERNAL_ERROR, "the agent was stopped"))
+            Outcome::Failed(Failure::new(
+                ErrorCode::INTERNAL_ERROR,
+                "the agent was stopped",
+            ))
         }
     }
 }
@@ -122,7 +140,10 @@ type AgentTask = JoinHandle<Caught>;
 async fn deadline(hub: &Arc<Hub>, job: &JobEntry) -> Cause {
     let started = Instant::now();
     let runtime = job.row.max_runtime.unwrap_or(Duration::MAX);
-    let lease = job.lock().expires_in(hub.now()).map(|left| left.saturating_add(hub.options.expiry_grace));
+    let lease = job
+        .lock()
+        .expires_in(hub.now())
+        .map(|left| left.saturating_add(hub.options.expiry_grace));
     tokio::select! {
         () = sleep_until(started, runtime) => Cause::TimedOut,
         () = sleep_until(started, lease.unwrap_or(Duration::MAX)) => {
@@ -134,37 +155,49 @@ async fn deadline(hub: &Arc<Hub>, job: &JobEntry) -> Cause {
 
 /// Sleeps any distance ahead: a single timer reaches about two years.
 async fn sleep_until(started: Instant, after: Duration) {
-    while let Some(left) = after.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
+    while let Some(left) = after
+        .checked_sub(started.elapsed())
+        .filter(|left| !left.is_zero())
+    {
         tokio::time::sleep(left.min(LONGEST_TIMER)).await;
     }
 }
 
 /// An expiry is logged when it takes effect [ARCP 9.5-2, 14-3].
 pub(crate) fn lease_expired(hub: &Hub, job: &JobEntry) {
-    let at = job.row.constraints.expires_at.as_deref().unwrap_or_default();
+    let at = job
+        .row
+        .constraints
+        .expires_at
+        .as_deref()
+        .unwrap_or_default();
     hub.audit(Audit::at(hub.now()).lease_expired(&job.row.principal, job.id(), at));
 }
 
-fn outcome_of(
-    hub: &Arc<Hub>,
-    job: &JobEntry,
-    result: Result<Caught, JoinError>,
-) -> Outcome {
+fn outcome_of(hub: &Arc<Hub>, job: &JobEntry, result: Result<Caught, JoinError>) -> Outcome {
     match result {
         Ok(Ok(Ok(value))) => returned(hub, job, value),
         Ok(Ok(Err(error))) => Outcome::Failed(error.into_failure()),
         Ok(Err(panic)) => panicked(job, panic.as_ref()),
         // Nobody aborts the task before this point; the runtime may be going down.
-        Err(_) => Outcome::Failed(Failure::new(ErrorCode::INTERNAL_ERROR, "the agent was stopped")),
+        Err(_) => Outcome::Failed(Failure::new(
+            ErrorCode::INTERNAL_ERROR,
+            "the agent was stopped",
+        )),
     }
 }
 
 /// A panic's message may hold anything, so the peer does not get it [ARCP 7.3-4].
 fn panicked(job: &JobEntry, panic: &(dyn Any + Send)) -> Outcome {
     let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
     tracing::error!(target: "towline::job", job = %job.id(), agent = %job.row.agent, panic = text, "the agent panicked");
-    Outcome::Failed(Failure::new(ErrorCode::INTERNAL_ERROR, "the agent panicked"))
+    Outcome::Failed(Failure::new(
+        ErrorCode::INTERNAL_ERROR,
+        "the agent panicked",
+    ))
 }
 
 /// The value the agent returned, or the result it streamed, never both [ARCP 8.4-2].
@@ -173,7 +206,9 @@ fn returned(hub: &Hub, job: &JobEntry, value: RawJson) -> Outcome {
     let Some(chunks) = &core.chunks else {
         let limit = hub.options.inline_result;
         if value.as_str().len() > limit {
-            let message = format!("the result has more than {limit} bytes; stream it instead of returning it");
+            let message = format!(
+                "the result has more than {limit} bytes; stream it instead of returning it"
+            );
             return Outcome::Failed(Failure::new(ErrorCode::INTERNAL_ERROR, message));
         }
         return Outcome::Returned(value);
@@ -183,7 +218,10 @@ fn returned(hub: &Hub, job: &JobEntry, value: RawJson) -> Outcome {
         return Outcome::Failed(Failure::new(ErrorCode::INTERNAL_ERROR, message));
     }
     if !chunks.is_finished() {
-        return Outcome::Failed(Failure::new(ErrorCode::INTERNAL_ERROR, "the agent did not finish its streamed result"));
+        return Outcome::Failed(Failure::new(
+            ErrorCode::INTERNAL_ERROR,
+            "the agent did not finish its streamed result",
+        ));
     }
     if !value.is_null() {
         let message = "the agent streamed a result and returned one too";
@@ -209,7 +247,11 @@ pub(crate) fn settle(hub: &Hub, job: &JobEntry) -> Option<Arc<JobEntry>> {
     let (parent, budget, settled) = {
         let mut core = job.lock();
         let settled = std::mem::replace(&mut core.settled, true);
-        (core.parent.clone()?, core.authority.budget().clone(), settled)
+        (
+            core.parent.clone()?,
+            core.authority.budget().clone(),
+            settled,
+        )
     };
     if !settled {
         let mut core = parent.lock();
@@ -233,9 +275,20 @@ pub(crate) fn stopped(hub: &Arc<Hub>, job: &Arc<JobEntry>, stop: Option<&Stop>) 
 }
 
 fn stop_children(hub: &Arc<Hub>, job: &JobEntry, reason: &str) {
-    let children: Vec<_> = job.lock().children.iter().filter_map(std::sync::Weak::upgrade).collect();
+    let children: Vec<_> = job
+        .lock()
+        .children
+        .iter()
+        .filter_map(std::sync::Weak::upgrade)
+        .collect();
     for child in children {
-        stop_job(hub, &child, Cause::Cancelled { reason: Some(reason.to_owned()) });
+        stop_job(
+            hub,
+            &child,
+            Cause::Cancelled {
+                reason: Some(reason.to_owned()),
+            },
+        );
     }
 }
 
@@ -252,7 +305,12 @@ pub(crate) fn after_end(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     stop_children(hub, job, "the parent job ended");
     hub.give_up_place(job);
     // The children's end with their parent at the latest [ARCP 9.8-4], however long they take to stop.
-    let children: Vec<_> = job.lock().children.iter().filter_map(std::sync::Weak::upgrade).collect();
+    let children: Vec<_> = job
+        .lock()
+        .children
+        .iter()
+        .filter_map(std::sync::Weak::upgrade)
+        .collect();
     for id in children.iter().map(|child| child.id()).chain([job.id()]) {
         Ledger::job_ended(hub, id);
     }

@@ -26,9 +26,10 @@ mod trace;
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, RegisterError, agent_fn};
 pub use connection::Connection;
 pub use context::{
-    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, FileEntry, FileError, FileInfo, FileKind, Files,
-    Http, HttpError, HttpOptions, HttpRequest, HttpResponse, JobContext, ModelPermit, Permit, ResultWriter, SkipReason, Tool,
-    ToolError, UpstreamRefusal, Visit, Walk, with_meta,
+    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, FileEntry, FileError,
+    FileInfo, FileKind, Files, Http, HttpError, HttpOptions, HttpRequest, HttpResponse, JobContext,
+    ModelPermit, Permit, ResultWriter, SkipReason, Tool, ToolError, UpstreamRefusal, Visit, Walk,
+    with_meta,
 };
 pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};

@@ -35,7 +35,10 @@ impl ObservePolicy for OwnJobsOnly {
 /// may be slow: only the submit at hand waits. It may only be dropped together with its submit.
 pub trait LeasePolicy: Send + Sync + 'static {
     /// The lease to grant.
-    fn grant<'a>(&'a self, request: LeaseRequest<'a>) -> BoxFuture<'a, Result<GrantedLease, Refusal>>;
+    fn grant<'a>(
+        &'a self,
+        request: LeaseRequest<'a>,
+    ) -> BoxFuture<'a, Result<GrantedLease, Refusal>>;
 }
 
 /// What is asked for.

@@ -22,7 +22,11 @@ pub(crate) struct Recovery {
 
 /// Reads what the store keeps and puts sessions and jobs into the hub.
 pub(crate) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
-    let Recovered { jobs, sessions, credentials } = hub.store.recover().await?;
+    let Recovered {
+        jobs,
+        sessions,
+        credentials,
+    } = hub.store.recover().await?;
     hub.credentials.restore(credentials);
     let now = hub.now();
     let mut watched = Vec::new();
@@ -34,14 +38,21 @@ pub(crate) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
     }
     let mut restored: Vec<Arc<JobEntry>> = Vec::new();
     for row in jobs {
-        let parent = row.parent.as_ref().and_then(|parent| restored.iter().find(|job| job.id() == parent)).cloned();
+        let parent = row
+            .parent
+            .as_ref()
+            .and_then(|parent| restored.iter().find(|job| job.id() == parent))
+            .cloned();
         let job = restore_job(hub, row, parent);
         hub.insert_job(&job);
         restored.push(job);
     }
     for job in &restored {
         let own = hub.session(&job.row.session);
-        let others = watched.iter().filter(|(_, jobs)| jobs.contains(job.id())).map(|(session, _)| Arc::clone(session));
+        let others = watched
+            .iter()
+            .filter(|(_, jobs)| jobs.contains(job.id()))
+            .map(|(session, _)| Arc::clone(session));
         job.lock().observers.extend(own.into_iter().chain(others));
     }
     let mut again = HashSet::new();
@@ -50,13 +61,20 @@ pub(crate) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
             again.insert(job.id().clone());
         }
     }
-    Ok(Recovery { jobs: restored, again })
+    Ok(Recovery {
+        jobs: restored,
+        again,
+    })
 }
 
 /// Whether a job's agent may be run from its beginning, though it has run before [ARCP 7.3-4]. Not when a part of its
 /// result is out: another run would stream another result, and a job has one [ARCP 8.4-1].
 async fn may_run_again(hub: &Hub, job: &JobEntry) -> Result<bool, StoreError> {
-    if !hub.agents.resolve(&job.row.agent).is_ok_and(|(_, agent)| agent.restartable) {
+    if !hub
+        .agents
+        .resolve(&job.row.agent)
+        .is_ok_and(|(_, agent)| agent.restartable)
+    {
         return Ok(false);
     }
     let mut next = JobSeq::FIRST;
@@ -66,7 +84,10 @@ async fn may_run_again(hub: &Hub, job: &JobEntry) -> Result<bool, StoreError> {
             Err(StoreError::Evicted { .. }) => return Ok(false),
             read => read?,
         };
-        if blocks.iter().any(|block| block.kinds().contains(&RecordKind::ResultChunk)) {
+        if blocks
+            .iter()
+            .any(|block| block.kinds().contains(&RecordKind::ResultChunk))
+        {
             return Ok(false);
         }
         let Some(last) = blocks.last() else { break };
@@ -77,7 +98,12 @@ async fn may_run_again(hub: &Hub, job: &JobEntry) -> Result<bool, StoreError> {
 
 /// A session that was attached when the runtime died is detached from now on [ARCP 6.3-6].
 fn restore_session(session: RecoveredSession, now: Timestamp) -> Arc<SessionEntry> {
-    let RecoveredSession { mut row, last, spans, subscriptions } = session;
+    let RecoveredSession {
+        mut row,
+        last,
+        spans,
+        subscriptions,
+    } = session;
     row.detached_at.get_or_insert(now);
     let outbox = Outbox::restore(spans, last, row.acked, row.evicted);
     let dialect = row.dialect.parse().unwrap_or(Dialect::Draft);
@@ -87,7 +113,11 @@ fn restore_session(session: RecoveredSession, now: Timestamp) -> Arc<SessionEntr
 }
 
 fn restore_job(hub: &Hub, row: JobRow, parent: Option<Arc<JobEntry>>) -> Arc<JobEntry> {
-    let ending = row.state.ending.as_ref().and_then(|cause| cause.read::<Cause>().ok());
+    let ending = row
+        .state
+        .ending
+        .as_ref()
+        .and_then(|cause| cause.read::<Cause>().ok());
     let status = match (row.state.status, &ending) {
         // The agent is run from its beginning.
         (JobStatus::Running, None) => JobStatus::Pending,
@@ -108,11 +138,20 @@ fn restore_authority(hub: &Hub, row: &JobRow) -> Authority {
         tracing::error!(target: "towline::store", job = %row.id, %error, "a stored lease is not valid; nothing is granted");
         LeaseSet::default()
     });
-    let expires_at = row.constraints.expires_at.as_deref().and_then(|text| text.parse().ok());
+    let expires_at = row
+        .constraints
+        .expires_at
+        .as_deref()
+        .and_then(|text| text.parse().ok());
     // What a child may use is what its lease names, whatever its root was left free to do [ARCP 9.4-4].
     let require_model_use = hub.options.require_model_use || row.parent.is_some();
     let authority = Authority::new(ValidRequest { leases, expires_at }, require_model_use);
-    match row.state.budget.as_ref().and_then(|budget| budget.read().ok()) {
+    match row
+        .state
+        .budget
+        .as_ref()
+        .and_then(|budget| budget.read().ok())
+    {
         Some(budget) => authority.with_budget(budget),
         None => authority,
     }
@@ -138,7 +177,10 @@ fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>, may_run_again: bool) -> bool 
     let decided = job.lock().machine.ending().is_some();
     if decided {
         // Its end was decided before the crash; the agent has stopped with the process.
-        let failure = towline_proto::job::Failure::new(towline_wire::ErrorCode::INTERNAL_ERROR, "the agent was stopped");
+        let failure = towline_proto::job::Failure::new(
+            towline_wire::ErrorCode::INTERNAL_ERROR,
+            "the agent was stopped",
+        );
         crate::job::finish(hub, job, Outcome::Failed(failure));
         return false;
     }

@@ -14,8 +14,8 @@ use crate::{
     agent::{AgentEntry, IntoAgent, RegisterError, Registry},
     auth::Authenticator,
     connection::{Connection, accept},
-    credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
     context::{HttpClients, HttpOptions, Tool, ToolRegistry},
+    credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
     hub::{Hub, HubParts},
     policy::{LeasePolicy, ObservePolicy, OwnJobsOnly},
     trace::{TraceLink, Unlinked},
@@ -92,7 +92,10 @@ impl Runtime {
     /// Begins to describe a runtime.
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder {
-            info: PeerInfo { name: "towline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            info: PeerInfo {
+                name: "towline".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
             options: RuntimeOptions::default(),
             clock: Arc::new(SystemClock),
             ids: Ids::system(),
@@ -120,7 +123,10 @@ impl Runtime {
     /// # Errors
     /// [`RegisterError`] when the name breaks the grammar or is taken.
     pub fn add_agent<M>(&self, agent: &str, run: impl IntoAgent<M>) -> Result<(), RegisterError> {
-        let entry = AgentEntry { agent: run.into_agent(), restartable: false };
+        let entry = AgentEntry {
+            agent: run.into_agent(),
+            restartable: false,
+        };
         self.hub.agents.add(&AgentRef::parse(agent)?, entry)
     }
 
@@ -161,8 +167,15 @@ impl Runtime {
     /// [`RotateError`]; the value before stays good then.
     pub async fn rotate_credential(&self, id: &CredentialId) -> Result<(), RotateError> {
         let (hub, id) = (Arc::clone(&self.hub), id.clone());
-        let rotation = self.hub.tasks.spawn(async move { Ledger::rotate(&hub, &id).await });
-        rotation.await.unwrap_or_else(|_| Err(RotateError::Upstream("the rotation was given up".to_owned())))
+        let rotation = self
+            .hub
+            .tasks
+            .spawn(async move { Ledger::rotate(&hub, &id).await });
+        rotation.await.unwrap_or_else(|_| {
+            Err(RotateError::Upstream(
+                "the rotation was given up".to_owned(),
+            ))
+        })
     }
 
     /// The store, for operators.
@@ -189,9 +202,11 @@ impl Runtime {
         let limit = hub.options.cancel_grace + hub.options.close_timeout;
         let _ended = tokio::time::timeout(limit, self.jobs_ended()).await;
         // Connections say goodbye by themselves, within the close timeout.
-        let _closed = tokio::time::timeout(hub.options.close_timeout, self.connections_closed()).await;
+        let _closed =
+            tokio::time::timeout(hub.options.close_timeout, self.connections_closed()).await;
         // What cannot be revoked in time is taken up by the next start.
-        let _revoked = tokio::time::timeout(hub.options.close_timeout, hub.credentials.settled()).await;
+        let _revoked =
+            tokio::time::timeout(hub.options.close_timeout, hub.credentials.settled()).await;
         hub.barrier_with_limit(hub.options.close_timeout).await;
         hub.stopping.cancel();
         hub.tasks.close();
@@ -217,7 +232,10 @@ impl Runtime {
 impl RuntimeBuilder {
     /// What the runtime calls itself in the welcome. Default: `towline` and its version.
     pub fn name(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
-        self.info = PeerInfo { name: name.into(), version: version.into() };
+        self.info = PeerInfo {
+            name: name.into(),
+            version: version.into(),
+        };
         self
     }
 
@@ -248,13 +266,25 @@ impl RuntimeBuilder {
 
     /// Adds an agent under `name` or `name@version`.
     pub fn agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
-        self.register(agent, AgentEntry { agent: run.into_agent(), restartable: false })
+        self.register(
+            agent,
+            AgentEntry {
+                agent: run.into_agent(),
+                restartable: false,
+            },
+        )
     }
 
     /// Adds an agent whose jobs are run again after the runtime restarts [ARCP 7.3-4]; see
     /// [`crate::JobContext::checkpoint`].
     pub fn restartable_agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
-        self.register(agent, AgentEntry { agent: run.into_agent(), restartable: true })
+        self.register(
+            agent,
+            AgentEntry {
+                agent: run.into_agent(),
+                restartable: true,
+            },
+        )
     }
 
     /// Makes a version the one a bare name means. Default: the highest.
@@ -360,15 +390,33 @@ impl RuntimeBuilder {
 }
 
 fn check(options: &RuntimeOptions) -> Result<(), BuildError> {
-    let setting = |name, value: String, reason| Err(BuildError::Setting { name, value, reason });
+    let setting = |name, value: String, reason| {
+        Err(BuildError::Setting {
+            name,
+            value,
+            reason,
+        })
+    };
     if options.heartbeat < std::time::Duration::from_secs(1) {
-        return setting("heartbeat", format!("{:?}", options.heartbeat), "it has to be at least one second");
+        return setting(
+            "heartbeat",
+            format!("{:?}", options.heartbeat),
+            "it has to be at least one second",
+        );
     }
     if options.chunks.chunk < 4 {
-        return setting("chunks", format!("{:?}", options.chunks), "a chunk has to hold any one character, four bytes");
+        return setting(
+            "chunks",
+            format!("{:?}", options.chunks),
+            "a chunk has to hold any one character, four bytes",
+        );
     }
     if options.requests_in_flight == 0 {
-        return setting("requests_in_flight", "0".to_owned(), "at least one request has to be possible");
+        return setting(
+            "requests_in_flight",
+            "0".to_owned(),
+            "at least one request has to be possible",
+        );
     }
     Ok(())
 }

@@ -62,9 +62,7 @@ async fn weather(seed: u64) -> u64 {
     }
     if lone_seed().is_some() {
         // Shown when the test fails.
-        books
-            .iter()
-            .for_each(|book| println!("{}", book.trace()));
+        books.iter().for_each(|book| println!("{}", book.trace()));
     }
     let mut truth = Truth::read(world.disk()).await;
     truth.check_ends();

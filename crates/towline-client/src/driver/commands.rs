@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use towline_proto::client::Request;
-use towline_wire::JobId;
+use towline_wire::{JobId, JobSeq};
 
 use super::{Driver, Waiter};
 use crate::{
@@ -49,9 +49,9 @@ impl Driver {
             Request::Subscribe { job, from, history } => Some((job.clone(), *from, *history)),
             _ => None,
         };
-        let is_under_way = watched
+        let joins = watched
             .as_ref()
-            .is_some_and(|(job, ..)| self.session.has_seen(job));
+            .is_some_and(|(job, from, _)| self.joins(job, *from));
         if let Request::Unsubscribe { job } = &request {
             self.release_closed(&job.clone());
         }
@@ -70,7 +70,7 @@ impl Driver {
                     ));
                     from.into_iter().for_each(|from| mailbox.begin_after(from));
                     match history {
-                        true if is_under_way => mailbox.join_past(),
+                        true if joins => mailbox.join_past(),
                         true => {}
                         false => mailbox.join_live(),
                     }
@@ -80,6 +80,13 @@ impl Driver {
                 self.waiters.insert(key, Waiter { reply, seat });
             }
         }
+    }
+
+    /// Whether a handle has to look for the beginning of its past, because something of the job may still be under way. It
+    /// can when that beginning is sure to show: the first event of all, or any one where no event is left out.
+    fn joins(&mut self, job: &JobId, from: Option<JobSeq>) -> bool {
+        let shows = from.is_none_or(|from| from == JobSeq::ZERO) || self.session.sees_all_events();
+        shows && self.session.has_seen(job)
     }
 
     /// Takes the dropped subscriptions of a job back, but one: for that the unsubscribe that follows is meant.

@@ -58,13 +58,8 @@ impl Driver {
                 event_seq,
                 end,
             } => {
-                let end = Arc::new(*end);
-                let overtaken = self.seats.end(job, &end, event_seq);
-                self.lack_past.extend(
-                    overtaken
-                        .into_iter()
-                        .map(|(mailbox, after)| LacksPast::overtaken(mailbox, after, &end)),
-                );
+                let waiting = self.seats.end(job, &Arc::new(*end), event_seq);
+                self.wait_on(waiting);
             }
             Effect::Reply { request, reply } => self.reply(request, *reply),
             Effect::Opened { job, id, accepted } => {
@@ -146,7 +141,7 @@ impl Driver {
                 let mailbox = Arc::new(Mailbox::new(id, Role::Own, self.buffer, self.room.clone()));
                 if lacks_past {
                     mailbox.join_past();
-                    self.lack_past.push(LacksPast::from_start(mailbox.clone()));
+                    self.lack_past.push(LacksPast::new(mailbox.clone()));
                 } else {
                     self.seats.add(job, mailbox.clone());
                 }
@@ -157,7 +152,10 @@ impl Driver {
             }
             Reply::Subscribed(subscribed) => match seat {
                 Some((_, mailbox)) => {
-                    mailbox.joined(subscribed.subscribed_from);
+                    mailbox.joined(
+                        subscribed.subscribed_from,
+                        subscribed.current_status.is_terminal(),
+                    );
                     Ok(Answer::Subscribed(
                         Seat {
                             mailbox,

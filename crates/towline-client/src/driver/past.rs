@@ -2,48 +2,31 @@
 //!
 //! A second submit with the key of a job of this session, and a subscribe with history to a job this session sees already,
 //! give a handle whose events have gone by. The runtime sends them again when it is asked to, behind whatever else of the
-//! job is under way: live events, perhaps the end. [`Mailbox`] tells the one from the other; here is the asking.
+//! job is under way: live events, the past that another handle asked for, perhaps an end. [`Mailbox`] tells the one from the
+//! other; here is the asking, and the waiting.
 
 use std::sync::Arc;
 
-use towline_proto::client::{JobEnd, JobKey, Reply, Request, RequestError};
-use towline_wire::JobSeq;
+use towline_proto::client::{JobKey, Reply, Request, RequestError};
 
 use super::{Driver, LacksPast};
 use crate::mailbox::Mailbox;
 
 impl LacksPast {
-    /// A handle that has nothing of the job.
-    pub(super) const fn from_start(mailbox: Arc<Mailbox>) -> Self {
-        Self {
-            mailbox,
-            after: JobSeq::ZERO,
-            end: None,
-            tries: 0,
-        }
-    }
-
-    /// A handle whose job ended before its past came. What was asked for before comes too, perhaps; the end of that is the
-    /// end.
-    pub(super) fn overtaken(mailbox: Arc<Mailbox>, after: JobSeq, end: &Arc<JobEnd>) -> Self {
-        Self {
-            mailbox,
-            after,
-            end: Some(end.clone()),
-            tries: 0,
-        }
-    }
-
-    /// The past does not come, and the handle is told so.
-    fn give_up(self) {
-        self.mailbox.give_up_past();
-        if let Some(end) = self.end {
-            self.mailbox.end(end, None);
-        }
+    pub(super) const fn new(mailbox: Arc<Mailbox>) -> Self {
+        Self { mailbox, tries: 0 }
     }
 }
 
 impl Driver {
+    /// A job ended, and for these handles that was not the end: they wait on, under the key the job had.
+    pub(super) fn wait_on(&mut self, waiting: Vec<Arc<Mailbox>>) {
+        for mailbox in waiting {
+            let job = self.session.watch_on(mailbox.job());
+            self.seats.add(job, mailbox);
+        }
+    }
+
     /// Asks for what is lacking, once nothing is left to carry out: a subscribe takes a key that is free in the machine, and
     /// effects that are not carried out yet may still mean the job that had it.
     pub(super) fn ask_for_past(&mut self) {
@@ -59,7 +42,7 @@ impl Driver {
         lacks.tries += 1;
         let request = Request::Subscribe {
             job: lacks.mailbox.job().clone(),
-            from: (lacks.after > JobSeq::ZERO).then_some(lacks.after),
+            from: None,
             history: true,
         };
         let at = self.env.moment();
@@ -68,7 +51,8 @@ impl Driver {
                 self.seats.add(job, lacks.mailbox.clone());
                 self.asked_past.insert(key, (job, lacks));
             }
-            _ => lacks.give_up(),
+            Ok(_) => {}
+            Err(error) => self.give_up_past(&lacks.mailbox, error),
         }
     }
 
@@ -79,14 +63,21 @@ impl Driver {
                 if may_pass(&error) && lacks.tries < MOST_TRIES {
                     self.lack_past.push(lacks);
                 } else {
-                    let trouble = self.explain(error);
-                    lacks.mailbox.set_trouble(Some(trouble));
-                    lacks.give_up();
+                    self.give_up_past(&lacks.mailbox, error);
                 }
             }
-            Reply::Subscribed(subscribed) => lacks.mailbox.joined(subscribed.subscribed_from),
+            Reply::Subscribed(subscribed) => lacks.mailbox.joined(
+                subscribed.subscribed_from,
+                subscribed.current_status.is_terminal(),
+            ),
             _ => {}
         }
+    }
+
+    /// The past does not come, and the handle is told why.
+    fn give_up_past(&self, mailbox: &Mailbox, error: RequestError) {
+        mailbox.give_up_past();
+        mailbox.set_trouble(Some(self.explain(error)));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use towline_proto::client::{JobEnd, JobKey, Lane};
-use towline_wire::{EventSeq, JobId, JobSeq};
+use towline_wire::{EventSeq, JobId};
 
 use crate::{
     ClientError, JobEvent,
@@ -87,19 +87,18 @@ impl Seats {
         delivered
     }
 
-    /// Gives back the seats whose job's past is still to come, with the event after which they want it.
+    /// Gives back the seats that wait for their job's past: this is not their end.
     pub(super) fn end(
         &mut self,
         job: JobKey,
         end: &Arc<JobEnd>,
         seq: Option<EventSeq>,
-    ) -> Vec<(Arc<Mailbox>, JobSeq)> {
-        let mut overtaken = Vec::new();
-        for seat in self.take(job) {
-            if let Some(after) = seat.overtaken() {
-                overtaken.push((seat, after));
-                continue;
-            }
+    ) -> Vec<Arc<Mailbox>> {
+        let (waiting, ended): (Vec<_>, Vec<_>) = self
+            .take(job)
+            .into_iter()
+            .partition(|seat| seat.waits_for_past());
+        for seat in ended {
             seat.end(end.clone(), seq);
             self.ended.push(Arc::downgrade(&seat));
         }
@@ -110,7 +109,7 @@ impl Seats {
             });
             self.forget_at = FORGET_AT.max(2 * self.ended.len());
         }
-        overtaken
+        waiting
     }
 
     /// Nobody watches the job any more.

@@ -350,6 +350,19 @@ impl ClientSession {
         self.jobs.find(id).is_some() || self.jobs.is_past(id)
     }
 
+    /// Whether no kind of event is left out of the session's stream [ARCP 6.2-4].
+    pub fn sees_all_events(&self) -> bool {
+        let features = self.settled.as_ref().map(|settled| settled.features);
+        let all = [Feature::Progress, Feature::ResultChunk];
+        features.is_some_and(|features| all.into_iter().all(|feature| features.has(feature)))
+    }
+
+    /// Watches a job on that has ended: its past was asked for, and comes behind that end. Call it for each handle that
+    /// waits, right after [`Effect::Ended`]; the job then has the key it had.
+    pub fn watch_on(&mut self, id: &JobId) -> JobKey {
+        self.jobs.watch(id)
+    }
+
     /// What was counted.
     pub const fn counters(&self) -> Counters {
         self.counters

@@ -1,8 +1,8 @@
 //! What a client may ask of a session that stands.
 
 use towline_wire::{
-    AgentRef, Envelope, Feature, FeatureSet, JobId, MessageId, MessageType, RawJson, SpanId, TraceId, namespace, payload,
-    payload::Message,
+    AgentRef, Envelope, Feature, FeatureSet, JobId, MessageId, MessageType, RawJson, SpanId,
+    TraceId, namespace, payload, payload::Message,
 };
 
 use super::{Effect, need};
@@ -71,48 +71,94 @@ pub(super) fn read(envelope: Envelope, features: FeatureSet) -> Result<Effect, R
             need(features, Feature::Ack, "session.ack")?;
             return Ok(Effect::Acknowledged(ack.last_processed_seq));
         }
-        Message::Close(close) => return Ok(Effect::Close { reason: close.reason }),
+        Message::Close(close) => {
+            return Ok(Effect::Close {
+                reason: close.reason,
+            });
+        }
         // A pong has done its work by being heard; an error from a client is for its own log.
         Message::Pong(_) | Message::SessionError(_) => return Ok(Effect::None),
         Message::Submit(payload) => read_submit(payload, &envelope, features)?,
-        Message::Cancel(cancel) => {
-            RequestKind::Cancel { job: job_of(&envelope, cancel.job_id)?, reason: cancel.reason }
-        }
+        Message::Cancel(cancel) => RequestKind::Cancel {
+            job: job_of(&envelope, cancel.job_id)?,
+            reason: cancel.reason,
+        },
         Message::Subscribe(subscribe) => read_subscribe(subscribe, &envelope, features)?,
         Message::Unsubscribe(unsubscribe) => {
             need(features, Feature::Subscribe, "job.unsubscribe")?;
-            RequestKind::Unsubscribe { job: job_of(&envelope, unsubscribe.job_id)? }
+            RequestKind::Unsubscribe {
+                job: job_of(&envelope, unsubscribe.job_id)?,
+            }
         }
         Message::ListJobs(list) => {
             need(features, Feature::ListJobs, "session.list_jobs")?;
             RequestKind::List(list)
         }
         Message::Hello(_) | Message::Resume(_) => {
-            return Err(Refusal::invalid(format!("`{}` on a session that is already open", envelope.kind)));
+            return Err(Refusal::invalid(format!(
+                "`{}` on a session that is already open",
+                envelope.kind
+            )));
         }
         Message::Other(kind) if kind.is_vendor() => return Ok(Effect::None),
         Message::Other(kind) => return Err(unknown_type(&kind)),
-        _ => return Err(Refusal::invalid(format!("`{}` is sent by a runtime, not by a client", envelope.kind))),
+        _ => {
+            return Err(Refusal::invalid(format!(
+                "`{}` is sent by a runtime, not by a client",
+                envelope.kind
+            )));
+        }
     };
-    let Envelope { id, trace_id: trace, parent_span, .. } = envelope;
-    Ok(Effect::Request(Box::new(Request { id, trace, parent_span, kind })))
+    let Envelope {
+        id,
+        trace_id: trace,
+        parent_span,
+        ..
+    } = envelope;
+    Ok(Effect::Request(Box::new(Request {
+        id,
+        trace,
+        parent_span,
+        kind,
+    })))
 }
 
 fn unknown_type(kind: &MessageType) -> Refusal {
     let shown: String = kind.as_str().chars().take(64).collect();
-    Refusal::invalid(format!("`type` is `{shown}`, which this runtime does not know"))
+    Refusal::invalid(format!(
+        "`type` is `{shown}`, which this runtime does not know"
+    ))
 }
 
-fn read_submit(payload: payload::Submit, envelope: &Envelope, features: FeatureSet) -> Result<RequestKind, Refusal> {
-    let agent = AgentRef::parse(&payload.agent).map_err(|cause| Refusal::invalid(format!("`agent`: {cause}")))?;
+fn read_submit(
+    payload: payload::Submit,
+    envelope: &Envelope,
+    features: FeatureSet,
+) -> Result<RequestKind, Refusal> {
+    let agent = AgentRef::parse(&payload.agent)
+        .map_err(|cause| Refusal::invalid(format!("`agent`: {cause}")))?;
     if agent.version().is_some() {
         need(features, Feature::AgentVersions, "`agent` with a version")?;
     }
-    if payload.lease_constraints.as_ref().is_some_and(|constraints| constraints.expires_at.is_some()) {
-        need(features, Feature::LeaseExpiresAt, "`lease_constraints.expires_at`")?;
+    if payload
+        .lease_constraints
+        .as_ref()
+        .is_some_and(|constraints| constraints.expires_at.is_some())
+    {
+        need(
+            features,
+            Feature::LeaseExpiresAt,
+            "`lease_constraints.expires_at`",
+        )?;
     }
-    for (namespace, feature) in [(namespace::COST_BUDGET, Feature::CostBudget), (namespace::MODEL_USE, Feature::ModelUse)] {
-        let asked = payload.lease_request.as_ref().is_some_and(|lease| lease.iter().any(|(name, _)| name == namespace));
+    for (namespace, feature) in [
+        (namespace::COST_BUDGET, Feature::CostBudget),
+        (namespace::MODEL_USE, Feature::ModelUse),
+    ] {
+        let asked = payload
+            .lease_request
+            .as_ref()
+            .is_some_and(|lease| lease.iter().any(|(name, _)| name == namespace));
         if asked {
             need(features, feature, &format!("`lease_request.{namespace}`"))?;
         }
@@ -120,14 +166,23 @@ fn read_submit(payload: payload::Submit, envelope: &Envelope, features: FeatureS
     if let Some(key) = &payload.idempotency_key
         && !(1..=256).contains(&key.len())
     {
-        return Err(Refusal::invalid(format!("`idempotency_key` has 1 to 256 bytes, this one has {}", key.len())));
+        return Err(Refusal::invalid(format!(
+            "`idempotency_key` has 1 to 256 bytes, this one has {}",
+            key.len()
+        )));
     }
     if let Some(seconds) = payload.max_runtime_sec
         && !(seconds.is_finite() && seconds > 0.0)
     {
-        return Err(Refusal::invalid(format!("`max_runtime_sec` is {seconds}; it has to be a positive number of seconds")));
+        return Err(Refusal::invalid(format!(
+            "`max_runtime_sec` is {seconds}; it has to be a positive number of seconds"
+        )));
     }
-    Ok(RequestKind::Submit(Box::new(Submission { agent, payload, raw: envelope.payload.clone() })))
+    Ok(RequestKind::Submit(Box::new(Submission {
+        agent,
+        payload,
+        raw: envelope.payload.clone(),
+    })))
 }
 
 fn read_subscribe(
@@ -151,6 +206,9 @@ fn job_of(envelope: &Envelope, in_payload: Option<JobId>) -> Result<JobId, Refus
         ))),
         (Some(job), _) => Ok(job),
         (None, Some(job)) => Ok(job.clone()),
-        (None, None) => Err(Refusal::invalid(format!("`{}` needs a `job_id`", envelope.kind))),
+        (None, None) => Err(Refusal::invalid(format!(
+            "`{}` needs a `job_id`",
+            envelope.kind
+        ))),
     }
 }

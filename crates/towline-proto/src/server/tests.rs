@@ -10,7 +10,10 @@ fn frame(text: &str) -> Envelope {
 
 fn live(features: FeatureSet) -> ServerSession {
     let mut session = ServerSession::new(FeatureSet::ALL);
-    assert!(matches!(session.on_frame(frame(HELLO)), Effect::Authenticate(_)));
+    assert!(matches!(
+        session.on_frame(frame(HELLO)),
+        Effect::Authenticate(_)
+    ));
     assert!(matches!(session.on_principal(), Effect::Attach(_)));
     session.on_attached(SessionId::parse("sess_1").unwrap(), features);
     session
@@ -25,7 +28,9 @@ fn refusal(effect: Effect) -> (ErrorCode, String) {
 
 fn rejection(effect: Effect) -> (ErrorCode, Goodbye) {
     match effect {
-        Effect::Reject { refusal, goodbye, .. } => (refusal.code, goodbye),
+        Effect::Reject {
+            refusal, goodbye, ..
+        } => (refusal.code, goodbye),
         other => panic!("not a rejection: {other:?}"),
     }
 }
@@ -33,11 +38,24 @@ fn rejection(effect: Effect) -> (ErrorCode, Goodbye) {
 /// [ARCP 6.1-2] nothing but a hello or a resume is accepted before the welcome.
 #[test]
 fn early_frames_are_unauthenticated() {
-    for kind in ["session.ping", "job.submit", "session.close", "x-vendor.a.b", "nonsense"] {
+    for kind in [
+        "session.ping",
+        "job.submit",
+        "session.close",
+        "x-vendor.a.b",
+        "nonsense",
+    ] {
         let mut session = ServerSession::new(FeatureSet::ALL);
         let effect = session.on_frame(frame(&format!(r#"{{"type":"{kind}"}}"#)));
-        assert_eq!(rejection(effect), (ErrorCode::UNAUTHENTICATED, Goodbye::Policy), "{kind}");
-        assert!(matches!(session.on_frame(frame(HELLO)), Effect::None), "the session is over");
+        assert_eq!(
+            rejection(effect),
+            (ErrorCode::UNAUTHENTICATED, Goodbye::Policy),
+            "{kind}"
+        );
+        assert!(
+            matches!(session.on_frame(frame(HELLO)), Effect::None),
+            "the session is over"
+        );
     }
 }
 
@@ -46,22 +64,33 @@ fn early_frames_are_unauthenticated() {
 fn malformed_frames() {
     let error = Envelope::decode_text("{").unwrap_err();
     let mut early = ServerSession::new(FeatureSet::ALL);
-    assert_eq!(rejection(early.on_malformed(&error)), (ErrorCode::INVALID_REQUEST, Goodbye::Protocol));
+    assert_eq!(
+        rejection(early.on_malformed(&error)),
+        (ErrorCode::INVALID_REQUEST, Goodbye::Protocol)
+    );
     let mut later = live(FeatureSet::ALL);
-    assert_eq!(refusal(later.on_malformed(&error)).0, ErrorCode::INVALID_REQUEST);
+    assert_eq!(
+        refusal(later.on_malformed(&error)).0,
+        ErrorCode::INVALID_REQUEST
+    );
     assert!(later.is_live());
 }
 
 /// [ARCP 6.2-1] the features in effect are those both sides want; no common encoding is refused.
 #[test]
 fn negotiation() {
-    let mut session = ServerSession::new(FeatureSet::NONE.with(Feature::Ack).with(Feature::Progress));
+    let mut session =
+        ServerSession::new(FeatureSet::NONE.with(Feature::Ack).with(Feature::Progress));
     session.on_frame(frame(HELLO));
-    let Effect::Attach(attach) = session.on_principal() else { panic!() };
+    let Effect::Attach(attach) = session.on_principal() else {
+        panic!()
+    };
     assert_eq!(attach.wanted, Some(FeatureSet::NONE.with(Feature::Ack)));
 
     let mut session = ServerSession::new(FeatureSet::ALL);
-    let effect = session.on_frame(frame(r#"{"type":"session.hello","payload":{"capabilities":{"encodings":["cbor"]}}}"#));
+    let effect = session.on_frame(frame(
+        r#"{"type":"session.hello","payload":{"capabilities":{"encodings":["cbor"]}}}"#,
+    ));
     assert_eq!(rejection(effect).0, ErrorCode::INVALID_REQUEST);
 }
 
@@ -69,11 +98,26 @@ fn negotiation() {
 #[test]
 fn the_ways_to_resume() {
     let table = [
-        (r#"{"type":"session.resume","payload":{"resume_token":"rt","last_event_seq":7}}"#, false),
-        (r#"{"type":"session.resume","payload":{"token":"rt","last_event_seq":7}}"#, false),
-        (r#"{"type":"session.hello","payload":{"resume":{"resume_token":"rt","last_event_seq":7,"session_id":"s"}}}"#, true),
-        (r#"{"type":"session.hello","payload":{"resume_token":"rt","last_event_seq":7}}"#, true),
-        (r#"{"type":"session.hello","payload":{"resume":{"resume_token":"rt","last_event_seq":7},"resume_token":"x","last_event_seq":1}}"#, true),
+        (
+            r#"{"type":"session.resume","payload":{"resume_token":"rt","last_event_seq":7}}"#,
+            false,
+        ),
+        (
+            r#"{"type":"session.resume","payload":{"token":"rt","last_event_seq":7}}"#,
+            false,
+        ),
+        (
+            r#"{"type":"session.hello","payload":{"resume":{"resume_token":"rt","last_event_seq":7,"session_id":"s"}}}"#,
+            true,
+        ),
+        (
+            r#"{"type":"session.hello","payload":{"resume_token":"rt","last_event_seq":7}}"#,
+            true,
+        ),
+        (
+            r#"{"type":"session.hello","payload":{"resume":{"resume_token":"rt","last_event_seq":7},"resume_token":"x","last_event_seq":1}}"#,
+            true,
+        ),
     ];
     for (text, proves) in table {
         let mut session = ServerSession::new(FeatureSet::ALL);
@@ -82,10 +126,20 @@ fn the_ways_to_resume() {
             assert!(matches!(effect, Effect::Authenticate(_)), "{text}");
             effect = session.on_principal();
         }
-        let Effect::Attach(attach) = effect else { panic!("{text}: {effect:?}") };
+        let Effect::Attach(attach) = effect else {
+            panic!("{text}: {effect:?}")
+        };
         let target = attach.resume.unwrap();
-        assert_eq!((target.token.expose(), target.last_event_seq.value()), ("rt", 7), "{text}");
-        assert_eq!(attach.wanted.is_some(), proves, "a bare resume keeps its features: {text}");
+        assert_eq!(
+            (target.token.expose(), target.last_event_seq.value()),
+            ("rt", 7),
+            "{text}"
+        );
+        assert_eq!(
+            attach.wanted.is_some(),
+            proves,
+            "a bare resume keeps its features: {text}"
+        );
     }
 }
 
@@ -93,7 +147,10 @@ fn the_ways_to_resume() {
 #[test]
 fn a_second_hello() {
     let mut session = live(FeatureSet::ALL);
-    assert_eq!(refusal(session.on_frame(frame(HELLO))).0, ErrorCode::INVALID_REQUEST);
+    assert_eq!(
+        refusal(session.on_frame(frame(HELLO))).0,
+        ErrorCode::INVALID_REQUEST
+    );
     assert!(session.is_live());
 }
 
@@ -102,8 +159,14 @@ fn a_second_hello() {
 fn foreign_session_ids() {
     let mut session = live(FeatureSet::ALL);
     let foreign = frame(r#"{"type":"session.ping","session_id":"sess_2","payload":{"nonce":"n"}}"#);
-    assert_eq!(refusal(session.on_frame(foreign)).0, ErrorCode::INVALID_REQUEST);
-    for own in [r#"{"type":"session.ping","session_id":"sess_1","payload":{"nonce":"n"}}"#, r#"{"type":"session.ping","payload":{"nonce":"n"}}"#] {
+    assert_eq!(
+        refusal(session.on_frame(foreign)).0,
+        ErrorCode::INVALID_REQUEST
+    );
+    for own in [
+        r#"{"type":"session.ping","session_id":"sess_1","payload":{"nonce":"n"}}"#,
+        r#"{"type":"session.ping","payload":{"nonce":"n"}}"#,
+    ] {
         assert!(matches!(session.on_frame(frame(own)), Effect::Pong { nonce } if nonce == "n"));
     }
 }
@@ -115,28 +178,61 @@ fn unknown_types() {
     let (code, message) = refusal(session.on_frame(frame(r#"{"type":"session.dance"}"#)));
     assert_eq!(code, ErrorCode::INVALID_REQUEST);
     assert!(message.contains("session.dance"));
-    assert!(matches!(session.on_frame(frame(r#"{"type":"x-vendor.acme.dance"}"#)), Effect::None));
+    assert!(matches!(
+        session.on_frame(frame(r#"{"type":"x-vendor.acme.dance"}"#)),
+        Effect::None
+    ));
 }
 
 /// [ARCP 6.2-3] a request that needs a feature names it when it is missing.
 #[test]
 fn missing_features_are_named() {
     let table = [
-        (r#"{"type":"session.ping","payload":{"nonce":"n"}}"#, "heartbeat"),
-        (r#"{"type":"session.ack","payload":{"last_processed_seq":1}}"#, "ack"),
+        (
+            r#"{"type":"session.ping","payload":{"nonce":"n"}}"#,
+            "heartbeat",
+        ),
+        (
+            r#"{"type":"session.ack","payload":{"last_processed_seq":1}}"#,
+            "ack",
+        ),
         (r#"{"type":"session.list_jobs"}"#, "list_jobs"),
-        (r#"{"type":"job.subscribe","payload":{"job_id":"j"}}"#, "subscribe"),
-        (r#"{"type":"job.unsubscribe","payload":{"job_id":"j"}}"#, "subscribe"),
-        (r#"{"type":"job.submit","payload":{"agent":"a@1"}}"#, "agent_versions"),
-        (r#"{"type":"job.submit","payload":{"agent":"a","lease_constraints":{"expires_at":"2030-01-01T00:00:00Z"}}}"#, "lease_expires_at"),
-        (r#"{"type":"job.submit","payload":{"agent":"a","lease_request":{"cost.budget":["USD:1"]}}}"#, "cost.budget"),
-        (r#"{"type":"job.submit","payload":{"agent":"a","lease_request":{"model.use":["m"]}}}"#, "model.use"),
+        (
+            r#"{"type":"job.subscribe","payload":{"job_id":"j"}}"#,
+            "subscribe",
+        ),
+        (
+            r#"{"type":"job.unsubscribe","payload":{"job_id":"j"}}"#,
+            "subscribe",
+        ),
+        (
+            r#"{"type":"job.submit","payload":{"agent":"a@1"}}"#,
+            "agent_versions",
+        ),
+        (
+            r#"{"type":"job.submit","payload":{"agent":"a","lease_constraints":{"expires_at":"2030-01-01T00:00:00Z"}}}"#,
+            "lease_expires_at",
+        ),
+        (
+            r#"{"type":"job.submit","payload":{"agent":"a","lease_request":{"cost.budget":["USD:1"]}}}"#,
+            "cost.budget",
+        ),
+        (
+            r#"{"type":"job.submit","payload":{"agent":"a","lease_request":{"model.use":["m"]}}}"#,
+            "model.use",
+        ),
     ];
     for (text, feature) in table {
         let (code, message) = refusal(live(FeatureSet::NONE).on_frame(frame(text)));
         assert_eq!(code, ErrorCode::INVALID_REQUEST);
         assert!(message.contains(&format!("`{feature}`")), "{message}");
-        assert!(!matches!(live(FeatureSet::ALL).on_frame(frame(text)), Effect::Refuse { .. }), "{text}");
+        assert!(
+            !matches!(
+                live(FeatureSet::ALL).on_frame(frame(text)),
+                Effect::Refuse { .. }
+            ),
+            "{text}"
+        );
     }
 }
 
@@ -149,11 +245,20 @@ fn where_the_job_stands() {
         r#"{"type":"job.cancel","payload":{"job_id":"j"}}"#,
         r#"{"type":"job.cancel","job_id":"j","payload":{"job_id":"j"}}"#,
     ] {
-        let Effect::Request(request) = session.on_frame(frame(text)) else { panic!("{text}") };
+        let Effect::Request(request) = session.on_frame(frame(text)) else {
+            panic!("{text}")
+        };
         assert!(matches!(request.kind, RequestKind::Cancel { job, .. } if job.as_str() == "j"));
     }
-    for text in [r#"{"type":"job.cancel"}"#, r#"{"type":"job.cancel","job_id":"i","payload":{"job_id":"j"}}"#] {
-        assert_eq!(refusal(session.on_frame(frame(text))).0, ErrorCode::INVALID_REQUEST, "{text}");
+    for text in [
+        r#"{"type":"job.cancel"}"#,
+        r#"{"type":"job.cancel","job_id":"i","payload":{"job_id":"j"}}"#,
+    ] {
+        assert_eq!(
+            refusal(session.on_frame(frame(text))).0,
+            ErrorCode::INVALID_REQUEST,
+            "{text}"
+        );
     }
 }
 
@@ -182,8 +287,13 @@ fn submits_are_checked() {
 fn close_and_bye() {
     for kind in ["session.close", "session.bye"] {
         let mut session = live(FeatureSet::ALL);
-        let effect = session.on_frame(frame(&format!(r#"{{"type":"{kind}","payload":{{"reason":"done"}}}}"#)));
+        let effect = session.on_frame(frame(&format!(
+            r#"{{"type":"{kind}","payload":{{"reason":"done"}}}}"#
+        )));
         assert!(matches!(effect, Effect::Close { reason } if reason.as_deref() == Some("done")));
-        assert!(matches!(session.on_frame(frame(r#"{"type":"job.submit","payload":{"agent":"a"}}"#)), Effect::None));
+        assert!(matches!(
+            session.on_frame(frame(r#"{"type":"job.submit","payload":{"agent":"a"}}"#)),
+            Effect::None
+        ));
     }
 }

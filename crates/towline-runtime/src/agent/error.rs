@@ -20,12 +20,17 @@ pub struct AgentError {
 impl AgentError {
     /// An end with a code and a message for a person.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { failure: Failure::new(code, message) }
+        Self {
+            failure: Failure::new(code, message),
+        }
     }
 
     /// The input does not fit the agent.
     pub fn invalid_input(cause: &dyn fmt::Display) -> Self {
-        Self::new(ErrorCode::INVALID_REQUEST, format!("`input` does not fit this agent: {cause}"))
+        Self::new(
+            ErrorCode::INVALID_REQUEST,
+            format!("`input` does not fit this agent: {cause}"),
+        )
     }
 
     /// Adds fields for a program.
@@ -66,7 +71,9 @@ impl<E: Error + Send + Sync + 'static> From<E> for AgentError {
 /// The refusal an error is, or came from.
 fn refusal_in<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Denied> {
     let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.take(MAX_CAUSES).find_map(|cause| cause.downcast_ref::<Denied>())
+    causes
+        .take(MAX_CAUSES)
+        .find_map(|cause| cause.downcast_ref::<Denied>())
 }
 
 impl fmt::Debug for AgentError {

@@ -22,10 +22,14 @@ pub enum RegisterError {
     #[error(transparent)]
     Name(#[from] AgentRefError),
     /// The same name and version is there already.
-    #[error("the agent `{0}` is registered already; remove it first, or give the new one another version")]
+    #[error(
+        "the agent `{0}` is registered already; remove it first, or give the new one another version"
+    )]
     Taken(AgentRef),
     /// An agent is registered with and without versions.
-    #[error("the agent `{0}` is registered both with and without a version; give every one of them a version")]
+    #[error(
+        "the agent `{0}` is registered both with and without a version; give every one of them a version"
+    )]
     Mixed(AgentRef),
     /// The default version is not there.
     #[error("the default version `{0}` is not registered")]
@@ -42,12 +46,14 @@ pub(crate) enum ResolveError {
 impl From<ResolveError> for Refusal {
     fn from(error: ResolveError) -> Self {
         match error {
-            ResolveError::Name(agent) => {
-                Self::new(ErrorCode::AGENT_NOT_AVAILABLE, format!("`agent`: there is no agent `{}`", agent.name()))
-            }
-            ResolveError::Version(agent) => {
-                Self::new(ErrorCode::AGENT_VERSION_NOT_AVAILABLE, format!("`agent`: there is no version `{agent}`"))
-            }
+            ResolveError::Name(agent) => Self::new(
+                ErrorCode::AGENT_NOT_AVAILABLE,
+                format!("`agent`: there is no agent `{}`", agent.name()),
+            ),
+            ResolveError::Version(agent) => Self::new(
+                ErrorCode::AGENT_VERSION_NOT_AVAILABLE,
+                format!("`agent`: there is no version `{agent}`"),
+            ),
         }
     }
 }
@@ -74,7 +80,10 @@ impl Registry {
         if versions.entries.contains_key(version) {
             return Err(RegisterError::Taken(agent.clone()));
         }
-        let mixes = versions.entries.keys().any(|other| other.is_empty() != version.is_empty());
+        let mixes = versions
+            .entries
+            .keys()
+            .any(|other| other.is_empty() != version.is_empty());
         if mixes {
             return Err(RegisterError::Mixed(agent.clone()));
         }
@@ -85,7 +94,9 @@ impl Registry {
     pub(crate) fn set_default(&self, agent: &AgentRef) -> Result<(), RegisterError> {
         let mut names = self.names.write();
         let version = agent.version().unwrap_or("");
-        let versions = names.get_mut(agent.name()).filter(|versions| versions.entries.contains_key(version));
+        let versions = names
+            .get_mut(agent.name())
+            .filter(|versions| versions.entries.contains_key(version));
         let versions = versions.ok_or_else(|| RegisterError::UnknownDefault(agent.clone()))?;
         versions.default = Some(version.into());
         Ok(())
@@ -94,8 +105,12 @@ impl Registry {
     /// Removes one version, or, without a version, every one. `false` when there was none.
     pub(crate) fn remove(&self, agent: &AgentRef) -> bool {
         let mut names = self.names.write();
-        let Some(version) = agent.version() else { return names.remove(agent.name()).is_some() };
-        let Some(versions) = names.get_mut(agent.name()) else { return false };
+        let Some(version) = agent.version() else {
+            return names.remove(agent.name()).is_some();
+        };
+        let Some(versions) = names.get_mut(agent.name()) else {
+            return false;
+        };
         let removed = versions.entries.remove(version).is_some();
         versions.default.take_if(|default| &**default == version);
         if versions.entries.is_empty() {
@@ -107,13 +122,17 @@ impl Registry {
     /// The agent a reference means now, with the version it is resolved to [ARCP 7.5-2].
     pub(crate) fn resolve(&self, agent: &AgentRef) -> Result<(AgentRef, AgentEntry), ResolveError> {
         let names = self.names.read();
-        let versions = names.get(agent.name()).ok_or_else(|| ResolveError::Name(agent.clone()))?;
+        let versions = names
+            .get(agent.name())
+            .ok_or_else(|| ResolveError::Name(agent.clone()))?;
         let version = agent.version().map_or_else(|| versions.default(), Some);
         let found = version.and_then(|version| versions.entries.get_key_value(version));
         let (version, entry) = found.ok_or_else(|| ResolveError::Version(agent.clone()))?;
         let resolved = match version.is_empty() {
             true => agent.clone(),
-            false => agent.with_version(version).map_err(|_| ResolveError::Version(agent.clone()))?,
+            false => agent
+                .with_version(version)
+                .map_err(|_| ResolveError::Version(agent.clone()))?,
         };
         Ok((resolved, entry.clone()))
     }
@@ -122,8 +141,12 @@ impl Registry {
     pub(crate) fn listing(&self) -> Vec<AgentListing> {
         let names = self.names.read();
         let listed = names.iter().map(|(name, versions)| {
-            let mut known: Vec<&str> =
-                versions.entries.keys().map(|version| &**version).filter(|version| !version.is_empty()).collect();
+            let mut known: Vec<&str> = versions
+                .entries
+                .keys()
+                .map(|version| &**version)
+                .filter(|version| !version.is_empty())
+                .collect();
             known.sort_by(|left, right| by_precedence(left, right));
             let default = versions.default().filter(|version| !version.is_empty());
             AgentListing {
@@ -138,7 +161,12 @@ impl Registry {
 
 impl Versions {
     fn default(&self) -> Option<&str> {
-        let highest = || self.entries.keys().map(|version| &**version).max_by(|left, right| by_precedence(left, right));
+        let highest = || {
+            self.entries
+                .keys()
+                .map(|version| &**version)
+                .max_by(|left, right| by_precedence(left, right))
+        };
         self.default.as_deref().or_else(highest)
     }
 }
@@ -164,29 +192,55 @@ mod tests {
         let registry = Registry::default();
         for agent in agents {
             let run = |_ctx: JobContext, input: RawJson| async move { Ok::<_, AgentError>(input) };
-            let entry = AgentEntry { agent: run.into_agent(), restartable: false };
-            registry.add(&AgentRef::parse(agent).unwrap(), entry).unwrap();
+            let entry = AgentEntry {
+                agent: run.into_agent(),
+                restartable: false,
+            };
+            registry
+                .add(&AgentRef::parse(agent).unwrap(), entry)
+                .unwrap();
         }
         registry
     }
 
     fn resolve(registry: &Registry, agent: &str) -> Result<String, ErrorCode> {
         let resolved = registry.resolve(&AgentRef::parse(agent).unwrap());
-        resolved.map(|(agent, _)| agent.to_string()).map_err(|error| Refusal::from(error).code)
+        resolved
+            .map(|(agent, _)| agent.to_string())
+            .map_err(|error| Refusal::from(error).code)
     }
 
     /// [ARCP 7.5-2] a bare name means the default, else the highest by SemVer, then lexical.
     #[test]
     fn bare_names_resolve_to_the_highest_version() {
-        let agents = registry(&["a@1.9.0", "a@1.10.0", "a@1.10.0-rc.1", "a@zeta", "b@x", "b@y", "c"]);
+        let agents = registry(&[
+            "a@1.9.0",
+            "a@1.10.0",
+            "a@1.10.0-rc.1",
+            "a@zeta",
+            "b@x",
+            "b@y",
+            "c",
+        ]);
         assert_eq!(resolve(&agents, "a").unwrap(), "a@1.10.0");
         assert_eq!(resolve(&agents, "b").unwrap(), "b@y");
         assert_eq!(resolve(&agents, "c").unwrap(), "c");
-        agents.set_default(&AgentRef::parse("a@1.9.0").unwrap()).unwrap();
+        agents
+            .set_default(&AgentRef::parse("a@1.9.0").unwrap())
+            .unwrap();
         assert_eq!(resolve(&agents, "a").unwrap(), "a@1.9.0");
-        assert_eq!(resolve(&agents, "nobody"), Err(ErrorCode::AGENT_NOT_AVAILABLE));
-        assert_eq!(resolve(&agents, "a@3.0.0"), Err(ErrorCode::AGENT_VERSION_NOT_AVAILABLE));
-        assert_eq!(resolve(&agents, "c@1"), Err(ErrorCode::AGENT_VERSION_NOT_AVAILABLE));
+        assert_eq!(
+            resolve(&agents, "nobody"),
+            Err(ErrorCode::AGENT_NOT_AVAILABLE)
+        );
+        assert_eq!(
+            resolve(&agents, "a@3.0.0"),
+            Err(ErrorCode::AGENT_VERSION_NOT_AVAILABLE)
+        );
+        assert_eq!(
+            resolve(&agents, "c@1"),
+            Err(ErrorCode::AGENT_VERSION_NOT_AVAILABLE)
+        );
     }
 
     /// [ARCP 7.5-3] agents come and go.
@@ -205,7 +259,10 @@ mod tests {
         let agents = registry(&["a@1.0.0"]);
         let entry = agents.resolve(&AgentRef::parse("a").unwrap()).unwrap().1;
         let bare = AgentRef::parse("a").unwrap();
-        assert_eq!(agents.add(&bare, entry.clone()), Err(RegisterError::Mixed(bare)));
+        assert_eq!(
+            agents.add(&bare, entry.clone()),
+            Err(RegisterError::Mixed(bare))
+        );
         let taken = AgentRef::parse("a@1.0.0").unwrap();
         assert_eq!(agents.add(&taken, entry), Err(RegisterError::Taken(taken)));
     }

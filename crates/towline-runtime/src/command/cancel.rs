@@ -17,9 +17,17 @@ use crate::{
 
 pub(super) async fn cancel(hub: &Arc<Hub>, asker: Asker, job: JobId, reason: Option<String>) {
     match find(hub, &asker, &job).await {
-        Ok(entry) => hub.command(CancelJob { job: entry, reason, asker, stop: None }),
+        Ok(entry) => hub.command(CancelJob {
+            job: entry,
+            reason,
+            asker,
+            stop: None,
+        }),
         Err(refusal) => {
-            let actor = Actor { principal: &asker.session.principal, session: &asker.session.id };
+            let actor = Actor {
+                principal: &asker.session.principal,
+                session: &asker.session.id,
+            };
             hub.audit(Audit::at(hub.now()).cancel(actor, &job, Verdict::Refused(&refusal.code)));
             asker.refuse_quietly(&refusal);
         }
@@ -27,7 +35,10 @@ pub(super) async fn cancel(hub: &Arc<Hub>, asker: Asker, job: JobId, reason: Opt
 }
 
 async fn find(hub: &Arc<Hub>, asker: &Asker, job: &JobId) -> Result<Arc<JobEntry>, Refusal> {
-    let view = hub.look_up(job).await.map_err(|error| store_refusal(&error))?;
+    let view = hub
+        .look_up(job)
+        .await
+        .map_err(|error| store_refusal(&error))?;
     let view = view.ok_or_else(|| Refusal::job_not_found(job))?;
     check_authority(hub, asker, view.row())?;
     match view {
@@ -49,13 +60,20 @@ fn check_authority(hub: &Hub, asker: &Asker, row: &JobRow) -> Result<(), Refusal
     if hub.options.principal_cancels || submitter_is_gone {
         return Ok(());
     }
-    let message = format!("job `{}` was submitted by another session, and only that one may cancel it", row.id);
+    let message = format!(
+        "job `{}` was submitted by another session, and only that one may cancel it",
+        row.id
+    );
     Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message).about(&row.id))
 }
 
 fn too_late(job: &JobId, status: JobStatus) -> Refusal {
     let details = serde_json::json!({ "status": status });
-    Refusal::invalid(format!("job `{job}` has ended, or is about to end, as `{status}`")).about(job).with_details(details)
+    Refusal::invalid(format!(
+        "job `{job}` has ended, or is about to end, as `{status}`"
+    ))
+    .about(job)
+    .with_details(details)
 }
 
 struct CancelJob {
@@ -67,10 +85,15 @@ struct CancelJob {
 
 impl Command for CancelJob {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        let cause = Cause::Cancelled { reason: self.reason.clone() };
+        let cause = Cause::Cancelled {
+            reason: self.reason.clone(),
+        };
         self.stop = Some(self.job.lock().stop(cause, tx.hub.now()));
         tx.flush(&self.job);
-        let actor = Actor { principal: &self.asker.session.principal, session: &self.asker.session.id };
+        let actor = Actor {
+            principal: &self.asker.session.principal,
+            session: &self.asker.session.id,
+        };
         let verdict = match self.stop {
             Some(Stop::TooLate(_)) => Verdict::Refused(&ErrorCode::INVALID_REQUEST),
             _ => Verdict::Allowed,
@@ -91,7 +114,9 @@ impl Command for CancelJob {
                     job_id: Some(self.job.id().clone()),
                     reason: self.reason.clone(),
                 };
-                let envelope = envelope(&payload).with_job(self.job.id().clone()).with_trace(Some(self.job.row.trace));
+                let envelope = envelope(&payload)
+                    .with_job(self.job.id().clone())
+                    .with_trace(Some(self.job.row.trace));
                 self.asker.reply(Reply::gating(envelope));
             }
             Err(error) => self.asker.refuse_quietly(&store_refusal(error)),

@@ -40,18 +40,28 @@ pub(super) fn plan_child(
     }
     let now = hub.now();
     let mut core = parent.lock();
-    let running = core.children.iter().filter_map(std::sync::Weak::upgrade).filter(|child| !child.ended.is_cancelled());
+    let running = core
+        .children
+        .iter()
+        .filter_map(std::sync::Weak::upgrade)
+        .filter(|child| !child.ended.is_cancelled());
     if running.count() >= limits.max_children {
         let message = format!("a job has at most {} children at once", limits.max_children);
         return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
     }
-    let grant = core.authority.derive_child(&agent.to_string(), lease, constraints, now);
+    let grant = core
+        .authority
+        .derive_child(&agent.to_string(), lease, constraints, now);
     let grant = grant.map_err(|refusal| Refusal::new(refusal.code(), refusal.to_string()))?;
     let reserved = core.authority.budget_mut().reserve(&grant.reserve);
     reserved.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     core.touch();
     let expires_at = grant.expires_at.map(|at| at.to_string());
-    Ok(ChildPlan { lease: grant.lease.clone(), constraints: LeaseConstraints { expires_at }, authority: grant.into_authority() })
+    Ok(ChildPlan {
+        lease: grant.lease.clone(),
+        constraints: LeaseConstraints { expires_at },
+        authority: grant.into_authority(),
+    })
 }
 
 /// Returns the share of a child that never came to be.
@@ -111,7 +121,13 @@ pub(crate) async fn delegate(
         },
     };
     let session = hub.session(&parent.row.session);
-    let job = new_entry(row, plan.authority, entry, Some(Arc::clone(parent)), session);
+    let job = new_entry(
+        row,
+        plan.authority,
+        entry,
+        Some(Arc::clone(parent)),
+        session,
+    );
     job.lock().caused_by = Some(CausedBy::Local(delegating(parent)));
     let (done, created) = oneshot::channel();
     let create = create(Arc::clone(hub), Arc::clone(&job), done);
@@ -127,15 +143,26 @@ pub(crate) async fn delegate(
 /// The span in which the parent's agent delegates.
 fn delegating(parent: &JobEntry) -> tracing::Span {
     let current = tracing::Span::current();
-    if current.id().is_some() { current } else { parent.lock().span.clone() }
+    if current.id().is_some() {
+        current
+    } else {
+        parent.lock().span.clone()
+    }
 }
 
 /// Gets the child what it needs, and has it created.
 async fn create(hub: Arc<Hub>, job: Arc<JobEntry>, done: oneshot::Sender<Result<(), Refusal>>) {
     let session = hub.session(&job.row.session);
-    let asked_by = AskedBy::Delegation { session: session.as_deref() };
+    let asked_by = AskedBy::Delegation {
+        session: session.as_deref(),
+    };
     match Ledger::issue(&hub, &job, asked_by).await {
-        Ok(credentials) => hub.command(CreateChild { job, credentials, refused: None, done }),
+        Ok(credentials) => hub.command(CreateChild {
+            job,
+            credentials,
+            refused: None,
+            done,
+        }),
         Err(refusal) => {
             give_back(&hub, &job);
             // Whoever waited may have gone.

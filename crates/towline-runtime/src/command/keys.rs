@@ -28,7 +28,10 @@ impl KeysInFlight {
                     Some(done) => done.clone(),
                     None => {
                         held.insert(key.clone(), CancellationToken::new());
-                        return KeyGuard { keys: self.clone(), key };
+                        return KeyGuard {
+                            keys: self.clone(),
+                            key,
+                        };
                     }
                 }
             };

@@ -24,10 +24,18 @@ pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs)
 
 async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<payload::Jobs, Refusal> {
     let query = query(hub, &asker.session.principal, list)?;
-    let page = hub.store.list_jobs(query).await.map_err(|error| store_refusal(&error))?;
+    let page = hub
+        .store
+        .list_jobs(query)
+        .await
+        .map_err(|error| store_refusal(&error))?;
     Ok(payload::Jobs {
         request_id: asker.request.clone(),
-        jobs: page.jobs.iter().map(|row| listing(hub, asker, row)).collect(),
+        jobs: page
+            .jobs
+            .iter()
+            .map(|row| listing(hub, asker, row))
+            .collect(),
         next_cursor: page.next.as_ref().map(write_cursor),
     })
 }
@@ -36,10 +44,16 @@ fn query(hub: &Hub, principal: &Principal, list: payload::ListJobs) -> Result<Jo
     let filter = list.filter.unwrap_or_default();
     let limit = list.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Refusal::invalid(format!("`limit` is {limit}; it has to be from 1 to {MAX_LIMIT}")));
+        return Err(Refusal::invalid(format!(
+            "`limit` is {limit}; it has to be from 1 to {MAX_LIMIT}"
+        )));
     }
     let agent = filter.agent.as_deref().map(AgentRef::parse).transpose();
-    let after = list.cursor.as_deref().map(|text| read_cursor(text).ok_or_else(bad_cursor)).transpose()?;
+    let after = list
+        .cursor
+        .as_deref()
+        .map(|text| read_cursor(text).ok_or_else(bad_cursor))
+        .transpose()?;
     let principals = hub.observe.observable(principal).map(|mut others| {
         others.push(principal.clone());
         others
@@ -65,7 +79,8 @@ fn listing(hub: &Hub, asker: &Asker, row: &JobRow) -> payload::JobListing {
         agent: row.agent.to_string(),
         status: row.state.status,
         lease: row.lease.clone(),
-        lease_constraints: Some(row.constraints.clone()).filter(|constraints| !constraints.is_empty()),
+        lease_constraints: Some(row.constraints.clone())
+            .filter(|constraints| !constraints.is_empty()),
         budget: budget_now(&row.state),
         parent_job_id: row.parent.clone(),
         created_at: Some(row.created_at),
@@ -84,13 +99,20 @@ pub(super) fn budget_now(state: &JobState) -> Option<BTreeMap<String, Amount>> {
 
 /// Opaque to clients: the place in listing order, and nothing of jobs the client may not see.
 fn write_cursor(cursor: &ListCursor) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}:{}", cursor.created_at.unix_micros(), cursor.job))
+    URL_SAFE_NO_PAD.encode(format!(
+        "{}:{}",
+        cursor.created_at.unix_micros(),
+        cursor.job
+    ))
 }
 
 fn read_cursor(text: &str) -> Option<ListCursor> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
     let (micros, job) = text.split_once(':')?;
-    Some(ListCursor { created_at: Timestamp::from_unix_micros(micros.parse().ok()?), job: JobId::parse(job).ok()? })
+    Some(ListCursor {
+        created_at: Timestamp::from_unix_micros(micros.parse().ok()?),
+        job: JobId::parse(job).ok()?,
+    })
 }
 
 const DEFAULT_LIMIT: u64 = 100;
@@ -104,7 +126,10 @@ mod tests {
     #[test]
     fn cursors_go_round() {
         let job = JobId::parse("job_1:2").unwrap();
-        let cursor = ListCursor { created_at: Timestamp::from_unix_micros(1_700_000_000_123_456), job };
+        let cursor = ListCursor {
+            created_at: Timestamp::from_unix_micros(1_700_000_000_123_456),
+            job,
+        };
         assert_eq!(read_cursor(&write_cursor(&cursor)), Some(cursor));
         for bad in ["", "x", "!!!", "MTIz", "OmpvYg"] {
             assert_eq!(read_cursor(bad), None, "{bad}");

@@ -48,16 +48,32 @@ pub(crate) async fn open(
     let attachment = Attachment::new(kind, confidential);
     session.lock().attachment = Some(Arc::clone(&attachment));
     let (done, opened) = oneshot::channel();
-    let counted = CountGuard { hub: Arc::clone(hub), principal: principal.clone(), armed: true };
-    hub.command(OpenSession { session: Arc::clone(&session), row, done, counted });
+    let counted = CountGuard {
+        hub: Arc::clone(hub),
+        principal: principal.clone(),
+        armed: true,
+    };
+    hub.command(OpenSession {
+        session: Arc::clone(&session),
+        row,
+        done,
+        counted,
+    });
     opened.await.map_err(|_| shutting_down())??;
-    Ok(Opened { session, attachment, token, position: EventSeq::ZERO })
+    Ok(Opened {
+        session,
+        attachment,
+        token,
+        position: EventSeq::ZERO,
+    })
 }
 
 /// The session cap was reached [ARCP 14-1].
 pub(super) fn too_many_sessions(hub: &Hub) -> Refusal {
     let limit = hub.options.sessions_per_principal;
-    Refusal::internal(format!("this principal has {limit} sessions attached, the most it may have; close one and try again"))
+    Refusal::internal(format!(
+        "this principal has {limit} sessions attached, the most it may have; close one and try again"
+    ))
 }
 
 /// The runtime takes no new work.

@@ -3,12 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use towline_proto::{
-    Dialect,
-    outbox::ReplayError,
-    refusal::Refusal,
-    server::ResumeTarget,
-};
+use towline_proto::{Dialect, outbox::ReplayError, refusal::Refusal, server::ResumeTarget};
 use towline_store::{Change, Principal, StoreError};
 use towline_transport::TransportKind;
 use towline_wire::{ErrorCode, FeatureSet};
@@ -36,8 +31,15 @@ pub(crate) struct ResumeRequest {
 /// Takes a session up. A failed try consumes nothing [ARCP 6.3-7]; a live connection of the session is taken over
 /// without waiting for it [ARCP 6.3-8].
 pub(crate) async fn resume(hub: &Arc<Hub>, request: ResumeRequest) -> Result<Opened, Refusal> {
-    let session = hub.session_of_token(&request.target.token).ok_or_else(expired)?;
-    if request.target.session.as_ref().is_some_and(|named| *named != session.id) {
+    let session = hub
+        .session_of_token(&request.target.token)
+        .ok_or_else(expired)?;
+    if request
+        .target
+        .session
+        .as_ref()
+        .is_some_and(|named| *named != session.id)
+    {
         return Err(expired());
     }
     let (done, resumed) = oneshot::channel();
@@ -53,12 +55,18 @@ pub(crate) async fn resume(hub: &Arc<Hub>, request: ResumeRequest) -> Result<Ope
         done,
     });
     resumed.await.map_err(|_| shutting_down())??;
-    Ok(Opened { session, attachment, token, position })
+    Ok(Opened {
+        session,
+        attachment,
+        token,
+        position,
+    })
 }
 
 /// One text for every reason, so that a guess learns nothing [ARCP 6.3-5].
 fn expired() -> Refusal {
-    let message = "`resume_token` is unknown, or the session's resume window has passed; open a new session";
+    let message =
+        "`resume_token` is unknown, or the session's resume window has passed; open a new session";
     Refusal::new(ErrorCode::RESUME_WINDOW_EXPIRED, message)
 }
 
@@ -82,10 +90,20 @@ impl ResumeSession {
     fn check(&self, hub: &Arc<Hub>) -> Result<Decided, Refusal> {
         let state = self.session.lock();
         let presented = hash_token(&self.request.target.token);
-        if state.gone || !bool::from(subtle::ConstantTimeEq::ct_eq(&state.token_hash[..], &presented[..])) {
+        if state.gone
+            || !bool::from(subtle::ConstantTimeEq::ct_eq(
+                &state.token_hash[..],
+                &presented[..],
+            ))
+        {
             return Err(expired());
         }
-        if self.request.principal.as_ref().is_some_and(|principal| *principal != self.session.principal) {
+        if self
+            .request
+            .principal
+            .as_ref()
+            .is_some_and(|principal| *principal != self.session.principal)
+        {
             let message = "the session belongs to another principal";
             return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
         }
@@ -93,10 +111,14 @@ impl ResumeSession {
         if lost_for.is_some_and(|lost_for| lost_for > hub.options.resume_window) {
             return Err(expired());
         }
-        state.check_replay(self.request.target.last_event_seq).map_err(|error| match error {
-            ReplayError::Ahead { .. } => Refusal::invalid(error.to_string()),
-            ReplayError::Gone { .. } => Refusal::new(ErrorCode::RESUME_WINDOW_EXPIRED, error.to_string()),
-        })?;
+        state
+            .check_replay(self.request.target.last_event_seq)
+            .map_err(|error| match error {
+                ReplayError::Ahead { .. } => Refusal::invalid(error.to_string()),
+                ReplayError::Gone { .. } => {
+                    Refusal::new(ErrorCode::RESUME_WINDOW_EXPIRED, error.to_string())
+                }
+            })?;
         Ok(Decided {
             features: self.request.features.unwrap_or(state.features),
             dialect: self.request.dialect.unwrap_or(state.dialect),
@@ -112,7 +134,11 @@ impl ResumeSession {
         if !hub.count_attached(&self.session.principal) {
             return Err(too_many_sessions(hub));
         }
-        Ok(Some(CountGuard { hub: Arc::clone(hub), principal: self.session.principal.clone(), armed: true }))
+        Ok(Some(CountGuard {
+            hub: Arc::clone(hub),
+            principal: self.session.principal.clone(),
+            armed: true,
+        }))
     }
 
     fn decision(&self, tx: &mut Tx<'_>) -> Result<Decided, Refusal> {
@@ -134,7 +160,10 @@ impl ResumeSession {
             state.dialect = decided.dialect;
             state.detached_at = None;
             state.sent = state.sent.max(self.request.target.last_event_seq);
-            (old_hash, state.attachment.replace(Arc::clone(&self.attachment)))
+            (
+                old_hash,
+                state.attachment.replace(Arc::clone(&self.attachment)),
+            )
         };
         hub.insert_session(&self.session, Some(old_hash));
         superseded
@@ -169,7 +198,9 @@ impl Command for ResumeSession {
                 match &mut decided.counted {
                     Some(counted) => counted.armed = false,
                     // The old connection went while this was being committed, and was counted out.
-                    None if superseded.is_none() => hub.count_attached_anyway(&self.session.principal),
+                    None if superseded.is_none() => {
+                        hub.count_attached_anyway(&self.session.principal)
+                    }
                     None => {}
                 }
                 if let Some(old) = superseded {

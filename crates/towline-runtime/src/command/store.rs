@@ -62,7 +62,10 @@ pub(crate) struct Trim {
 
 impl Command for Trim {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        tx.push(Change::Trim { session: self.session.clone(), up_to: self.up_to });
+        tx.push(Change::Trim {
+            session: self.session.clone(),
+            up_to: self.up_to,
+        });
     }
 
     fn done(self: Box<Self>, _hub: &Arc<Hub>, _result: Result<(), &StoreError>) {}

@@ -11,13 +11,14 @@ use towline_proto::{
 };
 use towline_store::{AuditRow, Change, IdempotencyRow, JobRow, JobState, StoreError};
 use towline_wire::{
-    AgentRef, Amount, ErrorCode, JobSeq, JobStatus, Lease, LeaseConstraints, MessageId, RawJson, SpanId, TraceId,
-    namespace, payload,
+    AgentRef, Amount, ErrorCode, JobSeq, JobStatus, Lease, LeaseConstraints, MessageId, RawJson,
+    SpanId, TraceId, namespace, payload,
 };
 
 use super::{
-    Asker, envelope,
+    Asker,
     delegate::{ChildPlan, plan_child},
+    envelope,
     keys::KeyGuard,
     open::shutting_down,
     store_refusal, subscribe,
@@ -43,7 +44,9 @@ pub(super) async fn submit(hub: &Arc<Hub>, asker: Asker, submission: Submission,
     // A policy, or a credential's upstream, may take its time; requests behind this one do not wait for it.
     if hub.lease_policy.is_some() || hub.credentials.may_wait() {
         let hub = Arc::clone(hub);
-        hub.tasks.clone().spawn(async move { submit_now(&hub, asker, submission, origin).await });
+        hub.tasks
+            .clone()
+            .spawn(async move { submit_now(&hub, asker, submission, origin).await });
     } else {
         submit_now(hub, asker, submission, origin).await;
     }
@@ -55,8 +58,16 @@ async fn submit_now(hub: &Arc<Hub>, asker: Asker, submission: Submission, origin
         Ok(Prepared::New(accept)) => hub.command(*accept),
         Ok(Prepared::Known(row)) => subscribe::attach_to_known(hub, asker, *row).await,
         Err(refusal) => {
-            let actor = Actor { principal: &asker.session.principal, session: &asker.session.id };
-            hub.audit(Audit::at(hub.now()).submit(actor, &asked, None, Verdict::Refused(&refusal.code)));
+            let actor = Actor {
+                principal: &asker.session.principal,
+                session: &asker.session.id,
+            };
+            hub.audit(Audit::at(hub.now()).submit(
+                actor,
+                &asked,
+                None,
+                Verdict::Refused(&refusal.code),
+            ));
             asker.refuse_submit(&refusal, origin.trace);
         }
     }
@@ -91,7 +102,12 @@ async fn prepare(
         Some(parent) => Some(CausedBy::Local(parent.lock().span.clone())),
         None => origin.span.map(CausedBy::Remote),
     };
-    let trace = plan.parent.as_ref().map(|parent| parent.row.trace).or(origin.trace).unwrap_or_else(|| hub.ids.trace());
+    let trace = plan
+        .parent
+        .as_ref()
+        .map(|parent| parent.row.trace)
+        .or(origin.trace)
+        .unwrap_or_else(|| hub.ids.trace());
     let row = JobRow {
         id: hub.ids.job(),
         principal: asker.session.principal.clone(),
@@ -103,7 +119,10 @@ async fn prepare(
         constraints: plan.constraints,
         max_runtime: payload.max_runtime_sec.map(whole_duration),
         parent: plan.parent.as_ref().map(|parent| parent.id().clone()),
-        depth: plan.parent.as_ref().map_or(0, |parent| parent.row.depth + 1),
+        depth: plan
+            .parent
+            .as_ref()
+            .map_or(0, |parent| parent.row.depth + 1),
         trace,
         created_at: hub.now(),
         state: JobState {
@@ -121,9 +140,18 @@ async fn prepare(
         fingerprint,
         created_at: row.created_at,
     });
-    let job = new_entry(row, plan.authority, entry, plan.parent, Some(Arc::clone(&asker.session)));
+    let job = new_entry(
+        row,
+        plan.authority,
+        entry,
+        plan.parent,
+        Some(Arc::clone(&asker.session)),
+    );
     job.lock().caused_by = caused_by;
-    let asked_by = AskedBy::Submit { session: &asker.session, confidential: asker.attachment.confidential };
+    let asked_by = AskedBy::Submit {
+        session: &asker.session,
+        confidential: asker.attachment.confidential,
+    };
     let credentials = match Ledger::issue(hub, &job, asked_by).await {
         Ok(credentials) => credentials,
         Err(refusal) => {
@@ -131,7 +159,14 @@ async fn prepare(
             return Err(refusal);
         }
     };
-    Ok(Prepared::New(Box::new(AcceptJob { job, idempotency, guard, asker: asker.clone(), credentials, refused: None })))
+    Ok(Prepared::New(Box::new(AcceptJob {
+        job,
+        idempotency,
+        guard,
+        asker: asker.clone(),
+        credentials,
+        refused: None,
+    })))
 }
 
 /// A job's entry, watched by the session it belongs to.
@@ -161,16 +196,29 @@ fn whole_duration(seconds: f64) -> Duration {
 }
 
 enum Claim {
-    Free { guard: KeyGuard, fingerprint: [u8; 32] },
+    Free {
+        guard: KeyGuard,
+        fingerprint: [u8; 32],
+    },
     Known(Box<JobRow>),
 }
 
 /// Finds out what an idempotency key stands for [ARCP 7.2-1, 7.2-2].
-async fn claim_key(hub: &Arc<Hub>, asker: &Asker, key: &str, raw: &RawJson) -> Result<Claim, Refusal> {
-    let fingerprint = fingerprint::of_submit(raw).map_err(|cause| Refusal::invalid(cause.to_string()))?;
+async fn claim_key(
+    hub: &Arc<Hub>,
+    asker: &Asker,
+    key: &str,
+    raw: &RawJson,
+) -> Result<Claim, Refusal> {
+    let fingerprint =
+        fingerprint::of_submit(raw).map_err(|cause| Refusal::invalid(cause.to_string()))?;
     let principal = &asker.session.principal;
     let guard = hub.keys.acquire(principal, key).await;
-    let known = hub.store.idempotency(principal, key).await.map_err(|error| store_refusal(&error))?;
+    let known = hub
+        .store
+        .idempotency(principal, key)
+        .await
+        .map_err(|error| store_refusal(&error))?;
     let Some(known) = known.filter(|known| hub.now().since(known.created_at) < KEY_LIFE) else {
         return Ok(Claim::Free { guard, fingerprint });
     };
@@ -179,7 +227,12 @@ async fn claim_key(hub: &Arc<Hub>, asker: &Asker, key: &str, raw: &RawJson) -> R
         let details = serde_json::json!({ "existing_job_id": known.job });
         return Err(Refusal::new(ErrorCode::DUPLICATE_KEY, message).with_details(details));
     }
-    match hub.store.job(&known.job).await.map_err(|error| store_refusal(&error))? {
+    match hub
+        .store
+        .job(&known.job)
+        .await
+        .map_err(|error| store_refusal(&error))?
+    {
         Some(row) => Ok(Claim::Known(Box::new(row))),
         // Retention has taken the job; its key is as good as unused.
         None => Ok(Claim::Free { guard, fingerprint }),
@@ -194,21 +247,45 @@ struct Plan {
 }
 
 /// What the job will be allowed.
-async fn plan(hub: &Arc<Hub>, asker: &Asker, agent: &AgentRef, payload: &payload::Submit) -> Result<Plan, Refusal> {
+async fn plan(
+    hub: &Arc<Hub>,
+    asker: &Asker,
+    agent: &AgentRef,
+    payload: &payload::Submit,
+) -> Result<Plan, Refusal> {
     let lease = payload.lease_request.clone().unwrap_or_default();
     let constraints = payload.lease_constraints.clone().unwrap_or_default();
     if let Some(parent) = &payload.parent_job_id {
         let parent = subscribe::own_running_parent(hub, asker, parent).await?;
-        let ChildPlan { lease, constraints, authority } = plan_child(hub, &parent, agent, &lease, &constraints)?;
-        return Ok(Plan { lease, constraints, authority, parent: Some(parent) });
+        let ChildPlan {
+            lease,
+            constraints,
+            authority,
+        } = plan_child(hub, &parent, agent, &lease, &constraints)?;
+        return Ok(Plan {
+            lease,
+            constraints,
+            authority,
+            parent: Some(parent),
+        });
     }
-    let valid = validate_request(&lease, &constraints, hub.now()).map_err(|e| Refusal::new(e.code(), e.to_string()))?;
+    let valid = validate_request(&lease, &constraints, hub.now())
+        .map_err(|e| Refusal::new(e.code(), e.to_string()))?;
     let Some(policy) = &hub.lease_policy else {
         let authority = Authority::new(valid, hub.options.require_model_use);
-        return Ok(Plan { lease, constraints, authority, parent: None });
+        return Ok(Plan {
+            lease,
+            constraints,
+            authority,
+            parent: None,
+        });
     };
-    let request =
-        LeaseRequest { principal: &asker.session.principal, agent, lease: &lease, constraints: &constraints };
+    let request = LeaseRequest {
+        principal: &asker.session.principal,
+        agent,
+        lease: &lease,
+        constraints: &constraints,
+    };
     let granted = policy.grant(request).await?;
     let valid = validate_request(&granted.lease, &granted.constraints, hub.now());
     let valid = valid.map_err(|error| {
@@ -216,7 +293,12 @@ async fn plan(hub: &Arc<Hub>, asker: &Asker, agent: &AgentRef, payload: &payload
         Refusal::internal("the runtime's lease policy failed")
     })?;
     let authority = Authority::new(valid, hub.options.require_model_use);
-    Ok(Plan { lease: granted.lease, constraints: granted.constraints, authority, parent: None })
+    Ok(Plan {
+        lease: granted.lease,
+        constraints: granted.constraints,
+        authority,
+        parent: None,
+    })
 }
 
 /// The `job.accepted` of a job, the same whenever it is sent [ARCP 7.1-2].
@@ -230,22 +312,27 @@ pub(crate) fn accepted(
         job_id: Some(row.id.clone()),
         agent: row.agent.to_string(),
         lease: row.lease.clone(),
-        lease_constraints: Some(row.constraints.clone()).filter(|constraints| !constraints.is_empty()),
+        lease_constraints: Some(row.constraints.clone())
+            .filter(|constraints| !constraints.is_empty()),
         budget: full_budget(&row.lease),
         credentials,
         accepted_at: Some(row.created_at),
         trace_id: Some(row.trace),
         parent_job_id: row.parent.clone(),
     };
-    envelope(&payload).with_job(row.id.clone()).with_trace(Some(row.trace))
+    envelope(&payload)
+        .with_job(row.id.clone())
+        .with_trace(Some(row.trace))
 }
 
 /// The counters a lease begins with.
 fn full_budget(lease: &Lease) -> Option<BTreeMap<String, Amount>> {
     // A granted lease was validated, so its amounts parse.
     let amounts = Amounts::parse(lease.patterns(namespace::COST_BUDGET)).unwrap_or_default();
-    let budget: BTreeMap<String, Amount> =
-        amounts.iter().map(|(currency, amount)| (currency.to_owned(), amount)).collect();
+    let budget: BTreeMap<String, Amount> = amounts
+        .iter()
+        .map(|(currency, amount)| (currency.to_owned(), amount))
+        .collect();
     (!budget.is_empty()).then_some(budget)
 }
 
@@ -266,8 +353,11 @@ impl Asker {
             completed_at: None,
         };
         // That SDK drops a `job.error` without a job; a fresh id is one nothing else has.
-        let fresh = towline_wire::JobId::minted(self.request.as_ref().map_or("refused", |id| id.as_str()));
-        self.reply(Reply::plain(envelope(&payload).with_job(fresh).with_trace(trace)));
+        let fresh =
+            towline_wire::JobId::minted(self.request.as_ref().map_or("refused", |id| id.as_str()));
+        self.reply(Reply::plain(
+            envelope(&payload).with_job(fresh).with_trace(trace),
+        ));
     }
 }
 
@@ -284,7 +374,10 @@ struct AcceptJob {
 
 impl Command for AcceptJob {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        let possible = tx.hub.claim_place(&self.job).and_then(|()| announce_on_parent(tx, &self.job));
+        let possible = tx
+            .hub
+            .claim_place(&self.job)
+            .and_then(|()| announce_on_parent(tx, &self.job));
         if let Err(refusal) = possible {
             self.refused = Some(refusal);
             return;
@@ -312,7 +405,8 @@ impl Command for AcceptJob {
         }
         let credentials = Ledger::shown_to_submitter(hub, &self.job.row, &self.asker.session);
         let envelope = accepted(&self.job.row, self.asker.request.clone(), credentials);
-        self.asker.reply(Reply::announcing(envelope, self.job.id().clone()));
+        self.asker
+            .reply(Reply::announcing(envelope, self.job.id().clone()));
         hub.start_accepted(&self.job);
         drop(self.guard);
     }
@@ -320,7 +414,9 @@ impl Command for AcceptJob {
 
 /// A child is made known on its parent's log, in the same commit.
 pub(super) fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusal> {
-    let Some(parent) = job.lock().parent.clone() else { return Ok(()) };
+    let Some(parent) = job.lock().parent.clone() else {
+        return Ok(());
+    };
     let body = towline_wire::event::Delegate {
         child_job_id: job.id().clone(),
         agent: job.row.agent.clone(),
@@ -331,12 +427,19 @@ pub(super) fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result
     let appended = {
         let mut core = parent.lock();
         let kind = towline_store::RecordKind::Event;
-        core.append_event(kind, "delegate", now, |out| serde_json::to_writer(out, &body))
+        core.append_event(kind, "delegate", now, |out| {
+            serde_json::to_writer(out, &body)
+        })
     };
-    appended.map_err(|_| Refusal::invalid("`parent_job_id`: the parent job is not running any more"))?;
+    appended
+        .map_err(|_| Refusal::invalid("`parent_job_id`: the parent job is not running any more"))?;
     {
         let mut core = parent.lock();
-        core.children.retain(|child| child.upgrade().is_some_and(|child| !child.ended.is_cancelled()));
+        core.children.retain(|child| {
+            child
+                .upgrade()
+                .is_some_and(|child| !child.ended.is_cancelled())
+        });
         core.children.push(Arc::downgrade(job));
         core.touch();
     }
@@ -346,11 +449,19 @@ pub(super) fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result
 
 /// The audit entry of an accepted job.
 pub(super) fn submit_audit(hub: &Hub, job: &JobEntry) -> AuditRow {
-    let actor = Actor { principal: &job.row.principal, session: &job.row.session };
+    let actor = Actor {
+        principal: &job.row.principal,
+        session: &job.row.session,
+    };
     let audit = Audit::at(hub.now());
     let row = match &job.row.parent {
         Some(parent) => audit.delegate(actor, parent, &job.row.agent, job.id()),
-        None => audit.submit(actor, &job.row.agent.to_string(), Some(job.id()), Verdict::Allowed),
+        None => audit.submit(
+            actor,
+            &job.row.agent.to_string(),
+            Some(job.id()),
+            Verdict::Allowed,
+        ),
     };
     crate::audit::record(&row);
     row

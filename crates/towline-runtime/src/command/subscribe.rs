@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use towline_proto::refusal::Refusal;
 use towline_store::{Change, JobRow, RecordKind, StoreError};
-use towline_wire::{ErrorCode, Feature, FeatureSet, JobId, JobSeq, JobStatus, MessageType, payload};
+use towline_wire::{
+    ErrorCode, Feature, FeatureSet, JobId, JobSeq, JobStatus, MessageType, payload,
+};
 
 use super::{Asker, envelope, store_refusal, submit::accepted};
 use crate::{
@@ -19,17 +21,39 @@ pub(super) async fn subscribe(hub: &Arc<Hub>, asker: Asker, job: JobId, history:
     }
 }
 
-async fn prepare(hub: &Arc<Hub>, asker: &Asker, job: &JobId, history: Option<JobSeq>) -> Result<(), Refusal> {
-    let view = hub.look_up(job).await.map_err(|error| store_refusal(&error))?;
+async fn prepare(
+    hub: &Arc<Hub>,
+    asker: &Asker,
+    job: &JobId,
+    history: Option<JobSeq>,
+) -> Result<(), Refusal> {
+    let view = hub
+        .look_up(job)
+        .await
+        .map_err(|error| store_refusal(&error))?;
     let verdict = may_observe(hub, asker, job, view.as_ref().map(JobView::row));
-    audit(hub, asker, job, view.as_ref().map(JobView::row), verdict.as_ref().err());
+    audit(
+        hub,
+        asker,
+        job,
+        view.as_ref().map(JobView::row),
+        verdict.as_ref().err(),
+    );
     verdict?;
     let view = view.ok_or_else(|| Refusal::job_not_found(job))?;
     let kinds = known_kinds(hub, asker, job, history).await?;
     let submitted = view.row().session == asker.session.id;
     let credentials = Ledger::shown(hub, view.row(), &asker.session, submitted).await;
     let (asker, answer) = (asker.clone(), Answer::Subscribed);
-    hub.command(SubscribeJob { view, history, kinds, credentials, asker, answer, plan: None });
+    hub.command(SubscribeJob {
+        view,
+        history,
+        kinds,
+        credentials,
+        asker,
+        answer,
+        plan: None,
+    });
     Ok(())
 }
 
@@ -41,7 +65,10 @@ pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
         let followed_by = end_once_more(hub, &asker, &row).await;
         let credentials = Ledger::shown(hub, &row, &asker.session, true).await;
         let envelope = accepted(&row, asker.request.clone(), credentials);
-        return asker.reply(Reply { followed_by, ..Reply::announcing(envelope, id) });
+        return asker.reply(Reply {
+            followed_by,
+            ..Reply::announcing(envelope, id)
+        });
     }
     let view = match hub.live_job(&id) {
         Some(entry) => JobView::Live(entry),
@@ -53,12 +80,28 @@ pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
     };
     let history = Some(JobSeq::ZERO);
     let credentials = Ledger::shown(hub, view.row(), &asker.session, true).await;
-    hub.command(SubscribeJob { view, history, kinds, credentials, asker, answer: Answer::Accepted, plan: None });
+    hub.command(SubscribeJob {
+        view,
+        history,
+        kinds,
+        credentials,
+        asker,
+        answer: Answer::Accepted,
+        plan: None,
+    });
 }
 
 /// The end of a finished job, for a client that waits for it although its session was told long ago.
-async fn end_once_more(hub: &Arc<Hub>, asker: &Asker, row: &JobRow) -> Option<towline_wire::Envelope> {
-    let waits = asker.session.lock().dialect.waits_for_the_end_of_known_jobs();
+async fn end_once_more(
+    hub: &Arc<Hub>,
+    asker: &Asker,
+    row: &JobRow,
+) -> Option<towline_wire::Envelope> {
+    let waits = asker
+        .session
+        .lock()
+        .dialect
+        .waits_for_the_end_of_known_jobs();
     if !waits || !row.state.status.is_terminal() {
         return None;
     }
@@ -69,7 +112,10 @@ async fn end_once_more(hub: &Arc<Hub>, asker: &Asker, row: &JobRow) -> Option<to
         RecordKind::Result => MessageType::JOB_RESULT,
         _ => MessageType::JOB_ERROR,
     };
-    let end = towline_wire::Envelope { payload, ..towline_wire::Envelope::new(kind) };
+    let end = towline_wire::Envelope {
+        payload,
+        ..towline_wire::Envelope::new(kind)
+    };
     Some(end.with_job(row.id.clone()).with_trace(Some(row.trace)))
 }
 
@@ -79,13 +125,20 @@ fn may_observe(hub: &Hub, asker: &Asker, job: &JobId, row: Option<&JobRow>) -> R
     let observer = &asker.session.principal;
     match *observer == row.principal || hub.observe.may_observe(observer, &row.principal) {
         true => Ok(()),
-        false => Err(unseen(hub, &asker.session, row, "this principal may not watch it")),
+        false => Err(unseen(
+            hub,
+            &asker.session,
+            row,
+            "this principal may not watch it",
+        )),
     }
 }
 
 /// A job of another principal: forbidden, or, where that is concealed, as if it did not exist.
 pub(super) fn unseen(hub: &Hub, session: &SessionEntry, row: &JobRow, why: &str) -> Refusal {
-    if hub.options.conceal_foreign_jobs && !hub.observe.may_observe(&session.principal, &row.principal) {
+    if hub.options.conceal_foreign_jobs
+        && !hub.observe.may_observe(&session.principal, &row.principal)
+    {
         return Refusal::job_not_found(&row.id);
     }
     let message = format!("job `{}` belongs to another principal; {why}", row.id);
@@ -93,16 +146,33 @@ pub(super) fn unseen(hub: &Hub, session: &SessionEntry, row: &JobRow, why: &str)
 }
 
 fn audit(hub: &Hub, asker: &Asker, job: &JobId, row: Option<&JobRow>, refusal: Option<&Refusal>) {
-    let actor = Actor { principal: &asker.session.principal, session: &asker.session.id };
+    let actor = Actor {
+        principal: &asker.session.principal,
+        session: &asker.session.id,
+    };
     let verdict = refusal.map_or(Verdict::Allowed, |refusal| Verdict::Refused(&refusal.code));
     hub.audit(Audit::at(hub.now()).subscribe(actor, job, row.map(|row| &row.principal), verdict));
 }
 
 /// The parent a client wants a child of: running, and the client's own [ARCP 9.4-5].
-pub(super) async fn own_running_parent(hub: &Arc<Hub>, asker: &Asker, job: &JobId) -> Result<Arc<JobEntry>, Refusal> {
-    let not_found = || Refusal::new(ErrorCode::JOB_NOT_FOUND, format!("`parent_job_id`: there is no job `{job}`"));
-    let view = hub.look_up(job).await.map_err(|error| store_refusal(&error))?;
-    let view = view.filter(|view| view.row().principal == asker.session.principal).ok_or_else(not_found)?;
+pub(super) async fn own_running_parent(
+    hub: &Arc<Hub>,
+    asker: &Asker,
+    job: &JobId,
+) -> Result<Arc<JobEntry>, Refusal> {
+    let not_found = || {
+        Refusal::new(
+            ErrorCode::JOB_NOT_FOUND,
+            format!("`parent_job_id`: there is no job `{job}`"),
+        )
+    };
+    let view = hub
+        .look_up(job)
+        .await
+        .map_err(|error| store_refusal(&error))?;
+    let view = view
+        .filter(|view| view.row().principal == asker.session.principal)
+        .ok_or_else(not_found)?;
     if view.row().session != asker.session.id {
         let message = format!("`parent_job_id`: job `{job}` was submitted by another session");
         return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message).about(job));
@@ -110,14 +180,23 @@ pub(super) async fn own_running_parent(hub: &Arc<Hub>, asker: &Asker, job: &JobI
     let status = view.state().status;
     match view {
         JobView::Live(parent) if status == JobStatus::Running => Ok(parent),
-        _ => Err(Refusal::invalid(format!("`parent_job_id`: job `{job}` is {status}, it has to be running")).about(job)),
+        _ => Err(Refusal::invalid(format!(
+            "`parent_job_id`: job `{job}` is {status}, it has to be running"
+        ))
+        .about(job)),
     }
 }
 
 /// Whether a session with these features sees every record there is.
 fn sees_everything(hub: &Hub, features: FeatureSet) -> bool {
-    let needed = [Feature::Progress, Feature::ResultChunk, Feature::ProvisionedCredentials];
-    needed.into_iter().all(|feature| features.has(feature) || !hub.features.has(feature))
+    let needed = [
+        Feature::Progress,
+        Feature::ResultChunk,
+        Feature::ProvisionedCredentials,
+    ];
+    needed
+        .into_iter()
+        .all(|feature| features.has(feature) || !hub.features.has(feature))
 }
 
 /// What the records of a job's history are, for a session that does not see all of them. Records that are committed
@@ -128,16 +207,25 @@ async fn known_kinds(
     job: &JobId,
     history: Option<JobSeq>,
 ) -> Result<Option<Kinds>, Refusal> {
-    let Some(after) = history else { return Ok(None) };
+    let Some(after) = history else {
+        return Ok(None);
+    };
     let features = asker.session.lock().features;
     if sees_everything(hub, features) {
         // Nothing has to be known of the records but that they are there.
         let there = hub.store.read_job(job, after.next(), 1).await;
         return there.map(|_| None).map_err(|error| gone(job, &error));
     }
-    let mut kinds = Kinds { next: after.next(), kinds: Vec::new() };
+    let mut kinds = Kinds {
+        next: after.next(),
+        kinds: Vec::new(),
+    };
     loop {
-        let blocks = hub.store.read_job(job, kinds.next, READ_BYTES).await.map_err(|error| gone(job, &error))?;
+        let blocks = hub
+            .store
+            .read_job(job, kinds.next, READ_BYTES)
+            .await
+            .map_err(|error| gone(job, &error))?;
         if blocks.is_empty() {
             return Ok(Some(kinds));
         }
@@ -220,7 +308,8 @@ impl SubscribeJob {
     fn is_repeated(&self) -> bool {
         let job = &self.view.row().id;
         let state = self.asker.session.lock();
-        matches!(self.answer, Answer::Accepted) && (state.subscriptions.contains(job) || state.outbox.jobs().any(|known| known == job))
+        matches!(self.answer, Answer::Accepted)
+            && (state.subscriptions.contains(job) || state.outbox.jobs().any(|known| known == job))
     }
 
     /// Makes the session an observer, unless it is one: its own jobs, and jobs it watches, are in its stream already
@@ -234,29 +323,44 @@ impl SubscribeJob {
             }
             let limit = tx.hub.options.subscriptions_per_session;
             if state.subscriptions.len() >= limit {
-                let message = format!("this session watches {limit} jobs, the most it may; unsubscribe from one first");
+                let message = format!(
+                    "this session watches {limit} jobs, the most it may; unsubscribe from one first"
+                );
                 return Err(Refusal::internal(message));
             }
             state.subscriptions.insert(entry.id().clone());
         }
         entry.lock().observers.push(Arc::clone(session));
-        tx.push(Change::Subscribed { session: session.id.clone(), job: entry.id().clone() });
+        tx.push(Change::Subscribed {
+            session: session.id.clone(),
+            job: entry.id().clone(),
+        });
         Ok(true)
     }
 
     /// What was committed since the history was looked through is found in memory.
-    fn complete_kinds(&mut self, live: Option<&Arc<JobEntry>>, last: JobSeq) -> Result<(), Refusal> {
-        let Some(kinds) = &mut self.kinds else { return Ok(()) };
+    fn complete_kinds(
+        &mut self,
+        live: Option<&Arc<JobEntry>>,
+        last: JobSeq,
+    ) -> Result<(), Refusal> {
+        let Some(kinds) = &mut self.kinds else {
+            return Ok(());
+        };
         while kinds.next <= last {
             let block = live.and_then(|entry| entry.lock().block_in_flight_or(entry, kinds.next));
-            let block = block.ok_or_else(|| Refusal::internal("the job's history moved on too fast; try again"))?;
+            let block = block.ok_or_else(|| {
+                Refusal::internal("the job's history moved on too fast; try again")
+            })?;
             kinds.extend(&block);
         }
         Ok(())
     }
 
     fn replay(&self, tx: &mut Tx<'_>, last: JobSeq) -> u64 {
-        let Some(after) = self.history.filter(|after| *after < last) else { return 0 };
+        let Some(after) = self.history.filter(|after| *after < last) else {
+            return 0;
+        };
         let (session, job) = (&self.asker.session, &self.view.row().id);
         match &self.kinds {
             None => tx.project_all(session, job, after.next(), last),
@@ -276,7 +380,8 @@ impl SubscribeJob {
             current_status: state.status,
             agent: row.agent.to_string(),
             lease: row.lease.clone(),
-            lease_constraints: Some(row.constraints.clone()).filter(|constraints| !constraints.is_empty()),
+            lease_constraints: Some(row.constraints.clone())
+                .filter(|constraints| !constraints.is_empty()),
             budget: super::list::budget_now(state),
             parent_job_id: row.parent.clone(),
             trace_id: Some(row.trace),
@@ -284,17 +389,32 @@ impl SubscribeJob {
             replayed,
             credentials: self.credentials.clone(),
         };
-        let pause = self.asker.session.lock().dialect.needs_pause_after_subscribed();
-        let envelope = envelope(&payload).with_job(row.id.clone()).with_trace(Some(row.trace));
-        Reply { pause, ..Reply::gating(envelope) }
+        let pause = self
+            .asker
+            .session
+            .lock()
+            .dialect
+            .needs_pause_after_subscribed();
+        let envelope = envelope(&payload)
+            .with_job(row.id.clone())
+            .with_trace(Some(row.trace));
+        Reply {
+            pause,
+            ..Reply::gating(envelope)
+        }
     }
 
     /// Undoes what was decided and did not become durable.
     fn undo(&self) {
-        let JobView::Live(entry) = &self.view else { return };
+        let JobView::Live(entry) = &self.view else {
+            return;
+        };
         let session = &self.asker.session;
         session.lock().subscriptions.remove(entry.id());
-        entry.lock().observers.retain(|observer| !Arc::ptr_eq(observer, session));
+        entry
+            .lock()
+            .observers
+            .retain(|observer| !Arc::ptr_eq(observer, session));
     }
 }
 
@@ -320,13 +440,18 @@ impl Command for SubscribeJob {
 
 /// Silent and idempotent [ARCP 7.6-6].
 pub(super) fn unsubscribe(hub: &Arc<Hub>, asker: &Asker, job: JobId) {
-    hub.command(UnsubscribeJob { session: Arc::clone(&asker.session), job });
+    hub.command(UnsubscribeJob {
+        session: Arc::clone(&asker.session),
+        job,
+    });
     asker.reply(Reply::silent());
 }
 
 struct UnsubscribeJob {
     session: Arc<SessionEntry>,
     job: JobId,
+    /// Whether the session has stopped watching by this, and the store has to know.
+    decided: bool,
 }
 
 impl Command for UnsubscribeJob {
@@ -335,9 +460,15 @@ impl Command for UnsubscribeJob {
             return;
         }
         if let Some(entry) = tx.hub.live_job(&self.job) {
-            entry.lock().observers.retain(|observer| !Arc::ptr_eq(observer, &self.session));
+            entry
+                .lock()
+                .observers
+                .retain(|observer| !Arc::ptr_eq(observer, &self.session));
         }
-        tx.push(Change::Unsubscribed { session: self.session.id.clone(), job: self.job.clone() });
+        tx.push(Change::Unsubscribed {
+            session: self.session.id.clone(),
+            job: self.job.clone(),
+        });
     }
 
     fn done(self: Box<Self>, _hub: &Arc<Hub>, _result: Result<(), &StoreError>) {}

@@ -16,7 +16,11 @@ pub(super) fn fit(envelope: Envelope, dialect: Dialect) -> Envelope {
 
 fn fit_to(mut envelope: Envelope, dialect: Dialect) -> Envelope {
     let kind = envelope.kind.clone();
-    let has_budget = [MessageType::JOB_ACCEPTED, MessageType::JOB_SUBSCRIBED, MessageType::SESSION_JOBS];
+    let has_budget = [
+        MessageType::JOB_ACCEPTED,
+        MessageType::JOB_SUBSCRIBED,
+        MessageType::SESSION_JOBS,
+    ];
     if dialect.writes_budget_as_text() && has_budget.contains(&kind) {
         edit(&mut envelope, budgets_as_text);
     }
@@ -33,7 +37,8 @@ fn fit_to(mut envelope: Envelope, dialect: Dialect) -> Envelope {
     if dialect.ends_unfinished_jobs_with_result() && kind == MessageType::JOB_ERROR {
         end_with_result(&mut envelope);
     }
-    let is_metric = kind == MessageType::JOB_EVENT && envelope.payload.as_str().contains("\"dimensions\"");
+    let is_metric =
+        kind == MessageType::JOB_EVENT && envelope.payload.as_str().contains("\"dimensions\"");
     if is_metric && (dialect.repeats_dimensions_as_dims() || dialect.stringifies_dimensions()) {
         edit(&mut envelope, |payload| fit_dimensions(payload, dialect));
     }
@@ -56,16 +61,28 @@ fn budgets_as_text(payload: &mut Map<String, Value>) {
         }
     }
     if let Some(Value::Array(jobs)) = payload.get_mut("jobs") {
-        jobs.iter_mut().filter_map(Value::as_object_mut).for_each(budgets_as_text);
+        jobs.iter_mut()
+            .filter_map(Value::as_object_mut)
+            .for_each(budgets_as_text);
     }
 }
 
 /// `allowed_models` and `max_spend` beside the draft's own names.
 fn repeat_constraints(payload: &mut Map<String, Value>) {
-    let Some(Value::Array(credentials)) = payload.get_mut("credentials") else { return };
-    for constraints in credentials.iter_mut().filter_map(|credential| credential.get_mut("constraints")) {
-        let Some(constraints) = constraints.as_object_mut() else { continue };
-        for (from, to) in [("model.use", "allowed_models"), ("cost.budget", "max_spend")] {
+    let Some(Value::Array(credentials)) = payload.get_mut("credentials") else {
+        return;
+    };
+    for constraints in credentials
+        .iter_mut()
+        .filter_map(|credential| credential.get_mut("constraints"))
+    {
+        let Some(constraints) = constraints.as_object_mut() else {
+            continue;
+        };
+        for (from, to) in [
+            ("model.use", "allowed_models"),
+            ("cost.budget", "max_spend"),
+        ] {
             if let Some(value) = constraints.get(from).cloned() {
                 constraints.insert(to.to_owned(), value);
             }
@@ -75,7 +92,10 @@ fn repeat_constraints(payload: &mut Map<String, Value>) {
 
 /// A cancelled or timed-out job as a `job.result` with that status.
 fn end_with_result(envelope: &mut Envelope) {
-    let status = envelope.payload.read::<towline_wire::payload::JobError>().map(|error| error.final_status);
+    let status = envelope
+        .payload
+        .read::<towline_wire::payload::JobError>()
+        .map(|error| error.final_status);
     if matches!(status, Ok(JobStatus::Cancelled | JobStatus::TimedOut)) {
         envelope.kind = MessageType::JOB_RESULT;
         edit(envelope, |payload| {
@@ -94,8 +114,12 @@ fn fit_dimensions(payload: &mut Map<String, Value>, dialect: Dialect) {
     if payload.get("kind") != Some(&json!("metric")) {
         return;
     }
-    let Some(body) = payload.get_mut("body").and_then(Value::as_object_mut) else { return };
-    let Some(Value::Object(mut dimensions)) = body.get("dimensions").cloned() else { return };
+    let Some(body) = payload.get_mut("body").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let Some(Value::Object(mut dimensions)) = body.get("dimensions").cloned() else {
+        return;
+    };
     if dialect.stringifies_dimensions() {
         for value in dimensions.values_mut().filter(|value| !value.is_string()) {
             *value = Value::String(value.to_string());
@@ -112,7 +136,10 @@ mod tests {
     use super::*;
 
     fn fitted(kind: MessageType, payload: Value, dialect: Dialect) -> (MessageType, Value) {
-        let envelope = Envelope { payload: payload.into(), ..Envelope::new(kind) };
+        let envelope = Envelope {
+            payload: payload.into(),
+            ..Envelope::new(kind)
+        };
         let fitted = fit(envelope, dialect);
         (fitted.kind, fitted.payload.read().unwrap())
     }
@@ -120,7 +147,10 @@ mod tests {
     #[test]
     fn a_draft_client_gets_frames_as_they_are() {
         let payload = json!({"budget": {"USD": 5}, "credentials": []});
-        assert_eq!(fitted(MessageType::JOB_ACCEPTED, payload.clone(), Dialect::Draft).1, payload);
+        assert_eq!(
+            fitted(MessageType::JOB_ACCEPTED, payload.clone(), Dialect::Draft).1,
+            payload
+        );
     }
 
     #[test]
@@ -135,9 +165,15 @@ mod tests {
         let payload = json!({"final_status": "cancelled", "code": "CANCELLED", "message": "m", "retryable": false});
         let (kind, payload) = fitted(MessageType::JOB_ERROR, payload, Dialect::Python);
         assert_eq!(kind, MessageType::JOB_RESULT);
-        assert_eq!(payload, json!({"final_status": "cancelled", "result": null, "summary": "m"}));
+        assert_eq!(
+            payload,
+            json!({"final_status": "cancelled", "result": null, "summary": "m"})
+        );
         let failed = json!({"final_status": "error", "code": "INTERNAL_ERROR", "message": "m", "retryable": true});
-        assert_eq!(fitted(MessageType::JOB_ERROR, failed, Dialect::Python).0, MessageType::JOB_ERROR);
+        assert_eq!(
+            fitted(MessageType::JOB_ERROR, failed, Dialect::Python).0,
+            MessageType::JOB_ERROR
+        );
     }
 
     #[test]

@@ -29,16 +29,28 @@ pub(super) struct JobFrames {
 }
 
 impl JobFrames {
-    pub(super) async fn load(hub: &Hub, session: &SessionEntry, job: &JobId) -> Result<Self, StoreError> {
+    pub(super) async fn load(
+        hub: &Hub,
+        session: &SessionEntry,
+        job: &JobId,
+    ) -> Result<Self, StoreError> {
         let view = hub.job(job).await?;
         let oldest = JobSeq::FIRST;
-        let view = view.ok_or_else(|| StoreError::Evicted { job: job.clone(), from: oldest, oldest })?;
+        let view = view.ok_or_else(|| StoreError::Evicted {
+            job: job.clone(),
+            from: oldest,
+            oldest,
+        })?;
         let row = view.row().clone();
         let template = Envelope::new(MessageType::JOB_EVENT)
             .with_session(session.id.clone())
             .with_job(job.clone())
             .with_trace(Some(row.trace));
-        Ok(Self { own: row.session == session.id, row, template })
+        Ok(Self {
+            own: row.session == session.id,
+            row,
+            template,
+        })
     }
 
     pub(super) fn job(&self) -> &JobId {
@@ -66,11 +78,16 @@ impl JobFrames {
         let kind = match kind {
             RecordKind::Result => MessageType::JOB_RESULT,
             RecordKind::Error => MessageType::JOB_ERROR,
-            RecordKind::Event | RecordKind::Progress | RecordKind::ResultChunk | RecordKind::Rotation => {
-                MessageType::JOB_EVENT
-            }
+            RecordKind::Event
+            | RecordKind::Progress
+            | RecordKind::ResultChunk
+            | RecordKind::Rotation => MessageType::JOB_EVENT,
         };
-        Envelope { kind, payload, ..self.template.clone() }
+        Envelope {
+            kind,
+            payload,
+            ..self.template.clone()
+        }
     }
 
     /// The envelope of a record that is not enough by itself.
@@ -83,9 +100,15 @@ impl JobFrames {
         _view: SpanView,
     ) -> Envelope {
         if kind == RecordKind::Rotation {
-            return self.plain(kind, Ledger::fill_rotation(hub, &self.row, session, payload));
+            return self.plain(
+                kind,
+                Ledger::fill_rotation(hub, &self.row, session, payload),
+            );
         }
-        let streamed = payload.read::<payload::JobResult>().ok().filter(|result| result.result_id.is_some());
+        let streamed = payload
+            .read::<payload::JobResult>()
+            .ok()
+            .filter(|result| result.result_id.is_some());
         match streamed {
             None => self.plain(kind, payload),
             Some(result) => match self.assemble(hub, result).await {
@@ -100,11 +123,15 @@ impl JobFrames {
         let completed_at = result.completed_at.unwrap_or_else(|| hub.now());
         let too_big = |message: &str| {
             let failure = Failure::new(ErrorCode::INTERNAL_ERROR, message);
-            Terminal::failed(failure).payload(completed_at).unwrap_or(RawJson::EMPTY_OBJECT)
+            Terminal::failed(failure)
+                .payload(completed_at)
+                .unwrap_or(RawJson::EMPTY_OBJECT)
         };
         let limit = hub.options.inline_result;
         if result.result_size.is_some_and(|size| size > limit as u64) {
-            return Err(too_big("the streamed result is too big for a session that did not negotiate `result_chunk`"));
+            return Err(too_big(
+                "the streamed result is too big for a session that did not negotiate `result_chunk`",
+            ));
         }
         let (bytes, is_text) = match self.collect(hub, limit, result.result_id.as_ref()).await {
             Ok(collected) => collected,
@@ -113,7 +140,11 @@ impl JobFrames {
                 return Err(too_big("the streamed result could not be put together"));
             }
         };
-        let text = if is_text { String::from_utf8(bytes) } else { Ok(STANDARD.encode(bytes)) };
+        let text = if is_text {
+            String::from_utf8(bytes)
+        } else {
+            Ok(STANDARD.encode(bytes))
+        };
         let text = text.map_err(|_| too_big("the streamed result could not be put together"))?;
         let inline = payload::JobResult {
             result: RawJson::of(&text).ok(),
@@ -136,14 +167,24 @@ impl JobFrames {
         let corrupt = |what: &str| StoreError::Corrupt(what.to_owned());
         loop {
             let blocks = hub.store.read_job(&self.row.id, next, limit).await?;
-            let Some(last) = blocks.last().map(|block| block.last()) else { return Ok((bytes, is_text)) };
-            let records = blocks.iter().flat_map(|block| (block.first().value()..=block.last().value()).map(move |seq| block.payload(JobSeq::new(seq))));
+            let Some(last) = blocks.last().map(|block| block.last()) else {
+                return Ok((bytes, is_text));
+            };
+            let records = blocks.iter().flat_map(|block| {
+                (block.first().value()..=block.last().value())
+                    .map(move |seq| block.payload(JobSeq::new(seq)))
+            });
             for (kind, payload) in records.flatten() {
                 if kind != RecordKind::ResultChunk {
                     continue;
                 }
-                let event: EventPayload = payload.read().map_err(|_| corrupt("a chunk that is no event"))?;
-                let chunk: ResultChunk = event.body.read().map_err(|_| corrupt("a chunk without its fields"))?;
+                let event: EventPayload = payload
+                    .read()
+                    .map_err(|_| corrupt("a chunk that is no event"))?;
+                let chunk: ResultChunk = event
+                    .body
+                    .read()
+                    .map_err(|_| corrupt("a chunk without its fields"))?;
                 if Some(&chunk.result_id) != stream {
                     continue;
                 }
@@ -151,7 +192,9 @@ impl JobFrames {
                     ChunkEncoding::Utf8 => bytes.extend_from_slice(chunk.data.as_bytes()),
                     ChunkEncoding::Base64 => {
                         is_text = false;
-                        let decoded = STANDARD.decode(&chunk.data).map_err(|_| corrupt("a chunk that is no base64"))?;
+                        let decoded = STANDARD
+                            .decode(&chunk.data)
+                            .map_err(|_| corrupt("a chunk that is no base64"))?;
                         bytes.extend_from_slice(&decoded);
                     }
                 }

@@ -33,7 +33,13 @@ pub(super) async fn run(
     sink: &mut dyn FrameSink,
     source: &mut dyn FrameSource,
 ) -> Option<Live> {
-    let mut shake = Handshake { hub, info, sink, machine: ServerSession::new(hub.features), principal: None };
+    let mut shake = Handshake {
+        hub,
+        info,
+        sink,
+        machine: ServerSession::new(hub.features),
+        principal: None,
+    };
     let ran = tokio::select! {
         live = shake.run(source) => Some(live),
         () = hub.draining.cancelled() => None,
@@ -74,7 +80,11 @@ impl Handshake<'_> {
         }
         match effect {
             Effect::Attach(request) => self.attach(*request, source).await,
-            Effect::Reject { request, refusal, goodbye } => {
+            Effect::Reject {
+                request,
+                refusal,
+                goodbye,
+            } => {
                 self.reject(request, &refusal, goodbye, source).await;
                 None
             }
@@ -92,14 +102,21 @@ impl Handshake<'_> {
         let refusal = match Credentials::from_hello(Some(&auth), self.info.peer) {
             Err(refusal) => refusal,
             Ok(credentials) => {
-                match timeout(hub.options.auth_timeout, hub.authenticator.authenticate(&credentials)).await {
+                match timeout(
+                    hub.options.auth_timeout,
+                    hub.authenticator.authenticate(&credentials),
+                )
+                .await
+                {
                     Ok(Ok(principal)) => {
                         hub.limiter.succeeded(self.info.peer);
                         self.principal = Some(principal);
                         return self.machine.on_principal();
                     }
                     Ok(Err(refusal)) => refusal,
-                    Err(_) => crate::auth::AuthRefusal::new("the token could not be verified in time"),
+                    Err(_) => {
+                        crate::auth::AuthRefusal::new("the token could not be verified in time")
+                    }
                 }
             }
         };
@@ -109,10 +126,18 @@ impl Handshake<'_> {
             tracing::warn!(target: "towline::auth", peer = ?self.info.peer, %cause, "authentication refused");
         }
         hub.audit(Audit::at(hub.now()).auth_refused(self.info.peer, refusal.message()));
-        self.machine.reject(None, Refusal::unauthenticated(refusal.message()), Goodbye::Policy)
+        self.machine.reject(
+            None,
+            Refusal::unauthenticated(refusal.message()),
+            Goodbye::Policy,
+        )
     }
 
-    async fn attach(&mut self, request: AttachRequest, source: &mut dyn FrameSource) -> Option<Live> {
+    async fn attach(
+        &mut self,
+        request: AttachRequest,
+        source: &mut dyn FrameSource,
+    ) -> Option<Live> {
         let hub = self.hub;
         let dialect = hub.options.dialect.or(request.dialect);
         let asked = request.request.clone();
@@ -122,14 +147,35 @@ impl Handshake<'_> {
                 let principal = self.principal.clone();
                 let (kind, confidential) = (self.info.kind, self.info.confidential);
                 let features = request.wanted;
-                resume(hub, ResumeRequest { target, principal, features, dialect, kind, confidential }).await
+                resume(
+                    hub,
+                    ResumeRequest {
+                        target,
+                        principal,
+                        features,
+                        dialect,
+                        kind,
+                        confidential,
+                    },
+                )
+                .await
             }
             None => match &self.principal {
                 Some(principal) => {
                     let features = request.wanted.unwrap_or(FeatureSet::NONE);
-                    open(hub, principal, features, dialect.unwrap_or(Dialect::Draft), self.info.kind, self.info.confidential).await
+                    open(
+                        hub,
+                        principal,
+                        features,
+                        dialect.unwrap_or(Dialect::Draft),
+                        self.info.kind,
+                        self.info.confidential,
+                    )
+                    .await
                 }
-                None => Err(Refusal::unauthenticated("a new session needs a session.hello with a token")),
+                None => Err(Refusal::unauthenticated(
+                    "a new session needs a session.hello with a token",
+                )),
             },
         };
         let opened = match opened {
@@ -142,7 +188,12 @@ impl Handshake<'_> {
         self.welcome(&opened, &request.client, resumes).await
     }
 
-    async fn welcome(&mut self, opened: &Opened, client: &payload::PeerInfo, resumed: bool) -> Option<Live> {
+    async fn welcome(
+        &mut self,
+        opened: &Opened,
+        client: &payload::PeerInfo,
+        resumed: bool,
+    ) -> Option<Live> {
         let hub = self.hub;
         let session = &opened.session;
         let features = session.lock().features;
@@ -152,7 +203,8 @@ impl Handshake<'_> {
             session_id: Some(session.id.clone()),
             resume_token: Some(opened.token.clone()),
             resume_window_sec: seconds(hub.options.resume_window),
-            heartbeat_interval_sec: seconds(hub.options.heartbeat).filter(|_| features.has(Feature::Heartbeat)),
+            heartbeat_interval_sec: seconds(hub.options.heartbeat)
+                .filter(|_| features.has(Feature::Heartbeat)),
             capabilities: payload::RuntimeCapabilities {
                 encodings: vec!["json".to_owned()],
                 features,
@@ -160,8 +212,13 @@ impl Handshake<'_> {
             },
             accepted_at: Some(session.created_at),
         };
-        let welcome = envelope(&payload).with_id(hub.ids.message()).with_session(session.id.clone());
-        let actor = Actor { principal: &session.principal, session: &session.id };
+        let welcome = envelope(&payload)
+            .with_id(hub.ids.message())
+            .with_session(session.id.clone());
+        let actor = Actor {
+            principal: &session.principal,
+            session: &session.id,
+        };
         hub.audit(Audit::at(hub.now()).auth_accepted(actor, self.info.peer));
         tracing::info!(
             target: "towline::session", session = %session.id, principal = %session.principal, resumed,
@@ -202,10 +259,17 @@ impl Handshake<'_> {
     }
 
     /// Says no on a session id of its own, then closes [ARCP 6.1-1].
-    async fn send_rejection(&mut self, request: Option<MessageId>, refusal: &Refusal, goodbye: Goodbye) {
+    async fn send_rejection(
+        &mut self,
+        request: Option<MessageId>,
+        refusal: &Refusal,
+        goodbye: Goodbye,
+    ) {
         let hub = self.hub;
         let session: SessionId = hub.ids.session();
-        let error = envelope(&refusal.payload(request)).with_id(hub.ids.message()).with_session(session);
+        let error = envelope(&refusal.payload(request))
+            .with_id(hub.ids.message())
+            .with_session(session);
         let close = close_frame(goodbye, refusal.code.as_str());
         let goodbye = async {
             // The peer may be gone; then there is nobody to tell.

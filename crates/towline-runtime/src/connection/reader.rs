@@ -25,15 +25,30 @@ use crate::{
 };
 
 /// Runs a live connection to its end.
-pub(super) async fn run(hub: Arc<Hub>, live: Live, sink: Box<dyn FrameSink>, mut source: Box<dyn FrameSource>) {
+pub(super) async fn run(
+    hub: Arc<Hub>,
+    live: Live,
+    sink: Box<dyn FrameSink>,
+    mut source: Box<dyn FrameSource>,
+) {
     let Live { machine, opened } = live;
     let (session, attachment) = (opened.session, opened.attachment);
     let writer = Writer::new(&hub, &session, &attachment, sink, opened.position);
     let started = writer.started();
     let mut writing = hub.tasks.spawn(writer.run());
     let features = machine.features();
-    let heartbeat = features.has(Feature::Heartbeat).then(|| Heartbeat::new(hub.options.heartbeat, started.elapsed()));
-    let mut reader = Reader { hub: &hub, session, attachment, machine, worker: Worker::default(), heartbeat, started };
+    let heartbeat = features
+        .has(Feature::Heartbeat)
+        .then(|| Heartbeat::new(hub.options.heartbeat, started.elapsed()));
+    let mut reader = Reader {
+        hub: &hub,
+        session,
+        attachment,
+        machine,
+        worker: Worker::default(),
+        heartbeat,
+        started,
+    };
     let span = crate::trace::of_session(&reader.session);
     async {
         reader.read(source.as_mut(), &mut writing).await;
@@ -45,7 +60,8 @@ pub(super) async fn run(hub: Arc<Hub>, live: Live, sink: Box<dyn FrameSink>, mut
 
 /// Reads on for a moment after the goodbye, so that the peer's own goodbye is answered and ours is not lost.
 pub(super) async fn linger(hub: &Hub, source: &mut dyn FrameSource) {
-    let drain = async { while !matches!(source.receive().await, None | Some(Inbound::Closed(_))) {} };
+    let drain =
+        async { while !matches!(source.receive().await, None | Some(Inbound::Closed(_))) {} };
     // A peer that goes on talking is not listened to for long.
     let _ = timeout(hub.options.close_timeout, drain).await;
 }
@@ -61,7 +77,10 @@ struct Reader<'h> {
 }
 
 /// What can happen to a connection.
-#[expect(clippy::large_enum_variant, reason = "the large one is the common one, and it is moved once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the common one, and it is moved once"
+)]
 enum Happening {
     Inbound(Option<Inbound>),
     Detached,
@@ -91,7 +110,11 @@ impl Reader<'_> {
         }
     }
 
-    async fn next(&mut self, source: &mut dyn FrameSource, writing: &mut JoinHandle<()>) -> Happening {
+    async fn next(
+        &mut self,
+        source: &mut dyn FrameSource,
+        writing: &mut JoinHandle<()>,
+    ) -> Happening {
         let has_room = self.attachment.replies.lock().len() < self.hub.options.requests_in_flight;
         let beat = self.beat_in();
         tokio::select! {
@@ -119,7 +142,9 @@ impl Reader<'_> {
 
     fn handle(&mut self, happening: Happening) -> Flow {
         match happening {
-            Happening::Inbound(None | Some(Inbound::Closed(_))) | Happening::WriterEnded => Flow::Lost,
+            Happening::Inbound(None | Some(Inbound::Closed(_))) | Happening::WriterEnded => {
+                Flow::Lost
+            }
             Happening::Inbound(Some(inbound)) => self.on_inbound(inbound),
             Happening::Detached => self.on_detached(),
             Happening::Beat => self.on_beat(),
@@ -151,7 +176,10 @@ impl Reader<'_> {
     fn carry_out(&mut self, effect: Effect) -> Flow {
         match effect {
             Effect::Pong { nonce } => {
-                let pong = payload::Pong { ping_nonce: nonce, received_at: Some(self.hub.now()) };
+                let pong = payload::Pong {
+                    ping_nonce: nonce,
+                    received_at: Some(self.hub.now()),
+                };
                 self.attachment.push_urgent(envelope(&pong));
             }
             Effect::Acknowledged(seq) => self.on_ack(seq),
@@ -160,7 +188,11 @@ impl Reader<'_> {
                 self.worker.push(self.hub, asker, *request);
             }
             Effect::Refuse { request, refusal } => self.asker(request).refuse(&refusal),
-            Effect::Reject { request, refusal, goodbye } => return self.reject(request, &refusal, goodbye),
+            Effect::Reject {
+                request,
+                refusal,
+                goodbye,
+            } => return self.reject(request, &refusal, goodbye),
             Effect::Close { reason } => return self.close(reason, Goodbye::Normal, true),
             // Pauses belong to the handshake.
             Effect::None | Effect::Authenticate(_) | Effect::Attach(_) => {}
@@ -192,16 +224,26 @@ impl Reader<'_> {
         let now = self.started.elapsed();
         // Frames sent since the deadline was computed count too.
         let _refreshed = self.beat_in();
-        match self.heartbeat.as_mut().map_or(Beat::Rest, |heartbeat| heartbeat.poll(now)) {
+        match self
+            .heartbeat
+            .as_mut()
+            .map_or(Beat::Rest, |heartbeat| heartbeat.poll(now))
+        {
             Beat::Rest => Flow::On,
             Beat::Ping => {
-                let ping = payload::Ping { nonce: self.hub.ids.nonce(), sent_at: Some(self.hub.now()) };
+                let ping = payload::Ping {
+                    nonce: self.hub.ids.nonce(),
+                    sent_at: Some(self.hub.now()),
+                };
                 self.attachment.push_urgent(envelope(&ping));
                 Flow::On
             }
             Beat::Lost => {
                 tracing::info!(target: "towline::session", session = %self.session.id, "heartbeat lost");
-                let refusal = Refusal::new(ErrorCode::HEARTBEAT_LOST, "nothing was heard for two heartbeat intervals");
+                let refusal = Refusal::new(
+                    ErrorCode::HEARTBEAT_LOST,
+                    "nothing was heard for two heartbeat intervals",
+                );
                 self.reject(None, &refusal, Goodbye::GoingAway)
             }
         }
@@ -210,9 +252,13 @@ impl Reader<'_> {
     fn on_detached(&mut self) -> Flow {
         let why = self.attachment.why.lock().clone();
         match why {
-            Some(DetachReason::Superseded) => self.close(Some("superseded".to_owned()), Goodbye::Normal, false),
+            Some(DetachReason::Superseded) => {
+                self.close(Some("superseded".to_owned()), Goodbye::Normal, false)
+            }
             Some(DetachReason::Broken(refusal)) => self.reject(None, &refusal, Goodbye::GoingAway),
-            Some(DetachReason::Shutdown) | None => self.close(Some("shutdown".to_owned()), Goodbye::GoingAway, true),
+            Some(DetachReason::Shutdown) | None => {
+                self.close(Some("shutdown".to_owned()), Goodbye::GoingAway, true)
+            }
         }
     }
 
@@ -220,7 +266,11 @@ impl Reader<'_> {
     fn close(&mut self, reason: Option<String>, goodbye: Goodbye, drain: bool) -> Flow {
         let frame = close_frame(goodbye, reason.as_deref().unwrap_or_default());
         let closed = envelope(&payload::Closed { reason });
-        self.attachment.close(Closing { last: closed, frame, drain });
+        self.attachment.close(Closing {
+            last: closed,
+            frame,
+            drain,
+        });
         Flow::Closing
     }
 
@@ -228,7 +278,11 @@ impl Reader<'_> {
     fn reject(&mut self, request: Option<MessageId>, refusal: &Refusal, goodbye: Goodbye) -> Flow {
         let frame = close_frame(goodbye, refusal.code.as_str());
         let error = envelope(&refusal.payload(request));
-        self.attachment.close(Closing { last: error, frame, drain: false });
+        self.attachment.close(Closing {
+            last: error,
+            frame,
+            drain: false,
+        });
         Flow::Closing
     }
 

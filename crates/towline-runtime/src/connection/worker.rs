@@ -30,7 +30,9 @@ impl Worker {
         };
         if start {
             let (worker, hub) = (self.clone(), Arc::clone(hub));
-            hub.tasks.clone().spawn(async move { worker.run(&hub).await });
+            hub.tasks
+                .clone()
+                .spawn(async move { worker.run(&hub).await });
         }
     }
 

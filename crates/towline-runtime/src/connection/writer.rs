@@ -44,7 +44,10 @@ pub(super) struct Writer {
 }
 
 /// What to do next.
-#[expect(clippy::large_enum_variant, reason = "a step is made, moved once and gone")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a step is made, moved once and gone"
+)]
 enum Step {
     Urgent(Envelope),
     Reply(Reply),
@@ -166,11 +169,17 @@ impl Writer {
     }
 
     fn pause(&self) -> Step {
-        if self.unflushed > 0 { Step::Flush } else { Step::Rest }
+        if self.unflushed > 0 {
+            Step::Flush
+        } else {
+            Step::Rest
+        }
     }
 
     fn goodbye(&self) -> Step {
-        self.attachment.take_closing().map_or(Step::Rest, |(last, frame)| Step::Goodbye(last, frame))
+        self.attachment
+            .take_closing()
+            .map_or(Step::Rest, |(last, frame)| Step::Goodbye(last, frame))
     }
 
     async fn carry_out(&mut self, step: Step) -> Result<(), End> {
@@ -205,7 +214,8 @@ impl Writer {
         match self.sink.feed(envelope).await {
             Err(TransportError::FrameTooBig { size, limit }) => {
                 // Leaving it out would be a gap; the peer has to know.
-                let message = format!("a frame of {size} bytes is above the {limit} this transport carries");
+                let message =
+                    format!("a frame of {size} bytes is above the {limit} this transport carries");
                 Err(self.broken(Refusal::internal(message)))
             }
             other => {
@@ -236,7 +246,10 @@ impl Writer {
     fn note_progress(&self) {
         let lag = {
             let mut state = self.session.lock();
-            let current = state.attachment.as_ref().is_some_and(|current| Arc::ptr_eq(current, &self.attachment));
+            let current = state
+                .attachment
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, &self.attachment));
             if !current || self.position <= state.sent {
                 return;
             }
@@ -271,17 +284,24 @@ impl Writer {
         let block = self.block_of(&run.job, run.from).await?;
         self.prepare(&run).await?;
         let last = run.from.plus(u64::from(run.count) - 1).min(block.last());
-        let count = usize::try_from(last.since(run.from) + 1).unwrap_or(1).min(FLUSH_FRAMES);
+        let count = usize::try_from(last.since(run.from) + 1)
+            .unwrap_or(1)
+            .min(FLUSH_FRAMES);
         let mut ids = self.hub.ids.messages(count);
         self.note_offer(run.first.plus(count as u64 - 1));
         for (offset, id) in (0..count as u64).zip(&mut ids) {
             let (seq, event_seq) = (run.from.plus(offset), run.first.plus(offset));
-            let Some((kind, payload)) = block.payload(seq) else { break };
+            let Some((kind, payload)) = block.payload(seq) else {
+                break;
+            };
             let Some(frames) = &self.current else { break };
             let mut envelope = match frames.needs_more(kind, run.view) {
                 false => frames.plain(kind, payload),
                 // Rare, and large: a silent writer does not hold the room for it.
-                true => Box::pin(frames.special(&self.hub, &self.session, kind, payload, run.view)).await,
+                true => {
+                    Box::pin(frames.special(&self.hub, &self.session, kind, payload, run.view))
+                        .await
+                }
             };
             envelope.id = Some(id);
             envelope.job_seq = Some(seq);
@@ -302,14 +322,23 @@ impl Writer {
     /// Makes the run's job the current one, and announces it where that has not been done on this connection
     /// [ARCP 6.3-3, 10-1].
     async fn prepare(&mut self, run: &Run) -> Result<(), End> {
-        if self.current.as_ref().is_none_or(|current| current.job() != &run.job) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|current| current.job() != &run.job)
+        {
             match Box::pin(JobFrames::load(&self.hub, &self.session, &run.job)).await {
                 Ok(frames) => self.current = Some(frames),
                 Err(error) => return Err(self.unreadable(&error)),
             }
         }
-        let Some(frames) = self.current.as_ref().filter(|frames| frames.is_own()) else { return Ok(()) };
-        if self.announced.contains(&run.job) || run.view.replayed || self.dialect.takes_acceptances_in_order() {
+        let Some(frames) = self.current.as_ref().filter(|frames| frames.is_own()) else {
+            return Ok(());
+        };
+        if self.announced.contains(&run.job)
+            || run.view.replayed
+            || self.dialect.takes_acceptances_in_order()
+        {
             return Ok(());
         }
         let accepted = frames.accepted(&self.hub, &self.session).await;
@@ -319,7 +348,10 @@ impl Writer {
 
     /// The block of a record.
     async fn block_of(&mut self, job: &JobId, seq: JobSeq) -> Result<Arc<Block>, End> {
-        let cached = self.block.as_ref().filter(|block| block.job() == job && block.first() <= seq && seq <= block.last());
+        let cached = self
+            .block
+            .as_ref()
+            .filter(|block| block.job() == job && block.first() <= seq && seq <= block.last());
         if let Some(block) = cached {
             return Ok(Arc::clone(block));
         }
@@ -330,7 +362,11 @@ impl Writer {
             }
             Ok(None) => {
                 let from = seq;
-                Err(self.unreadable(&StoreError::Evicted { job: job.clone(), from, oldest: from }))
+                Err(self.unreadable(&StoreError::Evicted {
+                    job: job.clone(),
+                    from,
+                    oldest: from,
+                }))
             }
             Err(error) => Err(self.unreadable(&error)),
         }
@@ -341,7 +377,11 @@ impl Writer {
         tracing::error!(target: "towline::session", session = %self.session.id, %error, "the stream cannot go on");
         let refusal = match error {
             StoreError::Evicted { .. } => {
-                self.hub.evict(&self.session, self.position.next(), "the store no longer has the events");
+                self.hub.evict(
+                    &self.session,
+                    self.position.next(),
+                    "the store no longer has the events",
+                );
                 evicted()
             }
             _ => Refusal::internal("the runtime's store failed; resume the session"),
@@ -357,7 +397,10 @@ impl Writer {
 
 /// There would be a gap, which is never silent [ARCP 6.5-2].
 fn evicted() -> Refusal {
-    Refusal::new(ErrorCode::RESUME_WINDOW_EXPIRED, "events of this session are no longer kept; open a new session")
+    Refusal::new(
+        ErrorCode::RESUME_WINDOW_EXPIRED,
+        "events of this session are no longer kept; open a new session",
+    )
 }
 
 /// How many frames are sent at most before a flush, and before replies get their turn.

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use towline_proto::{job::Cause, lease::Operation, span::RecordKind};
 use towline_wire::{
-    AgentRef, ErrorCode, EventPayload, JobId, JobSeq, JobStatus, Lease, LeaseConstraints, RawJson, payload,
+    AgentRef, ErrorCode, EventPayload, JobId, JobSeq, JobStatus, Lease, LeaseConstraints, RawJson,
+    payload,
 };
 use tracing::Instrument as _;
 
@@ -73,24 +74,43 @@ impl Delegation {
     /// # Errors
     /// [`Denied`] with the code of the refusal.
     pub async fn send(self) -> Result<ChildHandle, Denied> {
-        let Self { ctx, agent, input, lease, constraints, max_runtime } = self;
+        let Self {
+            ctx,
+            agent,
+            input,
+            lease,
+            constraints,
+            max_runtime,
+        } = self;
         let invalid = |message: String| Denied::new(ErrorCode::INVALID_REQUEST, message);
         let agent_text = agent;
         let request = AgentRef::parse(&agent_text).map_err(|cause| invalid(cause.to_string()));
         let request = request.and_then(|agent| {
             let input = input.map_err(invalid)?;
-            Ok(ChildRequest { agent, input, lease, constraints, max_runtime })
+            Ok(ChildRequest {
+                agent,
+                input,
+                lease,
+                constraints,
+                max_runtime,
+            })
         });
         let span = trace::of_operation(&ctx.job, Operation::Delegate(&agent_text));
         let created = match request {
             Ok(request) => {
-                let created = delegate(&ctx.hub, &ctx.job, request).instrument(span.clone()).await;
+                let created = delegate(&ctx.hub, &ctx.job, request)
+                    .instrument(span.clone())
+                    .await;
                 created.map_err(Denied::from)
             }
             Err(denied) => Err(denied),
         };
         match created {
-            Ok(job) => Ok(ChildHandle { ctx, job, next: JobSeq::FIRST }),
+            Ok(job) => Ok(ChildHandle {
+                ctx,
+                job,
+                next: JobSeq::FIRST,
+            }),
             Err(denied) => {
                 trace::denied(&span, denied.code());
                 let call = ctx.hub.ids.call();
@@ -147,13 +167,32 @@ impl ChildHandle {
         let ended = self.job.lock().ended_with.clone();
         // `ended` is set after the terminal was recorded.
         let Some(ended) = ended else {
-            return ChildOutcome { status: JobStatus::Error, result: None, error: None, terminal: RawJson::NULL };
+            return ChildOutcome {
+                status: JobStatus::Error,
+                result: None,
+                error: None,
+                terminal: RawJson::NULL,
+            };
         };
-        let result = || ended.payload.read::<payload::JobResult>().ok().and_then(|result| result.result);
+        let result = || {
+            ended
+                .payload
+                .read::<payload::JobResult>()
+                .ok()
+                .and_then(|result| result.result)
+        };
         ChildOutcome {
             status: ended.status,
-            result: if ended.is_result { result().or(Some(RawJson::NULL)) } else { None },
-            error: if ended.is_result { None } else { ended.payload.read().ok() },
+            result: if ended.is_result {
+                result().or(Some(RawJson::NULL))
+            } else {
+                None
+            },
+            error: if ended.is_result {
+                None
+            } else {
+                ended.payload.read().ok()
+            },
             terminal: ended.payload,
         }
     }
@@ -180,9 +219,16 @@ impl ChildHandle {
     async fn read_next(&mut self) -> Result<Option<ChildEvent>, EventError> {
         let seq = self.next;
         let store = |error: towline_store::StoreError| EventError::Store(error.to_string());
-        let block = self.ctx.hub.block(self.job.id(), seq).await.map_err(store)?;
+        let block = self
+            .ctx
+            .hub
+            .block(self.job.id(), seq)
+            .await
+            .map_err(store)?;
         let record = block.and_then(|block| block.payload(seq));
-        let Some((kind, payload)) = record else { return Ok(None) };
+        let Some((kind, payload)) = record else {
+            return Ok(None);
+        };
         if matches!(kind, RecordKind::Result | RecordKind::Error) {
             return Ok(None);
         }
@@ -193,13 +239,17 @@ impl ChildHandle {
 
     /// Cancels the child; its end can still be awaited.
     pub fn cancel(&self, reason: Option<&str>) {
-        let cause = Cause::Cancelled { reason: reason.map(str::to_owned) };
+        let cause = Cause::Cancelled {
+            reason: reason.map(str::to_owned),
+        };
         crate::job::stop_job(&self.ctx.hub, &self.job, cause);
     }
 }
 
 impl std::fmt::Debug for ChildHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChildHandle").field("job", self.job_id()).finish_non_exhaustive()
+        f.debug_struct("ChildHandle")
+            .field("job", self.job_id())
+            .finish_non_exhaustive()
     }
 }

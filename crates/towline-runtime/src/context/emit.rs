@@ -15,8 +15,13 @@ impl JobContext {
     /// # Errors
     /// [`EventError::JobEnded`] when the job has ended.
     pub async fn log(&self, level: &str, message: impl Into<String>) -> Result<(), EventError> {
-        let body = event::Log { level: level.to_owned(), message: message.into(), attributes: None };
-        self.emit_body(RecordKind::Event, EventKind::LOG.as_str(), &body).await
+        let body = event::Log {
+            level: level.to_owned(),
+            message: message.into(),
+            attributes: None,
+        };
+        self.emit_body(RecordKind::Event, EventKind::LOG.as_str(), &body)
+            .await
     }
 
     /// A line of log with structured fields.
@@ -30,8 +35,13 @@ impl JobContext {
         attributes: impl Serialize,
     ) -> Result<(), EventError> {
         let attributes = Some(RawJson::of(&attributes).map_err(EventError::unserialisable)?);
-        let body = event::Log { level: level.to_owned(), message: message.into(), attributes };
-        self.emit_body(RecordKind::Event, EventKind::LOG.as_str(), &body).await
+        let body = event::Log {
+            level: level.to_owned(),
+            message: message.into(),
+            attributes,
+        };
+        self.emit_body(RecordKind::Event, EventKind::LOG.as_str(), &body)
+            .await
     }
 
     /// A step of reasoning.
@@ -40,16 +50,25 @@ impl JobContext {
     /// [`EventError::JobEnded`] when the job has ended.
     pub async fn thought(&self, text: impl Into<String>) -> Result<(), EventError> {
         let body = event::Thought { text: text.into() };
-        self.emit_body(RecordKind::Event, EventKind::THOUGHT.as_str(), &body).await
+        self.emit_body(RecordKind::Event, EventKind::THOUGHT.as_str(), &body)
+            .await
     }
 
     /// The job entered a phase, in the agent's own word.
     ///
     /// # Errors
     /// [`EventError::JobEnded`] when the job has ended.
-    pub async fn status(&self, phase: impl Into<String>, message: Option<&str>) -> Result<(), EventError> {
-        let body = event::Status { phase: phase.into(), message: message.map(str::to_owned) };
-        self.emit_body(RecordKind::Event, EventKind::STATUS.as_str(), &body).await
+    pub async fn status(
+        &self,
+        phase: impl Into<String>,
+        message: Option<&str>,
+    ) -> Result<(), EventError> {
+        let body = event::Status {
+            phase: phase.into(),
+            message: message.map(str::to_owned),
+        };
+        self.emit_body(RecordKind::Event, EventKind::STATUS.as_str(), &body)
+            .await
     }
 
     /// How far the job is; `current` may pass `total` [ARCP 8-2].
@@ -65,7 +84,9 @@ impl JobContext {
     ) -> Result<(), EventError> {
         let current = current.into();
         if current.is_negative() {
-            return Err(EventError::Invalid(format!("progress: `current` is {current}, it cannot be negative")));
+            return Err(EventError::Invalid(format!(
+                "progress: `current` is {current}, it cannot be negative"
+            )));
         }
         let body = event::Progress {
             current,
@@ -73,7 +94,8 @@ impl JobContext {
             units: units.map(str::to_owned),
             message: message.map(str::to_owned),
         };
-        self.emit_body(RecordKind::Progress, EventKind::PROGRESS.as_str(), &body).await
+        self.emit_body(RecordKind::Progress, EventKind::PROGRESS.as_str(), &body)
+            .await
     }
 
     /// A measurement. One whose name begins with `cost.` and whose unit is a budgeted currency is spent from the budget,
@@ -88,8 +110,12 @@ impl JobContext {
         value: impl Into<Amount>,
         unit: Option<&str>,
     ) -> Result<(), EventError> {
-        let body =
-            event::Metric { name: name.into(), value: value.into(), unit: unit.map(str::to_owned), dimensions: None };
+        let body = event::Metric {
+            name: name.into(),
+            value: value.into(),
+            unit: unit.map(str::to_owned),
+            dimensions: None,
+        };
         self.emit_metric(body).await
     }
 
@@ -103,11 +129,21 @@ impl JobContext {
             if !core.machine.is_open() {
                 return Err(EventError::JobEnded);
             }
-            let charge = core.authority.budget_mut().apply_metric(&metric.name, &metric.value, metric.unit.as_deref())?;
+            let charge = core.authority.budget_mut().apply_metric(
+                &metric.name,
+                &metric.value,
+                metric.unit.as_deref(),
+            )?;
             let now = self.hub.now();
-            core.append_event(RecordKind::Event, EventKind::METRIC.as_str(), now, |out| serde_json::to_writer(out, &metric))
-                .map_err(closed)?;
-            if let Charge::Spent { report: Some(report), .. } = &charge {
+            core.append_event(RecordKind::Event, EventKind::METRIC.as_str(), now, |out| {
+                serde_json::to_writer(out, &metric)
+            })
+            .map_err(closed)?;
+            if let Charge::Spent {
+                report: Some(report),
+                ..
+            } = &charge
+            {
                 core.report_remaining(report, now);
             }
             note_charge(&charge);
@@ -120,18 +156,32 @@ impl JobContext {
     /// # Errors
     /// [`EventError::JobEnded`] when the job has ended.
     pub async fn artifact(&self, artifact: event::ArtifactRef) -> Result<(), EventError> {
-        self.emit_body(RecordKind::Event, EventKind::ARTIFACT_REF.as_str(), &artifact).await
+        self.emit_body(
+            RecordKind::Event,
+            EventKind::ARTIFACT_REF.as_str(),
+            &artifact,
+        )
+        .await
     }
 
     /// A tool is about to be called. Gives the id its result has to name.
     ///
     /// # Errors
     /// [`EventError::JobEnded`] when the job has ended; [`EventError::Invalid`] when the arguments have no JSON form.
-    pub async fn tool_call(&self, tool: impl Into<String>, args: impl Serialize) -> Result<CallId, EventError> {
+    pub async fn tool_call(
+        &self,
+        tool: impl Into<String>,
+        args: impl Serialize,
+    ) -> Result<CallId, EventError> {
         let call_id = self.hub.ids.call();
         let args = RawJson::of(&args).map_err(EventError::unserialisable)?;
-        let body = event::ToolCall { tool: tool.into(), args, call_id: call_id.clone() };
-        self.emit_body(RecordKind::Event, EventKind::TOOL_CALL.as_str(), &body).await?;
+        let body = event::ToolCall {
+            tool: tool.into(),
+            args,
+            call_id: call_id.clone(),
+        };
+        self.emit_body(RecordKind::Event, EventKind::TOOL_CALL.as_str(), &body)
+            .await?;
         Ok(call_id)
     }
 
@@ -139,19 +189,37 @@ impl JobContext {
     ///
     /// # Errors
     /// [`EventError::JobEnded`] when the job has ended; [`EventError::Invalid`] when the result has no JSON form.
-    pub async fn tool_result(&self, call_id: &CallId, result: impl Serialize) -> Result<(), EventError> {
+    pub async fn tool_result(
+        &self,
+        call_id: &CallId,
+        result: impl Serialize,
+    ) -> Result<(), EventError> {
         let result = Some(RawJson::of(&result).map_err(EventError::unserialisable)?);
-        let body = event::ToolResult { call_id: call_id.clone(), result, error: None };
-        self.emit_body(RecordKind::Event, EventKind::TOOL_RESULT.as_str(), &body).await
+        let body = event::ToolResult {
+            call_id: call_id.clone(),
+            result,
+            error: None,
+        };
+        self.emit_body(RecordKind::Event, EventKind::TOOL_RESULT.as_str(), &body)
+            .await
     }
 
     /// A tool failed.
     ///
     /// # Errors
     /// [`EventError::JobEnded`] when the job has ended.
-    pub async fn tool_failed(&self, call_id: &CallId, error: event::ToolError) -> Result<(), EventError> {
-        let body = event::ToolResult { call_id: call_id.clone(), result: None, error: Some(error) };
-        self.emit_body(RecordKind::Event, EventKind::TOOL_RESULT.as_str(), &body).await
+    pub async fn tool_failed(
+        &self,
+        call_id: &CallId,
+        error: event::ToolError,
+    ) -> Result<(), EventError> {
+        let body = event::ToolResult {
+            call_id: call_id.clone(),
+            result: None,
+            error: Some(error),
+        };
+        self.emit_body(RecordKind::Event, EventKind::TOOL_RESULT.as_str(), &body)
+            .await
     }
 
     /// An event of any kind: a vendor's (`x-vendor.<vendor>.<name>`), or one of the protocol's, whose body is then read
@@ -163,24 +231,35 @@ impl JobContext {
     pub async fn emit(&self, kind: &EventKind, body: impl Serialize) -> Result<(), EventError> {
         let body = RawJson::of(&body).map_err(EventError::unserialisable)?;
         if kind.is_vendor() {
-            return self.emit_body(RecordKind::Event, kind.as_str(), &body).await;
+            return self
+                .emit_body(RecordKind::Event, kind.as_str(), &body)
+                .await;
         }
         if !kind.is_known() {
-            let message = format!("`{kind}` is no event kind; a vendor's own begins with x-vendor.<vendor>.");
+            let message =
+                format!("`{kind}` is no event kind; a vendor's own begins with x-vendor.<vendor>.");
             return Err(EventError::Invalid(message));
         }
         if *kind == EventKind::DELEGATE || *kind == EventKind::RESULT_CHUNK {
-            let message = format!("`{kind}` events come from delegating and from streaming a result");
+            let message =
+                format!("`{kind}` events come from delegating and from streaming a result");
             return Err(EventError::Invalid(message));
         }
-        let invalid = |fault: towline_wire::payload::PayloadFault| EventError::Invalid(fault.to_string());
+        let invalid =
+            |fault: towline_wire::payload::PayloadFault| EventError::Invalid(fault.to_string());
         match towline_wire::Event::read(kind, &body).map_err(invalid)? {
             towline_wire::Event::Metric(metric) => self.emit_metric(metric).await,
-            towline_wire::Event::Progress(progress) if progress.current.is_negative() => {
-                Err(EventError::Invalid("progress: `current` cannot be negative".to_owned()))
+            towline_wire::Event::Progress(progress) if progress.current.is_negative() => Err(
+                EventError::Invalid("progress: `current` cannot be negative".to_owned()),
+            ),
+            towline_wire::Event::Progress(_) => {
+                self.emit_body(RecordKind::Progress, kind.as_str(), &body)
+                    .await
             }
-            towline_wire::Event::Progress(_) => self.emit_body(RecordKind::Progress, kind.as_str(), &body).await,
-            _ => self.emit_body(RecordKind::Event, kind.as_str(), &body).await,
+            _ => {
+                self.emit_body(RecordKind::Event, kind.as_str(), &body)
+                    .await
+            }
         }
     }
 
@@ -193,7 +272,10 @@ impl JobContext {
     ) -> Result<(), EventError> {
         {
             let mut core = self.job.lock();
-            core.append_event(record, kind, self.hub.now(), |out| serde_json::to_writer(out, body)).map_err(closed)?;
+            core.append_event(record, kind, self.hub.now(), |out| {
+                serde_json::to_writer(out, body)
+            })
+            .map_err(closed)?;
         }
         self.committed().await
     }
@@ -230,7 +312,9 @@ fn closed(closed: Closed) -> EventError {
 
 /// Counts costs without their currencies: those are whatever a lease says, and a label must not grow with it.
 fn note_charge(charge: &Charge) {
-    let Charge::Spent { exhausted_now, .. } = charge else { return };
+    let Charge::Spent { exhausted_now, .. } = charge else {
+        return;
+    };
     metrics::counter!("towline_costs_total").increment(1);
     if *exhausted_now {
         metrics::counter!("towline_budgets_exhausted_total").increment(1);

@@ -14,7 +14,10 @@ pub struct Denied {
 
 impl Denied {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// PERMISSION_DENIED, LEASE_EXPIRED, BUDGET_EXHAUSTED, LEASE_SUBSET_VIOLATION, or what else the refusal was.
@@ -59,6 +62,8 @@ pub enum EventError {
 
 impl EventError {
     pub(crate) fn unserialisable(cause: serde_json::Error) -> Self {
-        Self::Invalid(format!("the value has no JSON form, or another one than asked for: {cause}"))
+        Self::Invalid(format!(
+            "the value has no JSON form, or another one than asked for: {cause}"
+        ))
     }
 }

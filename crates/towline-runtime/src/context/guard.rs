@@ -52,7 +52,11 @@ impl JobContext {
     ///
     /// # Errors
     /// As [`JobContext::authorize`].
-    pub async fn authorize_call(&self, operation: Operation<'_>, call: &CallId) -> Result<Permit, Denied> {
+    pub async fn authorize_call(
+        &self,
+        operation: Operation<'_>,
+        call: &CallId,
+    ) -> Result<Permit, Denied> {
         let span = trace::of_operation(&self.job, operation);
         match self.decide(operation) {
             Ok(permit) => Ok(Permit { span, ..permit }),
@@ -70,12 +74,17 @@ impl JobContext {
         let core = self.job.lock();
         let grant = core.authority.decide(operation, self.hub.now())?;
         let value = grant.value.into_owned();
-        Ok(Permit { namespace: operation.namespace().to_owned(), value, span: tracing::Span::none() })
+        Ok(Permit {
+            namespace: operation.namespace().to_owned(),
+            value,
+            span: tracing::Span::none(),
+        })
     }
 
     /// Puts a refusal into the log, and ends the job when it is for the lease's time.
     pub(super) async fn denied(&self, denied: &Denied, call: &CallId) {
-        metrics::counter!("towline_denials_total", "code" => denied.code().as_str().to_owned()).increment(1);
+        metrics::counter!("towline_denials_total", "code" => denied.code().as_str().to_owned())
+            .increment(1);
         let error = event::ToolError {
             code: denied.code().clone(),
             message: denied.message().to_owned(),

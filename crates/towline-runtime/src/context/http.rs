@@ -89,11 +89,17 @@ pub struct HttpRequest {
 impl HttpRequest {
     /// Adds a header. `Host` cannot be set, because the lease speaks of the URL's.
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        let name = HeaderName::try_from(name).ok().filter(|name| *name != header::HOST);
+        let name = HeaderName::try_from(name)
+            .ok()
+            .filter(|name| *name != header::HOST);
         match (name, HeaderValue::try_from(value)) {
             (Some(name), Ok(value)) => drop(self.headers.append(name, value)),
-            (None, _) => self.invalid = Some("a header's name cannot be `Host`, or is malformed".to_owned()),
-            (Some(name), Err(_)) => self.invalid = Some(format!("the value of the header `{name}` is malformed")),
+            (None, _) => {
+                self.invalid = Some("a header's name cannot be `Host`, or is malformed".to_owned())
+            }
+            (Some(name), Err(_)) => {
+                self.invalid = Some(format!("the value of the header `{name}` is malformed"))
+            }
         }
         self
     }
@@ -144,7 +150,10 @@ impl HttpRequest {
             let Some(next) = redirect(&url, &response)? else {
                 return Ok(HttpResponse::new(response, url, self.limit));
             };
-            permit = self.ctx.authorize(Operation::NetFetch(next.as_str())).await?;
+            permit = self
+                .ctx
+                .authorize(Operation::NetFetch(next.as_str()))
+                .await?;
             self.follow(response.status(), &url, &next);
         }
         let url = shown(&self.url);
@@ -152,13 +161,22 @@ impl HttpRequest {
     }
 
     /// Makes one request, to the URL a permit is for.
-    async fn hop(&self, permit: &Permit, url: Url, deadline: Instant) -> Result<reqwest::Response, HttpError> {
+    async fn hop(
+        &self,
+        permit: &Permit,
+        url: Url,
+        deadline: Instant,
+    ) -> Result<reqwest::Response, HttpError> {
         let clients = &self.ctx.hub.http;
         let private = clients.options.private_addresses || self.names_host(permit);
-        if !private && let Some(address) = literal_address(&url).filter(|address| !is_public(*address)) {
+        if !private
+            && let Some(address) = literal_address(&url).filter(|address| !is_public(*address))
+        {
             return Err(self.refuse(&url, address).await);
         }
-        let client = clients.client(private).map_err(|error| HttpError::of(&url, error))?;
+        let client = clients
+            .client(private)
+            .map_err(|error| HttpError::of(&url, error))?;
         let left = deadline.saturating_duration_since(Instant::now());
         let request = client
             .request(self.method.clone(), url.clone())
@@ -204,12 +222,20 @@ impl HttpRequest {
         if becomes_get {
             self.method = Method::GET;
             self.body.clear();
-            for header in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING] {
+            for header in [
+                header::CONTENT_TYPE,
+                header::CONTENT_LENGTH,
+                header::CONTENT_ENCODING,
+            ] {
                 self.headers.remove(header);
             }
         }
         if from.origin() != to.origin() {
-            let secrets = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+            let secrets = [
+                header::AUTHORIZATION,
+                header::COOKIE,
+                header::PROXY_AUTHORIZATION,
+            ];
             for header in secrets {
                 self.headers.remove(header);
             }
@@ -231,21 +257,30 @@ fn fetchable(permit: &Permit) -> Result<Url, HttpError> {
     let url = Url::parse(permit.value()).map_err(|cause| HttpError::Invalid(cause.to_string()))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
-        other => Err(HttpError::Invalid(format!("`{other}` URLs cannot be fetched, http and https ones can"))),
+        other => Err(HttpError::Invalid(format!(
+            "`{other}` URLs cannot be fetched, http and https ones can"
+        ))),
     }
 }
 
 /// Where an answer redirects to, if it does.
 fn redirect(from: &Url, response: &reqwest::Response) -> Result<Option<Url>, HttpError> {
     let redirects = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-    let location = response.headers().get(header::LOCATION).filter(|_| redirects);
-    let Some(location) = location else { return Ok(None) };
+    let location = response
+        .headers()
+        .get(header::LOCATION)
+        .filter(|_| redirects);
+    let Some(location) = location else {
+        return Ok(None);
+    };
     let bad = |reason: &str| HttpError::Failed {
         url: without_query(from),
         reason: format!("its redirect is malformed: {reason}"),
     };
     let location = std::str::from_utf8(location.as_bytes()).map_err(|_| bad("it is not UTF-8"))?;
-    from.join(location).map(Some).map_err(|cause| bad(&cause.to_string()))
+    from.join(location)
+        .map(Some)
+        .map_err(|cause| bad(&cause.to_string()))
 }
 
 /// The address a URL names, when it names one instead of a host.
@@ -259,21 +294,30 @@ fn literal_address(url: &Url) -> Option<IpAddr> {
 
 /// Whether the host of a URL pattern stands there as it is, without wildcards or alternatives.
 fn has_literal_host(pattern: &str) -> bool {
-    let Some((scheme, rest)) = pattern.split_once("://") else { return false };
+    let Some((scheme, rest)) = pattern.split_once("://") else {
+        return false;
+    };
     if scheme.contains(['{', '[', '\\']) {
         return false;
     }
     let authority = rest.split('/').next().unwrap_or(rest);
     let host = match authority.strip_prefix('[') {
         // The brackets of an address, not of a class.
-        Some(address) => address.split(']').next().filter(|address| address.contains(':')),
+        Some(address) => address
+            .split(']')
+            .next()
+            .filter(|address| address.contains(':')),
         None => authority.split(':').next(),
     };
-    host.is_some_and(|host| !host.is_empty() && !host.contains(['*', '?', '[', ']', '{', '}', ',', '\\', '!']))
+    host.is_some_and(|host| {
+        !host.is_empty() && !host.contains(['*', '?', '[', ']', '{', '}', ',', '\\', '!'])
+    })
 }
 
 fn names_a_key(name: &HeaderName) -> bool {
-    ["token", "key", "secret", "auth", "session", "password"].iter().any(|word| name.as_str().contains(word))
+    ["token", "key", "secret", "auth", "session", "password"]
+        .iter()
+        .any(|word| name.as_str().contains(word))
 }
 
 fn shown(url: &str) -> String {

@@ -13,7 +13,10 @@ impl JobContext {
     /// [`Denied`] with PERMISSION_DENIED, LEASE_EXPIRED or BUDGET_EXHAUSTED.
     pub async fn model(&self, name: &str) -> Result<ModelPermit, Denied> {
         let permit = self.authorize(Operation::ModelUse(name)).await?;
-        Ok(ModelPermit { ctx: self.clone(), permit })
+        Ok(ModelPermit {
+            ctx: self.clone(),
+            permit,
+        })
     }
 }
 
@@ -102,10 +105,20 @@ struct Reason {
 }
 
 /// How upstreams say that money ran out.
-const BUDGET: &[&str] =
-    &["budget_exceeded", "budget has been exceeded", "exceededbudget", "exceeded budget", "insufficient_quota"];
+const BUDGET: &[&str] = &[
+    "budget_exceeded",
+    "budget has been exceeded",
+    "exceededbudget",
+    "exceeded budget",
+    "insufficient_quota",
+];
 /// How upstreams say that a model is not for this key.
-const MODEL: &[&str] = &["model_access_denied", "not allowed to access model", "model_not_found", "key not allowed"];
+const MODEL: &[&str] = &[
+    "model_access_denied",
+    "not allowed to access model",
+    "model_not_found",
+    "key not allowed",
+];
 
 #[cfg(test)]
 mod tests {
@@ -116,10 +129,20 @@ mod tests {
     fn upstream_answers_are_told_apart() {
         let budget = r#"{"error":{"message":"Budget has been exceeded! Current cost: 1, Max budget: 1","type":"budget_exceeded","param":null,"code":"400"}}"#;
         let model = r#"{"error":{"message":"key not allowed to access model","type":"key_model_access_denied","param":"model","code":"401"}}"#;
-        let quota = r#"{"error":{"message":"…","type":"insufficient_quota","code":"insufficient_quota"}}"#;
-        assert_eq!(UpstreamRefusal::of_answer(400, budget), Some(UpstreamRefusal::Budget));
-        assert_eq!(UpstreamRefusal::of_answer(429, quota), Some(UpstreamRefusal::Budget));
-        assert_eq!(UpstreamRefusal::of_answer(401, model), Some(UpstreamRefusal::Model));
+        let quota =
+            r#"{"error":{"message":"…","type":"insufficient_quota","code":"insufficient_quota"}}"#;
+        assert_eq!(
+            UpstreamRefusal::of_answer(400, budget),
+            Some(UpstreamRefusal::Budget)
+        );
+        assert_eq!(
+            UpstreamRefusal::of_answer(429, quota),
+            Some(UpstreamRefusal::Budget)
+        );
+        assert_eq!(
+            UpstreamRefusal::of_answer(401, model),
+            Some(UpstreamRefusal::Model)
+        );
         let busy = r#"{"error":{"message":"slow down","type":"rate_limit_exceeded","code":429}}"#;
         assert_eq!(UpstreamRefusal::of_answer(429, busy), None);
         assert_eq!(UpstreamRefusal::of_answer(500, budget), None);

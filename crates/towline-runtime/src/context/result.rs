@@ -25,16 +25,33 @@ impl JobContext {
             return Err(EventError::JobEnded);
         }
         if core.chunks.is_some() {
-            return Err(EventError::Invalid("the job streams its result already".to_owned()));
+            return Err(EventError::Invalid(
+                "the job streams its result already".to_owned(),
+            ));
         }
         let result_id = self.hub.ids.result();
-        core.chunks = Some(ChunkCounter::new(result_id.clone(), self.hub.options.chunks));
+        core.chunks = Some(ChunkCounter::new(
+            result_id.clone(),
+            self.hub.options.chunks,
+        ));
         drop(core);
-        let over_stdio = self.hub.session(&self.job.row.session).and_then(|session| session.attachment());
-        let over_stdio = over_stdio.is_some_and(|attachment| attachment.kind == TransportKind::Stdio);
-        let limit = if over_stdio { STDIO_CHUNK_BYTES } else { CHUNK_BYTES };
+        let over_stdio = self
+            .hub
+            .session(&self.job.row.session)
+            .and_then(|session| session.attachment());
+        let over_stdio =
+            over_stdio.is_some_and(|attachment| attachment.kind == TransportKind::Stdio);
+        let limit = if over_stdio {
+            STDIO_CHUNK_BYTES
+        } else {
+            CHUNK_BYTES
+        };
         let limit = limit.min(self.hub.options.chunks.chunk);
-        Ok(ResultWriter { ctx: self.clone(), result_id, limit })
+        Ok(ResultWriter {
+            ctx: self.clone(),
+            result_id,
+            limit,
+        })
     }
 }
 
@@ -63,7 +80,8 @@ impl ResultWriter {
         let mut rest = text;
         while !rest.is_empty() {
             let (piece, tail) = split_text(rest, self.limit);
-            self.chunk(piece.to_owned(), piece.len(), ChunkEncoding::Utf8, true).await?;
+            self.chunk(piece.to_owned(), piece.len(), ChunkEncoding::Utf8, true)
+                .await?;
             rest = tail;
         }
         Ok(())
@@ -75,7 +93,13 @@ impl ResultWriter {
     /// [`EventError::Invalid`] when the result would be larger than allowed; [`EventError::JobEnded`].
     pub async fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), EventError> {
         for piece in bytes.chunks(self.limit) {
-            self.chunk(STANDARD.encode(piece), piece.len(), ChunkEncoding::Base64, true).await?;
+            self.chunk(
+                STANDARD.encode(piece),
+                piece.len(),
+                ChunkEncoding::Base64,
+                true,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -85,24 +109,44 @@ impl ResultWriter {
     /// # Errors
     /// [`EventError::JobEnded`] when the job has ended.
     pub async fn finish(self, summary: Option<&str>) -> Result<(), EventError> {
-        self.chunk(String::new(), 0, ChunkEncoding::Utf8, false).await?;
+        self.chunk(String::new(), 0, ChunkEncoding::Utf8, false)
+            .await?;
         self.ctx.job.lock().result_summary = summary.map(str::to_owned);
         Ok(())
     }
 
-    async fn chunk(&self, data: String, size: usize, encoding: ChunkEncoding, more: bool) -> Result<(), EventError> {
+    async fn chunk(
+        &self,
+        data: String,
+        size: usize,
+        encoding: ChunkEncoding,
+        more: bool,
+    ) -> Result<(), EventError> {
         {
             let mut core = self.ctx.job.lock();
             if !core.machine.is_open() {
                 return Err(EventError::JobEnded);
             }
-            let Some(chunks) = &mut core.chunks else { return Err(EventError::JobEnded) };
-            let chunk_seq = chunks.add(size, more).map_err(|error| EventError::Invalid(error.to_string()))?;
-            let body = ResultChunk { result_id: self.result_id.clone(), chunk_seq, data, encoding, more };
+            let Some(chunks) = &mut core.chunks else {
+                return Err(EventError::JobEnded);
+            };
+            let chunk_seq = chunks
+                .add(size, more)
+                .map_err(|error| EventError::Invalid(error.to_string()))?;
+            let body = ResultChunk {
+                result_id: self.result_id.clone(),
+                chunk_seq,
+                data,
+                encoding,
+                more,
+            };
             let kind = EventKind::RESULT_CHUNK;
-            core.append_event(RecordKind::ResultChunk, kind.as_str(), self.ctx.hub.now(), |out| {
-                serde_json::to_writer(out, &body)
-            })
+            core.append_event(
+                RecordKind::ResultChunk,
+                kind.as_str(),
+                self.ctx.hub.now(),
+                |out| serde_json::to_writer(out, &body),
+            )
             .map_err(|_| EventError::JobEnded)?;
         }
         self.ctx.committed().await

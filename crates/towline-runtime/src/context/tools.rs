@@ -15,7 +15,11 @@ use super::{Denied, EventError, JobContext};
 /// Called after the lease was asked. It runs inside the agent's task and is dropped with it.
 pub trait Tool: Send + Sync + 'static {
     /// Carries the call out.
-    fn call(&self, ctx: JobContext, args: RawJson) -> Pin<Box<dyn Future<Output = Result<RawJson, String>> + Send>>;
+    fn call(
+        &self,
+        ctx: JobContext,
+        args: RawJson,
+    ) -> Pin<Box<dyn Future<Output = Result<RawJson, String>> + Send>>;
 
     /// Whether the tool gets `_meta.traceparent` among its arguments, as the Model Context Protocol has it [ARCP 11-2]. The
     /// log shows the arguments without it. Default: no; see [`with_meta`].
@@ -32,7 +36,11 @@ pub fn with_meta(tool: impl Tool) -> impl Tool {
 struct WithMeta<T>(T);
 
 impl<T: Tool> Tool for WithMeta<T> {
-    fn call(&self, ctx: JobContext, args: RawJson) -> Pin<Box<dyn Future<Output = Result<RawJson, String>> + Send>> {
+    fn call(
+        &self,
+        ctx: JobContext,
+        args: RawJson,
+    ) -> Pin<Box<dyn Future<Output = Result<RawJson, String>> + Send>> {
         self.0.call(ctx, args)
     }
 
@@ -46,7 +54,11 @@ where
     F: Fn(JobContext, RawJson) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<RawJson, String>> + Send + 'static,
 {
-    fn call(&self, ctx: JobContext, args: RawJson) -> Pin<Box<dyn Future<Output = Result<RawJson, String>> + Send>> {
+    fn call(
+        &self,
+        ctx: JobContext,
+        args: RawJson,
+    ) -> Pin<Box<dyn Future<Output = Result<RawJson, String>> + Send>> {
         Box::pin(self(ctx, args))
     }
 }
@@ -91,10 +103,16 @@ impl JobContext {
     /// [`ToolError`].
     pub async fn call_tool(&self, name: &str, args: impl Serialize) -> Result<RawJson, ToolError> {
         let args = RawJson::of(&args).map_err(EventError::unserialisable)?;
-        let Some(tool) = self.hub.tools.0.get(name).cloned() else { return Err(ToolError::Unknown(name.to_owned())) };
+        let Some(tool) = self.hub.tools.0.get(name).cloned() else {
+            return Err(ToolError::Unknown(name.to_owned()));
+        };
         let ctx = self.clone();
         self.guarded_call(name, args, |args| async move {
-            let args = if tool.takes_meta() { add_meta(args, &ctx.traceparent()) } else { args };
+            let args = if tool.takes_meta() {
+                add_meta(args, &ctx.traceparent())
+            } else {
+                args
+            };
             tool.call(ctx, args).await
         })
         .await
@@ -104,22 +122,36 @@ impl JobContext {
     ///
     /// # Errors
     /// [`ToolError`].
-    pub async fn guarded_call<F, Fut>(&self, name: &str, args: RawJson, run: F) -> Result<RawJson, ToolError>
+    pub async fn guarded_call<F, Fut>(
+        &self,
+        name: &str,
+        args: RawJson,
+        run: F,
+    ) -> Result<RawJson, ToolError>
     where
         F: FnOnce(RawJson) -> Fut,
         Fut: Future<Output = Result<RawJson, String>>,
     {
         let call = self.tool_call(name, &args).await?;
-        let permit = self.authorize_call(Operation::ToolCall(name), &call).await?;
+        let permit = self
+            .authorize_call(Operation::ToolCall(name), &call)
+            .await?;
         match run(args).instrument(permit.span().clone()).await {
             Ok(result) => {
                 self.tool_result(&call, &result).await?;
                 Ok(result)
             }
             Err(message) => {
-                let error = event::ToolError { code: ErrorCode::INTERNAL_ERROR, message: message.clone(), retryable: true };
+                let error = event::ToolError {
+                    code: ErrorCode::INTERNAL_ERROR,
+                    message: message.clone(),
+                    retryable: true,
+                };
                 self.tool_failed(&call, error).await?;
-                Err(ToolError::Failed { tool: name.to_owned(), message })
+                Err(ToolError::Failed {
+                    tool: name.to_owned(),
+                    message,
+                })
             }
         }
     }
@@ -127,8 +159,12 @@ impl JobContext {
 
 /// Adds the trace to an object's `_meta`, beside what is there.
 fn add_meta(args: RawJson, traceparent: &str) -> RawJson {
-    let Ok(mut fields) = args.read::<Map<String, Value>>() else { return args };
-    let meta = fields.entry("_meta").or_insert_with(|| Value::Object(Map::new()));
+    let Ok(mut fields) = args.read::<Map<String, Value>>() else {
+        return args;
+    };
+    let meta = fields
+        .entry("_meta")
+        .or_insert_with(|| Value::Object(Map::new()));
     if let Value::Object(meta) = meta {
         meta.insert("traceparent".to_owned(), traceparent.into());
     }

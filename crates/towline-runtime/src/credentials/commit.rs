@@ -16,7 +16,9 @@ use crate::{
 pub(super) async fn write_all(hub: &Hub, changes: Vec<Change>) -> Result<(), String> {
     let (done, written) = oneshot::channel();
     hub.command(WriteAll { changes, done });
-    written.await.unwrap_or_else(|_| Err("the runtime has stopped".to_owned()))
+    written
+        .await
+        .unwrap_or_else(|_| Err("the runtime has stopped".to_owned()))
 }
 
 struct WriteAll {
@@ -46,13 +48,27 @@ pub(crate) struct AnnounceRotation {
 }
 
 impl AnnounceRotation {
-    pub(super) fn new(job: Arc<JobEntry>, credential: Arc<Credential>, done: oneshot::Sender<bool>) -> Self {
-        Self { job, credential, told: false, done: Some(done) }
+    pub(super) fn new(
+        job: Arc<JobEntry>,
+        credential: Arc<Credential>,
+        done: oneshot::Sender<bool>,
+    ) -> Self {
+        Self {
+            job,
+            credential,
+            told: false,
+            done: Some(done),
+        }
     }
 
     /// For a rotation that an earlier run of the runtime did not come to tell of.
     pub(super) fn again(job: Arc<JobEntry>, credential: Arc<Credential>) -> Self {
-        Self { job, credential, told: false, done: None }
+        Self {
+            job,
+            credential,
+            told: false,
+            done: None,
+        }
     }
 }
 
@@ -60,16 +76,27 @@ impl Command for AnnounceRotation {
     fn decide(&mut self, tx: &mut Tx<'_>) {
         let now = tx.hub.now();
         let mut entry = self.credential.lock().entry.clone();
-        let record = event::Rotation { id: entry.id.clone(), value: None };
-        let written = self.job.lock().append_event(RecordKind::Rotation, "status", now, |out| {
-            serde_json::to_writer(out, &record)
-        });
+        let record = event::Rotation {
+            id: entry.id.clone(),
+            value: None,
+        };
+        let written = self
+            .job
+            .lock()
+            .append_event(RecordKind::Rotation, "status", now, |out| {
+                serde_json::to_writer(out, &record)
+            });
         self.told = written.is_ok();
         if !self.told {
             return;
         }
         entry.announce();
-        let audit = Audit::at(now).credential_rotated(&entry.principal(), &entry.job, &entry.id, Verdict::Allowed);
+        let audit = Audit::at(now).credential_rotated(
+            &entry.principal(),
+            &entry.job,
+            &entry.id,
+            Verdict::Allowed,
+        );
         crate::audit::record(&audit);
         tx.push(Change::Credential(entry.row()));
         tx.push(Change::Audit(audit));

@@ -199,7 +199,8 @@ impl Entry {
 
     /// Whether the submitter was told of the value in use.
     pub(super) fn is_announced(&self) -> bool {
-        self.usable().is_none_or(|value| value.number <= self.announced)
+        self.usable()
+            .is_none_or(|value| value.number <= self.announced)
     }
 
     /// The submitter is being told.
@@ -292,7 +293,14 @@ mod tests {
         let id = CredentialId::parse("cred_1").unwrap();
         let job = JobId::parse("job_1").unwrap();
         let alice = Principal::new("alice");
-        Entry::new(id, job, &alice, "test", RawJson::EMPTY_OBJECT, Timestamp::from_unix_micros(0))
+        Entry::new(
+            id,
+            job,
+            &alice,
+            "test",
+            RawJson::EMPTY_OBJECT,
+            Timestamp::from_unix_micros(0),
+        )
     }
 
     fn value(text: &str) -> Issued {
@@ -356,7 +364,12 @@ mod tests {
     fn values_are_not_shown() {
         let mut entry = entry();
         entry.issued(0, value("hunter2"));
-        let text = format!("{entry:?} {:?} {:?} {:?}", entry.row(), entry.current(), entry.shown(true));
+        let text = format!(
+            "{entry:?} {:?} {:?} {:?}",
+            entry.row(),
+            entry.current(),
+            entry.shown(true)
+        );
         assert!(!text.contains("hunter2"), "{text}");
         assert_eq!(entry.scrub("no key hunter2 here"), "no key [redacted] here");
     }
@@ -365,7 +378,11 @@ mod tests {
     fn an_entry_of_a_later_version_is_left_alone() {
         let row = entry().row();
         let data = row.data.expose().replace("\"version\":1", "\"version\":2");
-        let error = Entry::read(&CredentialRow { data: data.into(), ..row }).unwrap_err();
+        let error = Entry::read(&CredentialRow {
+            data: data.into(),
+            ..row
+        })
+        .unwrap_err();
         assert!(error.contains("version 2"), "{error}");
     }
 }

@@ -10,8 +10,7 @@ use towline_wire::{CredentialId, ErrorCode, Feature, JobId, RawJson, Secret, nam
 
 use super::{
     CredentialConstraints, CredentialInfo, CredentialOptions, CredentialProvisioner, IssueRequest,
-    ProvisionError, commit::write_all,
-    entry::Entry, revoke,
+    ProvisionError, commit::write_all, entry::Entry, revoke,
 };
 use crate::{
     audit::{Audit, Verdict},
@@ -46,8 +45,16 @@ pub(super) struct State {
 
 impl Credential {
     fn new(entry: Entry) -> Arc<Self> {
-        let state = State { entry, ended: false, revoking: false, dirty: false };
-        Arc::new(Self { state: Mutex::new(state), busy: tokio::sync::Mutex::new(()) })
+        let state = State {
+            entry,
+            ended: false,
+            revoking: false,
+            dirty: false,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            busy: tokio::sync::Mutex::new(()),
+        })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -56,8 +63,16 @@ impl Credential {
 }
 
 impl Ledger {
-    pub(crate) fn new(provisioner: Option<Arc<dyn CredentialProvisioner>>, options: CredentialOptions) -> Self {
-        Self { provisioner, options, jobs: Mutex::default(), pending: watch::Sender::new(0) }
+    pub(crate) fn new(
+        provisioner: Option<Arc<dyn CredentialProvisioner>>,
+        options: CredentialOptions,
+    ) -> Self {
+        Self {
+            provisioner,
+            options,
+            jobs: Mutex::default(),
+            pending: watch::Sender::new(0),
+        }
     }
 
     /// Whether a runtime with such a store offers credentials [ARCP 6.2-5].
@@ -84,27 +99,40 @@ impl Ledger {
     /// A credential in memory.
     pub(super) fn find(&self, id: &CredentialId) -> Option<Arc<Credential>> {
         let jobs = self.jobs.lock();
-        jobs.values().flatten().find(|credential| credential.lock().entry.id == *id).cloned()
+        jobs.values()
+            .flatten()
+            .find(|credential| credential.lock().entry.id == *id)
+            .cloned()
     }
 
     /// What an operator sees, oldest first.
     pub(crate) fn infos(&self) -> Vec<CredentialInfo> {
         let credentials: Vec<_> = self.jobs.lock().values().flatten().cloned().collect();
-        let mut infos: Vec<_> = credentials.iter().map(|credential| credential.lock().entry.info()).collect();
+        let mut infos: Vec<_> = credentials
+            .iter()
+            .map(|credential| credential.lock().entry.info())
+            .collect();
         infos.sort_by(|left, right| left.id.cmp(&right.id));
         infos
     }
 
     /// The secret of a job's credential, while the job may use it.
     pub(super) fn secret(&self, job: &JobId, id: &CredentialId) -> Option<Secret> {
-        let found = self.of_job(job).into_iter().find(|credential| credential.lock().entry.id == *id)?;
+        let found = self
+            .of_job(job)
+            .into_iter()
+            .find(|credential| credential.lock().entry.id == *id)?;
         let state = found.lock();
         state.entry.secret().cloned()
     }
 
     fn insert(&self, credential: &Arc<Credential>) {
         let job = credential.lock().entry.job.clone();
-        self.jobs.lock().entry(job).or_default().push(Arc::clone(credential));
+        self.jobs
+            .lock()
+            .entry(job)
+            .or_default()
+            .push(Arc::clone(credential));
     }
 
     pub(super) fn remove(&self, credential: &Arc<Credential>) {
@@ -119,7 +147,13 @@ impl Ledger {
     }
 
     pub(super) fn count_pending(&self, more: bool) {
-        self.pending.send_modify(|pending| *pending = if more { *pending + 1 } else { pending.saturating_sub(1) });
+        self.pending.send_modify(|pending| {
+            *pending = if more {
+                *pending + 1
+            } else {
+                pending.saturating_sub(1)
+            }
+        });
         self.measure();
     }
 
@@ -131,7 +165,11 @@ impl Ledger {
     /// Waits until nothing is being revoked. Cancel safe.
     pub(crate) async fn settled(&self) {
         // The sender lives as long as the ledger.
-        let _ = self.pending.subscribe().wait_for(|pending| *pending == 0).await;
+        let _ = self
+            .pending
+            .subscribe()
+            .wait_for(|pending| *pending == 0)
+            .await;
     }
 
     /// Takes up what an earlier run left; [`Ledger::resume`] goes on with it.
@@ -139,7 +177,9 @@ impl Ledger {
         for row in rows {
             match Entry::read(&row) {
                 Ok(entry) => self.insert(&Credential::new(entry)),
-                Err(error) => tracing::error!(target: "towline::credentials", credential = %row.id, "{error}"),
+                Err(error) => {
+                    tracing::error!(target: "towline::credentials", credential = %row.id, "{error}")
+                }
             }
         }
     }
@@ -147,7 +187,12 @@ impl Ledger {
     /// Revokes everything no running job needs, whatever happened to it [ARCP 9.8-2].
     pub(crate) fn resume(hub: &Arc<Hub>) {
         let ledger = &hub.credentials;
-        let jobs: Vec<_> = ledger.jobs.lock().iter().map(|(job, found)| (job.clone(), found.clone())).collect();
+        let jobs: Vec<_> = ledger
+            .jobs
+            .lock()
+            .iter()
+            .map(|(job, found)| (job.clone(), found.clone()))
+            .collect();
         for (job, credentials) in jobs {
             let live = hub.live_job(&job).filter(|job| !job.ended.is_cancelled());
             for credential in credentials {
@@ -175,8 +220,14 @@ impl Ledger {
     /// # Errors
     /// When the session is one that nobody else may read and somebody else can, or the upstream gave nothing; the job must
     /// not come to be then.
-    pub(crate) async fn issue(hub: &Arc<Hub>, job: &JobEntry, asked_by: AskedBy<'_>) -> Result<Option<IssuedCredentials>, Refusal> {
-        let Some(provisioner) = hub.credentials.provisioner.clone() else { return Ok(None) };
+    pub(crate) async fn issue(
+        hub: &Arc<Hub>,
+        job: &JobEntry,
+        asked_by: AskedBy<'_>,
+    ) -> Result<Option<IssuedCredentials>, Refusal> {
+        let Some(provisioner) = hub.credentials.provisioner.clone() else {
+            return Ok(None);
+        };
         if !asked_by.wants_credentials(hub, &job.row)? {
             return Ok(None);
         }
@@ -184,14 +235,27 @@ impl Ledger {
         let id = hub.ids.credential();
         let row = &job.row;
         let echo = echoed(row);
-        let entry = Entry::new(id.clone(), row.id.clone(), &row.principal, provisioner.name(), echo, hub.now());
+        let entry = Entry::new(
+            id.clone(),
+            row.id.clone(),
+            &row.principal,
+            provisioner.name(),
+            echo,
+            hub.now(),
+        );
         let request = request(row, &entry, 0, constraints);
         let credential = Credential::new(entry);
         let intent = Change::Credential(credential.lock().entry.row());
         // From here on the entry has to end, however this does, be it that nobody waits any more.
-        let issued = IssuedCredentials { hub: Arc::clone(hub), credential, taken: false };
+        let issued = IssuedCredentials {
+            hub: Arc::clone(hub),
+            credential,
+            taken: false,
+        };
         if let Err(error) = write_all(hub, vec![intent]).await {
-            return Err(issued.failed(&ProvisionError::unavailable(format!("the store failed: {error}"))));
+            return Err(issued.failed(&ProvisionError::unavailable(format!(
+                "the store failed: {error}"
+            ))));
         }
         match timeout(hub.credentials.options.timeout, provisioner.issue(&request)).await {
             Ok(Ok(value)) => {
@@ -199,7 +263,9 @@ impl Ledger {
                 Ok(Some(issued))
             }
             Ok(Err(error)) => Err(issued.failed(&error)),
-            Err(_) => Err(issued.failed(&ProvisionError::unavailable("the upstream did not answer in time"))),
+            Err(_) => Err(issued.failed(&ProvisionError::unavailable(
+                "the upstream did not answer in time",
+            ))),
         }
     }
 }
@@ -207,7 +273,10 @@ impl Ledger {
 /// Who gets to see the credential of a new job.
 pub(crate) enum AskedBy<'a> {
     /// The session that submits, over its connection.
-    Submit { session: &'a SessionEntry, confidential: bool },
+    Submit {
+        session: &'a SessionEntry,
+        confidential: bool,
+    },
     /// The session whose job delegates; it may be away.
     Delegation { session: Option<&'a SessionEntry> },
 }
@@ -218,20 +287,29 @@ impl AskedBy<'_> {
             Self::Submit { session, .. } => Some(*session),
             Self::Delegation { session } => *session,
         };
-        let Some(session) = session.filter(|session| session.lock().features.has(Feature::ProvisionedCredentials)) else {
+        let Some(session) =
+            session.filter(|session| session.lock().features.has(Feature::ProvisionedCredentials))
+        else {
             return Ok(false);
         };
         if !uses_models(hub, row) {
             return Ok(false);
         }
         match self {
-            Self::Submit { confidential: true, .. } => Ok(true),
-            Self::Submit { confidential: false, .. } => Err(Refusal::new(
+            Self::Submit {
+                confidential: true, ..
+            } => Ok(true),
+            Self::Submit {
+                confidential: false,
+                ..
+            } => Err(Refusal::new(
                 ErrorCode::PERMISSION_DENIED,
                 "this job gets a credential, and credentials go over confidential connections only: connect with `wss`, or do \
                  not negotiate `provisioned_credentials`",
             )),
-            Self::Delegation { .. } => Ok(session.attachment().is_none_or(|attachment| attachment.confidential)),
+            Self::Delegation { .. } => Ok(session
+                .attachment()
+                .is_none_or(|attachment| attachment.confidential)),
         }
     }
 }
@@ -240,7 +318,12 @@ impl AskedBy<'_> {
 fn uses_models(hub: &Hub, row: &JobRow) -> bool {
     let named = !row.lease.patterns(namespace::MODEL_USE).is_empty();
     let open = !hub.options.require_model_use && row.parent.is_none();
-    named || (open && !row.lease.iter().any(|(name, _)| name == namespace::MODEL_USE))
+    named
+        || (open
+            && !row
+                .lease
+                .iter()
+                .any(|(name, _)| name == namespace::MODEL_USE))
 }
 
 /// What has to be baked in, as things stand now.
@@ -251,7 +334,9 @@ pub(super) fn constraints(hub: &Hub, job: &JobEntry) -> CredentialConstraints {
     let expires_at = core.authority.expires_at();
     let left = core.authority.budget().remaining();
     CredentialConstraints {
-        cost_budget: left.map(|(currency, amount)| (currency.to_owned(), amount)).collect(),
+        cost_budget: left
+            .map(|(currency, amount)| (currency.to_owned(), amount))
+            .collect(),
         model_use: (!models.is_empty()).then(|| models.to_vec()),
         expires_at,
         expires_in: expires_at.map(|at| at.since(hub.now())),
@@ -275,7 +360,12 @@ fn echoed(row: &JobRow) -> RawJson {
     serde_json::Value::Object(echo).into()
 }
 
-pub(super) fn request(row: &JobRow, entry: &Entry, number: u32, constraints: CredentialConstraints) -> IssueRequest {
+pub(super) fn request(
+    row: &JobRow,
+    entry: &Entry,
+    number: u32,
+    constraints: CredentialConstraints,
+) -> IssueRequest {
     IssueRequest {
         credential: entry.id.clone(),
         reference: entry.reference(number),
@@ -298,7 +388,12 @@ impl IssuedCredentials {
     pub(crate) fn changes(&self) -> Vec<Change> {
         let state = self.credential.lock();
         let (entry, now) = (&state.entry, self.hub.now());
-        let audit = Audit::at(now).credential_issued(&entry.principal(), &entry.job, &entry.id, Verdict::Allowed);
+        let audit = Audit::at(now).credential_issued(
+            &entry.principal(),
+            &entry.job,
+            &entry.id,
+            Verdict::Allowed,
+        );
         crate::audit::record(&audit);
         vec![Change::Credential(entry.row()), Change::Audit(audit)]
     }
@@ -323,7 +418,12 @@ impl IssuedCredentials {
             let entry = &state.entry;
             tracing::error!(target: "towline::credentials", credential = %entry.id, job = %entry.job, %reason, "not issued");
             let audit = Audit::at(self.hub.now());
-            audit.credential_issued(&entry.principal(), &entry.job, &entry.id, Verdict::Failed(&reason))
+            audit.credential_issued(
+                &entry.principal(),
+                &entry.job,
+                &entry.id,
+                Verdict::Failed(&reason),
+            )
         };
         self.hub.audit(audit);
         match error.is_refusal() {
@@ -331,7 +431,9 @@ impl IssuedCredentials {
                 ErrorCode::PERMISSION_DENIED,
                 "the upstream of the job's credential does not grant what the lease asks for",
             ),
-            false => Refusal::internal("no credential could be issued for the job; try again later"),
+            false => {
+                Refusal::internal("no credential could be issued for the job; try again later")
+            }
         }
     }
 }

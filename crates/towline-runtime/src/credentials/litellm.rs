@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use towline_wire::{Amount, Secret};
 
 use self::{bounds::Bounds, http::Proxy};
-use super::{CredentialProvisioner, IssueRequest, Issued, ProvisionError, Revocation, UpstreamValue};
+use super::{
+    CredentialProvisioner, IssueRequest, Issued, ProvisionError, Revocation, UpstreamValue,
+};
 
 /// Issues virtual keys of a [LiteLLM](https://docs.litellm.ai/docs/proxy/virtual_keys) proxy, one a job.
 ///
@@ -126,14 +128,21 @@ impl LiteLlmProvisioner {
     ///
     /// # Errors
     /// [`LiteLlmConfigError`] when the URL is neither `https` nor `http` on loopback, or the key is malformed.
-    pub fn new(url: &str, key: impl Into<Secret>, options: LiteLlmOptions) -> Result<Self, LiteLlmConfigError> {
+    pub fn new(
+        url: &str,
+        key: impl Into<Secret>,
+        options: LiteLlmOptions,
+    ) -> Result<Self, LiteLlmConfigError> {
         let proxy = Proxy::new(url, &key.into(), options.timeout)?;
         Ok(Self { proxy, options })
     }
 
     async fn generate(&self, request: &IssueRequest) -> Result<Issued, ProvisionError> {
         let bounds = Bounds::of(&request.constraints, &self.options.models)?;
-        let lifetime = [request.constraints.expires_in, self.options.lifetime].into_iter().flatten().min();
+        let lifetime = [request.constraints.expires_in, self.options.lifetime]
+            .into_iter()
+            .flatten()
+            .min();
         let alias = alias(&request.reference);
         let body = Generate {
             key_alias: &alias,
@@ -151,15 +160,30 @@ impl LiteLlmProvisioner {
         Ok(Issued {
             scheme: "bearer".to_owned(),
             value: key.key,
-            endpoint: self.options.endpoint.clone().unwrap_or_else(|| self.proxy.url().to_owned()),
+            endpoint: self
+                .options
+                .endpoint
+                .clone()
+                .unwrap_or_else(|| self.proxy.url().to_owned()),
             profile: Some("openai".to_owned()),
             upstream_ref: Some(alias),
         })
     }
 
     async fn delete(&self, value: &UpstreamValue) -> Result<Revocation, ProvisionError> {
-        let alias = value.upstream_ref.clone().unwrap_or_else(|| alias(&value.reference));
-        let answer = self.proxy.ask("key/delete", &Delete { key_aliases: [&alias] }).await?;
+        let alias = value
+            .upstream_ref
+            .clone()
+            .unwrap_or_else(|| alias(&value.reference));
+        let answer = self
+            .proxy
+            .ask(
+                "key/delete",
+                &Delete {
+                    key_aliases: [&alias],
+                },
+            )
+            .await?;
         match answer.status {
             // A proxy answers so, too, whose URL is wrong; only these words tell that it looked.
             StatusCode::NOT_FOUND if answer.says("no keys found") => Ok(Revocation::NotFound),
@@ -173,11 +197,17 @@ impl CredentialProvisioner for LiteLlmProvisioner {
         &self.options.name
     }
 
-    fn issue<'a>(&'a self, request: &'a IssueRequest) -> BoxFuture<'a, Result<Issued, ProvisionError>> {
+    fn issue<'a>(
+        &'a self,
+        request: &'a IssueRequest,
+    ) -> BoxFuture<'a, Result<Issued, ProvisionError>> {
         self.generate(request).boxed()
     }
 
-    fn revoke<'a>(&'a self, value: &'a UpstreamValue) -> BoxFuture<'a, Result<Revocation, ProvisionError>> {
+    fn revoke<'a>(
+        &'a self,
+        value: &'a UpstreamValue,
+    ) -> BoxFuture<'a, Result<Revocation, ProvisionError>> {
         self.delete(value).boxed()
     }
 }
@@ -230,7 +260,11 @@ fn checked_url(url: &str) -> Result<Url, LiteLlmConfigError> {
     match parsed.scheme() {
         "https" => {}
         "http" if local => {}
-        "http" => return Err(refuse("keys go over https only, or over http to a loopback address")),
+        "http" => {
+            return Err(refuse(
+                "keys go over https only, or over http to a loopback address",
+            ));
+        }
         other => return Err(refuse(&format!("`{other}` is not https"))),
     }
     if !parsed.username().is_empty() || parsed.password().is_some() {

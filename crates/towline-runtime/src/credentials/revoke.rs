@@ -22,7 +22,9 @@ pub(super) fn begin(hub: &Arc<Hub>, credential: &Arc<Credential>) {
     if !wanted(&credential.lock()) {
         return;
     }
-    let Some(provisioner) = provisioner(hub, credential) else { return };
+    let Some(provisioner) = provisioner(hub, credential) else {
+        return;
+    };
     {
         let mut state = credential.lock();
         if !wanted(&state) {
@@ -58,7 +60,11 @@ fn provisioner(hub: &Hub, credential: &Credential) -> Option<Arc<dyn CredentialP
 }
 
 /// Tries until nothing is due. Pauses grow; tries never end.
-async fn run(hub: &Arc<Hub>, credential: &Arc<Credential>, provisioner: &dyn CredentialProvisioner) {
+async fn run(
+    hub: &Arc<Hub>,
+    credential: &Arc<Credential>,
+    provisioner: &dyn CredentialProvisioner,
+) {
     let mut failures = 0;
     loop {
         let pause = {
@@ -105,7 +111,11 @@ enum Pass {
 }
 
 /// Tries once to revoke each value that is due, and keeps what came of it.
-async fn pass(hub: &Arc<Hub>, credential: &Credential, provisioner: &dyn CredentialProvisioner) -> Pass {
+async fn pass(
+    hub: &Arc<Hub>,
+    credential: &Credential,
+    provisioner: &dyn CredentialProvisioner,
+) -> Pass {
     let due = credential.lock().entry.due();
     let mut result = Pass::Done;
     for due in due {
@@ -137,7 +147,9 @@ async fn revoke(hub: &Hub, provisioner: &dyn CredentialProvisioner, due: &Due) -
         Ok(Ok(Revocation::Revoked)) => Pass::Done,
         Ok(Ok(Revocation::NotFound)) => {
             // A call that was given up may still be on its way, and come true after this.
-            let left = options.unknown_for.saturating_sub(hub.now().since(due.asked_at));
+            let left = options
+                .unknown_for
+                .saturating_sub(hub.now().since(due.asked_at));
             match due.is_unknown && !left.is_zero() {
                 true => Pass::TooEarly(left),
                 false => Pass::Done,
@@ -159,7 +171,12 @@ async fn keep(hub: &Arc<Hub>, credential: &Credential) -> Result<(), String> {
         let mut changes = vec![Change::Credential(entry.row())];
         if !entry.is_outstanding() {
             let audit = Audit::at(hub.now());
-            let audit = audit.credential_revoked(&entry.principal(), &entry.job, &entry.id, Verdict::Allowed);
+            let audit = audit.credential_revoked(
+                &entry.principal(),
+                &entry.job,
+                &entry.id,
+                Verdict::Allowed,
+            );
             crate::audit::record(&audit);
             changes.push(Change::Audit(audit));
         }
@@ -191,15 +208,25 @@ fn report(hub: &Arc<Hub>, credential: &Credential, reason: &str, failures: u32) 
     );
     if failures == hub.credentials.options.alarm_after {
         let audit = Audit::at(hub.now());
-        hub.audit(audit.credential_revoked(&entry.principal(), &entry.job, &entry.id, Verdict::Failed(&reason)));
+        hub.audit(audit.credential_revoked(
+            &entry.principal(),
+            &entry.job,
+            &entry.id,
+            Verdict::Failed(&reason),
+        ));
     }
 }
 
 /// Twice as long with every failure, up to a bound, less up to a half, so that many do not come at once.
 fn backoff(hub: &Hub, failures: u32) -> Duration {
     let options = &hub.credentials.options;
-    let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    let pause = options.first_pause.saturating_mul(doubled).min(options.longest_pause);
+    let doubled = 1u32
+        .checked_shl(failures.saturating_sub(1))
+        .unwrap_or(u32::MAX);
+    let pause = options
+        .first_pause
+        .saturating_mul(doubled)
+        .min(options.longest_pause);
     let share = (hub.ids.random() % 1024) as u32;
     pause - pause / 2 * share / 1024
 }

@@ -22,7 +22,9 @@ use crate::{
 #[non_exhaustive]
 pub enum RotateError {
     /// There is no such credential, or it is revoked.
-    #[error("there is no credential `{0}` that could be rotated; `towline credentials` lists those that are out")]
+    #[error(
+        "there is no credential `{0}` that could be rotated; `towline credentials` lists those that are out"
+    )]
     Unknown(CredentialId),
     /// Its job is not running, so there is nobody to tell.
     #[error("the job `{0}` of the credential is not running")]
@@ -49,8 +51,15 @@ impl Ledger {
             (state.entry.job.clone(), state.entry.current())
         };
         let current = current.ok_or_else(unknown)?;
-        let job = hub.live_job(&job).filter(|job| job.lock().machine.is_open()).ok_or(RotateError::NotRunning(job))?;
-        let rotation = Rotation { hub, job: &job, credential: &credential };
+        let job = hub
+            .live_job(&job)
+            .filter(|job| job.lock().machine.is_open())
+            .ok_or(RotateError::NotRunning(job))?;
+        let rotation = Rotation {
+            hub,
+            job: &job,
+            credential: &credential,
+        };
         let result = rotation.run(provisioner.as_ref(), &current).await;
         drop(turn);
         // Whatever was made and is not in use has to go, be it the value before or the new one.
@@ -66,17 +75,30 @@ struct Rotation<'a> {
 }
 
 impl Rotation<'_> {
-    async fn run(&self, provisioner: &dyn CredentialProvisioner, current: &UpstreamValue) -> Result<(), RotateError> {
+    async fn run(
+        &self,
+        provisioner: &dyn CredentialProvisioner,
+        current: &UpstreamValue,
+    ) -> Result<(), RotateError> {
         let number = self.credential.lock().entry.begin_rotation(self.hub.now());
         self.keep().await?;
         let request = {
             let constraints = constraints(self.hub, self.job);
-            request(&self.job.row, &self.credential.lock().entry, number, constraints)
+            request(
+                &self.job.row,
+                &self.credential.lock().entry,
+                number,
+                constraints,
+            )
         };
         let value = self.ask(provisioner, number, &request, current).await?;
         self.swap(number, value).await?;
         let (done, told) = oneshot::channel();
-        self.hub.command(AnnounceRotation::new(Arc::clone(self.job), Arc::clone(self.credential), done));
+        self.hub.command(AnnounceRotation::new(
+            Arc::clone(self.job),
+            Arc::clone(self.credential),
+            done,
+        ));
         match told.await {
             Ok(true) => Ok(()),
             _ => Err(RotateError::NotRunning(self.job.id().clone())),
@@ -86,7 +108,9 @@ impl Rotation<'_> {
     /// The intent is durable before the upstream is asked.
     async fn keep(&self) -> Result<(), RotateError> {
         let row = self.credential.lock().entry.row();
-        write_all(self.hub, vec![Change::Credential(row)]).await.map_err(RotateError::Store)
+        write_all(self.hub, vec![Change::Credential(row)])
+            .await
+            .map_err(RotateError::Store)
     }
 
     async fn ask(
@@ -113,7 +137,8 @@ impl Rotation<'_> {
             tracing::error!(target: "towline::credentials", credential = %entry.id, %reason, "not rotated");
             let verdict = Verdict::Failed(&reason);
             let audit = Audit::at(self.hub.now());
-            let audit = audit.credential_rotated(&entry.principal(), &entry.job, &entry.id, verdict);
+            let audit =
+                audit.credential_rotated(&entry.principal(), &entry.job, &entry.id, verdict);
             (reason, audit)
         };
         self.hub.audit(audit);

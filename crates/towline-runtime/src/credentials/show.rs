@@ -31,10 +31,25 @@ impl JobContext {
     /// The credentials that were issued for the job, with the values they have now; a rotation changes them.
     pub fn credentials(&self) -> Vec<JobCredential> {
         let found = self.hub.credentials.of_job(self.job_id());
-        let shown = found.iter().filter_map(|credential| credential.lock().entry.shown(true));
+        let shown = found
+            .iter()
+            .filter_map(|credential| credential.lock().entry.shown(true));
         let usable = shown.filter_map(|shown| {
-            let payload::Credential { id, scheme, value, endpoint, profile, constraints: _ } = shown;
-            value.map(|value| JobCredential { id, scheme, value, endpoint, profile })
+            let payload::Credential {
+                id,
+                scheme,
+                value,
+                endpoint,
+                profile,
+                constraints: _,
+            } = shown;
+            value.map(|value| JobCredential {
+                id,
+                scheme,
+                value,
+                endpoint,
+                profile,
+            })
         });
         usable.collect()
     }
@@ -65,20 +80,34 @@ impl Ledger {
     }
 
     /// The same for the submit that just made the job.
-    pub(crate) fn shown_to_submitter(hub: &Hub, row: &JobRow, session: &SessionEntry) -> Option<Vec<payload::Credential>> {
+    pub(crate) fn shown_to_submitter(
+        hub: &Hub,
+        row: &JobRow,
+        session: &SessionEntry,
+    ) -> Option<Vec<payload::Credential>> {
         let live = || hub.credentials.shown_live(row, is_confidential(session));
         may_know(hub, row, session).then(live).flatten()
     }
 
     /// The credentials of a job in a listing: to its submitter, without values [ARCP 6.6-4, 9.8-5].
-    pub(crate) fn listed(hub: &Hub, row: &JobRow, session: &SessionEntry) -> Option<Vec<payload::Credential>> {
+    pub(crate) fn listed(
+        hub: &Hub,
+        row: &JobRow,
+        session: &SessionEntry,
+    ) -> Option<Vec<payload::Credential>> {
         let own = row.session == session.id && may_know(hub, row, session);
-        own.then(|| hub.credentials.shown_live(row, false)).flatten()
+        own.then(|| hub.credentials.shown_live(row, false))
+            .flatten()
     }
 
     /// A rotation's event as a session is shown it: with the value that is good now, when the session submitted the job and
     /// nobody else can read along [ARCP 9.8-3].
-    pub(crate) fn fill_rotation(hub: &Hub, row: &JobRow, session: &SessionEntry, payload: RawJson) -> RawJson {
+    pub(crate) fn fill_rotation(
+        hub: &Hub,
+        row: &JobRow,
+        session: &SessionEntry,
+        payload: RawJson,
+    ) -> RawJson {
         if row.session != session.id || !may_know(hub, row, session) || !is_confidential(session) {
             return payload;
         }
@@ -94,7 +123,12 @@ impl Ledger {
 
     fn shown_live(&self, row: &JobRow, with_values: bool) -> Option<Vec<payload::Credential>> {
         let found = self.of_job(&row.id);
-        some(found.iter().filter_map(|credential| credential.lock().entry.shown(with_values)).collect())
+        some(
+            found
+                .iter()
+                .filter_map(|credential| credential.lock().entry.shown(with_values))
+                .collect(),
+        )
     }
 }
 
@@ -107,7 +141,9 @@ fn may_know(hub: &Hub, row: &JobRow, session: &SessionEntry) -> bool {
 
 /// Whether nobody else can read what the session is sent.
 fn is_confidential(session: &SessionEntry) -> bool {
-    session.attachment().is_some_and(|attachment| attachment.confidential)
+    session
+        .attachment()
+        .is_some_and(|attachment| attachment.confidential)
 }
 
 fn some(credentials: Vec<payload::Credential>) -> Option<Vec<payload::Credential>> {

@@ -81,7 +81,10 @@ impl<'h> Tx<'h> {
             (flush, core.observers.clone())
         };
         if let Some(state) = flush.state {
-            self.push(Change::JobState { job: job.id().clone(), state });
+            self.push(Change::JobState {
+                job: job.id().clone(),
+                state,
+            });
         }
         for block in &flush.blocks {
             self.push(Change::Block(Arc::clone(block)));
@@ -105,9 +108,15 @@ impl<'h> Tx<'h> {
     /// What becomes durable with a job's terminal: it is watched no more, so that a session may watch others in its
     /// place, and its parent has back what it did not spend [ARCP 9.4-2].
     fn end(&mut self, job: &Arc<JobEntry>, observers: &[Arc<SessionEntry>]) {
-        for session in observers.iter().filter(|session| session.id != job.row.session) {
+        for session in observers
+            .iter()
+            .filter(|session| session.id != job.row.session)
+        {
             session.lock().subscriptions.remove(job.id());
-            self.push(Change::Unsubscribed { session: session.id.clone(), job: job.id().clone() });
+            self.push(Change::Unsubscribed {
+                session: session.id.clone(),
+                job: job.id().clone(),
+            });
         }
         if let Some(parent) = crate::job::settle(self.hub, job) {
             self.flush(&parent);
@@ -136,11 +145,20 @@ impl<'h> Tx<'h> {
         let features = session.lock().features;
         let next = self.last_of(session).next();
         let spans = project(job, from, kinds, features, next, replayed);
-        spans.into_iter().map(|span| self.add_span(session, span)).sum()
+        spans
+            .into_iter()
+            .map(|span| self.add_span(session, span))
+            .sum()
     }
 
     /// Gives a session that sees every kind of record the records of a job from `from` to `to`, both included.
-    pub(crate) fn project_all(&mut self, session: &Arc<SessionEntry>, job: &JobId, from: JobSeq, to: JobSeq) -> u64 {
+    pub(crate) fn project_all(
+        &mut self,
+        session: &Arc<SessionEntry>,
+        job: &JobId,
+        from: JobSeq,
+        to: JobSeq,
+    ) -> u64 {
         let count = to.next().since(from);
         let assembled = !session.lock().features.has(Feature::ResultChunk);
         let span = Span {
@@ -148,21 +166,34 @@ impl<'h> Tx<'h> {
             job: job.clone(),
             from,
             count: u32::try_from(count).unwrap_or(u32::MAX),
-            view: SpanView { assembled, replayed: true },
+            view: SpanView {
+                assembled,
+                replayed: true,
+            },
         };
-        if span.count == 0 { 0 } else { self.add_span(session, span) }
+        if span.count == 0 {
+            0
+        } else {
+            self.add_span(session, span)
+        }
     }
 
     fn add_span(&mut self, session: &Arc<SessionEntry>, span: Span) -> u64 {
         self.last.insert(session.id.clone(), span.last());
-        self.push(Change::Span { session: session.id.clone(), span: span.clone() });
+        self.push(Change::Span {
+            session: session.id.clone(),
+            span: span.clone(),
+        });
         let count = u64::from(span.count);
         self.spans.push((Arc::clone(session), span));
         count
     }
 
     fn last_of(&self, session: &SessionEntry) -> EventSeq {
-        self.last.get(&session.id).copied().unwrap_or_else(|| session.lock().outbox.last())
+        self.last
+            .get(&session.id)
+            .copied()
+            .unwrap_or_else(|| session.lock().outbox.last())
     }
 }
 
@@ -214,7 +245,9 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>) -> Result<(), StoreError> {
             Work::Command(command) => command.decide(&mut tx),
         }
     }
-    let Tx { batch, spans, jobs, .. } = tx;
+    let Tx {
+        batch, spans, jobs, ..
+    } = tx;
     let result = match batch.changes.is_empty() {
         true => Ok(()),
         false => {

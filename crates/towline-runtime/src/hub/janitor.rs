@@ -31,7 +31,9 @@ fn measure(hub: &Hub) {
     let mut jobs = [(JobStatus::Pending, 0u32), (JobStatus::Running, 0)];
     for job in hub.unfinished_jobs() {
         let status = job.lock().machine.status();
-        jobs.iter_mut().filter(|(of, _)| *of == status).for_each(|(_, count)| *count += 1);
+        jobs.iter_mut()
+            .filter(|(of, _)| *of == status)
+            .for_each(|(_, count)| *count += 1);
     }
     for (status, count) in jobs {
         metrics::gauge!("towline_jobs", "status" => status.as_str()).set(count);
@@ -66,10 +68,15 @@ impl Hub {
                 false => detached.push((since, session)),
             }
         }
-        let surplus = detached.len().saturating_sub(self.options.detached_sessions);
+        let surplus = detached
+            .len()
+            .saturating_sub(self.options.detached_sessions);
         if surplus > 0 {
             detached.sort_by_key(|(since, _)| *since);
-            detached.iter().take(surplus).for_each(|(_, session)| self.end_session(session));
+            detached
+                .iter()
+                .take(surplus)
+                .for_each(|(_, session)| self.end_session(session));
         }
     }
 
@@ -92,7 +99,11 @@ async fn retain(hub: &Arc<Hub>) {
         jobs.dedup();
         jobs
     };
-    match hub.store.retain(hub.now(), &hub.options.retention, &keep).await {
+    match hub
+        .store
+        .retain(hub.now(), &hub.options.retention, &keep)
+        .await
+    {
         Ok(report) => forget_evicted(hub, report),
         Err(error) => tracing::error!(target: "towline::store", %error, "retention failed"),
     }
@@ -100,13 +111,25 @@ async fn retain(hub: &Arc<Hub>) {
 
 /// Sessions whose streams point into what is gone cannot be replayed from before it any more.
 fn forget_evicted(hub: &Arc<Hub>, report: towline_store::RetentionReport) {
-    let gone = report.jobs.iter().map(|job| (job, towline_wire::JobSeq::new(towline_wire::MAX_SEQ)));
-    let cut = report.truncated.iter().map(|(job, oldest)| (job, towline_wire::JobSeq::new(oldest.value().saturating_sub(1))));
+    let gone = report
+        .jobs
+        .iter()
+        .map(|job| (job, towline_wire::JobSeq::new(towline_wire::MAX_SEQ)));
+    let cut = report.truncated.iter().map(|(job, oldest)| {
+        (
+            job,
+            towline_wire::JobSeq::new(oldest.value().saturating_sub(1)),
+        )
+    });
     for (job, up_to) in gone.chain(cut) {
         for session in hub.all_sessions() {
             let last = session.lock().outbox.last_of(job, up_to);
             if let Some(last) = last {
-                hub.evict(&session, last, "the store no longer keeps the events of a job");
+                hub.evict(
+                    &session,
+                    last,
+                    "the store no longer keeps the events of a job",
+                );
             }
         }
     }

@@ -51,6 +51,7 @@ pub(crate) struct JobCore {
     pub(crate) has_place: bool,
     /// Whether the job is durable: only then may it begin.
     pub(crate) is_durable: bool,
+    is_discarded: bool,
     /// What it was resolved to when it was accepted [ARCP 7.5-2]; a recovered job is resolved again.
     pub(crate) agent: Option<AgentEntry>,
     /// Whether its parent has back what it did not spend.
@@ -102,7 +103,12 @@ pub(crate) enum Closed {
 }
 
 impl JobEntry {
-    pub(crate) fn new(row: JobRow, authority: Authority, machine: JobMachine, parent: Option<Arc<Self>>) -> Arc<Self> {
+    pub(crate) fn new(
+        row: JobRow,
+        authority: Authority,
+        machine: JobMachine,
+        parent: Option<Arc<Self>>,
+    ) -> Arc<Self> {
         let last = row.state.last_seq;
         let core = JobCore {
             machine,
@@ -115,6 +121,7 @@ impl JobEntry {
             result_summary: None,
             has_place: false,
             is_durable: false,
+            is_discarded: false,
             agent: None,
             settled: false,
             caused_by: None,
@@ -159,7 +166,9 @@ impl JobCore {
         kind: RecordKind,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
     ) -> Result<(), Closed> {
-        self.pending.push_with(kind, write).map_err(|_| Closed::Unserialisable)
+        self.pending
+            .push_with(kind, write)
+            .map_err(|_| Closed::Unserialisable)
     }
 
     /// Adds an event to the log of a job that runs.
@@ -197,12 +206,18 @@ impl JobCore {
             dimensions: None,
         };
         // A job that has just ended needs no report.
-        let _ = self.append_event(RecordKind::Event, "metric", now, |out| serde_json::to_writer(out, &body));
+        let _ = self.append_event(RecordKind::Event, "metric", now, |out| {
+            serde_json::to_writer(out, &body)
+        });
     }
 
     /// Ends the job: its terminal becomes the last record.
     pub(crate) fn end(&mut self, terminal: &Terminal, now: Timestamp) {
-        let kind = if terminal.is_result() { RecordKind::Result } else { RecordKind::Error };
+        let kind = if terminal.is_result() {
+            RecordKind::Result
+        } else {
+            RecordKind::Error
+        };
         // A terminal always has a JSON form; a job without a last record would be worse than one with an empty one.
         let payload = terminal.payload(now).unwrap_or(RawJson::EMPTY_OBJECT);
         let written = self.append(kind, |out| {
@@ -212,7 +227,11 @@ impl JobCore {
         debug_assert_eq!(written, Ok(()));
         self.finished_at = Some(now);
         self.state_changed = true;
-        self.ended_with = Some(Ended { status: terminal.status, is_result: terminal.is_result(), payload });
+        self.ended_with = Some(Ended {
+            status: terminal.status,
+            is_result: terminal.is_result(),
+            payload,
+        });
     }
 
     /// Somebody wants the job to end. A job that never began ends here.
@@ -265,6 +284,9 @@ impl JobCore {
     /// tells that the same commit has taken from this job before, and then only what is new is given.
     pub(crate) fn flush(&mut self, job: &JobId, again: bool) -> Flush {
         self.queued = false;
+        if self.is_discarded {
+            return Flush { blocks: Vec::new(), state: None };
+        }
         let known = if again { self.in_flight.len() } else { 0 };
         if let Some(block) = self.pending.take(job, self.taken.next()) {
             self.taken = block.last();
@@ -272,12 +294,18 @@ impl JobCore {
         }
         let blocks = self.in_flight[known..].to_vec();
         let changed = std::mem::take(&mut self.state_changed) || !blocks.is_empty();
-        Flush { blocks, state: changed.then(|| self.state()) }
+        Flush {
+            blocks,
+            state: changed.then(|| self.state()),
+        }
     }
 
     /// The block that holds `seq`: one being committed, or a recent one.
     pub(crate) fn block_in_flight_or(&self, entry: &JobEntry, seq: JobSeq) -> Option<Arc<Block>> {
-        let in_flight = self.in_flight.iter().find(|block| block.first() <= seq && seq <= block.last());
+        let in_flight = self
+            .in_flight
+            .iter()
+            .find(|block| block.first() <= seq && seq <= block.last());
         in_flight.cloned().or_else(|| entry.tail.lock().block(seq))
     }
 
@@ -288,6 +316,15 @@ impl JobCore {
         }
         self.in_flight.clear();
         !self.pending.is_empty()
+    }
+
+    /// The job never came to be. Nothing of it is committed, whatever somebody who knew of it already has recorded: a
+    /// store refuses records of a job it does not have, and everything that is committed with them.
+    pub(crate) fn discard(&mut self) {
+        self.machine.stop(Cause::Shutdown);
+        self.is_discarded = true;
+        // It has nothing to wait for any more; when its turn to begin comes, it gives its place up.
+        self.is_durable = true;
     }
 
     /// The commit failed: the same records have to be taken again.
@@ -302,7 +339,10 @@ impl JobCore {
             last_seq: self.taken,
             budget: budget_row(self.authority.budget()),
             finished_at: self.finished_at,
-            ending: self.machine.ending().and_then(|cause| RawJson::of(cause).ok()),
+            ending: self
+                .machine
+                .ending()
+                .and_then(|cause| RawJson::of(cause).ok()),
         }
     }
 
@@ -319,14 +359,20 @@ impl JobCore {
 
 /// The counters as the wire shows them.
 pub(crate) fn remaining(budget: &Budget) -> Option<BTreeMap<String, Amount>> {
-    let counters: BTreeMap<String, Amount> =
-        budget.remaining().map(|(currency, amount)| (currency.to_owned(), amount)).collect();
+    let counters: BTreeMap<String, Amount> = budget
+        .remaining()
+        .map(|(currency, amount)| (currency.to_owned(), amount))
+        .collect();
     (!counters.is_empty()).then_some(counters)
 }
 
 /// The counters as the store keeps them.
 fn budget_row(budget: &Budget) -> Option<RawJson> {
-    if budget.is_empty() { None } else { RawJson::of(budget).ok() }
+    if budget.is_empty() {
+        None
+    } else {
+        RawJson::of(budget).ok()
+    }
 }
 
 impl ClockText {

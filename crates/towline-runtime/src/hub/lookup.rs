@@ -46,7 +46,11 @@ impl Hub {
         if let Some(entry) = self.live_job(job) {
             return Ok(Some(JobView::Live(entry)));
         }
-        Ok(self.store.job(job).await?.map(|row| JobView::Stored(Box::new(row))))
+        Ok(self
+            .store
+            .job(job)
+            .await?
+            .map(|row| JobView::Stored(Box::new(row))))
     }
 
     /// A job a peer names. Where foreign jobs are concealed, finding one takes as long as finding none [ARCP 7.6-5].
@@ -72,13 +76,21 @@ impl Hub {
     /// Every job in memory that is not finished.
     pub(crate) fn unfinished_jobs(&self) -> Vec<Arc<JobEntry>> {
         let jobs = self.jobs.lock();
-        jobs.entries.values().filter(|job| !job.ended.is_cancelled()).cloned().collect()
+        jobs.entries
+            .values()
+            .filter(|job| !job.ended.is_cancelled())
+            .cloned()
+            .collect()
     }
 
     /// A new job is durable: from now on it can be found.
     pub(crate) fn insert_job(&self, job: &Arc<JobEntry>) {
         let mut jobs = self.jobs.lock();
-        if jobs.entries.insert(job.id().clone(), Arc::clone(job)).is_none() {
+        if jobs
+            .entries
+            .insert(job.id().clone(), Arc::clone(job))
+            .is_none()
+        {
             jobs.live += 1;
         }
     }
@@ -105,13 +117,22 @@ impl Hub {
     }
 
     /// A block of a job's log: from memory when it is recent, else from the store.
-    pub(crate) async fn block(&self, job: &JobId, seq: JobSeq) -> Result<Option<Arc<Block>>, StoreError> {
+    pub(crate) async fn block(
+        &self,
+        job: &JobId,
+        seq: JobSeq,
+    ) -> Result<Option<Arc<Block>>, StoreError> {
         if let Some(entry) = self.live_job(job)
             && let Some(block) = entry.tail.lock().block(seq)
         {
             return Ok(Some(block));
         }
-        Ok(self.store.read_job(job, seq, READ_BYTES).await?.into_iter().next())
+        Ok(self
+            .store
+            .read_job(job, seq, READ_BYTES)
+            .await?
+            .into_iter()
+            .next())
     }
 
     /// A session in memory.
@@ -130,7 +151,12 @@ impl Hub {
         let entry = {
             let sessions = self.sessions.lock();
             // Looking a hash up by its value tells nothing about the token it came from.
-            Arc::clone(sessions.by_token.get(&hash).and_then(|session| sessions.entries.get(session))?)
+            Arc::clone(
+                sessions
+                    .by_token
+                    .get(&hash)
+                    .and_then(|session| sessions.entries.get(session))?,
+            )
         };
         // Never a session's lock inside that of the sessions: others take them the other way round.
         let current = entry.lock().token_hash;
@@ -146,7 +172,9 @@ impl Hub {
             sessions.by_token.remove(&old);
         }
         sessions.by_token.insert(token, session.id.clone());
-        sessions.entries.insert(session.id.clone(), Arc::clone(session));
+        sessions
+            .entries
+            .insert(session.id.clone(), Arc::clone(session));
     }
 
     /// A session can be resumed no more.
@@ -172,7 +200,12 @@ impl Hub {
 
     /// Counts an attached session in, whatever the cap.
     pub(crate) fn count_attached_anyway(&self, principal: &Principal) {
-        *self.sessions.lock().attached.entry(principal.clone()).or_default() += 1;
+        *self
+            .sessions
+            .lock()
+            .attached
+            .entry(principal.clone())
+            .or_default() += 1;
     }
 
     /// Counts it out again.
@@ -195,7 +228,10 @@ impl Hub {
     pub(crate) fn detach(&self, session: &Arc<SessionEntry>, attachment: &Arc<Attachment>) {
         {
             let mut state = session.lock();
-            let current = state.attachment.as_ref().is_some_and(|current| Arc::ptr_eq(current, attachment));
+            let current = state
+                .attachment
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, attachment));
             if !current {
                 return;
             }
@@ -210,7 +246,10 @@ impl Hub {
     pub(crate) fn evict(&self, session: &Arc<SessionEntry>, up_to: EventSeq, why: &str) {
         session.lock().outbox.evict(up_to);
         tracing::warn!(target: "towline::session", session = %session.id, %up_to, "events evicted: {why}");
-        self.command(crate::command::Trim { session: session.id.clone(), up_to });
+        self.command(crate::command::Trim {
+            session: session.id.clone(),
+            up_to,
+        });
         self.command(crate::command::SaveSession(Arc::clone(session)));
     }
 
@@ -218,16 +257,25 @@ impl Hub {
     pub(crate) fn report_pressure(&self, session: &SessionEntry, lag: u64) {
         let mut own: Vec<_> = {
             let jobs = self.jobs.lock();
-            let own = jobs.entries.values().filter(|job| job.row.session == session.id && !job.ended.is_cancelled());
+            let own = jobs
+                .entries
+                .values()
+                .filter(|job| job.row.session == session.id && !job.ended.is_cancelled());
             own.cloned().collect()
         };
         own.sort_unstable_by(|left, right| right.id().cmp(left.id()));
         let message = format!("a session is {lag} events behind");
-        let body = event::Status { phase: "back_pressure".to_owned(), message: Some(message) };
+        let body = event::Status {
+            phase: "back_pressure".to_owned(),
+            message: Some(message),
+        };
         let now = self.now();
         let told = own.iter().find(|job| {
             let mut core = job.lock();
-            core.append_event(RecordKind::Event, "status", now, |out| serde_json::to_writer(out, &body)).is_ok()
+            core.append_event(RecordKind::Event, "status", now, |out| {
+                serde_json::to_writer(out, &body)
+            })
+            .is_ok()
         });
         if let Some(job) = told {
             self.flush(job);
@@ -243,9 +291,14 @@ impl Hub {
         }
     }
 
-    /// Writes an audit entry with the next commit [ARCP 14-3].
+    /// Writes an audit entry with the next commit [ARCP 14-3]. While the store takes nothing, strangers that fail to
+    /// authenticate must not fill the memory: what is too much is only logged [ARCP 14-4].
     pub(crate) fn audit(&self, row: AuditRow) {
         crate::audit::record(&row);
+        if self.queue.len() >= AUDIT_BACKLOG {
+            tracing::error!(target: "towline::store", action = %row.action, "the store is behind; an audit entry is only logged");
+            return;
+        }
         self.command(crate::command::Write(Change::Audit(row)));
     }
 }
@@ -255,5 +308,7 @@ pub(crate) fn hash_token(token: &Secret) -> [u8; 32] {
     Sha256::digest(token.expose()).into()
 }
 
+/// How much may wait for its commit before audit entries have to stay out.
+const AUDIT_BACKLOG: usize = 65_536;
 /// How much of a log is read from the store at once.
 const READ_BYTES: usize = 1024 * 1024;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use towline_proto::{
     admission::Admission,
-    job::{Cause, Failure, Outcome},
+    job::{Failure, Outcome},
     refusal::Refusal,
 };
 use towline_store::Principal;
@@ -35,11 +35,18 @@ impl Hub {
             job.lock().has_place = true;
             return Ok(());
         }
-        let admission = self.admission.lock().admit(principal, Waiting(Arc::clone(job)));
+        let admission = self
+            .admission
+            .lock()
+            .admit(principal, Waiting(Arc::clone(job)));
         match admission {
             Admission::Start => job.lock().has_place = true,
             Admission::Queued => {}
-            Admission::Full => return Err(Refusal::internal("the runtime's queue of jobs is full; try again later")),
+            Admission::Full => {
+                return Err(Refusal::internal(
+                    "the runtime's queue of jobs is full; try again later",
+                ));
+            }
         }
         Ok(())
     }
@@ -70,11 +77,7 @@ impl Hub {
 
     /// A job that took a place never came to be.
     pub(crate) fn never_accepted(self: &Arc<Self>, job: &Arc<JobEntry>) {
-        {
-            let mut core = job.lock();
-            core.machine.stop(Cause::Shutdown);
-            core.is_durable = true;
-        }
+        job.lock().discard();
         self.give_up_place(job);
     }
 
@@ -84,7 +87,9 @@ impl Hub {
         if had_place {
             return self.release_place(&job.row.principal);
         }
-        self.admission.lock().withdraw(&job.row.principal, &Waiting(Arc::clone(job)));
+        self.admission
+            .lock()
+            .withdraw(&job.row.principal, &Waiting(Arc::clone(job)));
     }
 
     /// A place is free: the next ones begin; those whose acceptance is still being committed do when it is.

@@ -52,6 +52,11 @@ impl CommitQueue {
         first
     }
 
+    /// How much waits.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
     /// Everything that waits; waits itself while that is nothing. For one task only.
     pub(crate) async fn take(&self) -> Vec<Work> {
         loop {

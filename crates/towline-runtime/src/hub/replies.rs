@@ -46,22 +46,37 @@ pub(crate) struct Reply {
 impl Reply {
     /// An answer nothing else depends on.
     pub(crate) fn plain(envelope: Envelope) -> Self {
-        Self { envelope: Some(envelope), ..Self::silent() }
+        Self {
+            envelope: Some(envelope),
+            ..Self::silent()
+        }
     }
 
     /// No answer.
     pub(crate) const fn silent() -> Self {
-        Self { envelope: None, gates: false, announces: None, followed_by: None, pause: false }
+        Self {
+            envelope: None,
+            gates: false,
+            announces: None,
+            followed_by: None,
+            pause: false,
+        }
     }
 
     /// An answer that events have to follow.
     pub(crate) fn gating(envelope: Envelope) -> Self {
-        Self { gates: true, ..Self::plain(envelope) }
+        Self {
+            gates: true,
+            ..Self::plain(envelope)
+        }
     }
 
     /// A `job.accepted`; the job's events have to follow it.
     pub(crate) fn announcing(envelope: Envelope, job: JobId) -> Self {
-        Self { announces: Some(job), ..Self::gating(envelope) }
+        Self {
+            announces: Some(job),
+            ..Self::gating(envelope)
+        }
     }
 }
 
@@ -80,7 +95,9 @@ impl ReplyQueue {
     /// Fills a place.
     pub(crate) fn fill(&mut self, slot: SlotId, reply: Reply) {
         let at = usize::try_from(slot.0.wrapping_sub(self.first)).unwrap_or(usize::MAX);
-        let Some(slot) = self.slots.get_mut(at).filter(|slot| slot.filled.is_none()) else { return };
+        let Some(slot) = self.slots.get_mut(at).filter(|slot| slot.filled.is_none()) else {
+            return;
+        };
         self.gates += usize::from(reply.gates);
         slot.filled = Some(reply);
     }
@@ -128,7 +145,10 @@ mod tests {
     }
 
     fn popped(queue: &mut ReplyQueue) -> Option<MessageType> {
-        queue.pop().and_then(|reply| reply.envelope).map(|envelope| envelope.kind)
+        queue
+            .pop()
+            .and_then(|reply| reply.envelope)
+            .map(|envelope| envelope.kind)
     }
 
     /// [ARCP 5-11] replies leave in request order, however their requests end.
@@ -149,7 +169,10 @@ mod tests {
         let mut queue = ReplyQueue::default();
         let (first, second) = (queue.reserve(), queue.reserve());
         let job = JobId::parse("job_1").unwrap();
-        queue.fill(second, Reply::announcing(Envelope::new(MessageType::JOB_ACCEPTED), job));
+        queue.fill(
+            second,
+            Reply::announcing(Envelope::new(MessageType::JOB_ACCEPTED), job),
+        );
         assert!(queue.holds_events());
         queue.fill(first, Reply::silent());
         queue.pop();

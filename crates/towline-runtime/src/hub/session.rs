@@ -148,14 +148,16 @@ impl SessionEntry {
     pub(crate) fn attachment(&self) -> Option<Arc<Attachment>> {
         self.state.lock().attachment.clone()
     }
-
 }
 
 impl SessionState {
     /// Whether the stream can go on after `position`, which the peer claims to have [ARCP 6.3-5].
     pub(crate) fn check_replay(&self, position: EventSeq) -> Result<(), ReplayError> {
         match position > self.offered {
-            true => Err(ReplayError::Ahead { asked: position, last: self.offered }),
+            true => Err(ReplayError::Ahead {
+                asked: position,
+                last: self.offered,
+            }),
             false => self.outbox.check_replay(position),
         }
     }
@@ -247,7 +249,10 @@ impl Attachment {
 
     /// The goodbye itself, to be said now.
     pub(crate) fn take_closing(&self) -> Option<(Envelope, CloseFrame)> {
-        self.closing.lock().as_ref().map(|closing| (closing.last.clone(), closing.frame.clone()))
+        self.closing
+            .lock()
+            .as_ref()
+            .map(|closing| (closing.last.clone(), closing.frame.clone()))
     }
 
     /// Takes the session from this connection. The first reason stays.

@@ -27,6 +27,9 @@ impl Tail {
     /// The block that holds `seq`; `None` when it is older than the tail (or not committed).
     pub(crate) fn block(&self, seq: JobSeq) -> Option<Arc<Block>> {
         let at = self.blocks.partition_point(|block| block.last() < seq);
-        self.blocks.get(at).filter(|block| block.first() <= seq).cloned()
+        self.blocks
+            .get(at)
+            .filter(|block| block.first() <= seq)
+            .cloned()
     }
 }

@@ -13,13 +13,22 @@ use crate::{
 };
 
 async fn with_valve(valve: &Valve, options: RuntimeOptions) -> Runtime {
-    runtime().options(options).agent("valve", valve.agent()).agent("lines", lines()).build().await.unwrap()
+    runtime()
+        .options(options)
+        .agent("valve", valve.agent())
+        .agent("lines", lines())
+        .build()
+        .await
+        .unwrap()
 }
 
 /// What the store says was acknowledged, once the session has no connection.
 async fn acknowledged(runtime: &Runtime, peer: Peer) -> u64 {
     peer.lost().await;
-    runtime.store().recover().await.unwrap().sessions[0].row.acked.value()
+    runtime.store().recover().await.unwrap().sessions[0]
+        .row
+        .acked
+        .value()
 }
 
 /// [ARCP 6.5-1] an acknowledgement is not answered; one that goes back, or says more than was sent, is ignored.
@@ -27,10 +36,13 @@ async fn acknowledged(runtime: &Runtime, peer: Peer) -> u64 {
 async fn acknowledgements() {
     let runtime = with_valve(&Valve::new(), RuntimeOptions::default()).await;
     let mut peer = Peer::alice(&runtime).await;
-    let job = peer.submit(json!({"agent": "lines", "input": {"n": 8}})).await;
+    let job = peer
+        .submit(json!({"agent": "lines", "input": {"n": 8}}))
+        .await;
     peer.until_end(&job).await;
     for seq in [4, 2, 0, 11, 9_007_199_254_740_991_u64] {
-        peer.send("session.ack", json!({"last_processed_seq": seq})).await;
+        peer.send("session.ack", json!({"last_processed_seq": seq}))
+            .await;
     }
     peer.expect_silence().await;
     assert_eq!(acknowledged(&runtime, peer).await, 4);
@@ -41,7 +53,11 @@ async fn acknowledgements() {
 async fn odd_acknowledgements() {
     let runtime = with_valve(&Valve::new(), RuntimeOptions::default()).await;
     let mut peer = Peer::alice(&runtime).await;
-    for odd in [json!({}), json!({"last_processed_seq": "1"}), json!({"last_processed_seq": -1})] {
+    for odd in [
+        json!({}),
+        json!({"last_processed_seq": "1"}),
+        json!({"last_processed_seq": -1}),
+    ] {
         peer.refused("session.ack", odd, "INVALID_REQUEST").await;
     }
 }
@@ -51,22 +67,35 @@ async fn odd_acknowledgements() {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_acknowledged_is_kept() {
     let day = 24.0 * 3600.0;
-    let retention = RetentionPolicy { max_age: Duration::from_secs_f64(day), ..RetentionPolicy::default() };
-    let runtime = with_valve(&Valve::new(), RuntimeOptions::default().retention(retention)).await;
+    let retention = RetentionPolicy {
+        max_age: Duration::from_secs_f64(day),
+        ..RetentionPolicy::default()
+    };
+    let runtime = with_valve(
+        &Valve::new(),
+        RuntimeOptions::default().retention(retention),
+    )
+    .await;
     let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
-    let job = peer.submit(json!({"agent": "lines", "input": {"n": 3}})).await;
+    let job = peer
+        .submit(json!({"agent": "lines", "input": {"n": 3}}))
+        .await;
     peer.until_end(&job).await;
     pass(3.0 * day).await;
     let mut peer = Peer::resume(&runtime, &peer.lost().await, 0).await;
     assert_eq!(peer.until_end(&job).await.len(), 6);
-    peer.send("session.ack", json!({"last_processed_seq": 5})).await;
+    peer.send("session.ack", json!({"last_processed_seq": 5}))
+        .await;
     pass(61.0).await;
     assert_eq!(runtime.store().stats().await.unwrap().jobs, 0);
     let token = peer.lost().await;
     let mut late = Peer::asks_to_resume(&runtime, &token, 4).await;
     late.expect_error("RESUME_WINDOW_EXPIRED").await;
     assert_eq!(late.expect_close().await, 1008);
-    Peer::resume(&runtime, &token, 5).await.expect_silence().await;
+    Peer::resume(&runtime, &token, 5)
+        .await
+        .expect_silence()
+        .await;
 }
 
 /// Two jobs that take turns, so that each event is a piece of the stream of its own.
@@ -80,7 +109,10 @@ async fn alternate(valves: &[Valve; 2], times: usize) {
 }
 
 async fn alternating(valves: &[Valve; 2], options: RuntimeOptions) -> Runtime {
-    let built = runtime().options(options).agent("one", valves[0].agent()).agent("two", valves[1].agent());
+    let built = runtime()
+        .options(options)
+        .agent("one", valves[0].agent())
+        .agent("two", valves[1].agent());
     built.build().await.unwrap()
 }
 
@@ -140,19 +172,26 @@ async fn back_pressure_of_what_is_not_acknowledged() {
     let runtime = with_valve(&valve, RuntimeOptions::default().back_pressure(100)).await;
     let mut peer = Peer::alice(&runtime).await;
     peer.start(json!({"agent": "valve"})).await;
-    peer.send("session.ack", json!({"last_processed_seq": 1})).await;
+    peer.send("session.ack", json!({"last_processed_seq": 1}))
+        .await;
     valve.open(100);
-    assert_eq!(pressures(&mut peer).await, 0, "at the threshold, not over it");
+    assert_eq!(
+        pressures(&mut peer).await,
+        0,
+        "at the threshold, not over it"
+    );
     valve.open(1);
     assert_eq!(pressures(&mut peer).await, 1);
     valve.open(300);
     assert_eq!(pressures(&mut peer).await, 0, "once");
     let almost = peer.last - 50;
-    peer.send("session.ack", json!({"last_processed_seq": almost})).await;
+    peer.send("session.ack", json!({"last_processed_seq": almost}))
+        .await;
     valve.open(60);
     assert_eq!(pressures(&mut peer).await, 0, "half is not below half");
     let all = peer.last;
-    peer.send("session.ack", json!({"last_processed_seq": all})).await;
+    peer.send("session.ack", json!({"last_processed_seq": all}))
+        .await;
     valve.open(101);
     assert_eq!(pressures(&mut peer).await, 1, "re-armed");
 }
@@ -162,7 +201,9 @@ async fn back_pressure_of_what_is_not_acknowledged() {
 async fn back_pressure_of_what_cannot_be_sent() {
     let valve = Valve::new();
     let idle = Valve::new();
-    let built = runtime().options(RuntimeOptions::default().back_pressure(100)).agent("valve", valve.agent());
+    let built = runtime()
+        .options(RuntimeOptions::default().back_pressure(100))
+        .agent("valve", valve.agent());
     let runtime = built.agent("idle", idle.agent()).build().await.unwrap();
     let mut peer = Peer::with_room(&runtime, 1);
     peer.hello(ALICE, ALL).await;
@@ -180,7 +221,12 @@ async fn back_pressure_of_what_cannot_be_sent() {
         }
         assert_eq!(told.len(), 1, "round {round}");
         assert_eq!(told[0]["job_id"], newest);
-        assert!(told[0]["payload"]["body"]["message"].as_str().unwrap().contains("behind"));
+        assert!(
+            told[0]["payload"]["body"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("behind")
+        );
     }
 }
 
@@ -198,13 +244,22 @@ async fn a_slow_consumer_is_alone() {
     let before = Instant::now();
     valve.open(5000);
     for line in 1..=5000 {
-        assert_eq!(owner.expect_event("log").await["message"], format!("line {line}"));
+        assert_eq!(
+            owner.expect_event("log").await["message"],
+            format!("line {line}")
+        );
     }
     assert_eq!(before.elapsed(), Duration::ZERO, "nobody waited");
     valve.shut();
     assert_eq!(owner.expect_end("success").await["result"], 5000);
     let all = slow.until_end(&job).await;
-    let logs: Vec<_> = all.iter().filter(|frame| frame["payload"]["kind"] == "log").collect();
+    let logs: Vec<_> = all
+        .iter()
+        .filter(|frame| frame["payload"]["kind"] == "log")
+        .collect();
     assert_eq!(logs.len(), 5000);
-    assert_eq!(logs[4999]["payload"]["body"], json!({"level": "info", "message": "line 5000"}));
+    assert_eq!(
+        logs[4999]["payload"]["body"],
+        json!({"level": "info", "message": "line 5000"})
+    );
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use towline_runtime::{AgentError, AgentFuture, JobContext, agent_fn, Agent};
+use towline_runtime::{Agent, AgentError, AgentFuture, JobContext, agent_fn};
 
 /// Returns its input.
 pub fn echo() -> impl Agent {

@@ -32,7 +32,12 @@ async fn goodbye() {
 #[tokio::test(start_paused = true)]
 async fn what_is_queued_goes_first() {
     let valve = Valve::new();
-    let runtime = runtime().agent("valve", valve.agent()).agent("echo", echo()).build().await.unwrap();
+    let runtime = runtime()
+        .agent("valve", valve.agent())
+        .agent("echo", echo())
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::with_room(&runtime, 4);
     peer.hello(ALICE, ALL).await;
     peer.welcomed().await;
@@ -57,7 +62,11 @@ async fn what_is_queued_goes_first() {
 #[tokio::test(start_paused = true)]
 async fn jobs_go_on() {
     let valve = Valve::new();
-    let runtime = runtime().agent("valve", valve.agent()).build().await.unwrap();
+    let runtime = runtime()
+        .agent("valve", valve.agent())
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::alice(&runtime).await;
     let job = peer.start(json!({"agent": "valve"})).await;
     peer.send("session.close", json!({})).await;
@@ -79,7 +88,12 @@ async fn a_shutdown_drains() {
         assert!(!ctx.is_cancelled());
         Ok::<_, AgentError>(json!("wrapped up"))
     };
-    let runtime = runtime().agent("wrap-up", wrap_up).agent("echo", echo()).build().await.unwrap();
+    let runtime = runtime()
+        .agent("wrap-up", wrap_up)
+        .agent("echo", echo())
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::alice(&runtime).await;
     peer.start(json!({"agent": "wrap-up"})).await;
     assert!(runtime.is_ready());
@@ -87,7 +101,10 @@ async fn a_shutdown_drains() {
         let runtime = runtime.clone();
         async move { runtime.shutdown().await }
     });
-    assert_eq!(peer.expect("session.closed").await["payload"]["reason"], "shutdown");
+    assert_eq!(
+        peer.expect("session.closed").await["payload"]["reason"],
+        "shutdown"
+    );
     assert_eq!(peer.expect_close().await, 1001);
     assert!(!runtime.is_ready());
     let mut late = Peer::raw(&runtime);
@@ -95,7 +112,11 @@ async fn a_shutdown_drains() {
     assert_eq!(late.close.unwrap().code.0, 1001);
     let started = tokio::time::Instant::now();
     stopping.await.unwrap();
-    assert_eq!(started.elapsed().as_secs(), 4, "the drain ends with the last job");
+    assert_eq!(
+        started.elapsed().as_secs(),
+        4,
+        "the drain ends with the last job"
+    );
     assert_eq!(runtime.live_jobs(), 0);
 }
 
@@ -104,10 +125,19 @@ async fn a_shutdown_drains() {
 async fn a_shutdown_ends_what_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("t.db");
-    let options = RuntimeOptions::default().drain(Duration::from_millis(20)).cancel_grace(Duration::from_millis(20));
-    let options = options.admission(towline_proto::admission::AdmissionLimits { per_principal: 2, ..Default::default() });
+    let options = RuntimeOptions::default()
+        .drain(Duration::from_millis(20))
+        .cancel_grace(Duration::from_millis(20));
+    let options = options.admission(towline_proto::admission::AdmissionLimits {
+        per_principal: 2,
+        ..Default::default()
+    });
     let store = Arc::new(SqliteStore::open(&file).await.unwrap());
-    let built = runtime().options(options).shared_store(store).agent("deaf", Deaf).agent("patient", patient());
+    let built = runtime()
+        .options(options)
+        .shared_store(store)
+        .agent("deaf", Deaf)
+        .agent("patient", patient());
     let runtime = built.agent("lines", lines()).build().await.unwrap();
     let mut peer = Peer::alice(&runtime).await;
     let mut jobs = Vec::new();

@@ -18,12 +18,16 @@ fn builder(store: &Durable, upstream: &Upstream) -> RuntimeBuilder {
     runtime()
         .store(store.clone())
         .credentials(upstream.clone())
-        .agent("returns", |_ctx: JobContext, _input: Value| async move { Ok::<_, AgentError>(Value::Null) })
+        .agent("returns", |_ctx: JobContext, _input: Value| async move {
+            Ok::<_, AgentError>(Value::Null)
+        })
         .agent("waits", |ctx: JobContext, _input: Value| async move {
             ctx.cancelled().await;
             Ok::<_, AgentError>(Value::Null)
         })
-        .agent("ignores", |_ctx: JobContext, _input: Value| async move { std::future::pending::<Result<Value, AgentError>>().await })
+        .agent("ignores", |_ctx: JobContext, _input: Value| async move {
+            std::future::pending::<Result<Value, AgentError>>().await
+        })
         .agent("fails", |_ctx: JobContext, _input: Value| async move {
             Err::<Value, _>(AgentError::new(ErrorCode::INTERNAL_ERROR, "no"))
         })

@@ -43,8 +43,14 @@ fn told(outcome: ChildOutcome) -> Value {
 
 /// Delegates as it is told to, and returns how that ended.
 async fn delegates(ctx: JobContext, asked: Asked) -> Result<Value, AgentError> {
-    let constraints = LeaseConstraints { expires_at: asked.expires_at };
-    let mut delegation = ctx.delegate(&asked.agent).input(asked.input).lease(asked.lease).constraints(constraints);
+    let constraints = LeaseConstraints {
+        expires_at: asked.expires_at,
+    };
+    let mut delegation = ctx
+        .delegate(&asked.agent)
+        .input(asked.input)
+        .lease(asked.lease)
+        .constraints(constraints);
     if let Some(seconds) = asked.max_runtime {
         delegation = delegation.max_runtime(Duration::from_secs_f64(seconds));
     }
@@ -56,21 +62,42 @@ async fn delegates(ctx: JobContext, asked: Asked) -> Result<Value, AgentError> {
 async fn deeper(ctx: JobContext, depth: u32) -> Result<Value, AgentError> {
     let mut lease = Lease::new();
     lease.set("agent.delegate", vec!["deeper".to_owned()]);
-    match ctx.delegate("deeper").input(depth + 1).lease(lease).send().await {
-        Ok(child) => Ok(child.outcome().await.result.map_or(Value::Null, |result| result.read().unwrap_or_default())),
+    match ctx
+        .delegate("deeper")
+        .input(depth + 1)
+        .lease(lease)
+        .send()
+        .await
+    {
+        Ok(child) => Ok(child
+            .outcome()
+            .await
+            .result
+            .map_or(Value::Null, |result| result.read().unwrap_or_default())),
         Err(denied) => Ok(json!([depth, denied.code()])),
     }
 }
 
 async fn family(options: RuntimeOptions) -> Runtime {
-    let built = runtime().options(options).agent("delegates", delegates).agent("deeper", deeper).agent("echo@1.0.0", echo());
-    let built = built.agent("patient", patient()).agent("lines", lines()).agent("whoami", whoami);
+    let built = runtime()
+        .options(options)
+        .agent("delegates", delegates)
+        .agent("deeper", deeper)
+        .agent("echo@1.0.0", echo());
+    let built = built
+        .agent("patient", patient())
+        .agent("lines", lines())
+        .agent("whoami", whoami);
     built.agent("spend", spend).build().await.unwrap()
 }
 
 /// Says what it was given.
 async fn whoami(ctx: JobContext, _input: Value) -> Result<Value, AgentError> {
-    let budget: Vec<String> = ctx.budget().iter().map(|(currency, left)| format!("{currency}:{left}")).collect();
+    let budget: Vec<String> = ctx
+        .budget()
+        .iter()
+        .map(|(currency, left)| format!("{currency}:{left}"))
+        .collect();
     Ok(json!({
         "parent": ctx.parent(), "trace": ctx.trace_id().to_string(), "expires_at": ctx.expires_at().map(|at| at.to_string()),
         "budget": budget, "principal": ctx.principal().as_str(), "session": ctx.session_id(),
@@ -85,7 +112,10 @@ async fn spend(ctx: JobContext, amount: Amount) -> Result<Value, AgentError> {
 
 fn may_delegate(more: Value) -> Value {
     let mut lease = json!({"agent.delegate": ["*"]});
-    lease.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    lease
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     lease
 }
 
@@ -95,26 +125,51 @@ fn may_delegate(more: Value) -> Value {
 async fn a_child() {
     let runtime = family(RuntimeOptions::default()).await;
     let mut peer = Peer::alice(&runtime).await;
-    let input = json!({"agent": "whoami", "input": {"x": 1}, "lease": {"tool.call": ["search.web"]}});
+    let input =
+        json!({"agent": "whoami", "input": {"x": 1}, "lease": {"tool.call": ["search.web"]}});
     let request = json!({"agent": "delegates", "input": input, "lease_request": may_delegate(json!({"tool.call": ["search.*"]}))});
     let accepted = peer.ask("job.submit", request).await;
     let parent = accepted["job_id"].clone();
     peer.expect_event("status").await;
     let delegate = peer.expect_event("delegate").await;
     let child = delegate["child_job_id"].clone();
-    assert_eq!((&delegate["agent"], &delegate["input"]), (&json!("whoami"), &json!({"x": 1})));
+    assert_eq!(
+        (&delegate["agent"], &delegate["input"]),
+        (&json!("whoami"), &json!({"x": 1}))
+    );
     let child_accepted = peer.expect("job.accepted").await;
-    assert_eq!((&child_accepted["job_id"], &child_accepted["payload"]["parent_job_id"]), (&child, &parent));
-    assert_eq!(child_accepted["payload"]["lease"], json!({"tool.call": ["search.web"]}));
+    assert_eq!(
+        (
+            &child_accepted["job_id"],
+            &child_accepted["payload"]["parent_job_id"]
+        ),
+        (&child, &parent)
+    );
+    assert_eq!(
+        child_accepted["payload"]["lease"],
+        json!({"tool.call": ["search.web"]})
+    );
     assert_eq!(child_accepted["trace_id"], accepted["trace_id"]);
     assert!(child_accepted["payload"].get("request_id").is_none());
     let running = peer.next().await;
-    assert_eq!((&running["job_id"], &running["trace_id"]), (&child, &accepted["trace_id"]));
+    assert_eq!(
+        (&running["job_id"], &running["trace_id"]),
+        (&child, &accepted["trace_id"])
+    );
     let result = peer.expect_end("success").await["result"].clone();
-    assert_eq!((&result["parent"], &result["trace"]), (&parent, &accepted["trace_id"]));
-    assert_eq!((&result["principal"], &result["session"]), (&json!("alice"), &json!(peer.session)));
+    assert_eq!(
+        (&result["parent"], &result["trace"]),
+        (&parent, &accepted["trace_id"])
+    );
+    assert_eq!(
+        (&result["principal"], &result["session"]),
+        (&json!("alice"), &json!(peer.session))
+    );
     let end = peer.expect_end("success").await;
-    assert_eq!(end["result"], json!({"status": "success", "result": result, "code": null}));
+    assert_eq!(
+        end["result"],
+        json!({"status": "success", "result": result, "code": null})
+    );
     let listed = peer.ask("session.list_jobs", json!({})).await;
     assert_eq!(listed["payload"]["jobs"][1]["parent_job_id"], parent);
 }
@@ -141,12 +196,22 @@ async fn the_handle() {
             Ok::<_, AgentError>(json!([heard, told(outcome)]))
         }
     };
-    let runtime = runtime().agent("valve", valve.agent()).agent("watches", watches).build().await.unwrap();
+    let runtime = runtime()
+        .agent("valve", valve.agent())
+        .agent("watches", watches)
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::alice(&runtime).await;
-    let job = peer.start(json!({"agent": "watches", "lease_request": may_delegate(json!({}))})).await;
+    let job = peer
+        .start(json!({"agent": "watches", "lease_request": may_delegate(json!({}))}))
+        .await;
     let end = peer.until_end(&job).await.pop().unwrap();
     let outcome = json!({"status": "cancelled", "result": null, "code": "CANCELLED"});
-    assert_eq!(end["payload"]["result"], json!([[[1, "status"], [2, "log"], [3, "log"]], outcome]));
+    assert_eq!(
+        end["payload"]["result"],
+        json!([[[1, "status"], [2, "log"], [3, "log"]], outcome])
+    );
 }
 
 /// [ARCP 10-2, 9.4-1, 9.4-3, 9.4-4, 9.5-1] what a child may not have is refused with the code for it, as a `tool_result` error on
@@ -163,20 +228,45 @@ async fn refusals() {
         (json!({"agent": "nobody"}), "AGENT_NOT_AVAILABLE"),
         (json!({"agent": "echo@9"}), "AGENT_VERSION_NOT_AVAILABLE"),
         (json!({"agent": "No Agent"}), "INVALID_REQUEST"),
-        (json!({"agent": "echo", "lease": {"fs.read": ["/**"]}}), "LEASE_SUBSET_VIOLATION"),
-        (json!({"agent": "echo", "lease": {"fs.write": ["/data/x"]}}), "LEASE_SUBSET_VIOLATION"),
-        (json!({"agent": "echo", "lease": {"cost.budget": ["USD:1.01"]}}), "LEASE_SUBSET_VIOLATION"),
-        (json!({"agent": "echo", "lease": {"model.use": ["**"]}}), "LEASE_SUBSET_VIOLATION"),
-        (json!({"agent": "echo", "lease": {"fs.read": ["nowhere"]}}), "INVALID_REQUEST"),
-        (json!({"agent": "echo", "expires_at": "2020-01-01T00:00:00Z"}), "INVALID_REQUEST"),
+        (
+            json!({"agent": "echo", "lease": {"fs.read": ["/**"]}}),
+            "LEASE_SUBSET_VIOLATION",
+        ),
+        (
+            json!({"agent": "echo", "lease": {"fs.write": ["/data/x"]}}),
+            "LEASE_SUBSET_VIOLATION",
+        ),
+        (
+            json!({"agent": "echo", "lease": {"cost.budget": ["USD:1.01"]}}),
+            "LEASE_SUBSET_VIOLATION",
+        ),
+        (
+            json!({"agent": "echo", "lease": {"model.use": ["**"]}}),
+            "LEASE_SUBSET_VIOLATION",
+        ),
+        (
+            json!({"agent": "echo", "lease": {"fs.read": ["nowhere"]}}),
+            "INVALID_REQUEST",
+        ),
+        (
+            json!({"agent": "echo", "expires_at": "2020-01-01T00:00:00Z"}),
+            "INVALID_REQUEST",
+        ),
     ] {
-        let job = peer.start(json!({"agent": "delegates", "input": input, "lease_request": granted})).await;
+        let job = peer
+            .start(json!({"agent": "delegates", "input": input, "lease_request": granted}))
+            .await;
         let frames = peer.until_end(&job).await;
         assert_eq!(kinds(&frames), ["tool_result", "job.error"], "{input}");
-        assert_eq!(frames[0]["payload"]["body"]["error"]["code"], code, "{input}");
+        assert_eq!(
+            frames[0]["payload"]["body"]["error"]["code"], code,
+            "{input}"
+        );
         assert_eq!(frames[1]["payload"]["code"], code);
     }
-    let listed = peer.ask("session.list_jobs", json!({"filter": {"agent": "echo"}})).await;
+    let listed = peer
+        .ask("session.list_jobs", json!({"filter": {"agent": "echo"}}))
+        .await;
     assert_eq!(listed["payload"]["jobs"], json!([]));
 }
 
@@ -186,7 +276,11 @@ async fn inheritance() {
     let runtime = family(RuntimeOptions::default()).await;
     let mut peer = Peer::alice(&runtime).await;
     for (input, budget, expires_at) in [
-        (json!({"agent": "whoami"}), json!(["EUR:2", "USD:5.00"]), "2026-03-01T13:00:00.000Z"),
+        (
+            json!({"agent": "whoami"}),
+            json!(["EUR:2", "USD:5.00"]),
+            "2026-03-01T13:00:00.000Z",
+        ),
         (
             json!({"agent": "whoami", "lease": {"cost.budget": ["USD:1.5"]}, "expires_at": "2026-03-01T12:30:00Z"}),
             json!(["EUR:2", "USD:1.5"]),
@@ -206,7 +300,11 @@ async fn inheritance() {
         let job = peer.submit(request).await;
         let end = peer.until_end(&job).await.pop().unwrap();
         let child = &end["payload"]["result"]["result"];
-        assert_eq!((&child["budget"], &child["expires_at"]), (&budget, &json!(expires_at)), "{input}");
+        assert_eq!(
+            (&child["budget"], &child["expires_at"]),
+            (&budget, &json!(expires_at)),
+            "{input}"
+        );
     }
 }
 
@@ -217,7 +315,8 @@ async fn siblings_share() {
     let noted = Arc::clone(&left);
     let shares = move |ctx: JobContext, _input: Value| {
         let noted = Arc::clone(&noted);
-        let note = move |ctx: &JobContext| noted.lock().unwrap().push(ctx.budget()["USD"].to_string());
+        let note =
+            move |ctx: &JobContext| noted.lock().unwrap().push(ctx.budget()["USD"].to_string());
         async move {
             let lease = |amount: &str| {
                 let mut lease = Lease::new();
@@ -226,12 +325,29 @@ async fn siblings_share() {
             };
             let one = ctx.delegate("patient").lease(lease("6")).send().await?;
             note(&ctx);
-            let too_much = ctx.delegate("spend").input(1).lease(lease("5")).send().await.unwrap_err();
+            let too_much = ctx
+                .delegate("spend")
+                .input(1)
+                .lease(lease("5"))
+                .send()
+                .await
+                .unwrap_err();
             assert_eq!(too_much.code().as_str(), "LEASE_SUBSET_VIOLATION");
-            let two = ctx.delegate("spend").input(3).lease(lease("4")).send().await?;
+            let two = ctx
+                .delegate("spend")
+                .input(3)
+                .lease(lease("4"))
+                .send()
+                .await?;
             two.outcome().await;
             note(&ctx);
-            let none = ctx.delegate("spend").input(1).lease(lease("2")).send().await.unwrap_err();
+            let none = ctx
+                .delegate("spend")
+                .input(1)
+                .lease(lease("2"))
+                .send()
+                .await
+                .unwrap_err();
             assert_eq!(none.code().as_str(), "LEASE_SUBSET_VIOLATION");
             one.cancel(None);
             one.outcome().await;
@@ -239,19 +355,33 @@ async fn siblings_share() {
             Ok::<_, AgentError>(Value::Null)
         }
     };
-    let built = runtime().agent("shares", shares).agent("patient", patient()).agent("spend", spend);
+    let built = runtime()
+        .agent("shares", shares)
+        .agent("patient", patient())
+        .agent("spend", spend);
     let runtime = built.build().await.unwrap();
     let mut peer = Peer::alice(&runtime).await;
     let job = peer.submit(json!({"agent": "shares", "lease_request": may_delegate(json!({"cost.budget": ["USD:10"]}))})).await;
     let frames = peer.until_end(&job).await;
-    assert_eq!(frames.last().unwrap()["payload"]["final_status"], "success", "{:?}", frames.last());
+    assert_eq!(
+        frames.last().unwrap()["payload"]["final_status"],
+        "success",
+        "{:?}",
+        frames.last()
+    );
     assert_eq!(*left.lock().unwrap(), ["4", "1", "7"]);
     let reports: Vec<_> = frames
         .iter()
-        .filter(|frame| frame["job_id"] == job && frame["payload"]["body"]["name"] == "cost.budget.remaining")
+        .filter(|frame| {
+            frame["job_id"] == job && frame["payload"]["body"]["name"] == "cost.budget.remaining"
+        })
         .map(|frame| frame["payload"]["body"]["value"].to_string())
         .collect();
-    assert_eq!(reports, ["1"], "[ARCP 9.6-4] what a child spent is reported on its parent");
+    assert_eq!(
+        reports,
+        ["1"],
+        "[ARCP 9.6-4] what a child spent is reported on its parent"
+    );
 }
 
 /// [ARCP 9.4-2, 6.3-9] what a child left comes back with its end in one commit: a crash returns it once.
@@ -277,7 +407,10 @@ async fn shares_survive_a_crash() {
         }
     };
     let build = async |store: Arc<dyn towline_store::EventStore>| {
-        let built = runtime().shared_store(store).restartable_agent("parent", parent(&seen)).agent("spend", spend);
+        let built = runtime()
+            .shared_store(store)
+            .restartable_agent("parent", parent(&seen))
+            .agent("spend", spend);
         built.build().await.unwrap()
     };
     let first = build(Arc::new(disk.clone())).await;
@@ -303,22 +436,39 @@ async fn caps() {
         }
     };
     let options = RuntimeOptions::default().max_depth(3).max_children(5);
-    let built = runtime().options(options).agent("deeper", deeper).agent("wide", wide).agent("patient", patient());
+    let built = runtime()
+        .options(options)
+        .agent("deeper", deeper)
+        .agent("wide", wide)
+        .agent("patient", patient());
     let runtime = built.build().await.unwrap();
     let mut peer = Peer::alice(&runtime).await;
-    for (agent, expected) in [("deeper", json!([3, "PERMISSION_DENIED"])), ("wide", json!([5, "PERMISSION_DENIED"]))] {
-        let job = peer.submit(json!({"agent": agent, "input": 0, "lease_request": may_delegate(json!({}))})).await;
+    for (agent, expected) in [
+        ("deeper", json!([3, "PERMISSION_DENIED"])),
+        ("wide", json!([5, "PERMISSION_DENIED"])),
+    ] {
+        let job = peer
+            .submit(json!({"agent": agent, "input": 0, "lease_request": may_delegate(json!({}))}))
+            .await;
         let end = peer.until_end(&job).await.pop().unwrap();
         assert_eq!(end["payload"]["result"], expected);
     }
     pass(1.0).await;
-    assert_eq!(runtime.live_jobs(), 0, "[ARCP 10-2] a parent's end cancels its children");
+    assert_eq!(
+        runtime.live_jobs(),
+        0,
+        "[ARCP 10-2] a parent's end cancels its children"
+    );
 }
 
 /// [ARCP 7.1-5] children never queue: parents that fill every place do not wait for each other forever.
 #[tokio::test(start_paused = true)]
 async fn children_never_queue() {
-    let limits = towline_proto::admission::AdmissionLimits { per_principal: 2, running: 2, queued: 10 };
+    let limits = towline_proto::admission::AdmissionLimits {
+        per_principal: 2,
+        running: 2,
+        queued: 10,
+    };
     let runtime = family(RuntimeOptions::default().admission(limits)).await;
     let mut peer = Peer::alice(&runtime).await;
     let request = json!({"agent": "delegates", "input": {"agent": "echo", "input": 1}, "lease_request": may_delegate(json!({}))});
@@ -338,31 +488,96 @@ async fn children_never_queue() {
 async fn children_by_submit() {
     let runtime = family(RuntimeOptions::default()).await;
     let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
-    let lease = json!({"agent.delegate": ["whoami"], "cost.budget": ["USD:5"], "fs.read": ["/data/**"]});
-    let accepted = peer.ask("job.submit", json!({"agent": "patient", "lease_request": lease})).await;
+    let lease =
+        json!({"agent.delegate": ["whoami"], "cost.budget": ["USD:5"], "fs.read": ["/data/**"]});
+    let accepted = peer
+        .ask(
+            "job.submit",
+            json!({"agent": "patient", "lease_request": lease}),
+        )
+        .await;
     let parent = accepted["job_id"].as_str().unwrap().to_owned();
     peer.expect_event("status").await;
     let request = json!({"agent": "whoami", "parent_job_id": parent, "lease_request": {"cost.budget": ["USD:2"]}});
-    let id = peer.send_with("job.submit", request, json!({"trace_id": "0af7651916cd43dd8448eb211c80319c"})).await;
+    let id = peer
+        .send_with(
+            "job.submit",
+            request,
+            json!({"trace_id": "0af7651916cd43dd8448eb211c80319c"}),
+        )
+        .await;
     let child = peer.expect("job.accepted").await;
-    assert_eq!((&child["payload"]["request_id"], &child["payload"]["parent_job_id"]), (&json!(id), &json!(parent)));
-    assert_eq!(child["trace_id"], accepted["trace_id"], "a child ignores its own");
+    assert_eq!(
+        (
+            &child["payload"]["request_id"],
+            &child["payload"]["parent_job_id"]
+        ),
+        (&json!(id), &json!(parent))
+    );
+    assert_eq!(
+        child["trace_id"], accepted["trace_id"],
+        "a child ignores its own"
+    );
     assert_eq!(child["payload"]["budget"], json!({"USD": 2}));
     let frames = peer.until_end(child["job_id"].as_str().unwrap()).await;
     assert_eq!(kinds(&frames), ["delegate", "status", "job.result"]);
-    assert_eq!((&frames[0]["job_id"], &frames[0]["payload"]["body"]["child_job_id"]), (&json!(parent), &child["job_id"]));
+    assert_eq!(
+        (
+            &frames[0]["job_id"],
+            &frames[0]["payload"]["body"]["child_job_id"]
+        ),
+        (&json!(parent), &child["job_id"])
+    );
 
     let of = |parent: &str, agent: &str, lease: Value| json!({"agent": agent, "parent_job_id": parent, "lease_request": lease});
-    peer.refused("job.submit", of(&parent, "lines", json!({})), "PERMISSION_DENIED").await;
-    peer.refused("job.submit", of(&parent, "whoami", json!({"fs.read": ["/**"]})), "LEASE_SUBSET_VIOLATION").await;
-    peer.refused("job.submit", of(&parent, "whoami", json!({"cost.budget": ["USD:5.01"]})), "LEASE_SUBSET_VIOLATION").await;
-    peer.refused("job.submit", of("job_none", "whoami", json!({})), "JOB_NOT_FOUND").await;
-    Peer::bob(&runtime).await.refused("job.submit", of(&parent, "whoami", json!({})), "JOB_NOT_FOUND").await;
+    peer.refused(
+        "job.submit",
+        of(&parent, "lines", json!({})),
+        "PERMISSION_DENIED",
+    )
+    .await;
+    peer.refused(
+        "job.submit",
+        of(&parent, "whoami", json!({"fs.read": ["/**"]})),
+        "LEASE_SUBSET_VIOLATION",
+    )
+    .await;
+    peer.refused(
+        "job.submit",
+        of(&parent, "whoami", json!({"cost.budget": ["USD:5.01"]})),
+        "LEASE_SUBSET_VIOLATION",
+    )
+    .await;
+    peer.refused(
+        "job.submit",
+        of("job_none", "whoami", json!({})),
+        "JOB_NOT_FOUND",
+    )
+    .await;
+    Peer::bob(&runtime)
+        .await
+        .refused(
+            "job.submit",
+            of(&parent, "whoami", json!({})),
+            "JOB_NOT_FOUND",
+        )
+        .await;
     let mut other = Peer::alice(&runtime).await;
-    other.refused("job.submit", of(&parent, "whoami", json!({})), "PERMISSION_DENIED").await;
+    other
+        .refused(
+            "job.submit",
+            of(&parent, "whoami", json!({})),
+            "PERMISSION_DENIED",
+        )
+        .await;
     peer.ask("job.cancel", json!({"job_id": parent})).await;
     peer.expect_end("cancelled").await;
-    peer.refused("job.submit", of(&parent, "whoami", json!({})), "INVALID_REQUEST").await;
+    peer.refused(
+        "job.submit",
+        of(&parent, "whoami", json!({})),
+        "INVALID_REQUEST",
+    )
+    .await;
 }
 
 /// [ARCP 9.3-1, 9.5-2, 9.6-3] expiry, then money, then patterns: what is asked of a lease that lacks all three fails in that order.
@@ -372,13 +587,18 @@ async fn the_order_of_checks() {
         let mut codes = Vec::new();
         for wait in [0, 0, 60] {
             tokio::time::sleep(Duration::from_secs(wait)).await;
-            let refused = ctx.authorize(Operation::FsRead("/elsewhere")).await.unwrap_err();
+            let refused = ctx
+                .authorize(Operation::FsRead("/elsewhere"))
+                .await
+                .unwrap_err();
             codes.push(refused.code().to_string());
             let _crossed = ctx.metric("cost.x", 2, Some("USD")).await;
         }
         Ok::<_, AgentError>(json!(codes))
     };
-    let runtime = runtime().options(RuntimeOptions::default().expiry_grace(Duration::from_secs(100))).agent("asks", asks);
+    let runtime = runtime()
+        .options(RuntimeOptions::default().expiry_grace(Duration::from_secs(100)))
+        .agent("asks", asks);
     let runtime = runtime.build().await.unwrap();
     let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
     let job = peer
@@ -389,8 +609,39 @@ async fn the_order_of_checks() {
         }))
         .await;
     let frames = peer.until_end(&job).await;
-    let codes: Vec<_> = frames.iter().filter(|frame| frame["payload"]["kind"] == "tool_result").collect();
-    let codes: Vec<_> = codes.iter().map(|frame| frame["payload"]["body"]["error"]["code"].as_str().unwrap()).collect();
-    assert_eq!(codes, ["PERMISSION_DENIED", "BUDGET_EXHAUSTED", "LEASE_EXPIRED"]);
+    let codes: Vec<_> = frames
+        .iter()
+        .filter(|frame| frame["payload"]["kind"] == "tool_result")
+        .collect();
+    let codes: Vec<_> = codes
+        .iter()
+        .map(|frame| frame["payload"]["body"]["error"]["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        codes,
+        ["PERMISSION_DENIED", "BUDGET_EXHAUSTED", "LEASE_EXPIRED"]
+    );
     assert_eq!(frames.last().unwrap()["payload"]["code"], "LEASE_EXPIRED");
+}
+
+/// [ARCP 12-2, 10-1] a child whose commit fails never was, even when its parent is stopped at that moment; nothing else suffers.
+#[tokio::test(start_paused = true)]
+async fn a_child_that_never_was() {
+    let disk = FaultStore::new(MemoryStore::new());
+    let built = runtime().shared_store(Arc::new(disk.clone())).agent("delegates", delegates).agent("patient", patient());
+    let runtime = built.agent("echo", echo()).build().await.unwrap();
+    let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
+    let parent = peer.start(json!({"agent": "patient", "lease_request": may_delegate(json!({}))})).await;
+    disk.next_commit(Fault::Delay(Duration::from_millis(10)));
+    disk.next_commit(Fault::Delay(Duration::from_millis(50)));
+    peer.send("job.cancel", json!({"job_id": parent})).await;
+    moment().await;
+    disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
+    peer.send("job.submit", json!({"agent": "echo", "parent_job_id": parent})).await;
+    let frames = peer.until_end(&parent).await;
+    assert_eq!(frames.last().unwrap()["payload"]["final_status"], "cancelled");
+    let job = peer.submit_after(json!({"agent": "echo", "input": 1})).await;
+    let listed = peer.ask("session.list_jobs", json!({})).await;
+    let jobs: Vec<_> = listed["payload"]["jobs"].as_array().unwrap().iter().map(|job| job["job_id"].clone()).collect();
+    assert_eq!(jobs, [json!(parent), json!(job)]);
 }

@@ -12,7 +12,10 @@ use crate::peer::{ALICE, ALL, Peer, kinds, runtime};
 
 /// The features but these.
 fn without(features: &[&str]) -> Vec<&'static str> {
-    ALL.iter().copied().filter(|feature| !features.contains(feature)).collect()
+    ALL.iter()
+        .copied()
+        .filter(|feature| !features.contains(feature))
+        .collect()
 }
 
 /// [ARCP 8-1, 8-2, 5-8] every kind an agent emits, with its body and its time; vendors' kinds pass through.
@@ -24,10 +27,15 @@ async fn kinds_of_events() {
         tokio::time::sleep(Duration::from_millis(1500)).await;
         let call = ctx.tool_call("search", json!({"q": "x"})).await?;
         ctx.tool_result(&call, json!([1])).await?;
-        let error = event::ToolError { code: towline_wire::ErrorCode::TIMEOUT, message: "slow".to_owned(), retryable: true };
+        let error = event::ToolError {
+            code: towline_wire::ErrorCode::TIMEOUT,
+            message: "slow".to_owned(),
+            retryable: true,
+        };
         ctx.tool_failed(&call, error).await?;
         ctx.status("thinking", Some("hard")).await?;
-        ctx.metric("latency", "1.50".parse::<Amount>()?, Some("ms")).await?;
+        ctx.metric("latency", "1.50".parse::<Amount>()?, Some("ms"))
+            .await?;
         ctx.artifact(event::ArtifactRef {
             uri: "file:///x".to_owned(),
             content_type: "text/plain".to_owned(),
@@ -35,8 +43,18 @@ async fn kinds_of_events() {
             sha256: None,
         })
         .await?;
-        ctx.progress("2.5".parse::<Amount>()?, Some(2.into()), Some("GB"), Some("over")).await?;
-        ctx.emit(&EventKind::new("x-vendor.acme.mood"), json!({"mood": "good"})).await?;
+        ctx.progress(
+            "2.5".parse::<Amount>()?,
+            Some(2.into()),
+            Some("GB"),
+            Some("over"),
+        )
+        .await?;
+        ctx.emit(
+            &EventKind::new("x-vendor.acme.mood"),
+            json!({"mood": "good"}),
+        )
+        .await?;
         Ok::<_, AgentError>(call.to_string())
     };
     let runtime = runtime().agent("every", every).build().await.unwrap();
@@ -46,22 +64,44 @@ async fn kinds_of_events() {
     let call = frames.last().unwrap()["payload"]["result"].clone();
     assert!(call.as_str().unwrap().starts_with("call_"));
     let expected = [
-        ("log", json!({"level": "warn", "message": "careful", "attributes": {"k": 1}})),
+        (
+            "log",
+            json!({"level": "warn", "message": "careful", "attributes": {"k": 1}}),
+        ),
         ("thought", json!({"text": "hm"})),
-        ("tool_call", json!({"tool": "search", "args": {"q": "x"}, "call_id": call})),
+        (
+            "tool_call",
+            json!({"tool": "search", "args": {"q": "x"}, "call_id": call}),
+        ),
         ("tool_result", json!({"call_id": call, "result": [1]})),
-        ("tool_result", json!({"call_id": call, "error": {"code": "TIMEOUT", "message": "slow", "retryable": true}})),
+        (
+            "tool_result",
+            json!({"call_id": call, "error": {"code": "TIMEOUT", "message": "slow", "retryable": true}}),
+        ),
         ("status", json!({"phase": "thinking", "message": "hard"})),
-        ("metric", json!({"name": "latency", "value": 0, "unit": "ms"})),
-        ("artifact_ref", json!({"uri": "file:///x", "content_type": "text/plain", "byte_size": 3})),
-        ("progress", json!({"current": 0, "total": 2, "units": "GB", "message": "over"})),
+        (
+            "metric",
+            json!({"name": "latency", "value": 0, "unit": "ms"}),
+        ),
+        (
+            "artifact_ref",
+            json!({"uri": "file:///x", "content_type": "text/plain", "byte_size": 3}),
+        ),
+        (
+            "progress",
+            json!({"current": 0, "total": 2, "units": "GB", "message": "over"}),
+        ),
         ("x-vendor.acme.mood", json!({"mood": "good"})),
     ];
     assert_eq!(frames.len(), expected.len() + 1);
     for ((kind, mut body), frame) in expected.into_iter().zip(&frames) {
         let payload = &frame["payload"];
         assert_eq!(payload["kind"], kind);
-        let ts = if matches!(kind, "log" | "thought") { "2026-03-01T12:00:00.000Z" } else { "2026-03-01T12:00:01.500Z" };
+        let ts = if matches!(kind, "log" | "thought") {
+            "2026-03-01T12:00:00.000Z"
+        } else {
+            "2026-03-01T12:00:01.500Z"
+        };
         assert_eq!(payload["ts"], ts);
         for exact in ["value", "current"] {
             if let Some(number) = body.get_mut(exact) {
@@ -70,7 +110,11 @@ async fn kinds_of_events() {
         }
         assert_eq!(payload["body"], body);
     }
-    assert_eq!(frames[6]["payload"]["body"]["value"].to_string(), "1.50", "the decimal text as it was");
+    assert_eq!(
+        frames[6]["payload"]["body"]["value"].to_string(),
+        "1.50",
+        "the decimal text as it was"
+    );
     assert_eq!(frames[8]["payload"]["body"]["current"].to_string(), "2.5");
 }
 
@@ -78,21 +122,36 @@ async fn kinds_of_events() {
 #[tokio::test(start_paused = true)]
 async fn what_is_no_event() {
     let odd = |ctx: JobContext, _input: Value| async move {
-        let negative = ctx.progress("-1".parse::<Amount>()?, None, None, None).await;
+        let negative = ctx
+            .progress("-1".parse::<Amount>()?, None, None, None)
+            .await;
         let raw = ctx.emit(&EventKind::PROGRESS, json!({"current": -1})).await;
         let unknown = ctx.emit(&EventKind::new("mood"), json!({})).await;
-        let runtimes = ctx.emit(&EventKind::new("delegate"), json!({"child_job_id": "job_1", "agent": "a"})).await;
+        let runtimes = ctx
+            .emit(
+                &EventKind::new("delegate"),
+                json!({"child_job_id": "job_1", "agent": "a"}),
+            )
+            .await;
         let chunk = ctx.emit(&EventKind::RESULT_CHUNK, json!({})).await;
         let bodiless = ctx.emit(&EventKind::LOG, json!({"level": "info"})).await;
-        let cost = ctx.metric("cost.x", "-0.01".parse::<Amount>()?, Some("USD")).await;
+        let cost = ctx
+            .metric("cost.x", "-0.01".parse::<Amount>()?, Some("USD"))
+            .await;
         assert!(matches!(cost, Err(EventError::Metric(_))));
         assert_eq!(ctx.budget()["USD"].to_string(), "1");
         let refused = [negative, raw, unknown, runtimes, chunk, bodiless];
-        Ok::<_, AgentError>(refused.iter().filter(|event| matches!(event, Err(EventError::Invalid(_)))).count())
+        Ok::<_, AgentError>(
+            refused
+                .iter()
+                .filter(|event| matches!(event, Err(EventError::Invalid(_))))
+                .count(),
+        )
     };
     let runtime = runtime().agent("odd", odd).build().await.unwrap();
     let mut peer = Peer::alice(&runtime).await;
-    peer.start(json!({"agent": "odd", "lease_request": {"cost.budget": ["USD:1"]}})).await;
+    peer.start(json!({"agent": "odd", "lease_request": {"cost.budget": ["USD:1"]}}))
+        .await;
     assert_eq!(peer.expect_end("success").await["result"], 6);
 }
 
@@ -113,8 +172,11 @@ async fn stream(ctx: JobContext, input: Value) -> Result<(), AgentError> {
 
 /// The decoded bytes of the chunks among some frames, checked for their order.
 fn assembled(frames: &[Value]) -> Vec<u8> {
-    let chunks: Vec<&Value> =
-        frames.iter().map(|frame| &frame["payload"]).filter(|payload| payload["kind"] == "result_chunk").collect();
+    let chunks: Vec<&Value> = frames
+        .iter()
+        .map(|frame| &frame["payload"])
+        .filter(|payload| payload["kind"] == "result_chunk")
+        .collect();
     let mut all = Vec::new();
     for (seq, chunk) in chunks.iter().enumerate() {
         let body = &chunk["body"];
@@ -126,7 +188,10 @@ fn assembled(frames: &[Value]) -> Vec<u8> {
             "utf8" => data.as_bytes().to_vec(),
             _ => STANDARD.decode(data).unwrap(),
         };
-        assert!(piece.len() <= 256 * 1024, "[ARCP 8.4-3] every known peer can read it");
+        assert!(
+            piece.len() <= 256 * 1024,
+            "[ARCP 8.4-3] every known peer can read it"
+        );
         all.extend(piece);
     }
     all
@@ -149,13 +214,20 @@ async fn streamed_results() {
         let frames = peer.until_end(&job).await;
         let bytes = assembled(&frames);
         let end = &frames.last().unwrap()["payload"];
-        let text: String =
-            input["text"].as_array().into_iter().flatten().map(|piece| piece.as_str().unwrap()).collect();
+        let text: String = input["text"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|piece| piece.as_str().unwrap())
+            .collect();
         match input["bytes"].as_u64() {
             Some(size) => assert_eq!(bytes.len() as u64, size),
             None => assert_eq!(bytes, text.as_bytes()),
         }
-        assert_eq!((&end["final_status"], &end["result_size"]), (&json!("success"), &json!(bytes.len())));
+        assert_eq!(
+            (&end["final_status"], &end["result_size"]),
+            (&json!("success"), &json!(bytes.len()))
+        );
         assert!(end["result_id"].as_str().unwrap().starts_with("res_"));
         assert!(end.get("result").is_none());
         assert_eq!(end.get("summary"), input.get("summary"));
@@ -167,35 +239,67 @@ async fn streamed_results() {
 #[tokio::test(start_paused = true)]
 async fn assembled_results() {
     let options = RuntimeOptions::default().inline_result(200_000);
-    let runtime = runtime().options(options).agent("stream", stream).build().await.unwrap();
+    let runtime = runtime()
+        .options(options)
+        .agent("stream", stream)
+        .build()
+        .await
+        .unwrap();
     let features = without(&["result_chunk", "progress"]);
     let mut peer = Peer::open(&runtime, ALICE, &features).await;
     let mut full = Peer::alice(&runtime).await;
     for (input, expected) in [
-        (json!({"text": ["ab", "ü", "c"], "summary": "s"}), json!({"result": "abüc", "summary": "s"})),
-        (json!({"bytes": 3}), json!({"result": STANDARD.encode([0, 1, 2]), "result_encoding": "base64"})),
+        (
+            json!({"text": ["ab", "ü", "c"], "summary": "s"}),
+            json!({"result": "abüc", "summary": "s"}),
+        ),
+        (
+            json!({"bytes": 3}),
+            json!({"result": STANDARD.encode([0, 1, 2]), "result_encoding": "base64"}),
+        ),
         (json!({"text": []}), json!({"result": ""})),
     ] {
         let job = peer.start(json!({"agent": "stream", "input": input})).await;
         let end = peer.expect_end("success").await;
-        for name in ["result", "result_encoding", "result_id", "result_size", "summary"] {
+        for name in [
+            "result",
+            "result_encoding",
+            "result_id",
+            "result_size",
+            "summary",
+        ] {
             assert_eq!(end.get(name), expected.get(name), "{input} {name}");
         }
-        full.ask("job.subscribe", json!({"job_id": job, "history": true})).await;
+        full.ask("job.subscribe", json!({"job_id": job, "history": true}))
+            .await;
         let frames = full.until_end(&job).await;
         assert!(frames.last().unwrap()["payload"].get("result_id").is_some());
         assert!(kinds(&frames).contains(&"progress"));
     }
-    let job = peer.start(json!({"agent": "stream", "input": {"bytes": 200_001}})).await;
+    let job = peer
+        .start(json!({"agent": "stream", "input": {"bytes": 200_001}}))
+        .await;
     let end = peer.expect_end("error").await;
-    assert_eq!((&end["code"], &end["retryable"]), (&json!("INTERNAL_ERROR"), &json!(true)));
-    assert!(end["message"].as_str().unwrap().contains("result_chunk"), "says what would help: {end}");
-    full.ask("job.subscribe", json!({"job_id": job, "history": true})).await;
+    assert_eq!(
+        (&end["code"], &end["retryable"]),
+        (&json!("INTERNAL_ERROR"), &json!(true))
+    );
+    assert!(
+        end["message"].as_str().unwrap().contains("result_chunk"),
+        "says what would help: {end}"
+    );
+    full.ask("job.subscribe", json!({"job_id": job, "history": true}))
+        .await;
     assert_eq!(assembled(&full.until_end(&job).await).len(), 200_001);
     let mut late = Peer::open(&runtime, ALICE, &features).await;
-    late.ask("job.subscribe", json!({"job_id": job, "history": true})).await;
+    late.ask("job.subscribe", json!({"job_id": job, "history": true}))
+        .await;
     late.expect_event("status").await;
-    assert_eq!(late.expect_end("error").await["code"], "INTERNAL_ERROR", "the same when it is history");
+    assert_eq!(
+        late.expect_end("error").await["code"],
+        "INTERNAL_ERROR",
+        "the same when it is history"
+    );
 }
 
 /// [ARCP 6.2-4, 8-3] what a session's features leave out takes no number there.
@@ -213,24 +317,38 @@ async fn projection() {
     let mut peer = Peer::open(&runtime, ALICE, &without(&["progress"])).await;
     let job = peer.submit(json!({"agent": "busy"})).await;
     let frames = peer.until_end(&job).await;
-    assert_eq!(kinds(&frames), ["status", "log", "log", "log", "log", "log", "job.result"]);
+    assert_eq!(
+        kinds(&frames),
+        ["status", "log", "log", "log", "log", "log", "job.result"]
+    );
     assert_eq!(crate::peer::job_seqs(&frames), [1, 4, 7, 10, 13, 16, 17]);
     assert_eq!(frames[6]["event_seq"], 7);
     let mut again = Peer::resume(&runtime, &peer.lost().await, 3).await;
-    assert_eq!(kinds(&again.until_end(&job).await), ["job.accepted", "log", "log", "log", "job.result"]);
+    assert_eq!(
+        kinds(&again.until_end(&job).await),
+        ["job.accepted", "log", "log", "log", "job.result"]
+    );
 }
 
 /// [ARCP 8.4-3, 8.4-2] over a cap the job ends INTERNAL_ERROR, even if its agent looks away; so does one that streams and returns,
 /// or leaves its stream open; a second stream is refused.
 #[tokio::test(start_paused = true)]
 async fn streams_that_fail() {
-    let options = RuntimeOptions::default().chunks(ChunkLimits { chunk: 1000, total: 2500 }).inline_result(100);
+    let options = RuntimeOptions::default()
+        .chunks(ChunkLimits {
+            chunk: 1000,
+            total: 2500,
+        })
+        .inline_result(100);
     let odd = |ctx: JobContext, input: Value| async move {
         if input == "inline" {
             return Ok::<_, AgentError>(json!("x".repeat(100)));
         }
         let mut result = ctx.stream_result()?;
-        assert!(matches!(ctx.stream_result(), Err(EventError::Invalid(_))), "one a job");
+        assert!(
+            matches!(ctx.stream_result(), Err(EventError::Invalid(_))),
+            "one a job"
+        );
         match input.as_str() {
             Some("too much") => {
                 let _ignored = result.write_text(&"x".repeat(2501)).await;
@@ -249,10 +367,20 @@ async fn streams_that_fail() {
         }
         Ok(Value::Null)
     };
-    let runtime = runtime().options(options).agent("odd", odd).build().await.unwrap();
+    let runtime = runtime()
+        .options(options)
+        .agent("odd", odd)
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::alice(&runtime).await;
     for (input, status) in [
-        ("too much", "error"), ("gives up", "error"), ("exactly", "success"), ("open", "error"), ("both", "error"), ("inline", "error"),
+        ("too much", "error"),
+        ("gives up", "error"),
+        ("exactly", "success"),
+        ("open", "error"),
+        ("both", "error"),
+        ("inline", "error"),
     ] {
         let job = peer.start(json!({"agent": "odd", "input": input})).await;
         let end = peer.until_end(&job).await.pop().unwrap();
@@ -268,14 +396,24 @@ async fn streams_that_fail() {
 async fn denials() {
     let ask = |ctx: JobContext, _input: Value| async move {
         let call = CallId::parse("call_mine")?;
-        let denied = ctx.authorize_call(towline_runtime::Operation::FsRead("/etc/passwd"), &call).await.unwrap_err();
+        let denied = ctx
+            .authorize_call(towline_runtime::Operation::FsRead("/etc/passwd"), &call)
+            .await
+            .unwrap_err();
         Ok::<_, AgentError>(json!(denied.code()))
     };
     let runtime = runtime().agent("ask", ask).build().await.unwrap();
     let mut peer = Peer::alice(&runtime).await;
-    peer.start(json!({"agent": "ask", "lease_request": {"fs.read": ["/data/**"]}})).await;
+    peer.start(json!({"agent": "ask", "lease_request": {"fs.read": ["/data/**"]}}))
+        .await;
     let refusal = peer.expect_event("tool_result").await;
     assert_eq!(refusal["call_id"], "call_mine");
-    assert_eq!((&refusal["error"]["code"], &refusal["error"]["retryable"]), (&json!("PERMISSION_DENIED"), &json!(false)));
-    assert_eq!(peer.expect_end("success").await["result"], "PERMISSION_DENIED");
+    assert_eq!(
+        (&refusal["error"]["code"], &refusal["error"]["retryable"]),
+        (&json!("PERMISSION_DENIED"), &json!(false))
+    );
+    assert_eq!(
+        peer.expect_end("success").await["result"],
+        "PERMISSION_DENIED"
+    );
 }

@@ -20,9 +20,14 @@ where
     F: Fn(JobContext) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Value, AgentError>> + Send + 'static,
 {
-    let runtime = runtime().agent("files", move |ctx: JobContext, _input: Value| agent(ctx)).build().await.unwrap();
+    let runtime = runtime()
+        .agent("files", move |ctx: JobContext, _input: Value| agent(ctx))
+        .build()
+        .await
+        .unwrap();
     let mut alice = Peer::alice(&runtime).await;
-    let submit = json!({"agent": "files", "lease_request": lease, "lease_constraints": constraints});
+    let submit =
+        json!({"agent": "files", "lease_request": lease, "lease_constraints": constraints});
     let job = alice.submit(submit).await;
     let frames = alice.until_end(&job).await;
     runtime.shutdown().await;
@@ -35,7 +40,9 @@ fn denials(frames: &[Value]) -> Vec<(String, String)> {
     let results = bodies.filter(|payload| payload["kind"] == "tool_result");
     let errors = results.map(|payload| &payload["body"]["error"]);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    errors.map(|error| (text(&error["code"]), text(&error["message"]))).collect()
+    errors
+        .map(|error| (text(&error["code"]), text(&error["message"])))
+        .collect()
 }
 
 fn outcome(frames: &[Value]) -> &Value {
@@ -57,7 +64,10 @@ async fn files_are_read_and_written_within_the_lease() {
         async move {
             let files = ctx.files();
             assert_eq!(files.read(&format!("{at}/in/a")).await?, b"alpha");
-            assert_eq!(files.read_to_string(&format!("{at}/in/../in/./a")).await?, "alpha");
+            assert_eq!(
+                files.read_to_string(&format!("{at}/in/../in/./a")).await?,
+                "alpha"
+            );
             assert_eq!(files.metadata(&format!("{at}/in/a")).await?.len(), 5);
             assert!(!files.exists(&format!("{at}/in/b")).await?);
             files.create_dir_all(&format!("{at}/out/x")).await?;
@@ -72,7 +82,12 @@ async fn files_are_read_and_written_within_the_lease() {
                 files.read("relative").await.map(drop),
                 files.walk("/").await.map(drop),
             ];
-            assert!(refused.iter().all(|result| matches!(result, Err(FileError::Denied(_)))), "{refused:?}");
+            assert!(
+                refused
+                    .iter()
+                    .all(|result| matches!(result, Err(FileError::Denied(_)))),
+                "{refused:?}"
+            );
             Ok(Value::Null)
         }
     })
@@ -81,7 +96,10 @@ async fn files_are_read_and_written_within_the_lease() {
     let denials = denials(&frames);
     assert_eq!(denials.len(), 7);
     assert!(denials.iter().all(|(code, _)| code == "PERMISSION_DENIED"));
-    assert!(denials[0].1.contains(&format!("{}/secret", root.display())), "{denials:?}");
+    assert!(
+        denials[0].1.contains(&format!("{}/secret", root.display())),
+        "{denials:?}"
+    );
     // Nothing but `running`, the denials and the end.
     assert_eq!(frames.len(), 9);
     assert_eq!(fs::read_to_string(root.join("out/x/f")).unwrap(), "one two");
@@ -92,10 +110,14 @@ async fn files_are_read_and_written_within_the_lease() {
 /// [ARCP 9.3-1] an agent that gives up on a refusal ends its job with the refusal's code.
 #[tokio::test]
 async fn a_refusal_ends_the_job_with_its_code() {
-    let frames = run(json!({"fs.read": ["/nowhere/**"]}), json!({}), |ctx| async move {
-        ctx.files().read("/etc/passwd").await?;
-        Ok(Value::Null)
-    })
+    let frames = run(
+        json!({"fs.read": ["/nowhere/**"]}),
+        json!({}),
+        |ctx| async move {
+            ctx.files().read("/etc/passwd").await?;
+            Ok(Value::Null)
+        },
+    )
     .await;
     assert_eq!(outcome(&frames)["code"], "PERMISSION_DENIED", "{frames:?}");
 }
@@ -115,7 +137,14 @@ async fn a_link_out_of_the_lease_is_denied() {
         async move {
             let files = ctx.files();
             assert!(files.read(&link).await.unwrap_err().denied().is_some());
-            assert!(files.write(&link, "changed").await.unwrap_err().denied().is_some());
+            assert!(
+                files
+                    .write(&link, "changed")
+                    .await
+                    .unwrap_err()
+                    .denied()
+                    .is_some()
+            );
             assert!(files.metadata(&link).await.unwrap_err().denied().is_some());
             // The link itself is covered.
             files.remove_file(&link).await?;
@@ -126,7 +155,12 @@ async fn a_link_out_of_the_lease_is_denied() {
     assert_eq!(outcome(&frames)["final_status"], "success", "{frames:?}");
     let denials = denials(&frames);
     assert_eq!(denials.len(), 3);
-    assert!(denials[0].1.contains(&format!("leads to `{}/secret`", root.display())), "{denials:?}");
+    assert!(
+        denials[0]
+            .1
+            .contains(&format!("leads to `{}/secret`", root.display())),
+        "{denials:?}"
+    );
     assert_eq!(fs::read_to_string(root.join("secret")).unwrap(), "secret");
     assert!(!root.join("in/link").is_symlink());
 }
@@ -140,23 +174,44 @@ async fn a_walk_is_checked_entry_by_entry() {
     for dir in ["a/deep", "b", "pruned", "private"] {
         fs::create_dir_all(root.join(dir)).unwrap();
     }
-    for file in ["a/1.txt", "a/deep/2.txt", "b/3.txt", "pruned/4.txt", "private/5.txt", "z.txt"] {
+    for file in [
+        "a/1.txt",
+        "a/deep/2.txt",
+        "b/3.txt",
+        "pruned/4.txt",
+        "private/5.txt",
+        "z.txt",
+    ] {
         fs::write(root.join(file), file).unwrap();
     }
     std::os::unix::fs::symlink("private", root.join("b/link")).unwrap();
     let at = root.display().to_string();
     let covered = ["", "/a/**", "/b/**", "/pruned/**", "/z.txt"];
-    let lease: Vec<_> = covered.iter().map(|pattern| format!("{at}{pattern}")).collect();
+    let lease: Vec<_> = covered
+        .iter()
+        .map(|pattern| format!("{at}{pattern}"))
+        .collect();
     let frames = run(json!({"fs.read": lease}), json!({}), move |ctx| {
         let at = at.clone();
         async move {
             let files = ctx.files();
-            let mut walk = files.walk(&at).await?.prune(|entry| entry.name() == "pruned");
+            let mut walk = files
+                .walk(&at)
+                .await?
+                .prune(|entry| entry.name() == "pruned");
             let mut seen = Vec::new();
             while let Some(visit) = walk.next().await? {
                 seen.push(match visit {
-                    Visit::Entry(entry) => format!("{:?} {} {}", entry.kind(), entry.path(), entry.len().min(99)),
-                    Visit::Skipped { path, reason: SkipReason::NotCovered(_) } => format!("skipped {path}"),
+                    Visit::Entry(entry) => format!(
+                        "{:?} {} {}",
+                        entry.kind(),
+                        entry.path(),
+                        entry.len().min(99)
+                    ),
+                    Visit::Skipped {
+                        path,
+                        reason: SkipReason::NotCovered(_),
+                    } => format!("skipped {path}"),
                     other => format!("{other:?}"),
                 });
             }
@@ -202,20 +257,26 @@ async fn a_walk_is_complete_and_ordered() {
         }
     }
     let at = root.display().to_string();
-    let frames = run(json!({"fs.read": [format!("{at}/**")]}), json!({}), move |ctx| {
-        let at = at.clone();
-        async move {
-            let mut walk = ctx.files().walk(&at).await?;
-            let mut paths = Vec::new();
-            while let Some(visit) = walk.next().await? {
-                let Visit::Entry(entry) = visit else { panic!("{visit:?}") };
-                paths.push(entry.path().to_owned());
+    let frames = run(
+        json!({"fs.read": [format!("{at}/**")]}),
+        json!({}),
+        move |ctx| {
+            let at = at.clone();
+            async move {
+                let mut walk = ctx.files().walk(&at).await?;
+                let mut paths = Vec::new();
+                while let Some(visit) = walk.next().await? {
+                    let Visit::Entry(entry) = visit else {
+                        panic!("{visit:?}")
+                    };
+                    paths.push(entry.path().to_owned());
+                }
+                assert!(paths.is_sorted());
+                assert_eq!(walk.next().await?, None);
+                Ok(json!(paths.len()))
             }
-            assert!(paths.is_sorted());
-            assert_eq!(walk.next().await?, None);
-            Ok(json!(paths.len()))
-        }
-    })
+        },
+    )
     .await;
     assert_eq!(outcome(&frames)["result"], 1010, "{frames:?}");
 }
@@ -249,29 +310,54 @@ async fn a_walk_ends_with_the_budget() {
 async fn only_regular_files_are_read() {
     let (_guard, root) = tree();
     let pipe = root.join("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
     fs::write(root.join("big"), vec![b'x'; 11]).unwrap();
     fs::write(root.join("latin"), b"caf\xe9").unwrap();
     let at = root.display().to_string();
     let every = json!([format!("{at}/**")]);
-    let frames = run(json!({"fs.read": every, "fs.write": every}), json!({}), move |ctx| {
-        let at = at.clone();
-        async move {
-            let files = ctx.files().read_limit(10);
-            let at = |name: &str| format!("{at}/{name}");
-            assert!(matches!(files.read(&at("pipe")).await, Err(FileError::NotAFile { .. })));
-            assert!(matches!(files.write(&at("pipe"), "x").await, Err(FileError::NotAFile { .. })));
-            assert!(matches!(files.read(&at("")).await, Err(FileError::NotAFile { .. })));
-            assert!(matches!(files.read(&at("big")).await, Err(FileError::TooLarge { limit: 10, .. })));
-            let text = files.read_to_string(&at("latin")).await;
-            assert!(matches!(text, Err(FileError::NotText { valid_up_to: 3, .. })));
-            assert!(files.read(&at("none")).await.unwrap_err().is_not_found());
-            let listed = files.read_dir(&at("")).await?;
-            let names: Vec<_> = listed.iter().map(|entry| entry.name()).collect();
-            assert_eq!(names, ["big", "latin", "pipe"]);
-            Ok(Value::Null)
-        }
-    })
+    let frames = run(
+        json!({"fs.read": every, "fs.write": every}),
+        json!({}),
+        move |ctx| {
+            let at = at.clone();
+            async move {
+                let files = ctx.files().read_limit(10);
+                let at = |name: &str| format!("{at}/{name}");
+                assert!(matches!(
+                    files.read(&at("pipe")).await,
+                    Err(FileError::NotAFile { .. })
+                ));
+                assert!(matches!(
+                    files.write(&at("pipe"), "x").await,
+                    Err(FileError::NotAFile { .. })
+                ));
+                assert!(matches!(
+                    files.read(&at("")).await,
+                    Err(FileError::NotAFile { .. })
+                ));
+                assert!(matches!(
+                    files.read(&at("big")).await,
+                    Err(FileError::TooLarge { limit: 10, .. })
+                ));
+                let text = files.read_to_string(&at("latin")).await;
+                assert!(matches!(
+                    text,
+                    Err(FileError::NotText { valid_up_to: 3, .. })
+                ));
+                assert!(files.read(&at("none")).await.unwrap_err().is_not_found());
+                let listed = files.read_dir(&at("")).await?;
+                let names: Vec<_> = listed.iter().map(|entry| entry.name()).collect();
+                assert_eq!(names, ["big", "latin", "pipe"]);
+                Ok(Value::Null)
+            }
+        },
+    )
     .await;
     assert_eq!(outcome(&frames)["final_status"], "success", "{frames:?}");
 }

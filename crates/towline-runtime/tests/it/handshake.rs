@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use towline_runtime::{Runtime, RuntimeOptions, auth::{AuthRefusal, Credentials, from_fn}};
+use towline_runtime::{
+    Runtime, RuntimeOptions,
+    auth::{AuthRefusal, Credentials, from_fn},
+};
 use towline_store::Principal;
 
 use crate::{
@@ -16,7 +19,13 @@ async fn plain() -> Runtime {
 }
 
 /// Says something first; gives the refusal, after which the connection is closed with this code.
-async fn turned_away(runtime: &Runtime, kind: &str, payload: Value, code: &str, close: u16) -> Value {
+async fn turned_away(
+    runtime: &Runtime,
+    kind: &str,
+    payload: Value,
+    code: &str,
+    close: u16,
+) -> Value {
     let mut peer = Peer::raw(runtime);
     let id = peer.send(kind, payload).await;
     let error = peer.expect_error(code).await;
@@ -48,7 +57,10 @@ async fn who_proves_nothing_is_turned_away() {
     sessions.sort();
     sessions.dedup();
     assert_eq!(sessions.len(), 6, "each has a session id of its own");
-    for auth in [json!({"token": ALICE}), json!({"scheme": "BEARER", "token": ALICE})] {
+    for auth in [
+        json!({"token": ALICE}),
+        json!({"scheme": "BEARER", "token": ALICE}),
+    ] {
         let mut peer = Peer::raw(&runtime);
         peer.send("session.hello", json!({"auth": auth})).await;
         peer.welcomed().await;
@@ -59,8 +71,22 @@ async fn who_proves_nothing_is_turned_away() {
 #[tokio::test(start_paused = true)]
 async fn everything_else_comes_after_the_welcome() {
     let runtime = plain().await;
-    for kind in ["session.ping", "session.list_jobs", "job.submit", "session.close", "x-vendor.acme.x", "nonsense"] {
-        turned_away(&runtime, kind, json!({"agent": "echo", "nonce": "n"}), "UNAUTHENTICATED", 1008).await;
+    for kind in [
+        "session.ping",
+        "session.list_jobs",
+        "job.submit",
+        "session.close",
+        "x-vendor.acme.x",
+        "nonsense",
+    ] {
+        turned_away(
+            &runtime,
+            kind,
+            json!({"agent": "echo", "nonce": "n"}),
+            "UNAUTHENTICATED",
+            1008,
+        )
+        .await;
     }
 }
 
@@ -76,7 +102,8 @@ async fn a_hello_in_time() {
     late.expect_error("UNAUTHENTICATED").await;
     assert_eq!(late.expect_close().await, 1008);
 
-    let hurried = runtime_with(RuntimeOptions::default().hello_timeout(Duration::from_secs(2))).await;
+    let hurried =
+        runtime_with(RuntimeOptions::default().hello_timeout(Duration::from_secs(2))).await;
     let mut late = Peer::raw(&hurried);
     let before = tokio::time::Instant::now();
     late.expect_error("UNAUTHENTICATED").await;
@@ -84,7 +111,12 @@ async fn a_hello_in_time() {
 }
 
 async fn runtime_with(options: RuntimeOptions) -> Runtime {
-    runtime().options(options).agent("echo", echo()).build().await.unwrap()
+    runtime()
+        .options(options)
+        .agent("echo", echo())
+        .build()
+        .await
+        .unwrap()
 }
 
 /// [ARCP 6.1-5] an authenticator may be slow: nobody else waits for it, and it is not waited for forever.
@@ -92,11 +124,17 @@ async fn runtime_with(options: RuntimeOptions) -> Runtime {
 async fn slow_authentication_holds_nobody_up() {
     let slow = from_fn(|credentials: Credentials| async move {
         let token = credentials.token()?.to_owned();
-        let seconds = token.strip_prefix("after-").map_or(0, |seconds| seconds.parse().unwrap());
+        let seconds = token
+            .strip_prefix("after-")
+            .map_or(0, |seconds| seconds.parse().unwrap());
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         Ok::<_, AuthRefusal>(Principal::new(token))
     });
-    let runtime = Runtime::builder().authenticator(slow).build().await.unwrap();
+    let runtime = Runtime::builder()
+        .authenticator(slow)
+        .build()
+        .await
+        .unwrap();
     let started = tokio::time::Instant::now();
     let mut slow = Peer::raw(&runtime);
     slow.hello("after-5", ALL).await;
@@ -119,10 +157,17 @@ async fn negotiation() {
     let mut peer = Peer::raw(&runtime);
     peer.hello(ALICE, &["ack", "teleport", "subscribe"]).await;
     let welcome = peer.welcomed().await;
-    assert_eq!(welcome["payload"]["capabilities"]["features"], json!(["ack", "subscribe"]));
+    assert_eq!(
+        welcome["payload"]["capabilities"]["features"],
+        json!(["ack", "subscribe"])
+    );
     let mut bare = Peer::raw(&runtime);
-    bare.send("session.hello", json!({"auth": {"token": ALICE}})).await;
-    assert_eq!(bare.welcomed().await["payload"]["capabilities"]["features"], json!([]));
+    bare.send("session.hello", json!({"auth": {"token": ALICE}}))
+        .await;
+    assert_eq!(
+        bare.welcomed().await["payload"]["capabilities"]["features"],
+        json!([])
+    );
     drop((peer, bare));
     crate::peer::moment().await;
     let mut cbor = hello(ALICE, ALL);
@@ -160,7 +205,11 @@ async fn the_welcome() {
     );
     let mut deaf = Peer::raw(&runtime);
     deaf.hello(ALICE, &["ack"]).await;
-    assert!(deaf.welcomed().await["payload"].get("heartbeat_interval_sec").is_none());
+    assert!(
+        deaf.welcomed().await["payload"]
+            .get("heartbeat_interval_sec")
+            .is_none()
+    );
 }
 
 /// [ARCP 5-7] session ids and resume tokens are of the form we mint.
@@ -170,11 +219,24 @@ async fn minted_names() {
     let mut peer = Peer::alice(&runtime).await;
     assert!(peer.session.len() == 31 && peer.session.starts_with("sess_"));
     let token = peer.token.strip_prefix("rt_").unwrap();
-    assert!(token.len() == 64 && token.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
+    assert!(
+        token.len() == 64
+            && token
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    );
     let job = peer.submit(json!({"agent": "echo"})).await;
     let suffix = job.strip_prefix("job_").unwrap();
-    assert!(suffix.len() == 26 && suffix.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()));
-    assert!(!suffix.contains(['I', 'L', 'O', 'U']), "Crockford's alphabet: {suffix}");
+    assert!(
+        suffix.len() == 26
+            && suffix
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+    );
+    assert!(
+        !suffix.contains(['I', 'L', 'O', 'U']),
+        "Crockford's alphabet: {suffix}"
+    );
 }
 
 /// [ARCP 6.2-3] a request that needs a feature which is not in effect is INVALID_REQUEST naming it, and the session goes on.
@@ -188,8 +250,16 @@ async fn features_that_are_not_in_effect() {
         ("session.list_jobs", json!({}), "list_jobs"),
         ("job.subscribe", json!({"job_id": "job_1"}), "subscribe"),
         ("job.submit", json!({"agent": "echo@1"}), "agent_versions"),
-        ("job.submit", json!({"agent": "echo", "lease_request": {"cost.budget": ["USD:1"]}}), "cost.budget"),
-        ("job.submit", json!({"agent": "echo", "lease_request": {"model.use": ["m"]}}), "model.use"),
+        (
+            "job.submit",
+            json!({"agent": "echo", "lease_request": {"cost.budget": ["USD:1"]}}),
+            "cost.budget",
+        ),
+        (
+            "job.submit",
+            json!({"agent": "echo", "lease_request": {"model.use": ["m"]}}),
+            "model.use",
+        ),
         (
             "job.submit",
             json!({"agent": "echo", "lease_constraints": {"expires_at": "2030-01-01T00:00:00Z"}}),
@@ -197,7 +267,10 @@ async fn features_that_are_not_in_effect() {
         ),
     ] {
         let error = peer.refused(kind, payload, "INVALID_REQUEST").await;
-        assert!(error["message"].as_str().unwrap().contains(feature), "{error}");
+        assert!(
+            error["message"].as_str().unwrap().contains(feature),
+            "{error}"
+        );
     }
     let job = peer.submit(json!({"agent": "echo"})).await;
     peer.until_end(&job).await;
@@ -209,8 +282,14 @@ async fn a_second_hello() {
     let runtime = plain().await;
     let mut peer = Peer::alice(&runtime).await;
     let token = peer.token.clone();
-    peer.refused("session.hello", hello(ALICE, ALL), "INVALID_REQUEST").await;
-    peer.refused("session.resume", json!({"resume_token": token}), "INVALID_REQUEST").await;
+    peer.refused("session.hello", hello(ALICE, ALL), "INVALID_REQUEST")
+        .await;
+    peer.refused(
+        "session.resume",
+        json!({"resume_token": token}),
+        "INVALID_REQUEST",
+    )
+    .await;
     peer.submit(json!({"agent": "echo"})).await;
 }
 
@@ -219,16 +298,38 @@ async fn a_second_hello() {
 async fn odd_frames() {
     let runtime = plain().await;
     let mut peer = Peer::alice(&runtime).await;
-    peer.refused("session.dance", json!({}), "INVALID_REQUEST").await;
-    peer.refused("job.accepted", json!({"agent": "echo", "lease": {}}), "INVALID_REQUEST").await;
-    peer.refused("job.submit", json!({"agent": 7}), "INVALID_REQUEST").await;
+    peer.refused("session.dance", json!({}), "INVALID_REQUEST")
+        .await;
+    peer.refused(
+        "job.accepted",
+        json!({"agent": "echo", "lease": {}}),
+        "INVALID_REQUEST",
+    )
+    .await;
+    peer.refused("job.submit", json!({"agent": 7}), "INVALID_REQUEST")
+        .await;
     peer.send("x-vendor.acme.dance", json!({})).await;
-    let id = peer.send_with("session.ping", json!({"nonce": "n"}), json!({"session_id": "sess_other"})).await;
-    assert_eq!(peer.expect_error("INVALID_REQUEST").await["payload"]["request_id"], id);
+    let id = peer
+        .send_with(
+            "session.ping",
+            json!({"nonce": "n"}),
+            json!({"session_id": "sess_other"}),
+        )
+        .await;
+    assert_eq!(
+        peer.expect_error("INVALID_REQUEST").await["payload"]["request_id"],
+        id
+    );
     let session = peer.session.clone();
-    peer.send_with("session.ping", json!({"nonce": "n"}), json!({"session_id": session})).await;
+    peer.send_with(
+        "session.ping",
+        json!({"nonce": "n"}),
+        json!({"session_id": session}),
+    )
+    .await;
     peer.expect("session.pong").await;
-    peer.send_text(r#"{"type":"job.submit","payload":{"agent":"nobody"}}"#).await;
+    peer.send_text(r#"{"type":"job.submit","payload":{"agent":"nobody"}}"#)
+        .await;
     let anonymous = peer.expect_error("AGENT_NOT_AVAILABLE").await;
     assert!(anonymous["payload"].get("request_id").is_none());
 }

@@ -13,7 +13,13 @@ use crate::{
 
 async fn beating(valve: &Valve) -> Runtime {
     let options = RuntimeOptions::default().heartbeat(Duration::from_secs(10));
-    runtime().options(options).agent("valve", valve.agent()).agent("lines", lines()).build().await.unwrap()
+    runtime()
+        .options(options)
+        .agent("valve", valve.agent())
+        .agent("lines", lines())
+        .build()
+        .await
+        .unwrap()
 }
 
 /// [ARCP 6.4-1, 6.4-4] a ping is answered at once, with its nonce and no number.
@@ -22,7 +28,11 @@ async fn pongs() {
     let runtime = beating(&Valve::new()).await;
     let mut peer = Peer::alice(&runtime).await;
     let before = Instant::now();
-    peer.send("session.ping", json!({"nonce": "n-1", "sent_at": "2026-03-01T12:00:00.000Z"})).await;
+    peer.send(
+        "session.ping",
+        json!({"nonce": "n-1", "sent_at": "2026-03-01T12:00:00.000Z"}),
+    )
+    .await;
     let pong = peer.expect("session.pong").await;
     assert_eq!(pong["payload"]["ping_nonce"], "n-1");
     assert_eq!(pong["payload"]["received_at"], "2026-03-01T12:00:00.000Z");
@@ -37,7 +47,9 @@ async fn pongs_overtake_the_backlog() {
     let mut peer = Peer::with_room(&runtime, 4);
     peer.hello(ALICE, ALL).await;
     peer.welcomed().await;
-    let job = peer.submit(json!({"agent": "lines", "input": {"n": 900}})).await;
+    let job = peer
+        .submit(json!({"agent": "lines", "input": {"n": 900}}))
+        .await;
     moment().await;
     peer.send("session.ping", json!({"nonce": "n"})).await;
     moment().await;
@@ -60,7 +72,11 @@ async fn the_runtime_pings_when_all_is_quiet() {
         assert!(ping["payload"]["nonce"].as_str().unwrap().starts_with("p_"));
         assert!(ping.get("event_seq").is_none());
         assert_eq!(start.elapsed().as_secs(), 10 * beat);
-        peer.send("session.pong", json!({"ping_nonce": ping["payload"]["nonce"]})).await;
+        peer.send(
+            "session.pong",
+            json!({"ping_nonce": ping["payload"]["nonce"]}),
+        )
+        .await;
     }
 }
 
@@ -79,7 +95,11 @@ async fn the_runtime_pings_while_it_streams() {
         while let Ok(frame) = tokio::time::timeout(Duration::from_millis(10), peer.next()).await {
             if frame["type"] == "session.ping" {
                 pings.push(start.elapsed().as_secs());
-                peer.send("session.pong", json!({"ping_nonce": frame["payload"]["nonce"]})).await;
+                peer.send(
+                    "session.pong",
+                    json!({"ping_nonce": frame["payload"]["nonce"]}),
+                )
+                .await;
             }
         }
     }
@@ -97,7 +117,10 @@ async fn a_silent_peer_is_lost() {
     let start = Instant::now();
     peer.expect("session.ping").await;
     let error = peer.expect_error("HEARTBEAT_LOST").await;
-    assert_eq!((start.elapsed().as_secs(), &error["payload"]["retryable"]), (20, &json!(true)));
+    assert_eq!(
+        (start.elapsed().as_secs(), &error["payload"]["retryable"]),
+        (20, &json!(true))
+    );
     assert_eq!(peer.expect_close().await, 1001);
     assert_eq!(runtime.live_jobs(), 1);
     pass(500.0).await;
@@ -116,7 +139,8 @@ async fn any_frame_is_a_sign_of_life() {
     let mut peer = Peer::alice(&runtime).await;
     for _ in 0..10 {
         pass(19.0).await;
-        peer.send("session.ack", json!({"last_processed_seq": 0})).await;
+        peer.send("session.ack", json!({"last_processed_seq": 0}))
+            .await;
     }
     moment().await;
     assert_eq!(runtime.attached_sessions(), 1);

@@ -20,10 +20,20 @@ async fn a_job_runs() {
         .await
         .unwrap();
     let mut alice = Peer::alice(&runtime).await;
-    let job = alice.submit(json!({"agent": "chatty", "input": {"a": 1}})).await;
+    let job = alice
+        .submit(json!({"agent": "chatty", "input": {"a": 1}}))
+        .await;
     let frames = alice.until_end(&job).await;
-    let kinds: Vec<_> = frames.iter().map(|frame| frame["payload"]["kind"].as_str().unwrap_or("end")).collect();
-    assert_eq!(kinds, ["status", "log", "progress", "log", "progress", "log", "progress", "end"]);
+    let kinds: Vec<_> = frames
+        .iter()
+        .map(|frame| frame["payload"]["kind"].as_str().unwrap_or("end"))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "status", "log", "progress", "log", "progress", "log", "progress", "end"
+        ]
+    );
     for (seq, frame) in (1..).zip(&frames) {
         assert_eq!(frame["event_seq"], seq);
         assert_eq!(frame["job_seq"], seq);
@@ -57,7 +67,10 @@ async fn a_session_resumes() {
     let mut again = Peer::resume(&runtime, &token, 2).await;
     again.expect("job.accepted").await;
     let frames = again.until_end(&job).await;
-    let seqs: Vec<_> = frames.iter().map(|frame| frame["event_seq"].as_u64().unwrap()).collect();
+    let seqs: Vec<_> = frames
+        .iter()
+        .map(|frame| frame["event_seq"].as_u64().unwrap())
+        .collect();
     assert_eq!(seqs, (3..=12).collect::<Vec<_>>());
     runtime.shutdown().await;
 }

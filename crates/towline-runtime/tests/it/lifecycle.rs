@@ -12,7 +12,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use towline_proto::admission::AdmissionLimits;
-use towline_runtime::{Agent, AgentError, AgentFuture, EventError, JobContext, Operation, RuntimeOptions};
+use towline_runtime::{
+    Agent, AgentError, AgentFuture, EventError, JobContext, Operation, RuntimeOptions,
+};
 use towline_store::{
     MemoryStore,
     testing::{Fault, FaultStore},
@@ -47,30 +49,65 @@ async fn nothing_follows_the_terminal() {
     let frames = peer.until_end(&job).await;
     assert_eq!(kinds(&frames), ["status", "job.result"]);
     let end = &frames[1];
-    assert_eq!(end["payload"], json!({"final_status": "success", "result": 1, "completed_at": "2026-03-01T12:00:00.000Z"}));
-    assert_eq!((&end["event_seq"], &end["job_id"]), (&json!(2), &json!(job)));
+    assert_eq!(
+        end["payload"],
+        json!({"final_status": "success", "result": 1, "completed_at": "2026-03-01T12:00:00.000Z"})
+    );
+    assert_eq!(
+        (&end["event_seq"], &end["job_id"]),
+        (&json!(2), &json!(job))
+    );
     pass(2.0).await;
-    assert_eq!(told.recv().unwrap(), [Err(EventError::JobEnded), Err(EventError::JobEnded), Err(EventError::JobEnded)]);
+    assert_eq!(
+        told.recv().unwrap(),
+        [
+            Err(EventError::JobEnded),
+            Err(EventError::JobEnded),
+            Err(EventError::JobEnded)
+        ]
+    );
     peer.expect_silence().await;
 }
 
 /// [ARCP 7.3-3, 7.1-1] `max_runtime_sec` may be a fraction, and counts from `running`, not from the submit.
 #[tokio::test(start_paused = true)]
 async fn out_of_time() {
-    let options = RuntimeOptions::default().admission(AdmissionLimits { per_principal: 1, ..Default::default() });
-    let runtime = runtime().options(options).agent("patient", patient()).build().await.unwrap();
+    let options = RuntimeOptions::default().admission(AdmissionLimits {
+        per_principal: 1,
+        ..Default::default()
+    });
+    let runtime = runtime()
+        .options(options)
+        .agent("patient", patient())
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::alice(&runtime).await;
-    let blocker = peer.start(json!({"agent": "patient", "max_runtime_sec": 3})).await;
-    let timed = peer.submit(json!({"agent": "patient", "max_runtime_sec": 0.25})).await;
+    let blocker = peer
+        .start(json!({"agent": "patient", "max_runtime_sec": 3}))
+        .await;
+    let timed = peer
+        .submit(json!({"agent": "patient", "max_runtime_sec": 0.25}))
+        .await;
     let before = Instant::now();
-    assert_eq!(peer.until_end(&blocker).await.last().unwrap()["payload"]["final_status"], "timed_out");
+    assert_eq!(
+        peer.until_end(&blocker).await.last().unwrap()["payload"]["final_status"],
+        "timed_out"
+    );
     assert_eq!(before.elapsed().as_secs(), 3);
     let before = Instant::now();
     let end = peer.until_end(&timed).await.pop().unwrap();
-    assert!((250..255).contains(&before.elapsed().as_millis()), "{:?}", before.elapsed());
+    assert!(
+        (250..255).contains(&before.elapsed().as_millis()),
+        "{:?}",
+        before.elapsed()
+    );
     assert_eq!(end["type"], "job.error");
     let payload = &end["payload"];
-    assert_eq!((&payload["code"], &payload["retryable"]), (&json!("TIMEOUT"), &json!(true)));
+    assert_eq!(
+        (&payload["code"], &payload["retryable"]),
+        (&json!("TIMEOUT"), &json!(true))
+    );
 }
 
 /// [ARCP 9.5-2, 7.3-3] an expired lease ends the job at the first thing it asks for, with LEASE_EXPIRED.
@@ -98,13 +135,23 @@ async fn an_expired_lease_is_noticed_at_the_first_attempt() {
         .await;
     let before = Instant::now();
     let denial = peer.expect_event("tool_result").await;
-    assert_eq!(before.elapsed().as_millis() / 50, 42, "the first time it asked after the expiry");
+    assert_eq!(
+        before.elapsed().as_millis() / 50,
+        42,
+        "the first time it asked after the expiry"
+    );
     assert_eq!(denial["error"]["code"], "LEASE_EXPIRED");
     assert_eq!(denial["error"]["retryable"], false);
     let end = peer.expect_end("error").await;
-    assert_eq!((&end["code"], &end["retryable"]), (&json!("LEASE_EXPIRED"), &json!(false)));
+    assert_eq!(
+        (&end["code"], &end["retryable"]),
+        (&json!("LEASE_EXPIRED"), &json!(false))
+    );
     let audit = runtime.store().audit(100).await.unwrap();
-    let expired: Vec<_> = audit.iter().filter(|row| row.action == "lease.expired").collect();
+    let expired: Vec<_> = audit
+        .iter()
+        .filter(|row| row.action == "lease.expired")
+        .collect();
     assert_eq!(expired.len(), 1);
     assert!(expired[0].data.as_str().contains(&job));
 }
@@ -112,7 +159,12 @@ async fn an_expired_lease_is_noticed_at_the_first_attempt() {
 /// [ARCP 9.5-2] a job that asks for nothing ends a grace after the expiry; one with a deaf agent, another grace later.
 #[tokio::test(start_paused = true)]
 async fn an_expired_lease_ends_a_job_that_asks_for_nothing() {
-    let runtime = runtime().agent("patient", patient()).agent("deaf", Deaf).build().await.unwrap();
+    let runtime = runtime()
+        .agent("patient", patient())
+        .agent("deaf", Deaf)
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::alice(&runtime).await;
     let request = |agent| json!({"agent": agent, "lease_constraints": {"expires_at": "2026-03-01T12:00:10Z"}});
     let patient = peer.start(request("patient")).await;
@@ -132,7 +184,12 @@ async fn out_of_money() {
     let spender = |ctx: JobContext, _input: Value| async move {
         loop {
             let _permit = ctx.authorize(Operation::ToolCall("search")).await?;
-            ctx.metric("cost.search", "0.4".parse::<towline_wire::Amount>().unwrap(), Some("USD")).await?;
+            ctx.metric(
+                "cost.search",
+                "0.4".parse::<towline_wire::Amount>().unwrap(),
+                Some("USD"),
+            )
+            .await?;
         }
         #[expect(unreachable_code, reason = "tells the closure's type")]
         Ok::<Value, AgentError>(Value::Null)
@@ -140,9 +197,14 @@ async fn out_of_money() {
     let runtime = runtime().agent("spender", spender).build().await.unwrap();
     let mut peer = Peer::alice(&runtime).await;
     let lease = json!({"tool.call": ["search"], "cost.budget": ["USD:1.00"]});
-    let job = peer.submit(json!({"agent": "spender", "lease_request": lease})).await;
+    let job = peer
+        .submit(json!({"agent": "spender", "lease_request": lease}))
+        .await;
     let frames = peer.until_end(&job).await;
-    let costs = frames.iter().filter(|frame| frame["payload"]["body"]["name"] == "cost.search").count();
+    let costs = frames
+        .iter()
+        .filter(|frame| frame["payload"]["body"]["name"] == "cost.search")
+        .count();
     assert_eq!(costs, 3, "the one that crosses zero is still delivered");
     let reports: Vec<String> = frames
         .iter()
@@ -151,9 +213,15 @@ async fn out_of_money() {
         .collect();
     assert_eq!(reports, ["0.60", "0.20", "-0.20"]);
     let refusal = &frames[frames.len() - 2]["payload"]["body"]["error"];
-    assert_eq!((&refusal["code"], &refusal["retryable"]), (&json!("BUDGET_EXHAUSTED"), &json!(false)));
+    assert_eq!(
+        (&refusal["code"], &refusal["retryable"]),
+        (&json!("BUDGET_EXHAUSTED"), &json!(false))
+    );
     let end = &frames.last().unwrap()["payload"];
-    assert_eq!((&end["final_status"], &end["code"]), (&json!("error"), &json!("BUDGET_EXHAUSTED")));
+    assert_eq!(
+        (&end["final_status"], &end["code"]),
+        (&json!("error"), &json!("BUDGET_EXHAUSTED"))
+    );
 }
 
 /// Says when it is dropped.
@@ -182,7 +250,11 @@ async fn a_deaf_agent_is_dropped() {
     let mut peer = Peer::alice(&runtime).await;
     for (request, status, after) in [
         (json!({"agent": "deaf"}), "cancelled", 5),
-        (json!({"agent": "deaf", "max_runtime_sec": 2}), "timed_out", 7),
+        (
+            json!({"agent": "deaf", "max_runtime_sec": 2}),
+            "timed_out",
+            7,
+        ),
     ] {
         gone.store(false, Ordering::Relaxed);
         let before = Instant::now();
@@ -219,7 +291,10 @@ impl Agent for Blocking {
 async fn a_blocking_agent() {
     let go = Arc::new(AtomicBool::new(false));
     let options = RuntimeOptions::default().cancel_grace(Duration::from_millis(30));
-    let built = runtime().options(options).agent("blocking", Blocking(Arc::clone(&go))).agent("echo", echo());
+    let built = runtime()
+        .options(options)
+        .agent("blocking", Blocking(Arc::clone(&go)))
+        .agent("echo", echo());
     let runtime = built.build().await.unwrap();
     // Also when an assertion fails: a thread that is blocked is waited for.
     let _free = Free(Arc::clone(&go));
@@ -259,12 +334,22 @@ async fn panics() {
         assert!(input.is_array(), "secret-in-a-panic {input}");
         Ok::<_, AgentError>(input)
     };
-    let runtime = runtime().agent("explode", explode).agent("hasty", Hasty).agent("echo", echo()).build().await.unwrap();
+    let runtime = runtime()
+        .agent("explode", explode)
+        .agent("hasty", Hasty)
+        .agent("echo", echo())
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::alice(&runtime).await;
     for agent in ["explode", "hasty"] {
-        peer.start(json!({"agent": agent, "input": "secret-input"})).await;
+        peer.start(json!({"agent": agent, "input": "secret-input"}))
+            .await;
         let end = peer.expect_end("error").await;
-        assert_eq!((&end["code"], &end["retryable"]), (&json!("INTERNAL_ERROR"), &json!(true)));
+        assert_eq!(
+            (&end["code"], &end["retryable"]),
+            (&json!("INTERNAL_ERROR"), &json!(true))
+        );
         assert!(!end.to_string().contains("secret"), "{end}");
     }
     let job = peer.submit(json!({"agent": "echo"})).await;
@@ -279,7 +364,9 @@ async fn agents_give_up() {
         code: Option<String>,
     }
     let fail = |_ctx: JobContext, wanted: Wanted| async move {
-        let Some(code) = wanted.code else { return Ok("x".parse::<u32>()?) };
+        let Some(code) = wanted.code else {
+            return Ok("x".parse::<u32>()?);
+        };
         let error = AgentError::new(ErrorCode::new(&code), "the well is dry");
         Err(error.with_details(json!({"well": 3})))
     };
@@ -291,14 +378,22 @@ async fn agents_give_up() {
         ("CANCELLED", "cancelled", false),
         ("TIMEOUT", "timed_out", true),
     ] {
-        peer.start(json!({"agent": "fail", "input": {"code": code}})).await;
+        peer.start(json!({"agent": "fail", "input": {"code": code}}))
+            .await;
         let end = peer.expect_end(status).await;
-        assert_eq!((&end["code"], &end["retryable"]), (&json!(code), &json!(retryable)));
-        assert_eq!((&end["message"], &end["details"]), (&json!("the well is dry"), &json!({"well": 3})));
+        assert_eq!(
+            (&end["code"], &end["retryable"]),
+            (&json!(code), &json!(retryable))
+        );
+        assert_eq!(
+            (&end["message"], &end["details"]),
+            (&json!("the well is dry"), &json!({"well": 3}))
+        );
     }
     peer.start(json!({"agent": "fail", "input": {}})).await;
     assert_eq!(peer.expect_end("error").await["code"], "INTERNAL_ERROR");
-    peer.start(json!({"agent": "fail", "input": {"code": 7}})).await;
+    peer.start(json!({"agent": "fail", "input": {"code": 7}}))
+        .await;
     let end = peer.expect_end("error").await;
     assert_eq!(end["code"], "INVALID_REQUEST");
     assert!(end["message"].as_str().unwrap().contains("input"));
@@ -312,7 +407,12 @@ async fn races() {
         Ok::<_, AgentError>(json!("done"))
     };
     let options = RuntimeOptions::default().expiry_grace(Duration::ZERO);
-    let runtime = runtime().options(options).agent("punctual", punctual).build().await.unwrap();
+    let runtime = runtime()
+        .options(options)
+        .agent("punctual", punctual)
+        .build()
+        .await
+        .unwrap();
     for causes in 0..8u32 {
         let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
         let mut request = json!({"agent": "punctual"});
@@ -338,7 +438,12 @@ async fn races() {
         let mut ends = Vec::new();
         while let Ok(frame) = tokio::time::timeout(Duration::ZERO, peer.next()).await {
             if frame["payload"].get("final_status").is_some() {
-                ends.push(frame["payload"]["final_status"].as_str().unwrap().to_owned());
+                ends.push(
+                    frame["payload"]["final_status"]
+                        .as_str()
+                        .unwrap()
+                        .to_owned(),
+                );
             }
         }
         assert_eq!(ends.len(), 1, "{causes}: {ends:?}");
@@ -353,14 +458,20 @@ const NOW: &str = crate::peer::NOON;
 async fn the_first_cause_stays() {
     let runtime = runtime().agent("deaf", Deaf).build().await.unwrap();
     let mut peer = Peer::alice(&runtime).await;
-    let job = peer.start(json!({"agent": "deaf", "max_runtime_sec": 2})).await;
+    let job = peer
+        .start(json!({"agent": "deaf", "max_runtime_sec": 2}))
+        .await;
     pass(1.0).await;
     peer.ask("job.cancel", json!({"job_id": job})).await;
     assert_eq!(peer.expect_end("cancelled").await["code"], "CANCELLED");
 
-    let job = peer.start(json!({"agent": "deaf", "max_runtime_sec": 2})).await;
+    let job = peer
+        .start(json!({"agent": "deaf", "max_runtime_sec": 2}))
+        .await;
     pass(3.0).await;
-    let error = peer.refused("job.cancel", json!({"job_id": job}), "INVALID_REQUEST").await;
+    let error = peer
+        .refused("job.cancel", json!({"job_id": job}), "INVALID_REQUEST")
+        .await;
     assert_eq!(error["details"]["status"], "timed_out");
     peer.expect_end("timed_out").await;
 }
@@ -387,18 +498,25 @@ async fn restartable_agents() {
             }
         }
     };
-    let first = runtime().shared_store(Arc::new(disk.clone())).restartable_agent("steps", stepping(&runs));
+    let first = runtime()
+        .shared_store(Arc::new(disk.clone()))
+        .restartable_agent("steps", stepping(&runs));
     let first = first.agent("valve", valve.agent()).build().await.unwrap();
     let mut peer = Peer::alice(&first).await;
     let job = peer.start(json!({"agent": "steps", "input": "in"})).await;
     peer.expect_event("log").await;
     peer.expect_event("log").await;
     disk.every_commit(Some(Fault::Hang));
-    let second = runtime().shared_store(disk.inner().clone()).restartable_agent("steps", stepping(&runs));
+    let second = runtime()
+        .shared_store(disk.inner().clone())
+        .restartable_agent("steps", stepping(&runs));
     let second = second.build().await.unwrap();
     let mut peer = Peer::resume(&second, &peer.token, 3).await;
     let frames = peer.until_end(&job).await;
-    assert_eq!(kinds(&frames), ["job.accepted", "status", "log", "job.result"]);
+    assert_eq!(
+        kinds(&frames),
+        ["job.accepted", "status", "log", "job.result"]
+    );
     assert_eq!(frames[2]["payload"]["body"]["message"], "from Some(7)");
     assert_eq!(frames[3]["payload"]["result"], json!([7, "in"]));
     assert_eq!(frames[3]["job_seq"], 6);
@@ -408,12 +526,23 @@ async fn restartable_agents() {
 #[tokio::test(start_paused = true)]
 async fn an_end_that_was_decided_survives() {
     let disk = FaultStore::new(MemoryStore::new());
-    let first = runtime().shared_store(Arc::new(disk.clone())).restartable_agent("deaf", Deaf).build().await.unwrap();
+    let first = runtime()
+        .shared_store(Arc::new(disk.clone()))
+        .restartable_agent("deaf", Deaf)
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::alice(&first).await;
     let job = peer.start(json!({"agent": "deaf"})).await;
-    peer.ask("job.cancel", json!({"job_id": job, "reason": "enough"})).await;
+    peer.ask("job.cancel", json!({"job_id": job, "reason": "enough"}))
+        .await;
     disk.every_commit(Some(Fault::Hang));
-    let second = runtime().shared_store(disk.inner().clone()).restartable_agent("deaf", Deaf).build().await.unwrap();
+    let second = runtime()
+        .shared_store(disk.inner().clone())
+        .restartable_agent("deaf", Deaf)
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::resume(&second, &peer.token, 1).await;
     peer.expect("job.accepted").await;
     assert_eq!(peer.expect_end("cancelled").await["code"], "CANCELLED");

@@ -13,7 +13,13 @@ use crate::{
 };
 
 async fn plain(options: RuntimeOptions) -> Runtime {
-    runtime().options(options).agent("echo", echo()).agent("patient", patient()).build().await.unwrap()
+    runtime()
+        .options(options)
+        .agent("echo", echo())
+        .agent("patient", patient())
+        .build()
+        .await
+        .unwrap()
 }
 
 /// [ARCP 14-1, 12-1] so many sessions of one principal at once; detached ones do not count, taking one's own over is always
@@ -69,7 +75,12 @@ async fn detached_sessions() {
 /// [ARCP 14-1, 14-4] beyond so many owed replies nothing more is read, nothing is lost, and the peer does not count as silent.
 #[tokio::test(start_paused = true)]
 async fn requests_in_flight() {
-    let runtime = plain(RuntimeOptions::default().requests_in_flight(2).heartbeat(Duration::from_secs(600))).await;
+    let runtime = plain(
+        RuntimeOptions::default()
+            .requests_in_flight(2)
+            .heartbeat(Duration::from_secs(600)),
+    )
+    .await;
     let mut peer = Peer::with_room(&runtime, 4);
     peer.hello(ALICE, ALL).await;
     peer.welcomed().await;
@@ -97,7 +108,10 @@ struct From(MemoryTransport, SocketAddr);
 
 impl Transport for From {
     fn info(&self) -> TransportInfo {
-        TransportInfo { peer: Some(self.1), ..self.0.info() }
+        TransportInfo {
+            peer: Some(self.1),
+            ..self.0.info()
+        }
     }
 
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {
@@ -112,7 +126,10 @@ async fn try_from(runtime: &Runtime, address: &str, token: &str) -> (String, Dur
     let before = Instant::now();
     peer.hello(token, ALL).await;
     let answer = peer.next().await;
-    (answer["type"].as_str().unwrap().to_owned(), before.elapsed())
+    (
+        answer["type"].as_str().unwrap().to_owned(),
+        before.elapsed(),
+    )
 }
 
 /// [ARCP 14-2] who guesses is answered later and later; a good token is never refused, and other addresses are not concerned.
@@ -125,7 +142,10 @@ async fn guessing_is_slow() {
     }
     let (_, first) = try_from(&runtime, "192.0.2.7", "guess").await;
     let (_, second) = try_from(&runtime, "192.0.2.7", "guess").await;
-    assert!(Duration::ZERO < first && first < second, "{first:?} {second:?}");
+    assert!(
+        Duration::ZERO < first && first < second,
+        "{first:?} {second:?}"
+    );
     let (answer, _) = try_from(&runtime, "192.0.2.7", ALICE).await;
     assert_eq!(answer, "session.welcome");
     let (answer, took) = try_from(&runtime, "192.0.2.8", BOB).await;
@@ -137,51 +157,132 @@ async fn guessing_is_slow() {
 async fn the_audit_log() {
     let runtime = plain(RuntimeOptions::default()).await;
     let mut stranger = Peer::raw(&runtime);
-    stranger.send("session.hello", json!({"auth": {"token": "stranger-token"}})).await;
+    stranger
+        .send(
+            "session.hello",
+            json!({"auth": {"token": "stranger-token"}}),
+        )
+        .await;
     stranger.expect_error("UNAUTHENTICATED").await;
     let mut alice = Peer::open(&runtime, ALICE, QUIET).await;
-    alice.refused("job.submit", json!({"agent": "nobody", "input": "private-input"}), "AGENT_NOT_AVAILABLE").await;
+    alice
+        .refused(
+            "job.submit",
+            json!({"agent": "nobody", "input": "private-input"}),
+            "AGENT_NOT_AVAILABLE",
+        )
+        .await;
     let constraints = json!({"expires_at": "2026-03-01T12:00:05Z"});
-    let expiring = alice.start(json!({"agent": "patient", "input": "private-input", "lease_constraints": constraints})).await;
+    let expiring = alice
+        .start(
+            json!({"agent": "patient", "input": "private-input", "lease_constraints": constraints}),
+        )
+        .await;
     let job = alice.start(json!({"agent": "patient"})).await;
-    Peer::bob(&runtime).await.refused("job.cancel", json!({"job_id": job}), "PERMISSION_DENIED").await;
+    Peer::bob(&runtime)
+        .await
+        .refused("job.cancel", json!({"job_id": job}), "PERMISSION_DENIED")
+        .await;
     alice.ask("job.cancel", json!({"job_id": job})).await;
     alice.expect_end("cancelled").await;
     alice.until_end(&expiring).await;
     moment().await;
     let audit = runtime.store().audit(100).await.unwrap();
-    let told: Vec<(&str, Value)> = audit.iter().map(|row| (row.action.as_str(), row.data.read().unwrap())).collect();
+    let told: Vec<(&str, Value)> = audit
+        .iter()
+        .map(|row| (row.action.as_str(), row.data.read().unwrap()))
+        .collect();
     let actions: Vec<_> = told.iter().map(|(action, _)| *action).collect();
-    assert_eq!(actions, ["auth", "auth", "submit", "submit", "submit", "auth", "cancel", "cancel", "lease.expired"]);
-    let verdicts: Vec<bool> =
-        told[..8].iter().map(|(_, data)| data["verdict"] == "allowed").collect();
-    assert_eq!(verdicts, [false, true, false, true, true, true, false, true]);
-    assert_eq!((&told[1].1["principal"], &told[1].1["session"]), (&json!("alice"), &json!(alice.session)));
-    assert_eq!((&told[3].1["job"], &told[3].1["agent"]), (&json!(expiring), &json!("patient")));
-    assert_eq!((&told[6].1["principal"], &told[7].1["principal"]), (&json!("bob"), &json!("alice")));
-    assert_eq!((&told[8].1["job"], &told[8].1["owner"]), (&json!(expiring), &json!("alice")));
+    assert_eq!(
+        actions,
+        [
+            "auth",
+            "auth",
+            "submit",
+            "submit",
+            "submit",
+            "auth",
+            "cancel",
+            "cancel",
+            "lease.expired"
+        ]
+    );
+    let verdicts: Vec<bool> = told[..8]
+        .iter()
+        .map(|(_, data)| data["verdict"] == "allowed")
+        .collect();
+    assert_eq!(
+        verdicts,
+        [false, true, false, true, true, true, false, true]
+    );
+    assert_eq!(
+        (&told[1].1["principal"], &told[1].1["session"]),
+        (&json!("alice"), &json!(alice.session))
+    );
+    assert_eq!(
+        (&told[3].1["job"], &told[3].1["agent"]),
+        (&json!(expiring), &json!("patient"))
+    );
+    assert_eq!(
+        (&told[6].1["principal"], &told[7].1["principal"]),
+        (&json!("bob"), &json!("alice"))
+    );
+    assert_eq!(
+        (&told[8].1["job"], &told[8].1["owner"]),
+        (&json!(expiring), &json!("alice"))
+    );
     let all = format!("{told:?}");
-    assert!(["stranger-token", ALICE, BOB, "private-input"].iter().all(|secret| !all.contains(secret)), "{all}");
+    assert!(
+        ["stranger-token", ALICE, BOB, "private-input"]
+            .iter()
+            .all(|secret| !all.contains(secret)),
+        "{all}"
+    );
 }
 
 /// [ARCP 12-2, 14-4] errors of some requests harm no other request, and what they say is bounded whatever was asked.
 #[tokio::test(start_paused = true)]
 async fn errors_harm_nothing_else() {
     let valve = Valve::new();
-    let runtime = runtime().agent("valve", valve.agent()).build().await.unwrap();
+    let runtime = runtime()
+        .agent("valve", valve.agent())
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::alice(&runtime).await;
     let job = peer.start(json!({"agent": "valve"})).await;
     let long = "x".repeat(100_000);
     for (kind, payload) in [
         ("job.submit", json!({"agent": long})),
-        ("job.submit", json!({"agent": "valve", "lease_request": {"fs.read": [long]}})),
-        ("job.submit", json!({"agent": "valve", "lease_request": {long.clone(): []}})),
-        ("job.submit", json!({"agent": "valve", "lease_request": {"fs.read": [format!("/{}", "{a,".repeat(2000))]}})),
-        ("job.submit", json!({"agent": "valve", "lease_constraints": {"expires_at": long}})),
-        ("job.submit", json!({"agent": "valve", "lease_request": {"cost.budget": [format!("USD:{}", "9".repeat(500))]}})),
-        ("job.submit", json!({"agent": "valve", "max_runtime_sec": 1e300})),
+        (
+            "job.submit",
+            json!({"agent": "valve", "lease_request": {"fs.read": [long]}}),
+        ),
+        (
+            "job.submit",
+            json!({"agent": "valve", "lease_request": {long.clone(): []}}),
+        ),
+        (
+            "job.submit",
+            json!({"agent": "valve", "lease_request": {"fs.read": [format!("/{}", "{a,".repeat(2000))]}}),
+        ),
+        (
+            "job.submit",
+            json!({"agent": "valve", "lease_constraints": {"expires_at": long}}),
+        ),
+        (
+            "job.submit",
+            json!({"agent": "valve", "lease_request": {"cost.budget": [format!("USD:{}", "9".repeat(500))]}}),
+        ),
+        (
+            "job.submit",
+            json!({"agent": "valve", "max_runtime_sec": 1e300}),
+        ),
         ("job.cancel", json!({"job_id": long})),
-        ("job.subscribe", json!({"job_id": "j", "from_event_seq": 1e18})),
+        (
+            "job.subscribe",
+            json!({"job_id": "j", "from_event_seq": 1e18}),
+        ),
         ("session.list_jobs", json!({"cursor": long})),
         ("session.list_jobs", json!({"limit": 1e18})),
         ("session.ack", json!({"last_processed_seq": -5})),
@@ -200,18 +301,28 @@ async fn errors_harm_nothing_else() {
     while let Ok(frame) = tokio::time::timeout(Duration::from_secs(1), peer.next()).await {
         frames.push(frame);
     }
-    assert!(frames.iter().any(|frame| frame["job_id"] == job && frame["payload"]["kind"] == "log"));
+    assert!(
+        frames
+            .iter()
+            .any(|frame| frame["job_id"] == job && frame["payload"]["kind"] == "log")
+    );
 }
 
 /// [ARCP 12-3] a code that is not in the table is kept as it is, and is not retryable.
 #[tokio::test(start_paused = true)]
 async fn unknown_codes() {
     let odd = |_ctx: towline_runtime::JobContext, _input: Value| async move {
-        Err::<Value, _>(towline_runtime::AgentError::new(towline_wire::ErrorCode::new("ACME_DRY_WELL"), "dry"))
+        Err::<Value, _>(towline_runtime::AgentError::new(
+            towline_wire::ErrorCode::new("ACME_DRY_WELL"),
+            "dry",
+        ))
     };
     let runtime = runtime().agent("odd", odd).build().await.unwrap();
     let mut peer = Peer::alice(&runtime).await;
     peer.start(json!({"agent": "odd"})).await;
     let end = peer.expect_end("error").await;
-    assert_eq!((&end["code"], &end["retryable"]), (&json!("ACME_DRY_WELL"), &json!(false)));
+    assert_eq!(
+        (&end["code"], &end["retryable"]),
+        (&json!("ACME_DRY_WELL"), &json!(false))
+    );
 }

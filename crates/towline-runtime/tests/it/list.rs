@@ -10,7 +10,10 @@ use crate::{
 };
 
 async fn agents() -> Runtime {
-    let built = runtime().agent("echo@1.0.0", echo()).agent("echo@2.0.0", echo()).agent("lines", lines());
+    let built = runtime()
+        .agent("echo@1.0.0", echo())
+        .agent("echo@2.0.0", echo())
+        .agent("lines", lines());
     built.agent("patient", patient()).build().await.unwrap()
 }
 
@@ -21,15 +24,26 @@ async fn list(peer: &mut Peer, request: Value) -> Value {
 }
 
 fn ids(page: &Value) -> Vec<&str> {
-    page["jobs"].as_array().unwrap().iter().map(|job| job["job_id"].as_str().unwrap()).collect()
+    page["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| job["job_id"].as_str().unwrap())
+        .collect()
 }
 
 /// Five jobs, ten seconds apart, the last one running.
 async fn five(peer: &mut Peer) -> Vec<String> {
     let mut jobs = Vec::new();
     for agent in ["echo@1.0.0", "echo", "lines", "echo@1.0.0", "patient"] {
-        jobs.push(peer.submit(json!({"agent": agent, "input": {"n": 2}})).await);
-        while tokio::time::timeout(std::time::Duration::from_secs(1), peer.next()).await.is_ok() {}
+        jobs.push(
+            peer.submit(json!({"agent": agent, "input": {"n": 2}}))
+                .await,
+        );
+        while tokio::time::timeout(std::time::Duration::from_secs(1), peer.next())
+            .await
+            .is_ok()
+        {}
         pass(9.0).await;
     }
     jobs
@@ -54,11 +68,20 @@ async fn filters() {
         (json!({"agent": "ech"}), &[]),
         (json!({"created_after": third}), &[3, 4]),
         (json!({"created_before": third}), &[0, 1]),
-        (json!({"created_after": third, "agent": "echo", "status": ["success"]}), &[3]),
-        (json!({"created_after": "2026-03-01T13:00:25+01:00"}), &[3, 4]),
+        (
+            json!({"created_after": third, "agent": "echo", "status": ["success"]}),
+            &[3],
+        ),
+        (
+            json!({"created_after": "2026-03-01T13:00:25+01:00"}),
+            &[3, 4],
+        ),
     ] {
         let page = list(&mut peer, json!({"filter": filter})).await;
-        let expected: Vec<&str> = expected.iter().map(|at: &usize| jobs[*at].as_str()).collect();
+        let expected: Vec<&str> = expected
+            .iter()
+            .map(|at: &usize| jobs[*at].as_str())
+            .collect();
         assert_eq!(ids(&page), expected, "{filter}");
     }
 }
@@ -102,13 +125,28 @@ async fn odd_questions() {
         (json!({"filter": {"status": ["sleeping"]}}), "status"),
         (json!({"filter": {"status": "running"}}), "status"),
         (json!({"filter": {"agent": "Not An Agent"}}), "agent"),
-        (json!({"filter": {"created_after": "yesterday"}}), "created_after"),
+        (
+            json!({"filter": {"created_after": "yesterday"}}),
+            "created_after",
+        ),
         (json!({"filter": []}), "filter"),
     ] {
-        let error = peer.refused("session.list_jobs", request.clone(), "INVALID_REQUEST").await;
-        assert!(error["message"].as_str().unwrap().contains(field), "{request}: {error}");
+        let error = peer
+            .refused("session.list_jobs", request.clone(), "INVALID_REQUEST")
+            .await;
+        assert!(
+            error["message"].as_str().unwrap().contains(field),
+            "{request}: {error}"
+        );
     }
-    assert_eq!(list(&mut peer, json!({"limit": 1000, "filter": null, "cursor": null})).await["jobs"], json!([]));
+    assert_eq!(
+        list(
+            &mut peer,
+            json!({"limit": 1000, "filter": null, "cursor": null})
+        )
+        .await["jobs"],
+        json!([])
+    );
 }
 
 /// [ARCP 6.6-2] what an entry says; the number is the job's own.
@@ -122,14 +160,25 @@ async fn entries() {
         "lease_constraints": {"expires_at": "2026-03-02T12:00:00Z"},
     });
     let running = peer.start(request).await;
-    let done = peer.submit(json!({"agent": "lines", "input": {"n": 3}})).await;
+    let done = peer
+        .submit(json!({"agent": "lines", "input": {"n": 3}}))
+        .await;
     let frames = peer.until_end(&done).await;
     let page = list(&mut peer, json!({})).await;
     let (running_entry, done_entry) = (&page["jobs"][0], &page["jobs"][1]);
     assert_eq!(running_entry["job_id"], running);
-    assert_eq!((&running_entry["status"], &running_entry["last_event_seq"]), (&json!("running"), &json!(1)));
-    assert_eq!(running_entry["lease"], json!({"tool.call": ["search.*"], "cost.budget": ["USD:5.00"]}));
-    assert_eq!(running_entry["lease_constraints"], json!({"expires_at": "2026-03-02T12:00:00Z"}));
+    assert_eq!(
+        (&running_entry["status"], &running_entry["last_event_seq"]),
+        (&json!("running"), &json!(1))
+    );
+    assert_eq!(
+        running_entry["lease"],
+        json!({"tool.call": ["search.*"], "cost.budget": ["USD:5.00"]})
+    );
+    assert_eq!(
+        running_entry["lease_constraints"],
+        json!({"expires_at": "2026-03-02T12:00:00Z"})
+    );
     assert_eq!(running_entry["budget"].to_string(), r#"{"USD":5.00}"#);
     assert_eq!(
         *done_entry,
@@ -163,12 +212,25 @@ async fn foreign_jobs() {
     let mut other = Peer::alice(&runtime).await;
     let first = list(&mut other, json!({"limit": 2})).await;
     assert_eq!(ids(&first), own[..2]);
-    let second = list(&mut other, json!({"limit": 2, "cursor": first["next_cursor"]})).await;
+    let second = list(
+        &mut other,
+        json!({"limit": 2, "cursor": first["next_cursor"]}),
+    )
+    .await;
     assert_eq!(ids(&second), own[2..]);
-    assert_eq!(second["next_cursor"], Value::Null, "nothing hints at what else there is");
-    let foreign_cursor = list(&mut Peer::bob(&runtime).await, json!({"limit": 2})).await["next_cursor"].clone();
+    assert_eq!(
+        second["next_cursor"],
+        Value::Null,
+        "nothing hints at what else there is"
+    );
+    let foreign_cursor =
+        list(&mut Peer::bob(&runtime).await, json!({"limit": 2})).await["next_cursor"].clone();
     let page = list(&mut other, json!({"cursor": foreign_cursor})).await;
-    assert!(ids(&page).iter().all(|job| own.iter().any(|mine| mine == job)));
+    assert!(
+        ids(&page)
+            .iter()
+            .all(|job| own.iter().any(|mine| mine == job))
+    );
 }
 
 /// [ARCP 6.6-3, 7.6-5] a policy may show more.
@@ -180,14 +242,29 @@ async fn a_policy_may_show_more() {
             observer.as_str() == "bob"
         }
         fn observable(&self, observer: &Principal) -> Option<Vec<Principal>> {
-            if observer.as_str() == "bob" { None } else { Some(Vec::new()) }
+            if observer.as_str() == "bob" {
+                None
+            } else {
+                Some(Vec::new())
+            }
         }
     }
-    let runtime = runtime().agent("echo", echo()).observe_policy(Auditors).build().await.unwrap();
+    let runtime = runtime()
+        .agent("echo", echo())
+        .observe_policy(Auditors)
+        .build()
+        .await
+        .unwrap();
     let (mut alice, mut bob) = (Peer::alice(&runtime).await, Peer::bob(&runtime).await);
     let job = alice.submit(json!({"agent": "echo"})).await;
     bob.submit(json!({"agent": "echo"})).await;
     moment().await;
-    assert_eq!(ids(&list(&mut Peer::alice(&runtime).await, json!({})).await), [job]);
-    assert_eq!(ids(&list(&mut Peer::bob(&runtime).await, json!({})).await).len(), 2);
+    assert_eq!(
+        ids(&list(&mut Peer::alice(&runtime).await, json!({})).await),
+        [job]
+    );
+    assert_eq!(
+        ids(&list(&mut Peer::bob(&runtime).await, json!({})).await).len(),
+        2
+    );
 }

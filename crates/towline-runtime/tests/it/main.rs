@@ -1,14 +1,18 @@
 //! The runtime over memory transports, driven frame by frame.
 
-#![expect(clippy::unwrap_used, unreachable_pub, reason = "helpers of tests are tests")]
+#![expect(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "helpers of tests are tests"
+)]
 
 mod ack;
 mod agents;
 mod cancel;
 mod close;
 mod credentials;
-mod dialects;
 mod delegation;
+mod dialects;
 mod events;
 mod files;
 mod handshake;

@@ -17,9 +17,16 @@ async fn ask(options: RuntimeOptions, lease: Value) -> Vec<Value> {
         }
         Ok::<_, AgentError>(json!(answers))
     };
-    let runtime = runtime().options(options).agent("models", agent).build().await.unwrap();
+    let runtime = runtime()
+        .options(options)
+        .agent("models", agent)
+        .build()
+        .await
+        .unwrap();
     let mut alice = Peer::alice(&runtime).await;
-    let job = alice.submit(json!({"agent": "models", "lease_request": lease})).await;
+    let job = alice
+        .submit(json!({"agent": "models", "lease_request": lease}))
+        .await;
     let frames = alice.until_end(&job).await;
     runtime.shutdown().await;
     serde_json::from_value(frames.last().unwrap()["payload"]["result"].clone()).unwrap()
@@ -30,11 +37,23 @@ async fn ask(options: RuntimeOptions, lease: Value) -> Vec<Value> {
 #[tokio::test(start_paused = true)]
 async fn models_are_checked_against_the_lease() {
     let strict = RuntimeOptions::default;
-    assert_eq!(ask(strict(), json!({"model.use": ["acme/s*"]})).await, ["acme/small", "PERMISSION_DENIED"]);
-    assert_eq!(ask(strict(), json!({})).await, ["PERMISSION_DENIED", "PERMISSION_DENIED"]);
+    assert_eq!(
+        ask(strict(), json!({"model.use": ["acme/s*"]})).await,
+        ["acme/small", "PERMISSION_DENIED"]
+    );
+    assert_eq!(
+        ask(strict(), json!({})).await,
+        ["PERMISSION_DENIED", "PERMISSION_DENIED"]
+    );
     let open = strict().require_model_use(false);
-    assert_eq!(ask(open.clone(), json!({})).await, ["acme/small", "acme/large"]);
-    assert_eq!(ask(open, json!({"model.use": ["acme/s*"]})).await, ["acme/small", "PERMISSION_DENIED"]);
+    assert_eq!(
+        ask(open.clone(), json!({})).await,
+        ["acme/small", "acme/large"]
+    );
+    assert_eq!(
+        ask(open, json!({"model.use": ["acme/s*"]})).await,
+        ["acme/small", "PERMISSION_DENIED"]
+    );
 }
 
 /// [ARCP 9.8-4] an upstream's refusal for budget surfaces as BUDGET_EXHAUSTED, one for the model as PERMISSION_DENIED, and
@@ -42,18 +61,37 @@ async fn models_are_checked_against_the_lease() {
 #[tokio::test(start_paused = true)]
 async fn upstream_refusals_get_the_protocols_codes() {
     let agent = |ctx: JobContext, _input: Value| async move {
-        let model = ctx.model("acme/small").await?.refused(UpstreamRefusal::Model).await;
+        let model = ctx
+            .model("acme/small")
+            .await?
+            .refused(UpstreamRefusal::Model)
+            .await;
         assert_eq!(model.code().as_str(), "PERMISSION_DENIED");
-        let budget = ctx.model("acme/small").await?.refused(UpstreamRefusal::Budget).await;
+        let budget = ctx
+            .model("acme/small")
+            .await?
+            .refused(UpstreamRefusal::Budget)
+            .await;
         Err::<Value, _>(AgentError::from(budget))
     };
     let runtime = runtime().agent("models", agent).build().await.unwrap();
     let mut alice = Peer::alice(&runtime).await;
-    let job = alice.submit(json!({"agent": "models", "lease_request": {"model.use": ["**"]}})).await;
+    let job = alice
+        .submit(json!({"agent": "models", "lease_request": {"model.use": ["**"]}}))
+        .await;
     let frames = alice.until_end(&job).await;
-    let codes: Vec<_> = frames.iter().filter(|frame| frame["payload"]["kind"] == "tool_result").collect();
-    let codes: Vec<_> = codes.iter().map(|frame| &frame["payload"]["body"]["error"]["code"]).collect();
+    let codes: Vec<_> = frames
+        .iter()
+        .filter(|frame| frame["payload"]["kind"] == "tool_result")
+        .collect();
+    let codes: Vec<_> = codes
+        .iter()
+        .map(|frame| &frame["payload"]["body"]["error"]["code"])
+        .collect();
     assert_eq!(codes, ["PERMISSION_DENIED", "BUDGET_EXHAUSTED"]);
-    assert_eq!(frames.last().unwrap()["payload"]["code"], "BUDGET_EXHAUSTED");
+    assert_eq!(
+        frames.last().unwrap()["payload"]["code"],
+        "BUDGET_EXHAUSTED"
+    );
     runtime.shutdown().await;
 }

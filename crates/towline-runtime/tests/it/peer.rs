@@ -19,7 +19,10 @@ pub const BOB: &str = "bob-token";
 pub fn runtime() -> RuntimeBuilder {
     let tokens = StaticTokens::new([("alice", ALICE), ("bob", BOB)]).unwrap();
     let clock = TokioClock::starting_at(NOON.parse().unwrap());
-    Runtime::builder().name("test", "0").authenticator(tokens).clock(Arc::new(clock))
+    Runtime::builder()
+        .name("test", "0")
+        .authenticator(tokens)
+        .clock(Arc::new(clock))
 }
 
 /// When tests begin.
@@ -43,14 +46,31 @@ pub struct Peer {
 
 /// Every feature there is.
 pub const ALL: &[&str] = &[
-    "heartbeat", "ack", "list_jobs", "subscribe", "lease_expires_at", "cost.budget", "model.use", "progress", "result_chunk",
-    "agent_versions", "provisioned_credentials",
+    "heartbeat",
+    "ack",
+    "list_jobs",
+    "subscribe",
+    "lease_expires_at",
+    "cost.budget",
+    "model.use",
+    "progress",
+    "result_chunk",
+    "agent_versions",
+    "provisioned_credentials",
 ];
 
 /// Every feature but `heartbeat`, for tests in which much time passes.
 pub const QUIET: &[&str] = &[
-    "ack", "list_jobs", "subscribe", "lease_expires_at", "cost.budget", "model.use", "progress", "result_chunk",
-    "agent_versions", "provisioned_credentials",
+    "ack",
+    "list_jobs",
+    "subscribe",
+    "lease_expires_at",
+    "cost.budget",
+    "model.use",
+    "progress",
+    "result_chunk",
+    "agent_versions",
+    "provisioned_credentials",
 ];
 
 impl Peer {
@@ -72,7 +92,10 @@ impl Peer {
     }
 
     /// A connection over a transport of one's own.
-    pub fn over<T: Transport>(runtime: &Runtime, transport: impl FnOnce(MemoryTransport) -> T) -> Self {
+    pub fn over<T: Transport>(
+        runtime: &Runtime,
+        transport: impl FnOnce(MemoryTransport) -> T,
+    ) -> Self {
         let (ours, theirs) = MemoryTransport::pair();
         let _connection = runtime.accept(transport(theirs));
         Self::at(ours)
@@ -81,7 +104,16 @@ impl Peer {
     fn at(ours: MemoryTransport) -> Self {
         let (sink, source) = Box::new(ours).split();
         let (session, token) = (String::new(), String::new());
-        Self { sink, source, next_id: 0, ids: HashSet::new(), session, token, last: 0, close: None }
+        Self {
+            sink,
+            source,
+            next_id: 0,
+            ids: HashSet::new(),
+            session,
+            token,
+            last: 0,
+            close: None,
+        }
     }
 
     /// A session of Alice's with every feature.
@@ -118,7 +150,11 @@ impl Peer {
     pub async fn asks_to_resume(runtime: &Runtime, token: &str, last: u64) -> Self {
         let mut peer = Self::raw(runtime);
         peer.last = last;
-        peer.send("session.resume", json!({"resume_token": token, "last_event_seq": last})).await;
+        peer.send(
+            "session.resume",
+            json!({"resume_token": token, "last_event_seq": last}),
+        )
+        .await;
         peer
     }
 
@@ -126,7 +162,10 @@ impl Peer {
     pub async fn welcomed(&mut self) -> Value {
         let welcome = self.expect("session.welcome").await;
         self.session = welcome["session_id"].as_str().unwrap().to_owned();
-        self.token = welcome["payload"]["resume_token"].as_str().unwrap().to_owned();
+        self.token = welcome["payload"]["resume_token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         welcome
     }
 
@@ -154,7 +193,9 @@ impl Peer {
 
     /// The next frame; panics at the end, or when nothing comes.
     pub async fn next(&mut self) -> Value {
-        let frame = tokio::time::timeout(PATIENCE, self.try_next()).await.expect("a frame, not silence");
+        let frame = tokio::time::timeout(PATIENCE, self.try_next())
+            .await
+            .expect("a frame, not silence");
         frame.expect("a frame, not the end")
     }
 
@@ -185,12 +226,28 @@ impl Peer {
         let id = frame["id"].as_str().unwrap();
         assert!(id.len() == 30 && id.starts_with("msg_"), "{frame}");
         assert!(self.ids.insert(id.to_owned()), "the same id twice: {frame}");
-        assert!(frame["type"].is_string() && frame["payload"].is_object(), "{frame}");
-        assert!(frame["session_id"].as_str().unwrap().starts_with("sess_"), "{frame}");
-        assert!(frame.as_object().unwrap().values().all(|value| !value.is_null()), "{frame}");
+        assert!(
+            frame["type"].is_string() && frame["payload"].is_object(),
+            "{frame}"
+        );
+        assert!(
+            frame["session_id"].as_str().unwrap().starts_with("sess_"),
+            "{frame}"
+        );
+        assert!(
+            frame
+                .as_object()
+                .unwrap()
+                .values()
+                .all(|value| !value.is_null()),
+            "{frame}"
+        );
         if let Some(seq) = frame.get("event_seq") {
             assert_eq!(*seq, self.last + 1, "strictly one more: {frame}");
-            assert!(frame["job_seq"].is_number() && frame["job_id"].is_string(), "{frame}");
+            assert!(
+                frame["job_seq"].is_number() && frame["job_id"].is_string(),
+                "{frame}"
+            );
             self.last += 1;
         }
     }
@@ -227,7 +284,10 @@ impl Peer {
     /// The next frame, which has to be the terminal of a job; gives its payload.
     pub async fn expect_end(&mut self, status: &str) -> Value {
         let frame = self.next().await;
-        assert!(frame["type"] == "job.result" || frame["type"] == "job.error", "{frame}");
+        assert!(
+            frame["type"] == "job.result" || frame["type"] == "job.error",
+            "{frame}"
+        );
         assert_eq!(frame["payload"]["final_status"], status, "{frame}");
         frame["payload"].clone()
     }
@@ -249,7 +309,11 @@ impl Peer {
     /// Asks for what has to be refused; gives the error's payload.
     pub async fn refused(&mut self, kind: &str, payload: Value, code: &str) -> Value {
         let reply = self.ask(kind, payload).await;
-        assert_eq!((&reply["type"], &reply["payload"]["code"]), (&json!("session.error"), &json!(code)), "{reply}");
+        assert_eq!(
+            (&reply["type"], &reply["payload"]["code"]),
+            (&json!("session.error"), &json!(code)),
+            "{reply}"
+        );
         reply["payload"].clone()
     }
 
@@ -273,7 +337,8 @@ impl Peer {
         let mut frames = Vec::new();
         loop {
             let frame = self.next().await;
-            let ended = frame["job_id"] == job && (frame["type"] == "job.result" || frame["type"] == "job.error");
+            let ended = frame["job_id"] == job
+                && (frame["type"] == "job.result" || frame["type"] == "job.error");
             frames.push(frame);
             if ended {
                 return frames;
@@ -318,12 +383,23 @@ pub async fn pass(seconds: f64) {
 
 /// The kinds of frames: an event's kind, else the type.
 pub fn kinds(frames: &[Value]) -> Vec<&str> {
-    frames.iter().map(|frame| frame["payload"]["kind"].as_str().or(frame["type"].as_str()).unwrap()).collect()
+    frames
+        .iter()
+        .map(|frame| {
+            frame["payload"]["kind"]
+                .as_str()
+                .or(frame["type"].as_str())
+                .unwrap()
+        })
+        .collect()
 }
 
 /// The numbers of a job's own log that frames carry.
 pub fn job_seqs(frames: &[Value]) -> Vec<u64> {
-    frames.iter().filter_map(|frame| frame["job_seq"].as_u64()).collect()
+    frames
+        .iter()
+        .filter_map(|frame| frame["job_seq"].as_u64())
+        .collect()
 }
 
 /// A transport that says of itself that others can read it.
@@ -331,7 +407,10 @@ struct Overheard(MemoryTransport);
 
 impl Transport for Overheard {
     fn info(&self) -> TransportInfo {
-        TransportInfo { confidential: false, ..self.0.info() }
+        TransportInfo {
+            confidential: false,
+            ..self.0.info()
+        }
     }
 
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {

@@ -43,7 +43,10 @@ async fn busy(ctx: JobContext, input: Value) -> Result<Value, AgentError> {
         }
     }
     match random.below(3) {
-        0 => Err(AgentError::new(towline_wire::ErrorCode::PERMISSION_DENIED, "no")),
+        0 => Err(AgentError::new(
+            towline_wire::ErrorCode::PERMISSION_DENIED,
+            "no",
+        )),
         1 => {
             let mut result = ctx.stream_result()?;
             result.write_text("streamed").await?;
@@ -66,15 +69,20 @@ struct Received {
 impl Received {
     fn take(&mut self, frame: &Value) {
         if frame["type"] == "job.accepted" {
-            self.accepted.insert(frame["job_id"].as_str().unwrap().to_owned());
+            self.accepted
+                .insert(frame["job_id"].as_str().unwrap().to_owned());
         }
-        let Some(seq) = frame["event_seq"].as_u64() else { return };
+        let Some(seq) = frame["event_seq"].as_u64() else {
+            return;
+        };
         assert_eq!(seq, self.last + 1, "every number once and in order");
         self.last = seq;
         let job = frame["job_id"].as_str().unwrap();
         assert!(self.accepted.contains(job), "accepted comes before events");
         let events = self.jobs.entry(job.to_owned()).or_default();
-        let ended = events.last().is_some_and(|(_, payload)| payload.get("final_status").is_some());
+        let ended = events
+            .last()
+            .is_some_and(|(_, payload)| payload.get("final_status").is_some());
         assert!(!ended, "nothing follows a terminal");
         events.push((frame["job_seq"].as_u64().unwrap(), frame["payload"].clone()));
         self.ended += usize::from(frame["payload"].get("final_status").is_some());
@@ -84,7 +92,11 @@ impl Received {
 /// One client: submits its jobs, drops its connection now and then, takes its session up from what it has, to the last terminal.
 async fn client(runtime: Runtime, number: u64, jobs: usize, mut random: Random) -> Received {
     let token = if number.is_multiple_of(2) { ALICE } else { BOB };
-    let features: Vec<&str> = QUIET.iter().copied().filter(|feature| number % 4 < 2 || *feature != "progress").collect();
+    let features: Vec<&str> = QUIET
+        .iter()
+        .copied()
+        .filter(|feature| number % 4 < 2 || *feature != "progress")
+        .collect();
     let mut peer = connected(&runtime, "session.hello", hello(token, &features), 0).await;
     let mut received = Received::default();
     let mut submitted = 0;
@@ -92,7 +104,11 @@ async fn client(runtime: Runtime, number: u64, jobs: usize, mut random: Random) 
         if submitted < jobs && random.below(3) == 0 {
             let key = format!("{number}-{submitted}");
             let input = json!({"seed": random.below(1 << 40)});
-            peer.send("job.submit", json!({"agent": "busy", "input": input, "idempotency_key": key})).await;
+            peer.send(
+                "job.submit",
+                json!({"agent": "busy", "input": input, "idempotency_key": key}),
+            )
+            .await;
             submitted += 1;
             // Dropped only after the answer, so that the client knows what it has submitted.
             while received.accepted.len() < submitted {
@@ -108,12 +124,20 @@ async fn client(runtime: Runtime, number: u64, jobs: usize, mut random: Random) 
             0 => {
                 let superseding = random.below(2) == 0;
                 let token = peer.token.clone();
-                let old = if superseding { Some(peer) } else { drop(peer); None };
+                let old = if superseding {
+                    Some(peer)
+                } else {
+                    drop(peer);
+                    None
+                };
                 let resume = json!({"resume_token": token, "last_event_seq": received.last});
                 peer = connected(&runtime, "session.resume", resume, received.last).await;
                 drop(old);
             }
-            1 => drop(peer.send("session.ack", json!({"last_processed_seq": received.last})).await),
+            1 => drop(
+                peer.send("session.ack", json!({"last_processed_seq": received.last}))
+                    .await,
+            ),
             2 => pass(0.01).await,
             _ => {
                 let wait = Duration::from_millis(random.below(30));
@@ -134,7 +158,10 @@ async fn connected(runtime: &Runtime, kind: &str, payload: Value, last: u64) -> 
         peer.send(kind, payload.clone()).await;
         let answer = peer.next().await;
         if answer["type"] == "session.welcome" {
-            peer.token = answer["payload"]["resume_token"].as_str().unwrap().to_owned();
+            peer.token = answer["payload"]["resume_token"]
+                .as_str()
+                .unwrap()
+                .to_owned();
             return peer;
         }
         assert_eq!(answer["payload"]["code"], "INTERNAL_ERROR", "{answer}");
@@ -144,7 +171,10 @@ async fn connected(runtime: &Runtime, kind: &str, payload: Value, last: u64) -> 
 /// Each job's events are what its log holds, as far as the client's features show it.
 async fn compare(store: &dyn EventStore, received: &Received, sees_progress: bool) {
     for (job, events) in &received.jobs {
-        let blocks = store.read_job(&job.parse().unwrap(), JobSeq::FIRST, usize::MAX).await.unwrap();
+        let blocks = store
+            .read_job(&job.parse().unwrap(), JobSeq::FIRST, usize::MAX)
+            .await
+            .unwrap();
         let mut log = Vec::new();
         for block in blocks {
             for seq in block.first().value()..=block.last().value() {
@@ -160,9 +190,11 @@ async fn compare(store: &dyn EventStore, received: &Received, sees_progress: boo
 }
 
 async fn run(seed: u64, clients: u64, jobs: usize, store: Arc<dyn EventStore>) {
-    println!("seed {seed}");
     let options = RuntimeOptions::default().tail_bytes(600);
-    let built = runtime().options(options).shared_store(store.clone()).agent("busy", busy);
+    let built = runtime()
+        .options(options)
+        .shared_store(store.clone())
+        .agent("busy", busy);
     let runtime = built.build().await.unwrap();
     let mut running = Vec::new();
     for number in 0..clients {
@@ -170,7 +202,9 @@ async fn run(seed: u64, clients: u64, jobs: usize, store: Arc<dyn EventStore>) {
         running.push(tokio::spawn(client(runtime.clone(), number, jobs, random)));
     }
     for (number, client) in running.into_iter().enumerate() {
-        let received = client.await.unwrap();
+        let received = client
+            .await
+            .unwrap_or_else(|failure| panic!("seed {seed}, client {number}: {failure}"));
         assert_eq!(received.jobs.len(), jobs);
         compare(store.as_ref(), &received, number % 4 < 2).await;
     }
@@ -209,8 +243,15 @@ async fn failing_commits() {
     for seed in 0..6 {
         let disk = FaultStore::new(MemoryStore::new());
         let valves = [Valve::new(), Valve::new(), Valve::new()];
-        let built = runtime().shared_store(Arc::new(disk.clone())).agent("one", valves[0].agent());
-        let runtime = built.agent("two", valves[1].agent()).agent("three", valves[2].agent()).build().await.unwrap();
+        let built = runtime()
+            .shared_store(Arc::new(disk.clone()))
+            .agent("one", valves[0].agent());
+        let runtime = built
+            .agent("two", valves[1].agent())
+            .agent("three", valves[2].agent())
+            .build()
+            .await
+            .unwrap();
         let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
         let mut watcher = Peer::open(&runtime, ALICE, QUIET).await;
         let mut jobs = Vec::new();
@@ -232,11 +273,17 @@ async fn failing_commits() {
             while ended < 3 {
                 let frame = peer.next().await;
                 ended += usize::from(frame["payload"].get("final_status").is_some());
-                logs.entry(frame["job_id"].as_str().unwrap().to_owned()).or_default().push(frame["job_seq"].as_u64().unwrap());
+                logs.entry(frame["job_id"].as_str().unwrap().to_owned())
+                    .or_default()
+                    .push(frame["job_seq"].as_u64().unwrap());
             }
             for (job, seqs) in logs {
                 let first = seqs[0];
-                assert_eq!(seqs, (first..first + seqs.len() as u64).collect::<Vec<_>>(), "{job}");
+                assert_eq!(
+                    seqs,
+                    (first..first + seqs.len() as u64).collect::<Vec<_>>(),
+                    "{job}"
+                );
             }
             peer.expect_silence().await;
         }
@@ -246,7 +293,11 @@ async fn failing_commits() {
 /// What is in the store at a moment, by session: the last number of its stream.
 async fn numbers(store: &MemoryStore) -> HashMap<String, u64> {
     let recovered = store.recover().await.unwrap();
-    recovered.sessions.into_iter().map(|session| (session.row.id.to_string(), session.last.value())).collect()
+    recovered
+        .sessions
+        .into_iter()
+        .map(|session| (session.row.id.to_string(), session.last.value()))
+        .collect()
 }
 
 /// [ARCP 8-3, 7.1-2] nothing is sent that is not committed: whatever a client has seen, the store has, at every moment.
@@ -254,7 +305,12 @@ async fn numbers(store: &MemoryStore) -> HashMap<String, u64> {
 async fn nothing_is_sent_before_its_commit() {
     let disk = FaultStore::new(MemoryStore::new());
     let valve = Valve::new();
-    let runtime = runtime().shared_store(Arc::new(disk.clone())).agent("valve", valve.agent()).build().await.unwrap();
+    let runtime = runtime()
+        .shared_store(Arc::new(disk.clone()))
+        .agent("valve", valve.agent())
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
     peer.start(json!({"agent": "valve"})).await;
     disk.every_commit(Some(Fault::Delay(Duration::from_millis(70))));
@@ -264,10 +320,16 @@ async fn nothing_is_sent_before_its_commit() {
         while got < 3 {
             peer.expect_event("log").await;
             got += 1;
-            assert!(numbers(disk.inner()).await[&peer.session] >= peer.last, "round {round}");
+            assert!(
+                numbers(disk.inner()).await[&peer.session] >= peer.last,
+                "round {round}"
+            );
         }
     }
-    for fault in [Fault::Hang, Fault::Fail(StoreError::Full("test".to_owned()))] {
+    for fault in [
+        Fault::Hang,
+        Fault::Fail(StoreError::Full("test".to_owned())),
+    ] {
         disk.every_commit(Some(fault));
         valve.open(50);
         peer.expect_silence().await;

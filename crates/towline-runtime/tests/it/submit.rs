@@ -37,15 +37,23 @@ async fn accepted() {
         "lease_constraints": {"expires_at": "2026-03-02T00:00:00Z"},
     });
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-    let id = peer.send_with("job.submit", request, json!({"trace_id": trace})).await;
+    let id = peer
+        .send_with("job.submit", request, json!({"trace_id": trace}))
+        .await;
     let accepted = peer.expect("job.accepted").await;
     let payload = &accepted["payload"];
     assert_eq!(payload["request_id"], id);
-    assert_eq!((&payload["job_id"], &payload["trace_id"]), (&accepted["job_id"], &json!(trace)));
+    assert_eq!(
+        (&payload["job_id"], &payload["trace_id"]),
+        (&accepted["job_id"], &json!(trace))
+    );
     assert_eq!(accepted["trace_id"], trace);
     assert_eq!(payload["agent"], "echo@1.2.0");
     assert_eq!(payload["lease"]["fs.read"], json!(["/data/**"]));
-    assert_eq!(payload["lease_constraints"]["expires_at"], "2026-03-02T00:00:00Z");
+    assert_eq!(
+        payload["lease_constraints"]["expires_at"],
+        "2026-03-02T00:00:00Z"
+    );
     assert_eq!(payload["budget"].to_string(), r#"{"EUR":2,"USD":1.50}"#);
     assert_eq!(payload["accepted_at"], "2026-03-01T12:00:00.000Z");
     assert!(accepted.get("event_seq").is_none());
@@ -55,7 +63,12 @@ async fn accepted() {
     let plain = peer.ask("job.submit", json!({"agent": "echo"})).await;
     let payload = plain["payload"].as_object().unwrap();
     assert_eq!(payload["lease"], json!({}));
-    for absent in ["budget", "lease_constraints", "parent_job_id", "credentials"] {
+    for absent in [
+        "budget",
+        "lease_constraints",
+        "parent_job_id",
+        "credentials",
+    ] {
         assert!(!payload.contains_key(absent), "{absent}");
     }
     let minted = payload["trace_id"].as_str().unwrap();
@@ -68,7 +81,12 @@ async fn durable_first() {
     let disk = FaultStore::new(MemoryStore::new());
     let ran = Arc::new(AtomicU32::new(0));
     let count = counting(&ran);
-    let runtime = runtime().shared_store(Arc::new(disk.clone())).agent("count", count).build().await.unwrap();
+    let runtime = runtime()
+        .shared_store(Arc::new(disk.clone()))
+        .agent("count", count)
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
     pass(1.5).await;
     disk.every_commit(Some(Fault::Hang));
@@ -83,7 +101,9 @@ async fn durable_first() {
 }
 
 /// Counts how often it runs.
-fn counting(ran: &Arc<AtomicU32>) -> impl Fn(JobContext, Value) -> BoxFuture<'static, Result<Value, AgentError>> + use<> {
+fn counting(
+    ran: &Arc<AtomicU32>,
+) -> impl Fn(JobContext, Value) -> BoxFuture<'static, Result<Value, AgentError>> + use<> {
     let ran = Arc::clone(ran);
     move |_ctx, _input| {
         let run = ran.fetch_add(1, Ordering::Relaxed) + 1;
@@ -100,22 +120,77 @@ async fn refusals() {
         (json!({}), "INVALID_REQUEST", "agent"),
         (json!({"agent": "No Agent"}), "INVALID_REQUEST", "agent"),
         (json!({"agent": "nobody"}), "AGENT_NOT_AVAILABLE", "nobody"),
-        (json!({"agent": "echo@9"}), "AGENT_VERSION_NOT_AVAILABLE", "echo@9"),
-        (json!({"agent": "echo", "max_runtime_sec": 0}), "INVALID_REQUEST", "max_runtime_sec"),
-        (json!({"agent": "echo", "max_runtime_sec": -2}), "INVALID_REQUEST", "max_runtime_sec"),
-        (json!({"agent": "echo", "max_runtime_sec": "5"}), "INVALID_REQUEST", "max_runtime_sec"),
-        (json!({"agent": "echo", "lease_request": {"fs.fly": ["/x"]}}), "INVALID_REQUEST", "fs.fly"),
-        (json!({"agent": "echo", "lease_request": {"fs.read": ["relative"]}}), "INVALID_REQUEST", "relative"),
-        (json!({"agent": "echo", "lease_request": {"fs.read": ["/a/[b"]}}), "INVALID_REQUEST", "/a/[b"),
-        (json!({"agent": "echo", "lease_request": {"cost.budget": ["USD"]}}), "INVALID_REQUEST", "cost.budget"),
-        (json!({"agent": "echo", "lease_constraints": {"expires_at": "2026-03-01T11:59:59Z"}}), "INVALID_REQUEST", "expires_at"),
-        (json!({"agent": "echo", "lease_constraints": {"expires_at": "2027-03-01T12:00:00+01:00"}}), "INVALID_REQUEST", "expires_at"),
-        (json!({"agent": "echo", "parent_job_id": "job_none"}), "JOB_NOT_FOUND", "parent_job_id"),
-        (json!({"agent": "echo", "idempotency_key": ""}), "INVALID_REQUEST", "idempotency_key"),
-        (json!({"agent": "echo", "idempotency_key": "k".repeat(257)}), "INVALID_REQUEST", "idempotency_key"),
+        (
+            json!({"agent": "echo@9"}),
+            "AGENT_VERSION_NOT_AVAILABLE",
+            "echo@9",
+        ),
+        (
+            json!({"agent": "echo", "max_runtime_sec": 0}),
+            "INVALID_REQUEST",
+            "max_runtime_sec",
+        ),
+        (
+            json!({"agent": "echo", "max_runtime_sec": -2}),
+            "INVALID_REQUEST",
+            "max_runtime_sec",
+        ),
+        (
+            json!({"agent": "echo", "max_runtime_sec": "5"}),
+            "INVALID_REQUEST",
+            "max_runtime_sec",
+        ),
+        (
+            json!({"agent": "echo", "lease_request": {"fs.fly": ["/x"]}}),
+            "INVALID_REQUEST",
+            "fs.fly",
+        ),
+        (
+            json!({"agent": "echo", "lease_request": {"fs.read": ["relative"]}}),
+            "INVALID_REQUEST",
+            "relative",
+        ),
+        (
+            json!({"agent": "echo", "lease_request": {"fs.read": ["/a/[b"]}}),
+            "INVALID_REQUEST",
+            "/a/[b",
+        ),
+        (
+            json!({"agent": "echo", "lease_request": {"cost.budget": ["USD"]}}),
+            "INVALID_REQUEST",
+            "cost.budget",
+        ),
+        (
+            json!({"agent": "echo", "lease_constraints": {"expires_at": "2026-03-01T11:59:59Z"}}),
+            "INVALID_REQUEST",
+            "expires_at",
+        ),
+        (
+            json!({"agent": "echo", "lease_constraints": {"expires_at": "2027-03-01T12:00:00+01:00"}}),
+            "INVALID_REQUEST",
+            "expires_at",
+        ),
+        (
+            json!({"agent": "echo", "parent_job_id": "job_none"}),
+            "JOB_NOT_FOUND",
+            "parent_job_id",
+        ),
+        (
+            json!({"agent": "echo", "idempotency_key": ""}),
+            "INVALID_REQUEST",
+            "idempotency_key",
+        ),
+        (
+            json!({"agent": "echo", "idempotency_key": "k".repeat(257)}),
+            "INVALID_REQUEST",
+            "idempotency_key",
+        ),
     ] {
         let error = peer.refused("job.submit", payload.clone(), code).await;
-        assert!(error["message"].as_str().unwrap().contains(named), "{payload}: {error}");
+        assert!(
+            error["message"].as_str().unwrap().contains(named),
+            "{payload}: {error}"
+        );
         assert_eq!(error["retryable"], code == "AGENT_NOT_AVAILABLE");
     }
     let listed = peer.ask("session.list_jobs", json!({})).await;
@@ -132,18 +207,32 @@ async fn several_in_flight() {
     let mut asked = Vec::new();
     for number in 0..30 {
         let agent = if number % 3 == 0 { "nobody" } else { "echo" };
-        asked.push((peer.send("job.submit", json!({"agent": agent, "input": number})).await, agent));
+        asked.push((
+            peer.send("job.submit", json!({"agent": agent, "input": number}))
+                .await,
+            agent,
+        ));
     }
     let mut replies = Vec::new();
     while replies.len() < asked.len() {
         let frame = peer.next().await;
         if let Some(request) = frame["payload"].get("request_id") {
-            replies.push((request.as_str().unwrap().to_owned(), frame["type"].as_str().unwrap().to_owned()));
+            replies.push((
+                request.as_str().unwrap().to_owned(),
+                frame["type"].as_str().unwrap().to_owned(),
+            ));
         }
     }
     for ((id, agent), (request, kind)) in asked.iter().zip(&replies) {
         assert_eq!(id, request);
-        assert_eq!(kind, if *agent == "echo" { "job.accepted" } else { "session.error" });
+        assert_eq!(
+            kind,
+            if *agent == "echo" {
+                "job.accepted"
+            } else {
+                "session.error"
+            }
+        );
     }
 }
 
@@ -151,16 +240,25 @@ async fn several_in_flight() {
 struct ToolsOnly;
 
 impl LeasePolicy for ToolsOnly {
-    fn grant<'a>(&'a self, request: LeaseRequest<'a>) -> BoxFuture<'a, Result<GrantedLease, Refusal>> {
+    fn grant<'a>(
+        &'a self,
+        request: LeaseRequest<'a>,
+    ) -> BoxFuture<'a, Result<GrantedLease, Refusal>> {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_secs(3)).await;
             if !request.lease.patterns("net.fetch").is_empty() {
                 let code = towline_wire::ErrorCode::PERMISSION_DENIED;
-                return Err(Refusal::new(code, "`lease_request.net.fetch` is not granted here"));
+                return Err(Refusal::new(
+                    code,
+                    "`lease_request.net.fetch` is not granted here",
+                ));
             }
             let mut lease = towline_wire::Lease::new();
             lease.set("tool.call", request.lease.patterns("tool.call").to_vec());
-            Ok(GrantedLease { lease, constraints: request.constraints.clone() })
+            Ok(GrantedLease {
+                lease,
+                constraints: request.constraints.clone(),
+            })
         })
     }
 }
@@ -171,28 +269,59 @@ async fn policies() {
     let ask = |ctx: JobContext, _input: Value| async move {
         let tool = ctx.authorize(Operation::ToolCall("search")).await.is_ok();
         let file = ctx.authorize(Operation::FsRead("/data/x")).await;
-        Ok::<_, AgentError>(json!([tool, file.err().map(|denied| denied.code().to_string())]))
+        Ok::<_, AgentError>(json!([
+            tool,
+            file.err().map(|denied| denied.code().to_string())
+        ]))
     };
-    let runtime = runtime().agent("ask", ask).lease_policy(ToolsOnly).build().await.unwrap();
+    let runtime = runtime()
+        .agent("ask", ask)
+        .lease_policy(ToolsOnly)
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::alice(&runtime).await;
     let lease = json!({"tool.call": ["search"], "fs.read": ["/data/**"]});
-    let id = peer.send("job.submit", json!({"agent": "ask", "lease_request": lease})).await;
-    peer.send("job.submit", json!({"agent": "ask", "lease_request": {"net.fetch": ["https://example.com/**"]}})).await;
+    let id = peer
+        .send(
+            "job.submit",
+            json!({"agent": "ask", "lease_request": lease}),
+        )
+        .await;
+    peer.send(
+        "job.submit",
+        json!({"agent": "ask", "lease_request": {"net.fetch": ["https://example.com/**"]}}),
+    )
+    .await;
     peer.send("session.ping", json!({"nonce": "n"})).await;
     let started = tokio::time::Instant::now();
     peer.expect("session.pong").await;
     assert_eq!(started.elapsed(), Duration::ZERO);
     let accepted = peer.expect("job.accepted").await;
     assert_eq!(accepted["payload"]["request_id"], id);
-    assert_eq!(accepted["payload"]["lease"], json!({"tool.call": ["search"]}));
-    assert_eq!(started.elapsed().as_secs(), 3, "the second submit was asked about at the same time");
+    assert_eq!(
+        accepted["payload"]["lease"],
+        json!({"tool.call": ["search"]})
+    );
+    assert_eq!(
+        started.elapsed().as_secs(),
+        3,
+        "the second submit was asked about at the same time"
+    );
     let rest = peer.until_end(accepted["job_id"].as_str().unwrap()).await;
     assert_eq!(rest[0]["payload"]["code"], "PERMISSION_DENIED");
-    assert_eq!(rest.last().unwrap()["payload"]["result"], json!([true, "PERMISSION_DENIED"]));
+    assert_eq!(
+        rest.last().unwrap()["payload"]["result"],
+        json!([true, "PERMISSION_DENIED"])
+    );
 }
 
 fn limits(per_principal: usize, running: usize, queued: usize) -> RuntimeOptions {
-    RuntimeOptions::default().admission(AdmissionLimits { per_principal, running, queued })
+    RuntimeOptions::default().admission(AdmissionLimits {
+        per_principal,
+        running,
+        queued,
+    })
 }
 
 /// [ARCP 7.1-5, 7.3-1] over the limit of a principal jobs wait as `pending`, in order, up to a bound; beyond it they are
@@ -200,7 +329,12 @@ fn limits(per_principal: usize, running: usize, queued: usize) -> RuntimeOptions
 #[tokio::test(start_paused = true)]
 async fn the_queue() {
     let valve = Valve::new();
-    let runtime = runtime().options(limits(2, 10, 3)).agent("valve", valve.agent()).build().await.unwrap();
+    let runtime = runtime()
+        .options(limits(2, 10, 3))
+        .agent("valve", valve.agent())
+        .build()
+        .await
+        .unwrap();
     let mut alice = Peer::alice(&runtime).await;
     for _ in 0..7 {
         alice.send("job.submit", json!({"agent": "valve"})).await;
@@ -222,12 +356,21 @@ async fn the_queue() {
     assert_eq!(running, jobs[..2]);
     let mut bob = Peer::bob(&runtime).await;
     bob.start(json!({"agent": "valve"})).await;
-    let pending = alice.ask("session.list_jobs", json!({"filter": {"status": ["pending"]}})).await;
+    let pending = alice
+        .ask(
+            "session.list_jobs",
+            json!({"filter": {"status": ["pending"]}}),
+        )
+        .await;
     assert_eq!(pending["payload"]["jobs"].as_array().unwrap().len(), 3);
     alice.send("job.cancel", json!({"job_id": jobs[0]})).await;
     let frames = alice.until_end(jobs[0].as_str().unwrap()).await;
     assert_eq!(kinds(&frames), ["job.cancelled", "job.error"]);
-    assert_eq!(alice.expect("job.event").await["job_id"], jobs[2], "the one that waited longest");
+    assert_eq!(
+        alice.expect("job.event").await["job_id"],
+        jobs[2],
+        "the one that waited longest"
+    );
     valve.shut();
     for job in &jobs[3..] {
         alice.until_end(job.as_str().unwrap()).await;
@@ -241,7 +384,12 @@ async fn the_queue() {
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_fair() {
     let valve = Valve::new();
-    let runtime = runtime().options(limits(10, 1, 100)).agent("valve", valve.agent()).build().await.unwrap();
+    let runtime = runtime()
+        .options(limits(10, 1, 100))
+        .agent("valve", valve.agent())
+        .build()
+        .await
+        .unwrap();
     let (mut alice, mut bob) = (Peer::alice(&runtime).await, Peer::bob(&runtime).await);
     let mut flood = vec![alice.start(json!({"agent": "valve"})).await];
     for _ in 0..5 {
@@ -254,14 +402,22 @@ async fn the_queue_is_fair() {
     }
     moment().await;
     let frames = tokio::time::timeout(Duration::from_secs(1), bob.next()).await;
-    assert_eq!(frames.unwrap()["job_id"], quiet, "Bob's turn came second at the latest");
+    assert_eq!(
+        frames.unwrap()["job_id"],
+        quiet,
+        "Bob's turn came second at the latest"
+    );
 }
 
 /// [ARCP 7.2-1] one key, one job: at once from one session and from several, and later.
 #[tokio::test(start_paused = true)]
 async fn one_key_one_job() {
     let ran = Arc::new(AtomicU32::new(0));
-    let runtime = runtime().agent("count", counting(&ran)).build().await.unwrap();
+    let runtime = runtime()
+        .agent("count", counting(&ran))
+        .build()
+        .await
+        .unwrap();
     let (mut one, mut two) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
     let request = json!({"agent": "count", "input": {"x": 1, "y": [2.0]}, "idempotency_key": "k"});
     let same = json!({"idempotency_key": "k", "input": {"y": [2], "x": 1e0}, "agent": "count", "lease_request": {}, "max_runtime_sec": null});
@@ -275,15 +431,28 @@ async fn one_key_one_job() {
         while let Ok(frame) = tokio::time::timeout(Duration::from_secs(1), peer.next()).await {
             frames.push(frame);
         }
-        let (replies, events): (Vec<_>, Vec<_>) = frames.into_iter().partition(|frame| frame["type"] == "job.accepted");
+        let (replies, events): (Vec<_>, Vec<_>) = frames
+            .into_iter()
+            .partition(|frame| frame["type"] == "job.accepted");
         assert_eq!(replies.len(), 3);
-        assert!(events.iter().any(|frame| frame["type"] == "job.result"), "each sees the outcome");
+        assert!(
+            events.iter().any(|frame| frame["type"] == "job.result"),
+            "each sees the outcome"
+        );
         accepted.extend(replies);
     }
     accepted.push(one.ask("job.submit", request).await);
-    let mut payloads: Vec<_> = accepted.iter().map(|frame| frame["payload"].clone()).collect();
-    payloads.iter_mut().for_each(|payload| drop(payload.as_object_mut().unwrap().remove("request_id")));
-    assert!(payloads.windows(2).all(|pair| pair[0] == pair[1]), "the same payload each time");
+    let mut payloads: Vec<_> = accepted
+        .iter()
+        .map(|frame| frame["payload"].clone())
+        .collect();
+    payloads
+        .iter_mut()
+        .for_each(|payload| drop(payload.as_object_mut().unwrap().remove("request_id")));
+    assert!(
+        payloads.windows(2).all(|pair| pair[0] == pair[1]),
+        "the same payload each time"
+    );
     assert_eq!(ran.load(Ordering::Relaxed), 1);
 }
 
@@ -292,7 +461,11 @@ async fn one_key_one_job() {
 #[tokio::test(start_paused = true)]
 async fn another_session_sees_the_outcome() {
     let valve = Valve::new();
-    let runtime = runtime().agent("valve", valve.agent()).build().await.unwrap();
+    let runtime = runtime()
+        .agent("valve", valve.agent())
+        .build()
+        .await
+        .unwrap();
     let (mut one, mut two) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
     let request = json!({"agent": "valve", "idempotency_key": "k"});
     let job = one.start(request.clone()).await;
@@ -302,7 +475,8 @@ async fn another_session_sees_the_outcome() {
     assert_eq!(two.expect_event("status").await["phase"], "running");
     two.expect_event("log").await;
     two.expect_event("log").await;
-    two.refused("job.cancel", json!({"job_id": job}), "PERMISSION_DENIED").await;
+    two.refused("job.cancel", json!({"job_id": job}), "PERMISSION_DENIED")
+        .await;
     valve.open(1);
     assert_eq!(two.expect_event("log").await["message"], "line 3");
     valve.shut();
@@ -310,15 +484,26 @@ async fn another_session_sees_the_outcome() {
     let mut late = Peer::alice(&runtime).await;
     assert_eq!(late.submit(request).await, job);
     assert_eq!(late.until_end(&job).await.len(), 5, "also when it is over");
-    assert_eq!(one.until_end(&job).await.len(), 4, "its own session is not told twice");
+    assert_eq!(
+        one.until_end(&job).await.len(),
+        4,
+        "its own session is not told twice"
+    );
 }
 
 /// [ARCP 7.2-2] the same key for something else; another principal's key is another key.
 #[tokio::test(start_paused = true)]
 async fn a_key_for_something_else() {
-    let runtime = runtime().agent("echo", echo()).agent("lines", lines()).build().await.unwrap();
+    let runtime = runtime()
+        .agent("echo", echo())
+        .agent("lines", lines())
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
-    let job = peer.submit(json!({"agent": "echo", "input": 1, "idempotency_key": "k"})).await;
+    let job = peer
+        .submit(json!({"agent": "echo", "input": 1, "idempotency_key": "k"}))
+        .await;
     peer.until_end(&job).await;
     for other in [
         json!({"agent": "echo", "input": 2, "idempotency_key": "k"}),
@@ -331,7 +516,11 @@ async fn a_key_for_something_else() {
         assert_eq!(error["retryable"], false);
     }
     let mut bob = Peer::open(&runtime, BOB, ALL).await;
-    assert_ne!(bob.submit(json!({"agent": "echo", "input": 3, "idempotency_key": "k"})).await, job);
+    assert_ne!(
+        bob.submit(json!({"agent": "echo", "input": 3, "idempotency_key": "k"}))
+            .await,
+        job
+    );
 }
 
 /// [ARCP 7.2-3] a key lives for a day, and has up to 256 bytes.
@@ -354,16 +543,36 @@ async fn keys_live_for_a_day() {
 #[tokio::test(start_paused = true)]
 async fn keys_and_validation() {
     let disk = FaultStore::new(MemoryStore::new());
-    let runtime = runtime().shared_store(Arc::new(disk.clone())).agent("echo", echo()).build().await.unwrap();
+    let runtime = runtime()
+        .shared_store(Arc::new(disk.clone()))
+        .agent("echo", echo())
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
-    peer.refused("job.submit", json!({"agent": "nobody", "idempotency_key": "a"}), "AGENT_NOT_AVAILABLE").await;
-    let job = peer.submit(json!({"agent": "echo", "idempotency_key": "a"})).await;
+    peer.refused(
+        "job.submit",
+        json!({"agent": "nobody", "idempotency_key": "a"}),
+        "AGENT_NOT_AVAILABLE",
+    )
+    .await;
+    let job = peer
+        .submit(json!({"agent": "echo", "idempotency_key": "a"}))
+        .await;
     peer.until_end(&job).await;
 
     disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
-    let error = peer.refused("job.submit", json!({"agent": "echo", "idempotency_key": "b"}), "INTERNAL_ERROR").await;
+    let error = peer
+        .refused(
+            "job.submit",
+            json!({"agent": "echo", "idempotency_key": "b"}),
+            "INTERNAL_ERROR",
+        )
+        .await;
     assert_eq!(error["retryable"], true);
-    let job = peer.submit(json!({"agent": "echo", "idempotency_key": "b"})).await;
+    let job = peer
+        .submit(json!({"agent": "echo", "idempotency_key": "b"}))
+        .await;
     peer.until_end(&job).await;
 
     let brief = json!({"agent": "echo", "lease_constraints": {"expires_at": "2026-03-01T12:01:00Z"}, "idempotency_key": "c"});
@@ -382,7 +591,12 @@ async fn keys_survive_a_restart() {
     let ran = Arc::new(AtomicU32::new(0));
     let disk = FaultStore::new(MemoryStore::new());
     let build = async |store: Arc<dyn towline_store::EventStore>| -> Runtime {
-        runtime().shared_store(store).agent("count", counting(&ran)).build().await.unwrap()
+        runtime()
+            .shared_store(store)
+            .agent("count", counting(&ran))
+            .build()
+            .await
+            .unwrap()
     };
     let first = build(Arc::new(disk.clone())).await;
     let request = json!({"agent": "count", "idempotency_key": "k"});
@@ -401,13 +615,24 @@ async fn keys_survive_a_restart() {
 #[tokio::test(start_paused = true)]
 async fn waiting_jobs_survive_a_restart() {
     let disk = FaultStore::new(MemoryStore::new());
-    let first = runtime().options(limits(1, 1, 10)).shared_store(Arc::new(disk.clone())).agent("deaf", Deaf);
-    let first = first.agent("echo", echo()).agent("patient", patient()).build().await.unwrap();
+    let first = runtime()
+        .options(limits(1, 1, 10))
+        .shared_store(Arc::new(disk.clone()))
+        .agent("deaf", Deaf);
+    let first = first
+        .agent("echo", echo())
+        .agent("patient", patient())
+        .build()
+        .await
+        .unwrap();
     let mut peer = Peer::alice(&first).await;
     let running = peer.start(json!({"agent": "deaf"})).await;
     let waiting = peer.submit(json!({"agent": "echo", "input": "late"})).await;
     disk.every_commit(Some(Fault::Hang));
-    let second = runtime().shared_store(disk.inner().clone()).agent("deaf", Deaf).agent("echo", echo());
+    let second = runtime()
+        .shared_store(disk.inner().clone())
+        .agent("deaf", Deaf)
+        .agent("echo", echo());
     let second = second.build().await.unwrap();
     let mut peer = Peer::resume(&second, &peer.token, 1).await;
     let (mut ended, mut result) = (None, None);
@@ -419,5 +644,8 @@ async fn waiting_jobs_survive_a_restart() {
             result = Some(frame["payload"]["result"].clone());
         }
     }
-    assert_eq!((ended.unwrap(), result.unwrap()), (json!("runtime_restarted"), json!("late")));
+    assert_eq!(
+        (ended.unwrap(), result.unwrap()),
+        (json!("runtime_restarted"), json!("late"))
+    );
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use towline_runtime::{AgentError, JobContext, Runtime, RuntimeOptions, policy::ObservePolicy};
-use towline_store::{MemoryStore, Principal};
+use towline_store::{
+    MemoryStore, Principal, StoreError,
+    testing::{Fault, FaultStore},
+};
 
 use crate::{
     agents::{Valve, lines, patient},
@@ -12,8 +15,17 @@ use crate::{
 };
 
 async fn agents(valve: &Valve, options: RuntimeOptions) -> Runtime {
-    let built = runtime().options(options).agent("valve", valve.agent()).agent("lines", lines());
-    built.agent("patient", patient()).agent("mixed", mixed).agent("spend", spend).build().await.unwrap()
+    let built = runtime()
+        .options(options)
+        .agent("valve", valve.agent())
+        .agent("lines", lines());
+    built
+        .agent("patient", patient())
+        .agent("mixed", mixed)
+        .agent("spend", spend)
+        .build()
+        .await
+        .unwrap()
 }
 
 async fn plain(valve: &Valve) -> Runtime {
@@ -32,7 +44,12 @@ async fn mixed(ctx: JobContext, input: Value) -> Result<Value, AgentError> {
 
 /// Spends a third of a dollar, then waits.
 async fn spend(ctx: JobContext, _input: Value) -> Result<Value, AgentError> {
-    ctx.metric("cost.search", "0.33".parse::<towline_wire::Amount>()?, Some("USD")).await?;
+    ctx.metric(
+        "cost.search",
+        "0.33".parse::<towline_wire::Amount>()?,
+        Some("USD"),
+    )
+    .await?;
     ctx.cancelled().await;
     Ok(Value::Null)
 }
@@ -50,7 +67,9 @@ async fn history_then_live() {
     let valve = Valve::new();
     let runtime = plain(&valve).await;
     let (mut owner, mut watcher) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
-    let own = watcher.submit(json!({"agent": "lines", "input": {"n": 5}})).await;
+    let own = watcher
+        .submit(json!({"agent": "lines", "input": {"n": 5}}))
+        .await;
     watcher.until_end(&own).await;
     let request = json!({
         "agent": "valve",
@@ -66,9 +85,17 @@ async fn history_then_live() {
         seen.push(owner.next().await);
     }
     crate::peer::pass(5.0).await;
-    let request = watcher.send("job.subscribe", json!({"job_id": job, "history": true, "from_event_seq": 1})).await;
+    let request = watcher
+        .send(
+            "job.subscribe",
+            json!({"job_id": job, "history": true, "from_event_seq": 1}),
+        )
+        .await;
     let subscribed = watcher.expect("job.subscribed").await;
-    assert_eq!((&subscribed["job_id"], &subscribed["trace_id"]), (&json!(job), &accepted["trace_id"]));
+    assert_eq!(
+        (&subscribed["job_id"], &subscribed["trace_id"]),
+        (&json!(job), &accepted["trace_id"])
+    );
     assert_eq!(
         subscribed["payload"],
         json!({
@@ -80,7 +107,10 @@ async fn history_then_live() {
     for (seq, before) in (8..).zip(&seen) {
         let replayed = watcher.next().await;
         assert_eq!(replayed["event_seq"], seq);
-        assert_eq!((&replayed["job_seq"], &replayed["payload"]), (&before["job_seq"], &before["payload"]));
+        assert_eq!(
+            (&replayed["job_seq"], &replayed["payload"]),
+            (&before["job_seq"], &before["payload"])
+        );
         assert_eq!(replayed["trace_id"], before["trace_id"]);
     }
     valve.open(1);
@@ -112,41 +142,71 @@ async fn where_history_begins() {
     ] {
         let mut watcher = Peer::alice(&runtime).await;
         let mut payload = json!({"job_id": job});
-        payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        payload
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         let subscribed = subscribe(&mut watcher, payload).await;
-        assert_eq!((&subscribed["replayed"], &subscribed["subscribed_from"]), (&json!(replayed), &json!(4)), "{more}");
+        assert_eq!(
+            (&subscribed["replayed"], &subscribed["subscribed_from"]),
+            (&json!(replayed), &json!(4)),
+            "{more}"
+        );
         watchers.push((watcher, first));
     }
     valve.shut();
     for (mut watcher, first) in watchers {
-        assert_eq!(job_seqs(&watcher.until_end(&job).await), (first..=5).collect::<Vec<_>>());
+        assert_eq!(
+            job_seqs(&watcher.until_end(&job).await),
+            (first..=5).collect::<Vec<_>>()
+        );
     }
 }
 
 /// [ARCP 7.6-1, 6.2-4] watchers that come at any moment of a busy job get every event their features show exactly once.
 #[tokio::test(start_paused = true)]
 async fn exactly_once() {
-    let without_progress: Vec<&str> = ALL.iter().copied().filter(|feature| *feature != "progress").collect();
+    let without_progress: Vec<&str> = ALL
+        .iter()
+        .copied()
+        .filter(|feature| *feature != "progress")
+        .collect();
     let runtime = agents(&Valve::new(), RuntimeOptions::default().tail_bytes(2048)).await;
     let mut owner = Peer::alice(&runtime).await;
-    let job = owner.start(json!({"agent": "mixed", "input": {"n": 400}})).await;
+    let job = owner
+        .start(json!({"agent": "mixed", "input": {"n": 400}}))
+        .await;
     let mut watching = Vec::new();
     for number in 0..40 {
         for _ in 0..number % 7 {
             tokio::task::yield_now().await;
         }
         let all = number % 2 == 0;
-        let (runtime, job, features) = (runtime.clone(), job.clone(), if all { ALL.to_vec() } else { without_progress.clone() });
+        let (runtime, job, features) = (
+            runtime.clone(),
+            job.clone(),
+            if all {
+                ALL.to_vec()
+            } else {
+                without_progress.clone()
+            },
+        );
         watching.push(tokio::spawn(async move {
             let mut peer = Peer::open(&runtime, ALICE, &features).await;
-            peer.send("job.subscribe", json!({"job_id": job, "history": true})).await;
-            assert_eq!(peer.expect("job.subscribed").await["payload"]["current_status"], "running");
+            peer.send("job.subscribe", json!({"job_id": job, "history": true}))
+                .await;
+            assert_eq!(
+                peer.expect("job.subscribed").await["payload"]["current_status"],
+                "running"
+            );
             (all, peer.until_end(&job).await)
         }));
     }
     for watcher in watching {
         let (all, frames) = watcher.await.unwrap();
-        let expected: Vec<u64> = (1..=802).filter(|seq| all || *seq == 1 || seq % 2 == 0).collect();
+        let expected: Vec<u64> = (1..=802)
+            .filter(|seq| all || *seq == 1 || seq % 2 == 0)
+            .collect();
         assert_eq!(job_seqs(&frames), expected);
         assert_eq!(frames.len(), expected.len());
     }
@@ -157,33 +217,55 @@ async fn exactly_once() {
 async fn the_budget_now() {
     let runtime = plain(&Valve::new()).await;
     let (mut owner, mut watcher) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
-    let request = json!({"agent": "spend", "lease_request": {"cost.budget": ["USD:1.00", "EUR:2"]}});
+    let request =
+        json!({"agent": "spend", "lease_request": {"cost.budget": ["USD:1.00", "EUR:2"]}});
     let job = owner.start(request).await;
     moment().await;
     let subscribed = subscribe(&mut watcher, json!({"job_id": job})).await;
     assert_eq!(subscribed["budget"].to_string(), r#"{"EUR":2,"USD":0.67}"#);
     let listed = watcher.ask("session.list_jobs", json!({})).await;
-    assert_eq!(listed["payload"]["jobs"][0]["budget"].to_string(), r#"{"EUR":2,"USD":0.67}"#);
+    assert_eq!(
+        listed["payload"]["jobs"][0]["budget"].to_string(),
+        r#"{"EUR":2,"USD":0.67}"#
+    );
 }
 
 /// [ARCP 7.6-4] a finished job, also one of an earlier run of the runtime.
 #[tokio::test(start_paused = true)]
 async fn finished_jobs() {
     let store = Arc::new(MemoryStore::new());
-    let first = runtime().shared_store(store.clone()).agent("lines", lines()).build().await.unwrap();
+    let first = runtime()
+        .shared_store(store.clone())
+        .agent("lines", lines())
+        .build()
+        .await
+        .unwrap();
     let mut owner = Peer::alice(&first).await;
-    let job = owner.submit(json!({"agent": "lines", "input": {"n": 2}})).await;
+    let job = owner
+        .submit(json!({"agent": "lines", "input": {"n": 2}}))
+        .await;
     let frames = owner.until_end(&job).await;
     let second = runtime().shared_store(store).build().await.unwrap();
     for runtime in [&first, &second] {
         let mut watcher = Peer::alice(runtime).await;
         let subscribed = subscribe(&mut watcher, json!({"job_id": job})).await;
         assert_eq!(subscribed["current_status"], "success");
-        assert_eq!((&subscribed["subscribed_from"], &subscribed["replayed"]), (&json!(4), &json!(false)));
+        assert_eq!(
+            (&subscribed["subscribed_from"], &subscribed["replayed"]),
+            (&json!(4), &json!(false))
+        );
         watcher.expect_silence().await;
-        assert_eq!(subscribe(&mut watcher, json!({"job_id": job, "history": true})).await["replayed"], true);
+        assert_eq!(
+            subscribe(&mut watcher, json!({"job_id": job, "history": true})).await["replayed"],
+            true
+        );
         let replayed = watcher.until_end(&job).await;
-        let payloads = |frames: &[Value]| frames.iter().map(|frame| frame["payload"].clone()).collect::<Vec<_>>();
+        let payloads = |frames: &[Value]| {
+            frames
+                .iter()
+                .map(|frame| frame["payload"].clone())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(payloads(&replayed), payloads(&frames));
         watcher.expect_silence().await;
     }
@@ -198,7 +280,11 @@ impl ObservePolicy for BobWatches {
     }
 
     fn observable(&self, observer: &Principal) -> Option<Vec<Principal>> {
-        Some(if observer.as_str() == "bob" { vec![Principal::new("alice")] } else { Vec::new() })
+        Some(if observer.as_str() == "bob" {
+            vec![Principal::new("alice")]
+        } else {
+            Vec::new()
+        })
     }
 }
 
@@ -206,7 +292,11 @@ impl ObservePolicy for BobWatches {
 #[tokio::test(start_paused = true)]
 async fn who_may_watch() {
     for conceal in [false, true] {
-        let runtime = agents(&Valve::new(), RuntimeOptions::default().conceal_foreign_jobs(conceal)).await;
+        let runtime = agents(
+            &Valve::new(),
+            RuntimeOptions::default().conceal_foreign_jobs(conceal),
+        )
+        .await;
         let mut owner = Peer::alice(&runtime).await;
         let running = owner.start(json!({"agent": "patient"})).await;
         let done = owner.submit(json!({"agent": "lines"})).await;
@@ -216,11 +306,27 @@ async fn who_may_watch() {
             error.as_object_mut().unwrap().remove("request_id");
             error.to_string().replace(job, "JOB")
         };
-        let unknown = bob.refused("job.subscribe", json!({"job_id": "job_none"}), "JOB_NOT_FOUND").await;
+        let unknown = bob
+            .refused(
+                "job.subscribe",
+                json!({"job_id": "job_none"}),
+                "JOB_NOT_FOUND",
+            )
+            .await;
         for job in [&running, &done] {
             for history in [false, true] {
-                let code = if conceal { "JOB_NOT_FOUND" } else { "PERMISSION_DENIED" };
-                let foreign = bob.refused("job.subscribe", json!({"job_id": job, "history": history}), code).await;
+                let code = if conceal {
+                    "JOB_NOT_FOUND"
+                } else {
+                    "PERMISSION_DENIED"
+                };
+                let foreign = bob
+                    .refused(
+                        "job.subscribe",
+                        json!({"job_id": job, "history": history}),
+                        code,
+                    )
+                    .await;
                 if conceal {
                     assert_eq!(plain(foreign, job), plain(unknown.clone(), "job_none"));
                 }
@@ -229,39 +335,63 @@ async fn who_may_watch() {
         subscribe(&mut Peer::alice(&runtime).await, json!({"job_id": running})).await;
         bob.expect_silence().await;
     }
-    let runtime = runtime().agent("patient", patient()).observe_policy(BobWatches).build().await.unwrap();
+    let runtime = runtime()
+        .agent("patient", patient())
+        .observe_policy(BobWatches)
+        .build()
+        .await
+        .unwrap();
     let (mut alice, mut bob) = (Peer::alice(&runtime).await, Peer::bob(&runtime).await);
     let job = alice.start(json!({"agent": "patient"})).await;
     subscribe(&mut bob, json!({"job_id": job, "history": true})).await;
     bob.expect_event("status").await;
     let own = bob.start(json!({"agent": "patient"})).await;
-    alice.refused("job.subscribe", json!({"job_id": own}), "PERMISSION_DENIED").await;
+    alice
+        .refused("job.subscribe", json!({"job_id": own}), "PERMISSION_DENIED")
+        .await;
 }
 
 /// [ARCP 7.6-5, 14-3] every decision about watching is in the audit log: who, which job, whose, and how it went.
 #[tokio::test(start_paused = true)]
 async fn decisions_are_audited() {
-    let runtime = agents(&Valve::new(), RuntimeOptions::default().conceal_foreign_jobs(true)).await;
+    let runtime = agents(
+        &Valve::new(),
+        RuntimeOptions::default().conceal_foreign_jobs(true),
+    )
+    .await;
     let (mut alice, mut bob) = (Peer::alice(&runtime).await, Peer::bob(&runtime).await);
     let job = alice.start(json!({"agent": "patient"})).await;
     alice.ask("job.subscribe", json!({"job_id": job})).await;
     bob.ask("job.subscribe", json!({"job_id": job})).await;
-    bob.ask("job.subscribe", json!({"job_id": "job_none"})).await;
+    bob.ask("job.subscribe", json!({"job_id": "job_none"}))
+        .await;
     moment().await;
     let audit = runtime.store().audit(100).await.unwrap();
-    let entries: Vec<Value> =
-        audit.iter().filter(|row| row.action == "subscribe").map(|row| row.data.read().unwrap()).collect();
+    let entries: Vec<Value> = audit
+        .iter()
+        .filter(|row| row.action == "subscribe")
+        .map(|row| row.data.read().unwrap())
+        .collect();
     let told = |entry: &Value| {
-        ["principal", "session", "job", "owner"].map(|name| entry[name].as_str().unwrap_or("-").to_owned())
+        ["principal", "session", "job", "owner"]
+            .map(|name| entry[name].as_str().unwrap_or("-").to_owned())
     };
     let expected = [
         ["alice", &alice.session, &job, "alice"],
         ["bob", &bob.session, &job, "alice"],
         ["bob", &bob.session, "job_none", "-"],
     ];
-    assert_eq!(entries.iter().map(told).collect::<Vec<_>>(), expected.map(|entry| entry.map(str::to_owned)));
+    assert_eq!(
+        entries.iter().map(told).collect::<Vec<_>>(),
+        expected.map(|entry| entry.map(str::to_owned))
+    );
     assert_eq!(entries[0]["verdict"], "allowed");
-    assert!(entries[1..].iter().all(|entry| entry.to_string().contains("JOB_NOT_FOUND")), "{entries:?}");
+    assert!(
+        entries[1..]
+            .iter()
+            .all(|entry| entry.to_string().contains("JOB_NOT_FOUND")),
+        "{entries:?}"
+    );
 }
 
 /// [ARCP 7.6-6] unsubscribing is silent and may be repeated; subscribing twice is one subscription, with history again where
@@ -284,19 +414,31 @@ async fn again_and_again() {
     watcher.expect_event("log").await;
     watcher.expect_silence().await;
     for _ in 0..2 {
-        watcher.send("job.unsubscribe", json!({"job_id": job})).await;
+        watcher
+            .send("job.unsubscribe", json!({"job_id": job}))
+            .await;
     }
-    watcher.send("job.unsubscribe", json!({"job_id": "job_none"})).await;
+    watcher
+        .send("job.unsubscribe", json!({"job_id": "job_none"}))
+        .await;
     moment().await;
     valve.open(1);
     watcher.expect_silence().await;
-    subscribe(&mut watcher, json!({"job_id": job, "history": true, "from_event_seq": 3})).await;
+    subscribe(
+        &mut watcher,
+        json!({"job_id": job, "history": true, "from_event_seq": 3}),
+    )
+    .await;
     assert_eq!(watcher.expect_event("log").await["message"], "line 3");
 
     for _ in 0..3 {
         owner.expect_event("log").await;
     }
-    subscribe(&mut owner, json!({"job_id": job, "history": true, "from_event_seq": 3})).await;
+    subscribe(
+        &mut owner,
+        json!({"job_id": job, "history": true, "from_event_seq": 3}),
+    )
+    .await;
     assert_eq!(owner.expect_event("log").await["message"], "line 3");
     owner.send("job.unsubscribe", json!({"job_id": job})).await;
     moment().await;
@@ -313,14 +455,23 @@ async fn again_and_again() {
 async fn unsubscribed_stays_unsubscribed() {
     let valve = Valve::new();
     let store = Arc::new(MemoryStore::new());
-    let build = || runtime().shared_store(store.clone()).restartable_agent("valve", valve.agent());
+    let build = || {
+        runtime()
+            .shared_store(store.clone())
+            .restartable_agent("valve", valve.agent())
+    };
     let first = build().build().await.unwrap();
     let (mut owner, mut watcher) = (Peer::alice(&first).await, Peer::alice(&first).await);
-    let (one, two) = (owner.start(json!({"agent": "valve"})).await, owner.start(json!({"agent": "valve"})).await);
+    let (one, two) = (
+        owner.start(json!({"agent": "valve"})).await,
+        owner.start(json!({"agent": "valve"})).await,
+    );
     for job in [&one, &two] {
         subscribe(&mut watcher, json!({"job_id": job})).await;
     }
-    watcher.send("job.unsubscribe", json!({"job_id": one})).await;
+    watcher
+        .send("job.unsubscribe", json!({"job_id": one}))
+        .await;
     moment().await;
     let recovered = runtime_recovered(&store, &watcher.session).await;
     assert_eq!(recovered, [two]);
@@ -328,14 +479,26 @@ async fn unsubscribed_stays_unsubscribed() {
 
 async fn runtime_recovered(store: &MemoryStore, session: &str) -> Vec<String> {
     let recovered = towline_store::EventStore::recover(store).await.unwrap();
-    let session = recovered.sessions.into_iter().find(|kept| kept.row.id.as_str() == session).unwrap();
-    session.subscriptions.iter().map(ToString::to_string).collect()
+    let session = recovered
+        .sessions
+        .into_iter()
+        .find(|kept| kept.row.id.as_str() == session)
+        .unwrap();
+    session
+        .subscriptions
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// [ARCP 14-1] so many jobs may be watched at once; those that ended do not count, nor do one's own.
 #[tokio::test(start_paused = true)]
 async fn the_cap() {
-    let runtime = agents(&Valve::new(), RuntimeOptions::default().subscriptions_per_session(2)).await;
+    let runtime = agents(
+        &Valve::new(),
+        RuntimeOptions::default().subscriptions_per_session(2),
+    )
+    .await;
     let (mut owner, mut watcher) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
     let mut jobs = Vec::new();
     for _ in 0..3 {
@@ -347,7 +510,13 @@ async fn the_cap() {
     let own = watcher.start(json!({"agent": "patient"})).await;
     subscribe(&mut watcher, json!({"job_id": own})).await;
     subscribe(&mut watcher, json!({"job_id": jobs[0]})).await;
-    let error = watcher.refused("job.subscribe", json!({"job_id": jobs[2], "history": true}), "INTERNAL_ERROR").await;
+    let error = watcher
+        .refused(
+            "job.subscribe",
+            json!({"job_id": jobs[2], "history": true}),
+            "INTERNAL_ERROR",
+        )
+        .await;
     assert!(error["message"].as_str().unwrap().contains("unsubscribe"));
     watcher.expect_silence().await;
     owner.ask("job.cancel", json!({"job_id": jobs[0]})).await;
@@ -355,7 +524,51 @@ async fn the_cap() {
     watcher.until_end(&jobs[0]).await;
     subscribe(&mut watcher, json!({"job_id": jobs[2]})).await;
     let fourth = owner.start(json!({"agent": "patient"})).await;
-    watcher.refused("job.subscribe", json!({"job_id": fourth}), "INTERNAL_ERROR").await;
-    watcher.send("job.unsubscribe", json!({"job_id": jobs[1]})).await;
+    watcher
+        .refused("job.subscribe", json!({"job_id": fourth}), "INTERNAL_ERROR")
+        .await;
+    watcher
+        .send("job.unsubscribe", json!({"job_id": jobs[1]}))
+        .await;
     subscribe(&mut watcher, json!({"job_id": fourth})).await;
+}
+
+/// [ARCP 7.6-6] unsubscribing holds across a restart even when the commit that said so failed first.
+#[tokio::test(start_paused = true)]
+async fn unsubscribing_with_a_store_that_fails() {
+    let valve = Valve::new();
+    let disk = FaultStore::new(MemoryStore::new());
+    let runtime = runtime().shared_store(Arc::new(disk.clone())).agent("valve", valve.agent()).build().await.unwrap();
+    let (mut owner, mut watcher) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
+    let job = owner.start(json!({"agent": "valve"})).await;
+    subscribe(&mut watcher, json!({"job_id": job})).await;
+    disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
+    watcher.send("job.unsubscribe", json!({"job_id": job})).await;
+    moment().await;
+    assert_eq!(runtime_recovered(disk.inner(), &watcher.session).await, [job.clone()]);
+    crate::peer::pass(1.0).await;
+    assert_eq!(runtime_recovered(disk.inner(), &watcher.session).await, [""; 0]);
+}
+
+/// [ARCP 12-2, 6.5-4] a refused subscribe leaves no trace: with the store's reads failing, or its commit.
+#[tokio::test(start_paused = true)]
+async fn a_refused_subscribe() {
+    let valve = Valve::new();
+    let disk = FaultStore::new(MemoryStore::new());
+    let runtime = runtime().shared_store(Arc::new(disk.clone())).agent("valve", valve.agent()).build().await.unwrap();
+    let (mut owner, mut watcher) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
+    let job = owner.start(json!({"agent": "valve"})).await;
+    let request = json!({"job_id": job, "history": true});
+    disk.fail_reads(Some(StoreError::Failed("test".to_owned())));
+    watcher.refused("job.subscribe", request.clone(), "INTERNAL_ERROR").await;
+    disk.fail_reads(None);
+    disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
+    disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
+    watcher.refused("job.subscribe", request.clone(), "INTERNAL_ERROR").await;
+    crate::peer::pass(1.0).await;
+    valve.open(2);
+    watcher.expect_silence().await;
+    subscribe(&mut watcher, request).await;
+    valve.shut();
+    assert_eq!(job_seqs(&watcher.until_end(&job).await), [1, 2, 3, 4]);
 }

@@ -36,7 +36,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // Unspecified, loopback, and IPv4 in its old notation.
         [0, 0, 0, 0, 0, 0, ..] => false,
         // IPv4 mapped, and translated by NAT64.
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            embedded(high, low)
+        }
         // 6to4.
         [0x2002, high, low, ..] => embedded(high, low),
         // Protocol assignments (Teredo among them), documentation.

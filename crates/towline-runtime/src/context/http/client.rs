@@ -108,7 +108,10 @@ pub(crate) struct HttpClients {
 
 impl HttpClients {
     pub(crate) fn new(options: HttpOptions) -> Self {
-        Self { options, ..Self::default() }
+        Self {
+            options,
+            ..Self::default()
+        }
     }
 
     /// The client for hosts at public addresses only, or at any.
@@ -134,7 +137,8 @@ impl HttpClients {
             builder = builder.dns_resolver(Arc::new(PublicOnly));
         }
         for pem in &self.options.root_certificates {
-            builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem.as_bytes())?);
+            builder =
+                builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem.as_bytes())?);
         }
         builder.build()
     }
@@ -166,7 +170,9 @@ impl PrivateAddress {
     /// The address that made a request fail, if one did.
     pub(super) fn behind(error: &(dyn Error + 'static)) -> Option<Self> {
         let causes = std::iter::successors(Some(error), |&error| error.source());
-        causes.take(16).find_map(|cause| cause.downcast_ref::<Self>().copied())
+        causes
+            .take(16)
+            .find_map(|cause| cause.downcast_ref::<Self>().copied())
     }
 }
 

@@ -21,7 +21,9 @@ pub enum HttpError {
         limit: usize,
     },
     /// The body is larger than may be read.
-    #[error("the answer of `{url}` has more than {limit} bytes; raise the request's body limit, or read it in pieces")]
+    #[error(
+        "the answer of `{url}` has more than {limit} bytes; raise the request's body limit, or read it in pieces"
+    )]
     TooLarge {
         /// Who answered.
         url: String,
@@ -87,6 +89,10 @@ fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |&error| error.source());
     causes.take(16).fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();
-        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+        if text.ends_with(&cause) {
+            text
+        } else {
+            format!("{text}: {cause}")
+        }
     })
 }

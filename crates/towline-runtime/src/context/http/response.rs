@@ -17,7 +17,12 @@ pub struct HttpResponse {
 
 impl HttpResponse {
     pub(super) fn new(inner: reqwest::Response, url: Url, limit: usize) -> Self {
-        Self { inner, url, limit, read: 0 }
+        Self {
+            inner,
+            url,
+            limit,
+            read: 0,
+        }
     }
 
     /// The status.
@@ -91,6 +96,9 @@ impl HttpResponse {
     }
 
     fn too_large(&self) -> HttpError {
-        HttpError::TooLarge { url: without_query(&self.url), limit: self.limit }
+        HttpError::TooLarge {
+            url: without_query(&self.url),
+            limit: self.limit,
+        }
     }
 }

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use towline_env::TokioClock;
-use towline_runtime::{AgentError, JobContext, Runtime, RuntimeOptions, credentials::CredentialState};
+use towline_runtime::{
+    AgentError, JobContext, Runtime, RuntimeOptions, credentials::CredentialState,
+};
 use towline_store::{
     EventStore as _, SqliteStore,
     testing::{Fault as StoreFault, FaultStore},
@@ -16,7 +18,11 @@ use crate::peer::{ALICE, Peer, QUIET, runtime};
 
 /// Runs a piece of a life in a tokio runtime of its own. What is not done at its end never will be, as after `kill -9`.
 fn one_life<T>(life: impl Future<Output = T>) -> T {
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     tokio.block_on(life)
 }
 
@@ -42,15 +48,26 @@ async fn start(store: FaultStore<Durable>, upstream: &Upstream, hour: u32) -> Ru
 /// A job gets a credential, which is rotated; then the job is cancelled.
 async fn live(runtime: &Runtime, agent: &str) {
     let mut alice = Peer::open(runtime, ALICE, QUIET).await;
-    alice.send("job.submit", json!({"agent": agent, "lease_request": {"model.use": ["m"]}})).await;
+    alice
+        .send(
+            "job.submit",
+            json!({"agent": agent, "lease_request": {"model.use": ["m"]}}),
+        )
+        .await;
     let accepted = alice.next().await;
     if accepted["type"] != "job.accepted" {
         return;
     }
-    let id = accepted["payload"]["credentials"][0]["id"].as_str().unwrap();
+    let id = accepted["payload"]["credentials"][0]["id"]
+        .as_str()
+        .unwrap();
     alice.expect_event("status").await;
-    let _rotated = runtime.rotate_credential(&CredentialId::parse(id).unwrap()).await;
-    alice.send("job.cancel", json!({"job_id": accepted["job_id"]})).await;
+    let _rotated = runtime
+        .rotate_credential(&CredentialId::parse(id).unwrap())
+        .await;
+    alice
+        .send("job.cancel", json!({"job_id": accepted["job_id"]}))
+        .await;
     while alice.next().await["type"] != "job.error" {}
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
@@ -58,7 +75,10 @@ async fn live(runtime: &Runtime, agent: &str) {
 /// Gives the runtime the time it needs, ends what still runs, and looks whether anything is left.
 async fn nothing_stays(runtime: Runtime, disk: &Durable, upstream: &Upstream) -> bool {
     tokio::time::sleep(Duration::from_secs(120)).await;
-    let unused = runtime.credentials().into_iter().filter(|out| out.state != CredentialState::Issued);
+    let unused = runtime
+        .credentials()
+        .into_iter()
+        .filter(|out| out.state != CredentialState::Issued);
     let idle = unused.count() == 0;
     runtime.shutdown().await;
     let rows = disk.recover().await.unwrap().credentials;
@@ -79,19 +99,29 @@ fn a_crash_at_any_commit_leaves_nothing_behind() {
                     let runtime = start(store.clone(), &upstream, 12).await;
                     live(&runtime, agent).await;
                 };
-                tokio::time::timeout(Duration::from_secs(60), life).await.is_ok()
+                tokio::time::timeout(Duration::from_secs(60), life)
+                    .await
+                    .is_ok()
             });
             one_life(async {
                 let runtime = start(FaultStore::new(disk.clone()), &upstream, 13).await;
                 let clean = nothing_stays(runtime, &disk, &upstream).await;
-                assert!(clean, "{agent}, commit {commit}: {:?} {:?}", upstream.good(), upstream.calls());
+                assert!(
+                    clean,
+                    "{agent}, commit {commit}: {:?} {:?}",
+                    upstream.good(),
+                    upstream.calls()
+                );
             });
             survived += u32::from(!finished);
             if finished && store.commits() < commit {
                 break;
             }
         }
-        assert!(survived >= 5, "{survived} commits of `{agent}` were crashed at");
+        assert!(
+            survived >= 5,
+            "{survived} commits of `{agent}` were crashed at"
+        );
     }
 }
 
@@ -116,7 +146,12 @@ fn a_crash_in_any_call_leaves_nothing_behind() {
         one_life(async {
             let runtime = start(FaultStore::new(disk.clone()), &upstream, 13).await;
             let clean = nothing_stays(runtime, &disk, &upstream).await;
-            assert!(clean, "{issue} {revoke:?}: {:?} {:?}", upstream.good(), upstream.calls());
+            assert!(
+                clean,
+                "{issue} {revoke:?}: {:?} {:?}",
+                upstream.good(),
+                upstream.calls()
+            );
         });
     }
 }
@@ -129,10 +164,21 @@ fn a_job_that_goes_on_keeps_its_credential() {
     let (token, old) = one_life(async {
         let runtime = start(FaultStore::new(disk.clone()), &upstream, 12).await;
         let mut alice = Peer::open(&runtime, ALICE, QUIET).await;
-        alice.send("job.submit", json!({"agent": "again", "lease_request": {"model.use": ["m"]}})).await;
+        alice
+            .send(
+                "job.submit",
+                json!({"agent": "again", "lease_request": {"model.use": ["m"]}}),
+            )
+            .await;
         let accepted = alice.expect("job.accepted").await;
         alice.expect_event("status").await;
-        (alice.cut(), accepted["payload"]["credentials"][0]["value"].as_str().unwrap().to_owned())
+        (
+            alice.cut(),
+            accepted["payload"]["credentials"][0]["value"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        )
     });
     assert!(upstream.accepts(&old));
     let token = one_life(async {
@@ -141,12 +187,20 @@ fn a_job_that_goes_on_keeps_its_credential() {
         let mut alice = Peer::resume(&runtime, &token, 1).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
         let accepted = alice.expect("job.accepted").await;
-        assert_eq!(accepted["payload"]["credentials"][0]["value"], old.as_str(), "{accepted}");
+        assert_eq!(
+            accepted["payload"]["credentials"][0]["value"],
+            old.as_str(),
+            "{accepted}"
+        );
         let id = runtime.credentials()[0].id.clone();
         // The intent and the new value are kept, and then the lights go out.
         store.commit_number(store.commits() + 3, StoreFault::Hang);
         let rotation = runtime.rotate_credential(&id);
-        assert!(tokio::time::timeout(Duration::from_secs(60), rotation).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(60), rotation)
+                .await
+                .is_err()
+        );
         alice.cut()
     });
     one_life(async {
@@ -172,10 +226,17 @@ async fn a_reopened_store_knows_what_is_out() {
     let path = directory.path().join("towline.db");
     let upstream = Upstream::default();
     upstream.revocations([Some(Fault::Fail); 1000]);
-    let options = RuntimeOptions::default().close_timeout(Duration::from_millis(50)).drain(Duration::from_millis(50));
+    let options = RuntimeOptions::default()
+        .close_timeout(Duration::from_millis(50))
+        .drain(Duration::from_millis(50));
     let start = async |upstream: &Upstream| {
         let store = SqliteStore::open(&path).await.unwrap();
-        super::builder(&Durable::new(), upstream).store(store).options(options.clone()).build().await.unwrap()
+        super::builder(&Durable::new(), upstream)
+            .store(store)
+            .options(options.clone())
+            .build()
+            .await
+            .unwrap()
     };
     let runtime = start(&upstream).await;
     let mut alice = Peer::open(&runtime, ALICE, QUIET).await;

@@ -66,20 +66,31 @@ impl<'a> MakeWriter<'a> for Traced {
 #[tokio::test(start_paused = true)]
 async fn values_show_to_the_submitter_alone() {
     let traced = Traced::default();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false);
     let _guard = tracing::subscriber::set_default(subscriber.with_writer(traced.clone()).finish());
     let (store, upstream) = (Durable::new(), Upstream::default());
     upstream.revocations([None, Some(Fault::Fail), Some(Fault::Refuse)]);
     let agent = |ctx: JobContext, _input: Value| async move {
-        ctx.log("info", format!("{:?} {ctx:?}", ctx.credentials())).await?;
+        ctx.log("info", format!("{:?} {ctx:?}", ctx.credentials()))
+            .await?;
         ctx.cancelled().await;
         Ok::<_, AgentError>(Value::Null)
     };
-    let runtime = builder(&store, &upstream).observe_policy(Glass).agent("shows", agent).build().await.unwrap();
+    let runtime = builder(&store, &upstream)
+        .observe_policy(Glass)
+        .agent("shows", agent)
+        .build()
+        .await
+        .unwrap();
     let mut alice = Peer::open(&runtime, ALICE, QUIET).await;
     let first = accepted(&mut alice, submit("shows")).await;
     let job = first["job_id"].as_str().unwrap();
-    let (mut bob, mut elsewhere) = (Peer::open(&runtime, BOB, QUIET).await, Peer::open(&runtime, ALICE, QUIET).await);
+    let (mut bob, mut elsewhere) = (
+        Peer::open(&runtime, BOB, QUIET).await,
+        Peer::open(&runtime, ALICE, QUIET).await,
+    );
     let subscribe = json!({"job_id": job, "history": true});
     let mut heard = Vec::new();
     for watcher in [&mut bob, &mut elsewhere] {
@@ -87,16 +98,30 @@ async fn values_show_to_the_submitter_alone() {
         heard.push(watcher.ask("job.subscribe", subscribe.clone()).await);
     }
     let shown = |subscribed: &Value| subscribed["payload"].get("credentials").is_some();
-    assert_eq!((shown(&heard[1]), shown(&heard[3])), (false, true), "{heard:?}");
+    assert_eq!(
+        (shown(&heard[1]), shown(&heard[3])),
+        (false, true),
+        "{heard:?}"
+    );
     alice.expect_event("status").await;
     heard.push(json!(alice.expect_event("log").await));
     let listed = alice.ask("session.list_jobs", json!({})).await;
-    assert_eq!(listed["payload"]["jobs"][0]["credentials"][0]["id"], credential(&first)["id"], "{listed}");
+    assert_eq!(
+        listed["payload"]["jobs"][0]["credentials"][0]["id"],
+        credential(&first)["id"],
+        "{listed}"
+    );
     heard.push(listed);
 
     let id = CredentialId::parse(credential(&first)["id"].as_str().unwrap()).unwrap();
     runtime.rotate_credential(&id).await.unwrap();
-    let secrets = [value(&first), alice.expect_event("status").await["value"].as_str().unwrap().to_owned()];
+    let secrets = [
+        value(&first),
+        alice.expect_event("status").await["value"]
+            .as_str()
+            .unwrap()
+            .to_owned(),
+    ];
     alice.send("job.cancel", json!({"job_id": job})).await;
     alice.until_end(job).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -106,20 +131,45 @@ async fn values_show_to_the_submitter_alone() {
     heard.push(bob.ask("session.list_jobs", json!({})).await);
 
     let audit: Vec<_> = store.audit(1000).await.unwrap();
-    let actions: Vec<_> =
-        audit.iter().map(|row| row.action.as_str()).filter(|action| action.starts_with("cred")).collect();
-    assert_eq!(actions.iter().filter(|action| **action == "credential.issue").count(), 1);
-    assert_eq!(actions.iter().filter(|action| **action == "credential.rotate").count(), 1);
+    let actions: Vec<_> = audit
+        .iter()
+        .map(|row| row.action.as_str())
+        .filter(|action| action.starts_with("cred"))
+        .collect();
+    assert_eq!(
+        actions
+            .iter()
+            .filter(|action| **action == "credential.issue")
+            .count(),
+        1
+    );
+    assert_eq!(
+        actions
+            .iter()
+            .filter(|action| **action == "credential.rotate")
+            .count(),
+        1
+    );
     assert!(actions.contains(&"credential.revoke"), "{actions:?}");
     let rows = store.credentials_of(&job.parse().unwrap()).await.unwrap();
-    let debug = format!("{audit:?} {rows:?} {:?} {:?}", runtime.credentials(), upstream.requests());
+    let debug = format!(
+        "{audit:?} {rows:?} {:?} {:?}",
+        runtime.credentials(),
+        upstream.requests()
+    );
     let traces = traced.text();
-    assert!(traces.contains("revoking failed") && traces.contains("[redacted]"), "the trace was caught: {traces}");
+    assert!(
+        traces.contains("revoking failed") && traces.contains("[redacted]"),
+        "the trace was caught: {traces}"
+    );
     for secret in &secrets {
         assert!(!json!(heard).to_string().contains(secret), "{heard:?}");
         assert!(!debug.contains(secret), "{debug}");
         assert!(!traces.contains(secret), "{traces}");
-        assert!(rows.iter().all(|row| !row.data.expose().contains(secret)), "revoked values are not kept");
+        assert!(
+            rows.iter().all(|row| !row.data.expose().contains(secret)),
+            "revoked values are not kept"
+        );
     }
     runtime.shutdown().await;
 }

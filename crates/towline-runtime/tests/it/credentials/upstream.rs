@@ -10,8 +10,8 @@ use towline_runtime::credentials::{
     CredentialProvisioner, IssueRequest, Issued, ProvisionError, Revocation, UpstreamValue,
 };
 use towline_store::{
-    AuditRow, Batch, Block, CredentialRow, EventStore, IdempotencyRow, JobPage, JobQuery, JobRow, MemoryStore,
-    Principal, Recovered, RetentionPolicy, RetentionReport, StoreFuture, StoreStats,
+    AuditRow, Batch, Block, CredentialRow, EventStore, IdempotencyRow, JobPage, JobQuery, JobRow,
+    MemoryStore, Principal, Recovered, RetentionPolicy, RetentionReport, StoreFuture, StoreStats,
 };
 use towline_wire::{JobId, JobSeq, RawJson, Secret, Timestamp};
 
@@ -49,7 +49,12 @@ impl Upstream {
 
     /// Whether a value is good.
     pub fn accepts(&self, value: &str) -> bool {
-        self.0.lock().unwrap().good.values().any(|good| good == value)
+        self.0
+            .lock()
+            .unwrap()
+            .good
+            .values()
+            .any(|good| good == value)
     }
 
     /// What was asked for.
@@ -81,7 +86,11 @@ impl Upstream {
 
     fn make(&self, reference: &str) -> Issued {
         let value = format!("SECRET-{reference}-{}", self.0.lock().unwrap().calls.len());
-        self.0.lock().unwrap().good.insert(reference.to_owned(), value.clone());
+        self.0
+            .lock()
+            .unwrap()
+            .good
+            .insert(reference.to_owned(), value.clone());
         Issued {
             scheme: "bearer".to_owned(),
             value: Secret::from(value),
@@ -106,7 +115,10 @@ impl CredentialProvisioner for Upstream {
         "test"
     }
 
-    fn issue<'a>(&'a self, request: &'a IssueRequest) -> BoxFuture<'a, Result<Issued, ProvisionError>> {
+    fn issue<'a>(
+        &'a self,
+        request: &'a IssueRequest,
+    ) -> BoxFuture<'a, Result<Issued, ProvisionError>> {
         async move {
             let fault = {
                 let mut state = self.0.lock().unwrap();
@@ -137,18 +149,31 @@ impl CredentialProvisioner for Upstream {
         .boxed()
     }
 
-    fn revoke<'a>(&'a self, value: &'a UpstreamValue) -> BoxFuture<'a, Result<Revocation, ProvisionError>> {
+    fn revoke<'a>(
+        &'a self,
+        value: &'a UpstreamValue,
+    ) -> BoxFuture<'a, Result<Revocation, ProvisionError>> {
         async move {
             let fault = {
                 let mut state = self.0.lock().unwrap();
                 state.calls.push(format!("revoke {}", value.reference));
                 state.revocations.pop_front().flatten()
             };
-            let known = value.value.as_ref().map_or("nothing", Secret::expose).to_owned();
+            let known = value
+                .value
+                .as_ref()
+                .map_or("nothing", Secret::expose)
+                .to_owned();
             match fault {
                 // A careless upstream quotes what it was given.
-                Some(Fault::Fail) => return Err(ProvisionError::unavailable(format!("cannot revoke {known} now"))),
-                Some(Fault::Refuse) => return Err(ProvisionError::refused(format!("{known} is not mine"))),
+                Some(Fault::Fail) => {
+                    return Err(ProvisionError::unavailable(format!(
+                        "cannot revoke {known} now"
+                    )));
+                }
+                Some(Fault::Refuse) => {
+                    return Err(ProvisionError::refused(format!("{known} is not mine")));
+                }
                 Some(Fault::Lose | Fault::Late) => {
                     self.0.lock().unwrap().good.remove(&value.reference);
                     std::future::pending().await
@@ -180,7 +205,12 @@ impl EventStore for Durable {
         self.0.commit(batch)
     }
 
-    fn read_job<'a>(&'a self, job: &'a JobId, from: JobSeq, max_bytes: usize) -> StoreFuture<'a, Vec<Arc<Block>>> {
+    fn read_job<'a>(
+        &'a self,
+        job: &'a JobId,
+        from: JobSeq,
+        max_bytes: usize,
+    ) -> StoreFuture<'a, Vec<Arc<Block>>> {
         self.0.read_job(job, from, max_bytes)
     }
 
@@ -192,7 +222,11 @@ impl EventStore for Durable {
         self.0.list_jobs(query)
     }
 
-    fn idempotency<'a>(&'a self, principal: &'a Principal, key: &'a str) -> StoreFuture<'a, Option<IdempotencyRow>> {
+    fn idempotency<'a>(
+        &'a self,
+        principal: &'a Principal,
+        key: &'a str,
+    ) -> StoreFuture<'a, Option<IdempotencyRow>> {
         self.0.idempotency(principal, key)
     }
 
