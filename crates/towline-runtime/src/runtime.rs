@@ -411,6 +411,11 @@ fn check(options: &RuntimeOptions) -> Result<(), BuildError> {
             "a chunk has to hold any one character, four bytes",
         );
     }
+    if options.retention.max_age < towline_store::IDEMPOTENCY_AGE {
+        let age = format!("{:?}", options.retention.max_age);
+        let reason = "jobs have to be kept for the 24 hours their idempotency keys live";
+        return setting("retention.max_age", age, reason);
+    }
     if options.requests_in_flight == 0 {
         return setting(
             "requests_in_flight",

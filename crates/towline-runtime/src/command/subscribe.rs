@@ -443,6 +443,7 @@ pub(super) fn unsubscribe(hub: &Arc<Hub>, asker: &Asker, job: JobId) {
     hub.command(UnsubscribeJob {
         session: Arc::clone(&asker.session),
         job,
+        decided: false,
     });
     asker.reply(Reply::silent());
 }
@@ -456,7 +457,8 @@ struct UnsubscribeJob {
 
 impl Command for UnsubscribeJob {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        if !self.session.lock().subscriptions.remove(&self.job) {
+        self.decided |= self.session.lock().subscriptions.remove(&self.job);
+        if !self.decided {
             return;
         }
         if let Some(entry) = tx.hub.live_job(&self.job) {
@@ -471,7 +473,12 @@ impl Command for UnsubscribeJob {
         });
     }
 
-    fn done(self: Box<Self>, _hub: &Arc<Hub>, _result: Result<(), &StoreError>) {}
+    fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
+        // Nobody is told, so nobody would ask again; a restart must not bring the subscription back.
+        if self.decided && result.is_err() {
+            hub.command(*self);
+        }
+    }
 }
 
 /// How much of a log is looked through at once.

@@ -623,25 +623,3 @@ async fn the_order_of_checks() {
     );
     assert_eq!(frames.last().unwrap()["payload"]["code"], "LEASE_EXPIRED");
 }
-
-/// [ARCP 12-2, 10-1] a child whose commit fails never was, even when its parent is stopped at that moment; nothing else suffers.
-#[tokio::test(start_paused = true)]
-async fn a_child_that_never_was() {
-    let disk = FaultStore::new(MemoryStore::new());
-    let built = runtime().shared_store(Arc::new(disk.clone())).agent("delegates", delegates).agent("patient", patient());
-    let runtime = built.agent("echo", echo()).build().await.unwrap();
-    let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
-    let parent = peer.start(json!({"agent": "patient", "lease_request": may_delegate(json!({}))})).await;
-    disk.next_commit(Fault::Delay(Duration::from_millis(10)));
-    disk.next_commit(Fault::Delay(Duration::from_millis(50)));
-    peer.send("job.cancel", json!({"job_id": parent})).await;
-    moment().await;
-    disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
-    peer.send("job.submit", json!({"agent": "echo", "parent_job_id": parent})).await;
-    let frames = peer.until_end(&parent).await;
-    assert_eq!(frames.last().unwrap()["payload"]["final_status"], "cancelled");
-    let job = peer.submit_after(json!({"agent": "echo", "input": 1})).await;
-    let listed = peer.ask("session.list_jobs", json!({})).await;
-    let jobs: Vec<_> = listed["payload"]["jobs"].as_array().unwrap().iter().map(|job| job["job_id"].clone()).collect();
-    assert_eq!(jobs, [json!(parent), json!(job)]);
-}
