@@ -1,4 +1,4 @@
-//! Authority and money, asked for from outside through `access` and `spend` [ARCP 9.2-1 to 9.7-1].
+//! Authority and money, asked for from outside through `access` and `spend` chapter 9.
 
 use serde_json::{Value, json};
 use towline_tests::{peer::Peer, server::Serve};
