@@ -538,16 +538,29 @@ async fn the_cap() {
 async fn unsubscribing_with_a_store_that_fails() {
     let valve = Valve::new();
     let disk = FaultStore::new(MemoryStore::new());
-    let runtime = runtime().shared_store(Arc::new(disk.clone())).agent("valve", valve.agent()).build().await.unwrap();
+    let runtime = runtime()
+        .shared_store(Arc::new(disk.clone()))
+        .agent("valve", valve.agent())
+        .build()
+        .await
+        .unwrap();
     let (mut owner, mut watcher) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
     let job = owner.start(json!({"agent": "valve"})).await;
     subscribe(&mut watcher, json!({"job_id": job})).await;
     disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
-    watcher.send("job.unsubscribe", json!({"job_id": job})).await;
+    watcher
+        .send("job.unsubscribe", json!({"job_id": job}))
+        .await;
     moment().await;
-    assert_eq!(runtime_recovered(disk.inner(), &watcher.session).await, [job.clone()]);
+    assert_eq!(
+        runtime_recovered(disk.inner(), &watcher.session).await,
+        std::slice::from_ref(&job)
+    );
     crate::peer::pass(1.0).await;
-    assert_eq!(runtime_recovered(disk.inner(), &watcher.session).await, [""; 0]);
+    assert_eq!(
+        runtime_recovered(disk.inner(), &watcher.session).await,
+        [""; 0]
+    );
 }
 
 /// [ARCP 12-2, 6.5-4] a refused subscribe leaves no trace: with the store's reads failing, or its commit.
@@ -555,16 +568,25 @@ async fn unsubscribing_with_a_store_that_fails() {
 async fn a_refused_subscribe() {
     let valve = Valve::new();
     let disk = FaultStore::new(MemoryStore::new());
-    let runtime = runtime().shared_store(Arc::new(disk.clone())).agent("valve", valve.agent()).build().await.unwrap();
+    let runtime = runtime()
+        .shared_store(Arc::new(disk.clone()))
+        .agent("valve", valve.agent())
+        .build()
+        .await
+        .unwrap();
     let (mut owner, mut watcher) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
     let job = owner.start(json!({"agent": "valve"})).await;
     let request = json!({"job_id": job, "history": true});
     disk.fail_reads(Some(StoreError::Failed("test".to_owned())));
-    watcher.refused("job.subscribe", request.clone(), "INTERNAL_ERROR").await;
+    watcher
+        .refused("job.subscribe", request.clone(), "INTERNAL_ERROR")
+        .await;
     disk.fail_reads(None);
     disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
     disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
-    watcher.refused("job.subscribe", request.clone(), "INTERNAL_ERROR").await;
+    watcher
+        .refused("job.subscribe", request.clone(), "INTERNAL_ERROR")
+        .await;
     crate::peer::pass(1.0).await;
     valve.open(2);
     watcher.expect_silence().await;
