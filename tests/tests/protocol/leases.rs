@@ -1,4 +1,4 @@
-//! Authority and money, asked for from outside through `access` and `spend` chapter 9.
+//! Authority and money, asked for from outside through `access` and `spend` (chapter 9).
 
 use serde_json::{Value, json};
 use towline_tests::{peer::Peer, server::Serve};
