@@ -55,6 +55,8 @@ struct Inner {
     /// The number of the last event handed to the handle.
     handed: u64,
     end: Option<End>,
+    /// An end that came while the past was waited for, and may turn out to be that of the past.
+    passed_end: Option<(Arc<JobEnd>, Option<EventSeq>)>,
     trouble: Option<ClientError>,
     closed: bool,
     reader: Option<Waker>,
@@ -141,6 +143,7 @@ impl Mailbox {
             joining: Joining::No,
             handed: 0,
             end: None,
+            passed_end: None,
             trouble: None,
             closed: false,
             reader: None,
@@ -215,6 +218,28 @@ impl Mailbox {
                 until: Some((until, is_over)),
                 ..
             } => is_over && after.next() < until,
+        }
+    }
+
+    /// An end that came while the past is waited for.
+    pub(crate) fn pass_end(&self, end: Arc<JobEnd>, seq: Option<EventSeq>) {
+        self.inner.lock().passed_end = Some((end, seq));
+    }
+
+    /// What there is of the past has come: an end that came with it is the end. `false` when there was none.
+    pub(crate) fn past_is_in(&self) -> bool {
+        let passed = {
+            let mut inner = self.inner.lock();
+            inner.joining = Joining::No;
+            let passed = inner.passed_end.take();
+            passed.filter(|_| inner.end.is_none())
+        };
+        match passed {
+            Some((end, seq)) => {
+                self.end(end, seq);
+                true
+            }
+            None => false,
         }
     }
 
@@ -440,8 +465,9 @@ impl Inner {
                 until,
             } => {
                 // Without some features the first event of the past does not show; then it shows by going back.
-                let joins =
-                    seq == after.next() || seq <= *passed || until.is_some_and(|(until, _)| seq > until);
+                let joins = seq == after.next()
+                    || seq <= *passed
+                    || until.is_some_and(|(until, _)| seq > until);
                 *passed = seq;
                 joins
             }

@@ -34,7 +34,7 @@ pub(crate) struct End {
 
 /// What the stage has to do for an end.
 pub(crate) enum Wish {
-    Send(Envelope),
+    Send(Box<Envelope>),
     /// Let go of the connection.
     Hang,
     /// Ask for a job's past.
@@ -169,7 +169,7 @@ impl End {
 
     fn carry_out(&mut self, effect: Effect) -> Option<Wish> {
         match effect {
-            Effect::Send(frame) => return Some(Wish::Send(frame)),
+            Effect::Send(frame) => return Some(Wish::Send(Box::new(frame))),
             Effect::Drop(loss) => {
                 assert_ne!(loss, Loss::Shutdown);
                 return Some(Wish::Hang);

@@ -7,6 +7,7 @@
 
 mod end;
 mod host;
+mod job;
 mod link;
 mod stage;
 

@@ -182,7 +182,7 @@ impl Stage {
                 Wish::Send(frame) => {
                     self.note('>', at, &frame);
                     if let Some((_, link)) = &mut self.ends[at].1 {
-                        link.up.push(frame, self.now, &mut self.dice);
+                        link.up.push(*frame, self.now, &mut self.dice);
                     }
                 }
                 Wish::Hang => self.hang(at, true),
@@ -322,7 +322,7 @@ impl Stage {
 
     /// Moves frames until there are none.
     fn flow(&mut self) {
-        while (0..self.ends.len()).fold(false, |moved, at| self.move_on(at) || moved) {}
+        while (0..self.ends.len()).any(|at| self.move_on(at)) {}
     }
 
     /// Moves a frame of an end, if there is one.
