@@ -194,6 +194,11 @@ impl Dialect {
         matches!(self, Self::Python)
     }
 
+    /// A job's past comes before the `job.subscribed` that answers for it.
+    pub const fn sends_history_before_subscribed(self) -> bool {
+        matches!(self, Self::Python)
+    }
+
     /// Events of subscriptions have numbers of their own, beside those of the session's jobs.
     pub const fn numbers_subscriptions_apart(self) -> bool {
         matches!(self, Self::Python)

@@ -7,7 +7,10 @@
 
 use std::sync::Arc;
 
-use towline_proto::client::{JobKey, Reply, Request, RequestError};
+use towline_proto::{
+    Dialect,
+    client::{JobKey, Reply, Request, RequestError},
+};
 
 use super::{Driver, LacksPast};
 use crate::mailbox::Mailbox;
@@ -64,6 +67,15 @@ impl Driver {
                     self.lack_past.push(lacks);
                 } else {
                     self.give_up_past(&lacks.mailbox, error);
+                }
+            }
+            Reply::Subscribed(_)
+                if self
+                    .dialect
+                    .is_some_and(Dialect::sends_history_before_subscribed) =>
+            {
+                if lacks.mailbox.past_is_in() {
+                    self.seats.ended_before(job, &lacks.mailbox);
                 }
             }
             Reply::Subscribed(subscribed) => lacks.mailbox.joined(

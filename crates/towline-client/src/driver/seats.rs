@@ -102,6 +102,9 @@ impl Seats {
             seat.end(end.clone(), seq);
             self.ended.push(Arc::downgrade(&seat));
         }
+        for seat in &waiting {
+            seat.pass_end(end.clone(), seq);
+        }
         if self.ended.len() >= self.forget_at {
             self.ended.retain(|seat| {
                 seat.upgrade()
@@ -110,6 +113,12 @@ impl Seats {
             self.forget_at = FORGET_AT.max(2 * self.ended.len());
         }
         waiting
+    }
+
+    /// A handle has its end already.
+    pub(super) fn ended_before(&mut self, job: JobKey, mailbox: &Arc<Mailbox>) {
+        self.remove(job, mailbox);
+        self.ended.push(Arc::downgrade(mailbox));
     }
 
     /// Nobody watches the job any more.

@@ -263,6 +263,39 @@ async fn python_jobs_found_by_key_are_watched() {
     assert!(job.outcome().await.unwrap().is_success());
 }
 
+/// Python repeats the end of a job that is over, then sends its past, and only then `job.subscribed`: also when the end is
+/// all there is.
+#[tokio::test(start_paused = true)]
+async fn python_finished_jobs_are_found_by_key() {
+    for lines in [0, 1] {
+        let (client, mut peer) = connected_to(Dialect::Python).await;
+        let (job, ()) = join!(client.submit("echo").idempotency_key("k").send(), async {
+            let submit = peer.expect("job.submit").await;
+            let mut frame = accepted("job_1", &submit);
+            frame["session_id"] = json!("sess_other");
+            peer.send(frame).await;
+            peer.send(result("job_1", 1, json!({"result": 1}))).await;
+            let asked = peer.expect("job.subscribe").await;
+            for seq in 1..=lines {
+                peer.send(log("job_1", seq, "x")).await;
+            }
+            peer.send(result("job_1", lines + 1, json!({"result": 1})))
+                .await;
+            peer.send(json!({"id": "s", "type": "job.subscribed", "job_id": "job_1", "payload": {
+                "request_id": asked.id(), "job_id": "job_1", "current_status": "success", "agent": "echo", "lease": {},
+                "subscribed_from": lines + 1, "replayed": lines + 1}}))
+                .await;
+        });
+        let mut job = job.unwrap();
+        let mut seen = 0;
+        while job.next_event().await.unwrap().is_some() {
+            seen += 1;
+        }
+        assert_eq!(seen, lines);
+        assert!(job.outcome().await.unwrap().is_success());
+    }
+}
+
 /// TypeScript refuses a submit with the `job.error` of a job nobody has heard of, which takes a number.
 #[tokio::test(start_paused = true)]
 async fn typescript_refuses_submits_with_a_job_error() {
