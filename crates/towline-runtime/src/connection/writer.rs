@@ -155,7 +155,7 @@ impl Writer {
         let state = self.session.lock();
         if answered && drains.is_some() {
             // History that an earlier request asked for was queued before the goodbye [ARCP 6.7-1].
-            let until = *self.until.get_or_insert_with(|| state.outbox.last());
+            let until = *self.until.get_or_insert(state.durable);
             if self.position >= until {
                 drop(state);
                 return self.goodbye();
@@ -189,6 +189,9 @@ impl Writer {
             Step::Events(run) => self.events(run).await?,
             Step::Evicted => return Err(self.broken(evicted())),
             Step::Flush => self.flush().await?,
+            // What the goodbye waits for is durable, and shows in the stream in a moment; a session that is closing is no
+            // longer attached, so nobody wakes its writer for it.
+            Step::Rest if self.until.is_some() => tokio::task::yield_now().await,
             Step::Rest => self.attachment.wake.notified().await,
             Step::Goodbye(last, frame) => {
                 self.feed_own(last).await?;

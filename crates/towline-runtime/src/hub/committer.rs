@@ -264,6 +264,9 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>) -> Result<(), StoreError> {
     match &result {
         Ok(()) => {
             publish_blocks(hub, jobs);
+            for (session, span) in &spans {
+                session.lock().durable = span.last();
+            }
             commands.for_each(|command| command.done(hub, Ok(())));
             publish_spans(hub, spans);
         }

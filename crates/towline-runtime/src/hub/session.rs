@@ -39,6 +39,8 @@ pub(crate) struct SessionState {
     pub(crate) attachment: Option<Arc<Attachment>>,
     pub(crate) detached_at: Option<Timestamp>,
     pub(crate) subscriptions: HashSet<JobId>,
+    /// The highest number that is durable: what the outbox does not have of it yet, it gets at once.
+    pub(crate) durable: EventSeq,
     /// The highest number that a transport took and flushed.
     pub(crate) sent: EventSeq,
     /// The highest number that a peer may have seen: it was handed to a transport, or is about to be.
@@ -103,6 +105,7 @@ impl SessionEntry {
     pub(crate) fn new(row: &SessionRow, outbox: Outbox, dialect: Dialect) -> Arc<Self> {
         let state = SessionState {
             sent: outbox.last(),
+            durable: outbox.last(),
             offered: outbox.last(),
             outbox,
             token_hash: row.token_hash,
