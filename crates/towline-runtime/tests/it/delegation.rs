@@ -9,13 +9,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use towline_runtime::{AgentError, ChildOutcome, JobContext, Operation, Runtime, RuntimeOptions};
 use towline_store::{
-    MemoryStore,
+    MemoryStore, StoreError,
     testing::{Fault, FaultStore},
 };
 use towline_wire::{Amount, Lease, LeaseConstraints};
 
 use crate::{
-    agents::{Valve, echo, lines, patient},
+    agents::{Deaf, Valve, echo, lines, patient},
     peer::{ALICE, Peer, QUIET, kinds, moment, pass, runtime},
 };
 
@@ -622,4 +622,36 @@ async fn the_order_of_checks() {
         ["PERMISSION_DENIED", "BUDGET_EXHAUSTED", "LEASE_EXPIRED"]
     );
     assert_eq!(frames.last().unwrap()["payload"]["code"], "LEASE_EXPIRED");
+}
+
+/// [ARCP 9.4-2] what a child left comes back once, also when the commit of its end has to be tried again.
+#[tokio::test(start_paused = true)]
+async fn shares_come_back_once() {
+    let disk = FaultStore::new(MemoryStore::new());
+    let built = runtime().shared_store(Arc::new(disk.clone()));
+    let built = built.agent("deaf", Deaf).agent("patient", patient());
+    let runtime = built.build().await.unwrap();
+    let mut peer = Peer::alice(&runtime).await;
+    let parent = peer
+        .start(json!({"agent": "patient", "lease_request": may_delegate(json!({"cost.budget": ["USD:10"]}))}))
+        .await;
+    let child = json!({"agent": "deaf", "parent_job_id": parent, "lease_request": {"cost.budget": ["USD:6"]}});
+    let child = peer.submit(child).await;
+    peer.expect_event("delegate").await;
+    peer.expect_event("status").await;
+    let mut watcher = Peer::alice(&runtime).await;
+    let asked = json!({"job_id": parent});
+    assert_eq!(
+        watcher.ask("job.subscribe", asked.clone()).await["payload"]["budget"]["USD"],
+        4
+    );
+    peer.ask("job.cancel", json!({"job_id": child})).await;
+    for _ in 0..3 {
+        disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
+    }
+    peer.expect_end("cancelled").await;
+    assert_eq!(
+        watcher.ask("job.subscribe", asked).await["payload"]["budget"]["USD"],
+        10
+    );
 }
