@@ -1,7 +1,11 @@
 //! Agents the tests drive.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use towline_runtime::{Agent, AgentError, AgentFuture, JobContext, agent_fn};
@@ -76,5 +80,16 @@ pub struct Deaf;
 impl Agent for Deaf {
     fn run(&self, _ctx: JobContext, _input: towline_wire::RawJson) -> AgentFuture {
         Box::pin(std::future::pending())
+    }
+}
+
+/// Counts how often it runs.
+pub fn counting(
+    ran: &Arc<AtomicU32>,
+) -> impl Fn(JobContext, Value) -> BoxFuture<'static, Result<Value, AgentError>> + use<> {
+    let ran = Arc::clone(ran);
+    move |_ctx, _input| {
+        let run = ran.fetch_add(1, Ordering::Relaxed) + 1;
+        Box::pin(async move { Ok(json!(run)) })
     }
 }

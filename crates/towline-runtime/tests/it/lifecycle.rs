@@ -23,7 +23,7 @@ use towline_wire::{ErrorCode, RawJson};
 
 use crate::{
     agents::{Deaf, Valve, echo, patient},
-    peer::{ALICE, Peer, QUIET, kinds, moment, pass, runtime},
+    peer::{ALICE, NOON, Peer, QUIET, kinds, moment, pass, runtime},
 };
 
 /// [ARCP 7.3-2] nothing of a job follows its terminal, whatever a task it left behind tries.
@@ -422,7 +422,7 @@ async fn races() {
             possible.push("timed_out");
         }
         if causes & 2 > 0 {
-            let at = NOW.parse::<towline_wire::Timestamp>().unwrap();
+            let at = NOON.parse::<towline_wire::Timestamp>().unwrap();
             let since = at.plus(Duration::from_secs(u64::from(causes) * 20 + 10));
             request["lease_constraints"] = json!({"expires_at": since.to_string()});
             possible.push("error");
@@ -450,8 +450,6 @@ async fn races() {
         assert!(possible.contains(&ends[0].as_str()), "{causes}: {ends:?}");
     }
 }
-
-const NOW: &str = crate::peer::NOON;
 
 /// [ARCP 7.3-5, 7.4-3] the first cause that was recorded stays, whatever comes while the agent winds down.
 #[tokio::test(start_paused = true)]
