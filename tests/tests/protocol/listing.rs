@@ -102,8 +102,24 @@ async fn filters_choose() {
             .unwrap()
             .to_owned()
     };
-    let after = check_times(&mut peer, json!({"created_after": made(3)})).await;
-    assert!(!after.contains(&one) && after.len() <= 1, "{after:?}");
+    // Both bounds are exclusive, in the milliseconds that clients see.
+    for bound in (0..4).map(made) {
+        let created = |fits: fn(&String, &String) -> bool| -> BTreeSet<String> {
+            let numbered = ids(&all).into_iter().enumerate();
+            numbered
+                .filter(|(at, _)| fits(&made(*at), &bound))
+                .map(|(_, job)| job)
+                .collect()
+        };
+        let after = check_times(&mut peer, json!({"created_after": bound})).await;
+        assert_eq!(after, created(|made, bound| made > bound), "after {bound}");
+        let before = check_times(&mut peer, json!({"created_before": bound})).await;
+        assert_eq!(
+            before,
+            created(|made, bound| made < bound),
+            "before {bound}"
+        );
+    }
     let before = check_times(
         &mut peer,
         json!({"created_before": "2000-01-01T00:00:00+02:00"}),

@@ -17,16 +17,16 @@ async fn nothing_but_envelopes_is_printed() {
     assert_eq!(pipe.next().await["type"], "session.welcome");
     pipe.request("s", "job.submit", json!({"agent": "kinds"}))
         .await;
+    assert_eq!(
+        pipe.next_of("job.result").await["payload"]["result"],
+        json!({"ok": true})
+    );
     pipe.request(
         "f",
         "job.submit",
         json!({"agent": "fail", "input": {"panic": true}}),
     )
     .await;
-    assert_eq!(
-        pipe.next_of("job.result").await["payload"]["result"],
-        json!({"ok": true})
-    );
     assert_eq!(
         pipe.next_of("job.error").await["payload"]["code"],
         "INTERNAL_ERROR"

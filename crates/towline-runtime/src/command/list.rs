@@ -62,11 +62,17 @@ fn query(hub: &Hub, principal: &Principal, list: payload::ListJobs) -> Result<Jo
         principals,
         status: filter.status,
         agent: agent.map_err(|cause| Refusal::invalid(format!("`filter.agent`: {cause}")))?,
-        created_after: filter.created_after,
+        created_after: filter.created_after.map(end_of_millisecond),
         created_before: filter.created_before,
         after,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
     })
+}
+
+/// Clients see milliseconds: what shows the very moment they name is not after it.
+fn end_of_millisecond(moment: Timestamp) -> Timestamp {
+    let micros = moment.unix_micros();
+    Timestamp::from_unix_micros(micros.saturating_add(999 - micros.rem_euclid(1000)))
 }
 
 fn bad_cursor() -> Refusal {
