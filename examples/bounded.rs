@@ -4,6 +4,8 @@
 //! cargo run -p towline --example bounded
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use serde_json::{Value, json};
 use towline::{
     Amount, Lease,

@@ -4,6 +4,8 @@
 //! cargo run -p towline --example client
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::time::Duration;
 
 use futures_util::{TryStreamExt as _, future::try_join_all};

@@ -4,6 +4,8 @@
 //! cargo run -p towline --example credentials
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use towline::{
     Client, ClientOptions, Lease, MemoryTransport, Runtime,
     runtime::{AgentError, JobContext, auth::StaticTokens, credentials::InMemoryProvisioner},

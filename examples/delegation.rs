@@ -4,6 +4,8 @@
 //! cargo run -p towline --example delegation
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use serde_json::json;
 use towline::{
     Client, ClientOptions, Event, JobStatus, Lease, MemoryTransport, Runtime,

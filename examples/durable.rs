@@ -6,6 +6,8 @@
 //! cargo run -p towline --example durable
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::{path::Path, process::Command, time::Duration};
 
 use towline::{

@@ -4,6 +4,8 @@
 //! cargo run -p towline --example embed
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use serde::{Deserialize, Serialize};
 use towline::{
     Event,

@@ -4,6 +4,8 @@
 //! cargo run -p towline --example hosting --features full
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::net::SocketAddr;
 
 use axum::{Router, routing::get};

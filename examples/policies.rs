@@ -4,6 +4,8 @@
 //! cargo run -p towline --example policies
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use futures_util::future::{BoxFuture, FutureExt as _};
 use towline::{
     Client, ClientOptions, ErrorCode, Lease, MemoryTransport, Runtime,

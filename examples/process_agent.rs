@@ -7,6 +7,12 @@
 //! cargo run -p towline --example process_agent
 //! ```
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example shows what it does"
+)]
+
 use towline::{
     Client, ClientOptions, Event, Runtime, StdioTransport,
     runtime::{AgentError, JobContext, auth::StaticTokens},

@@ -4,6 +4,8 @@
 //! cargo run -p towline --example results
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use towline::{
     Client, ClientOptions, MemoryTransport, Runtime,
     runtime::{AgentError, JobContext, auth::StaticTokens},
@@ -45,7 +47,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         pieces += 1;
         lines += piece.iter().filter(|byte| **byte == b'\n').count();
     }
-    drop(stream);
     println!("{lines} lines in {pieces} pieces");
     assert_eq!(lines, LINES);
     let summary = job.outcome().await?.into_success()?.summary;

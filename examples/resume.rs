@@ -6,6 +6,8 @@
 //! cargo run -p towline --example resume --features full
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{

@@ -6,6 +6,8 @@
 //! cargo run -p towline --example tracing --features full
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use opentelemetry::trace::{SpanId, TracerProvider as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use towline::{

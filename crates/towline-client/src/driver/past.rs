@@ -69,20 +69,26 @@ impl Driver {
                     self.give_up_past(&lacks.mailbox, error);
                 }
             }
-            Reply::Subscribed(_)
-                if self
-                    .dialect
-                    .is_some_and(Dialect::sends_history_before_subscribed) =>
-            {
-                if lacks.mailbox.past_is_in() {
-                    self.seats.ended_before(job, &lacks.mailbox);
-                }
+            Reply::Subscribed(_) if self.history_comes_first() => {
+                self.end_past(job, &lacks.mailbox)
             }
             Reply::Subscribed(subscribed) => lacks.mailbox.joined(
                 subscribed.subscribed_from,
                 subscribed.current_status.is_terminal(),
             ),
             _ => {}
+        }
+    }
+
+    fn history_comes_first(&self) -> bool {
+        self.dialect
+            .is_some_and(Dialect::sends_history_before_subscribed)
+    }
+
+    /// The answer ends a past that came before it.
+    fn end_past(&mut self, job: JobKey, mailbox: &Arc<Mailbox>) {
+        if mailbox.past_is_in() {
+            self.seats.ended_before(job, mailbox);
         }
     }
 

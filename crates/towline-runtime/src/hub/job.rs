@@ -285,7 +285,10 @@ impl JobCore {
     pub(crate) fn flush(&mut self, job: &JobId, again: bool) -> Flush {
         self.queued = false;
         if self.is_discarded {
-            return Flush { blocks: Vec::new(), state: None };
+            return Flush {
+                blocks: Vec::new(),
+                state: None,
+            };
         }
         let known = if again { self.in_flight.len() } else { 0 };
         if let Some(block) = self.pending.take(job, self.taken.next()) {
