@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 command -v valgrind >/dev/null || { echo "valgrind is missing: install it, or count elsewhere" >&2; exit 2; }
 cargo build --quiet --release -p towline-benches --bin pieces
-pieces=target/release/pieces
+pieces=${CARGO_TARGET_DIR:-target}/release/pieces
 recorded=benches/instructions.txt
 runs=2000
 
