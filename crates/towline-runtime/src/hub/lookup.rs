@@ -101,6 +101,7 @@ impl Hub {
             return;
         }
         job.ended.cancel();
+        job.tail.lock().trim(RECENT_TAIL);
         {
             let mut jobs = self.jobs.lock();
             jobs.live = jobs.live.saturating_sub(1);
@@ -312,3 +313,5 @@ pub(crate) fn hash_token(token: &Secret) -> [u8; 32] {
 const AUDIT_BACKLOG: usize = 65_536;
 /// How much of a log is read from the store at once.
 const READ_BYTES: usize = 1024 * 1024;
+/// How many bytes of a finished job's events stay in memory; the store has the rest.
+const RECENT_TAIL: usize = 64 * 1024;

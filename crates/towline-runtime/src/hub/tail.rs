@@ -17,6 +17,11 @@ impl Tail {
     pub(crate) fn push(&mut self, block: Arc<Block>, limit: usize) {
         self.bytes += block.text().len();
         self.blocks.push_back(block);
+        self.trim(limit);
+    }
+
+    /// Lets the oldest blocks go while there are more than `limit` bytes. The newest always stays.
+    pub(crate) fn trim(&mut self, limit: usize) {
         while self.bytes > limit && self.blocks.len() > 1 {
             if let Some(oldest) = self.blocks.pop_front() {
                 self.bytes -= oldest.text().len();
