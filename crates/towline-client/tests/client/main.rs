@@ -10,4 +10,5 @@ mod peer;
 mod recorded;
 mod resume;
 mod session;
+mod trace;
 mod watching;

@@ -168,3 +168,41 @@ async fn a_received_submit_without_context_begins_a_trace() {
         connection.span().span_context().span_id()
     );
 }
+
+/// [ARCP 11-2] An envelope that names its trace and nothing else gets a span in that trace, on both ways: below one nobody
+/// recorded, the same for all.
+#[tokio::test]
+async fn a_trace_without_a_span_is_kept() {
+    let recorder = Recorder::new();
+    let mut link = Link::near_traced(recorder.options());
+    let trace = TraceId::parse(TRACE).unwrap();
+    let submit = || envelope(MessageType::JOB_SUBMIT).with_trace(Some(trace));
+    link.out(submit()).await;
+    let mut back = Link::near_traced(recorder.options());
+    back.back(submit()).await;
+    for name in ["arcp.send job.submit", "arcp.recv job.submit"] {
+        let span = recorder.span(name);
+        assert_eq!(span.span_context.trace_id().to_string(), TRACE);
+        assert_eq!(
+            span.parent_span_id.to_string(),
+            trace.unrecorded_root().to_string()
+        );
+    }
+}
+
+/// [ARCP 11-2] What is submitted in a span belongs below it, although another task sends it.
+#[tokio::test]
+async fn the_span_a_submit_names_is_its_parent() {
+    let recorder = Recorder::new();
+    let mut link = Link::near_traced(recorder.options());
+    let span = Context::current_with_span(recorder.provider.tracer("app").start("work"));
+    let entered = span.clone().attach();
+    let (trace, parent) = crate::current_ids().unwrap();
+    drop(entered);
+    let mut submit = envelope(MessageType::JOB_SUBMIT).with_trace(Some(trace));
+    submit.parent_span = Some(parent);
+    link.out(submit).await;
+    let sent = recorder.span("arcp.send job.submit");
+    assert_eq!(sent.parent_span_id, span.span().span_context().span_id());
+    assert_eq!(crate::current_ids(), None);
+}
