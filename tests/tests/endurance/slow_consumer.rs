@@ -11,9 +11,8 @@ use towline_tests::{
 
 /// What a job says in all, in bytes.
 const SAID: u64 = 128 * 1024 * 1024;
-/// How much more memory the server may use with a slow peer than without one: far from a copy of what was said, with room
-/// for what the allocator keeps.
-const GROWTH: u64 = SAID / 4 * 3;
+/// How much more memory the server may use with a slow peer than without one.
+const GROWTH: u64 = SAID / 2;
 
 /// [ARCP 6.5-3, 6.5-4] While a subscriber does not read, the server's memory stays bounded, the job and its other observers
 /// go on, the lag is told on the subscriber's own job, and when it reads on it gets everything.
