@@ -10,7 +10,7 @@ use crate::{
     open_enum::open_enum,
     payload::PayloadFault,
     read::{Informative, readable},
-    scan,
+    scan::{Cursor, fill},
 };
 
 pub mod event;
@@ -141,18 +141,27 @@ impl EventPayload {
 
     /// The short way for payloads as peers write them; `None` leaves the payload to the careful reader.
     fn scan(text: &RawJson) -> Option<Self> {
-        let (name, rest) = scan::name(text.as_str().strip_prefix('{')?)?;
-        let (kind, rest) = (name == "kind").then(|| scan::string(rest)).flatten()?;
-        let (name, rest) = scan::name(rest.strip_prefix(',')?)?;
-        let (ts, rest) = (name == "ts").then(|| scan::string(rest)).flatten()?;
-        let (name, rest) = scan::name(rest.strip_prefix(',')?)?;
-        let (body, rest) = (name == "body" && !rest.starts_with('n'))
-            .then(|| scan::raw(rest))
-            .flatten()?;
-        (rest == "}").then(|| Self {
-            kind: EventKind::new(kind),
-            ts: ts.parse().ok(),
-            body: text.share(body),
+        let (mut kind, mut ts, mut body) = (None, None, None);
+        let mut cursor = Cursor::new(text.as_str());
+        cursor.eat("{").then_some(())?;
+        loop {
+            match cursor.initial()? {
+                b'k' if cursor.eat("\"kind\":") => fill(&mut kind, cursor.string())?,
+                b't' if cursor.eat("\"ts\":") => fill(&mut ts, cursor.string())?,
+                b'b' if cursor.eat("\"body\":") && !cursor.is_null() => {
+                    fill(&mut body, cursor.value(text.text()))?;
+                }
+                _ => return None,
+            }
+            if !cursor.more()? {
+                break;
+            }
+        }
+        cursor.end()?;
+        Some(Self {
+            kind: EventKind::new(kind?),
+            ts: ts.and_then(|ts| ts.parse().ok()),
+            body: body.unwrap_or_else(empty_object),
         })
     }
 

@@ -63,9 +63,9 @@ impl RawJson {
         }
     }
 
-    /// A part of this value's own text as a value that shares its memory.
-    pub(crate) fn share(&self, part: &RawValue) -> Self {
-        Self(self.0.slice_ref(part.get()))
+    /// The text, as the owner of its memory.
+    pub(crate) const fn text(&self) -> &ByteString {
+        &self.0
     }
 
     /// The text.

@@ -151,6 +151,71 @@ const ODD: [&str; 22] = [
     "1.0",
 ];
 
+/// Frames of which one byte was changed, taken away or put in.
+fn harmed() -> impl Strategy<Value = String> {
+    let event = Just(EVENT.to_owned());
+    let frame = prop_oneof![
+        event,
+        envelope().prop_map(|envelope| envelope.encode().to_string())
+    ];
+    let byte = prop_oneof![
+        any::<u8>(),
+        proptest::sample::select(&b" \n\t\r\"\\{}[],:0-.eu"[..])
+    ];
+    let harm = (any::<proptest::sample::Index>(), 0..3, byte);
+    (frame, harm).prop_map(|(frame, (at, how, byte))| {
+        let mut bytes = frame.clone().into_bytes();
+        let at = at.index(bytes.len());
+        match how {
+            0 => bytes[at] = byte,
+            1 => drop(bytes.remove(at)),
+            _ => bytes.insert(at, byte),
+        }
+        String::from_utf8(bytes).unwrap_or(frame)
+    })
+}
+
+fn gap() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(&["", " ", "\n", "\r\n\t", "\u{a0}"][..])
+}
+
+/// The frame with its fields in another order and `gap` around every one of its tokens.
+fn respelled(envelope: &Envelope, order: u64, gap: &str) -> String {
+    let fields: Map<String, Value> = serde_json::from_str(&envelope.encode()).unwrap();
+    let mut fields: Vec<_> = fields.into_iter().collect();
+    let turn = usize::try_from(order % 16).unwrap() % fields.len();
+    fields.rotate_left(turn);
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| {
+            format!(
+                "{gap}{}{gap}:{gap}{value:#}{gap}",
+                Value::from(name.as_str())
+            )
+        })
+        .collect();
+    format!("{{{}}}{gap}", fields.join(","))
+}
+
+/// Whether the short way and the careful one read the same and refuse the same; white space in front leaves only the
+/// careful one.
+fn agree(frame: &str) -> Result<(), TestCaseError> {
+    let short = Envelope::decode_text(frame);
+    let careful = Envelope::decode_text(format!("\n{frame}"));
+    prop_assert_eq!(short.is_ok(), careful.is_ok(), "{}", frame);
+    let (Ok(short), Ok(careful)) = (short, careful) else {
+        return Ok(());
+    };
+    prop_assert_eq!(&short, &careful, "{}", frame);
+    prop_assert!(!short.payload.as_str().contains(['\n', '\r']), "{}", frame);
+    let payload = short.decode::<EventPayload>().ok();
+    let careful = serde_json::from_str::<EventPayload>(careful.payload.as_str()).ok();
+    prop_assert_eq!(payload, careful, "{}", frame);
+    Ok(())
+}
+
+const EVENT: &str = r#"{"arcp":"1.1","id":"msg_01JB3R5Q0M9T8V7W6X5Y4Z3A2B","type":"job.event","session_id":"sess_1","job_id":"job_1","event_seq":12,"job_seq":10,"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","extensions":{"x-vendor.a":[1.5,null]},"more":[],"payload":{"kind":"log","ts":"2026-11-22T17:00:00.000Z","body":{"level":"info","message":"a \"quoted\" line\n","attributes":{"n":-0.5e3}}}}"#;
+
 proptest! {
     /// [ARCP 5-2, 5-9] Any envelope is read back as it was written, fields we do not know included.
     #[test]
@@ -194,6 +259,19 @@ proptest! {
     fn both_readers_agree_on_envelopes(envelope in envelope()) {
         let careful = Envelope::decode_text(format!("\n{}", envelope.encode())).unwrap();
         prop_assert_eq!(careful, envelope);
+    }
+
+    /// The same for frames that came to harm on the way: one byte of a good frame is another, is missing or is white space
+    /// more.
+    #[test]
+    fn both_readers_agree_on_what_was_harmed(frame in harmed()) {
+        agree(&frame)?;
+    }
+
+    /// The same for whatever is spelled with white space, other orders of fields and payloads of any kind.
+    #[test]
+    fn both_readers_agree_on_any_spelling(envelope in envelope(), order in any::<u64>(), gap in gap()) {
+        agree(&respelled(&envelope, order, gap))?;
     }
 
     /// Nothing a peer sends makes the reader panic.

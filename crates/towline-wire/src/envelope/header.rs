@@ -1,4 +1,5 @@
-//! Reading a frame: one pass over the header, values kept as the text they are.
+//! Reading a frame: one pass over the header, values kept as the text they are. This is the careful reader, which has the
+//! last word on every frame; [`quick`] spares the usual ones the way through serde.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,14 +14,23 @@ use super::{DecodeError, Envelope, PROTOCOL_VERSION, UnknownField};
 use crate::{
     EventSeq, JobId, JobSeq, MessageId, MessageType, RawJson, SessionId, TraceId,
     read::{Informative, Text, at, excerpt, given_twice, strip_position},
-    scan,
 };
+
+mod quick;
 
 /// Reads a frame.
 pub(crate) fn decode(frame: &ByteString) -> Result<Envelope, DecodeError> {
-    if let Some(Ok(envelope)) = Header::scan(frame).map(|header| header.into_envelope(frame)) {
-        return Ok(envelope);
+    // The type stands in for the one that is read.
+    let mut envelope = Envelope::new(MessageType::JOB_EVENT);
+    match quick::read(frame, &mut envelope) {
+        Some(()) => Ok(envelope),
+        None => decode_carefully(frame),
     }
+}
+
+/// Apart, and cold, so that the short way keeps to itself what it needs of registers and stack.
+#[cold]
+fn decode_carefully(frame: &ByteString) -> Result<Envelope, DecodeError> {
     let refuse = |message: String| DecodeError {
         message,
         id: salvage_id(frame),
@@ -84,76 +94,6 @@ impl Header<'_> {
             unknown: unknown.collect(),
             payload: object(self.payload, "payload")?.map_or(RawJson::EMPTY_OBJECT, share),
         })
-    }
-}
-
-impl<'a> Header<'a> {
-    /// The short way for frames as peers write them; `None` leaves the frame to the careful reader.
-    fn scan(frame: &'a str) -> Option<Self> {
-        let mut header = Self::default();
-        let mut rest = frame.strip_prefix('{')?;
-        loop {
-            let (name, value) = scan::name(rest)?;
-            let after = match name.as_bytes() {
-                b"arcp" => header.arcp.scan_text(value),
-                b"id" => header.id.scan_text(value),
-                b"type" => header.kind.scan_text(value),
-                b"session_id" => header.session_id.scan_text(value),
-                b"job_id" => header.job_id.scan_text(value),
-                b"event_seq" => header.event_seq.scan(scan::number(value), EventSeq::new),
-                b"job_seq" => header.job_seq.scan(scan::number(value), JobSeq::new),
-                b"trace_id" => header.trace_id.scan(scan::string(value), |text| {
-                    Trace(TraceId::parse_lenient(text))
-                }),
-                b"extensions" => header.extensions.scan(object_ahead(value), |value| value),
-                b"payload" => header.payload.scan(object_ahead(value), |value| value),
-                _ => {
-                    let (value, after) = scan::raw(value)?;
-                    header.unknown.push((Cow::Borrowed(name), value));
-                    Some(after)
-                }
-            };
-            let (more, after) = scan::more(after?)?;
-            if !more {
-                return after.is_empty().then_some(header);
-            }
-            rest = after;
-        }
-    }
-}
-
-fn object_ahead(value: &str) -> Option<(&RawValue, &str)> {
-    value.starts_with('{').then(|| scan::raw(value)).flatten()
-}
-
-/// A field of the header while it is scanned.
-trait Scanned<'a, T> {
-    /// Takes what was found, once.
-    fn scan<V>(
-        &mut self,
-        found: Option<(V, &'a str)>,
-        read: impl FnOnce(V) -> T,
-    ) -> Option<&'a str>;
-}
-
-impl<'a, T> Scanned<'a, T> for Option<Option<T>> {
-    fn scan<V>(
-        &mut self,
-        found: Option<(V, &'a str)>,
-        read: impl FnOnce(V) -> T,
-    ) -> Option<&'a str> {
-        let (value, after) = found?;
-        self.replace(Some(read(value))).is_none().then_some(after)
-    }
-}
-
-trait ScannedText<'a> {
-    fn scan_text(&mut self, value: &'a str) -> Option<&'a str>;
-}
-
-impl<'a> ScannedText<'a> for Option<Option<Text<'a>>> {
-    fn scan_text(&mut self, value: &'a str) -> Option<&'a str> {
-        self.scan(scan::string(value), |text| Text(Cow::Borrowed(text)))
     }
 }
 
