@@ -153,7 +153,12 @@ const ODD: [&str; 22] = [
 
 /// Frames of which one byte was changed, taken away or put in.
 fn harmed() -> impl Strategy<Value = String> {
-    let event = Just(EVENT.to_owned());
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let events = [
+        EVENT.to_owned(),
+        EVENT.replace("4bf92f3577b34da6a3ce929d0e0e4736", parent),
+    ];
+    let event = proptest::sample::select(events.to_vec());
     let frame = prop_oneof![
         event,
         envelope().prop_map(|envelope| envelope.encode().to_string())
