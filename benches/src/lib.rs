@@ -14,8 +14,8 @@ use towline_store::{
     Batch, BlockBuilder, Change, EventStore, JobRow, JobState, MemoryStore, Principal,
 };
 use towline_wire::{
-    AgentRef, Envelope, EventPayload, EventSeq, FeatureSet, JobId, JobSeq, JobStatus, Lease,
-    LeaseConstraints, MessageId, RawJson, SessionId, Timestamp, TraceId, event,
+    AgentRef, Encode as _, Envelope, EventPayload, EventSeq, FeatureSet, JobId, JobSeq, JobStatus,
+    Lease, LeaseConstraints, MessageId, RawJson, SessionId, Timestamp, TraceId, event,
 };
 
 /// A `job.event` of 100 bytes of message, as it comes and goes.
@@ -64,7 +64,7 @@ fn decode_event() -> Piece {
 fn encode() -> Piece {
     let envelope = Envelope::decode_text(FRAME)
         .unwrap_or_else(|_| Envelope::new(towline_wire::MessageType::JOB_EVENT));
-    let mut out = String::with_capacity(1024);
+    let mut out = Vec::with_capacity(1024);
     Box::new(move || {
         out.clear();
         envelope.encode_onto(&mut out);

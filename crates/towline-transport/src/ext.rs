@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 
-use towline_wire::Envelope;
+use towline_wire::{Envelope, EventFrame};
 
 use crate::{CloseFrame, FrameSink, FrameSource, Inbound, TransportError};
 
@@ -21,6 +21,15 @@ impl dyn FrameSink + '_ {
     /// [`TransportError`] when the connection is gone or the frame is too big.
     pub async fn feed(&mut self, envelope: Envelope) -> Result<(), TransportError> {
         feed(self, envelope).await
+    }
+
+    /// [`feed`](Self::feed) for an event that is not yet put together.
+    ///
+    /// # Errors
+    /// As `feed`.
+    pub async fn feed_event(&mut self, frame: &EventFrame<'_>) -> Result<(), TransportError> {
+        poll_fn(|cx| self.poll_ready(cx)).await?;
+        self.start_send_event(frame)
     }
 
     /// Waits until everything taken is out. Cancel safe.

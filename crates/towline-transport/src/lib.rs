@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use towline_wire::{DecodeError, Envelope};
+use towline_wire::{DecodeError, Envelope, EventFrame};
 
 mod error;
 mod ext;
@@ -80,6 +80,15 @@ pub trait FrameSink: Send {
     /// [`TransportError`] when the connection is gone or the frame is above the peer's limit.
     fn start_send(&mut self, envelope: Envelope) -> Result<(), TransportError>;
 
+    /// [`start_send`](Self::start_send) for an event that is not yet put together. A transport that carries text writes
+    /// it straight to where its bytes wait; the others get it as an envelope.
+    ///
+    /// # Errors
+    /// As `start_send`.
+    fn start_send_event(&mut self, frame: &EventFrame<'_>) -> Result<(), TransportError> {
+        self.start_send(frame.to_envelope())
+    }
+
     /// Waits until everything taken is with the operating system (or the peer's queue).
     ///
     /// # Errors
@@ -107,6 +116,10 @@ pub trait FrameSource: Send {
 
 /// What can come from a peer.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all that comes is an envelope, and a box for each would cost more than moving it"
+)]
 pub enum Inbound {
     /// An envelope.
     Envelope(Envelope),

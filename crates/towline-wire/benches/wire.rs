@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use towline_wire::{Envelope, EventKind, EventPayload, Message, RawJson};
+use towline_wire::{Encode as _, Envelope, EventKind, EventPayload, Message, RawJson};
 
 /// A `job.event` of about 300 bytes with our own ids.
 const EVENT: &str = concat!(
@@ -47,7 +47,7 @@ fn encode(criterion: &mut Criterion) {
         bencher.iter(|| black_box(&envelope).encode())
     });
     group.bench_function("envelope onto a buffer", |bencher| {
-        let mut out = String::with_capacity(1024);
+        let mut out = Vec::with_capacity(1024);
         bencher.iter(|| {
             out.clear();
             black_box(&envelope).encode_onto(&mut out);

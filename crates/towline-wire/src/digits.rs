@@ -1,7 +1,7 @@
 //! Digits written straight into a buffer: `fmt` takes several times as long, and these are in every frame.
 
 /// The decimal digits of `value` onto `out`.
-pub(crate) fn push_decimal(out: &mut String, mut value: u64) {
+pub(crate) fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [b'0'; 20];
     let mut start = digits.len() - 1;
     digits[start] = digit(value % 10);
@@ -10,7 +10,7 @@ pub(crate) fn push_decimal(out: &mut String, mut value: u64) {
         start -= 1;
         digits[start] = digit(value % 10);
     }
-    out.push_str(ascii(&digits[start..]));
+    out.extend_from_slice(&digits[start..]);
 }
 
 /// Fills `place` with the last digits of `value`, leading zeros included.

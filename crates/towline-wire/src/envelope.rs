@@ -11,6 +11,12 @@ use crate::{
 
 pub(crate) mod encode;
 pub(crate) mod header;
+mod spliced;
+
+pub use self::{
+    encode::Encode,
+    spliced::{EventFrame, EventHeader},
+};
 
 /// The version we speak.
 pub const PROTOCOL_VERSION: &str = "1.1";

@@ -1,6 +1,12 @@
 //! Identifiers: any non-empty string of at most 256 bytes [ARCP 5-7].
 
-use std::{fmt, sync::Arc};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    num::NonZeroU8,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -20,17 +26,69 @@ pub enum IdError {
     TooLong(usize),
 }
 
-/// Two texts as one shared text. Ids are minted once an event, so the common length takes one allocation.
-fn joined(prefix: &str, suffix: &str) -> Arc<str> {
-    let mut buffer = [0; 48];
-    let length = prefix.len() + suffix.len();
-    let text = buffer.get_mut(..length).and_then(|room| {
-        let (head, tail) = room.split_at_mut(prefix.len());
-        head.copy_from_slice(prefix.as_bytes());
-        tail.copy_from_slice(suffix.as_bytes());
-        std::str::from_utf8(room).ok()
-    });
-    text.map_or_else(|| format!("{prefix}{suffix}").into(), Into::into)
+/// The text of an id, never empty. Up to [`INLINE`] bytes, as ours are, it is kept in place: such an id is read, minted,
+/// copied and dropped without touching memory anybody else sees, and there are some in every frame.
+#[derive(Clone, PartialEq, Eq)]
+enum IdText {
+    /// Zeros follow the text, so equal texts are equal bytes.
+    Inline {
+        len: NonZeroU8,
+        bytes: [u8; INLINE],
+    },
+    Shared(Arc<str>),
+}
+
+/// Our longest prefix and a ULID.
+const INLINE: usize = 31;
+
+impl IdText {
+    fn joined(prefix: &str, suffix: &str) -> Self {
+        let length = prefix.len() + suffix.len();
+        let len = u8::try_from(length).ok().and_then(NonZeroU8::new);
+        match len.filter(|_| length <= INLINE) {
+            Some(len) => {
+                let mut bytes = [0; INLINE];
+                let (head, tail) = bytes[..length].split_at_mut(prefix.len());
+                head.copy_from_slice(prefix.as_bytes());
+                tail.copy_from_slice(suffix.as_bytes());
+                Self::Inline { len, bytes }
+            }
+            None => Self::Shared(format!("{prefix}{suffix}").into()),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, bytes } => &bytes[..usize::from(len.get())],
+            Self::Shared(text) => text.as_bytes(),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            // Always text: it was copied from one.
+            Self::Inline { .. } => std::str::from_utf8(self.as_bytes()).unwrap_or_default(),
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl Hash for IdText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+impl Ord for IdText {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl PartialOrd for IdText {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 macro_rules! id {
@@ -39,7 +97,7 @@ macro_rules! id {
         ///
         /// Cheap to clone: the text is shared.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(IdText);
 
         impl $name {
             /// What ids of this kind begin with when we mint them.
@@ -52,31 +110,31 @@ macro_rules! id {
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 match text.len() {
                     0 => Err(IdError::Empty),
-                    1..=MAX_ID_BYTES => Ok(Self(text.into())),
+                    1..=MAX_ID_BYTES => Ok(Self(IdText::joined("", text))),
                     longer => Err(IdError::TooLong(longer)),
                 }
             }
 
             /// Joins the prefix and a minted suffix (a ULID, which keeps the bounds by itself).
             pub fn minted(suffix: &str) -> Self {
-                Self(joined($prefix, suffix))
+                Self(IdText::joined($prefix, suffix))
             }
 
             /// The text.
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
@@ -90,7 +148,7 @@ macro_rules! id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
+                serializer.serialize_str(self.as_str())
             }
         }
 
@@ -132,3 +190,39 @@ id!(
     CallId,
     "call_"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_ids_are_kept_in_place() {
+        let suffix = "01JB3R5Q0M9T8V7W6X5Y4Z3A2B";
+        assert!(matches!(SessionId::minted(suffix).0, IdText::Inline { .. }));
+        assert!(matches!(CallId::minted(suffix).0, IdText::Inline { .. }));
+        assert_eq!(size_of::<Option<JobId>>(), 32);
+    }
+
+    #[test]
+    fn long_and_short_ids_compare_as_text() {
+        let texts = [
+            "a",
+            "aa",
+            "b",
+            &"a".repeat(31),
+            &"a".repeat(32),
+            &"b".repeat(40),
+            "ü",
+            "\0",
+            "\0\0",
+        ];
+        for left in texts {
+            for right in texts {
+                let (one, other) = (JobId::parse(left).unwrap(), JobId::parse(right).unwrap());
+                assert_eq!(one.as_str(), left);
+                assert_eq!(one.cmp(&other), left.cmp(right));
+                assert_eq!(one == other, left == right);
+            }
+        }
+    }
+}

@@ -37,7 +37,10 @@ mod trace;
 
 pub use agent_ref::{AgentName, AgentRef, AgentRefError};
 pub use amount::{Amount, AmountError};
-pub use envelope::{DecodeError, Envelope, PROTOCOL_VERSION, PayloadError, UnknownField};
+pub use envelope::{
+    DecodeError, Encode, Envelope, EventFrame, EventHeader, PROTOCOL_VERSION, PayloadError,
+    UnknownField,
+};
 pub use error_code::ErrorCode;
 pub use feature::{Feature, FeatureSet};
 pub use ids::{CallId, CredentialId, IdError, JobId, MAX_ID_BYTES, MessageId, ResultId, SessionId};

@@ -14,6 +14,11 @@ pub(super) fn fit(envelope: Envelope, dialect: Dialect) -> Envelope {
     fit_to(envelope, dialect)
 }
 
+/// Whether a `job.event` stays as it is whatever it tells.
+pub(super) fn leaves_events(dialect: Dialect) -> bool {
+    !(dialect.repeats_dimensions_as_dims() || dialect.stringifies_dimensions())
+}
+
 fn fit_to(mut envelope: Envelope, dialect: Dialect) -> Envelope {
     let kind = envelope.kind.clone();
     let has_budget = [
@@ -39,7 +44,7 @@ fn fit_to(mut envelope: Envelope, dialect: Dialect) -> Envelope {
     }
     let is_metric =
         kind == MessageType::JOB_EVENT && envelope.payload.as_str().contains("\"dimensions\"");
-    if is_metric && (dialect.repeats_dimensions_as_dims() || dialect.stringifies_dimensions()) {
+    if is_metric && !leaves_events(dialect) {
         edit(&mut envelope, |payload| fit_dimensions(payload, dialect));
     }
     envelope

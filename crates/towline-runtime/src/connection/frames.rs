@@ -9,7 +9,8 @@ use towline_proto::{
 };
 use towline_store::{JobRow, StoreError};
 use towline_wire::{
-    Envelope, ErrorCode, EventPayload, JobId, JobSeq, MessageType, RawJson, ResultId,
+    Envelope, ErrorCode, EventFrame, EventHeader, EventPayload, EventSeq, JobId, JobSeq, MessageId,
+    MessageType, RawJson, ResultId,
     event::{ChunkEncoding, ResultChunk},
     payload,
 };
@@ -24,8 +25,15 @@ use crate::{
 pub(super) struct JobFrames {
     row: JobRow,
     own: bool,
-    /// All of them but what each record adds.
-    template: Envelope,
+    /// What they share as events, written once.
+    header: EventHeader,
+}
+
+/// What one record's envelope has for itself.
+pub(super) struct Place {
+    pub(super) id: MessageId,
+    pub(super) event_seq: EventSeq,
+    pub(super) job_seq: JobSeq,
 }
 
 impl JobFrames {
@@ -42,14 +50,11 @@ impl JobFrames {
             oldest,
         })?;
         let row = view.row().clone();
-        let template = Envelope::new(MessageType::JOB_EVENT)
-            .with_session(session.id.clone())
-            .with_job(job.clone())
-            .with_trace(Some(row.trace));
+        let header = EventHeader::new(session.id.clone(), job.clone(), Some(row.trace));
         Ok(Self {
             own: row.session == session.id,
             row,
-            template,
+            header,
         })
     }
 
@@ -73,6 +78,17 @@ impl JobFrames {
         kind == RecordKind::Result && view.assembled || kind == RecordKind::Rotation && self.own
     }
 
+    /// The frame of an event.
+    pub(super) fn event(&self, payload: RawJson, place: Place) -> EventFrame<'_> {
+        EventFrame {
+            header: &self.header,
+            id: place.id,
+            event_seq: place.event_seq,
+            job_seq: place.job_seq,
+            payload,
+        }
+    }
+
     /// The envelope of a record.
     pub(super) fn plain(&self, kind: RecordKind, payload: RawJson) -> Envelope {
         let kind = match kind {
@@ -84,9 +100,8 @@ impl JobFrames {
             | RecordKind::Rotation => MessageType::JOB_EVENT,
         };
         Envelope {
-            kind,
             payload,
-            ..self.template.clone()
+            ..self.header.envelope(kind)
         }
     }
 

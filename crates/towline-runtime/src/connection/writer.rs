@@ -7,14 +7,19 @@ use std::{
 };
 
 use tokio::time::Instant;
-use towline_proto::{Dialect, outbox::Run, refusal::Refusal};
+use towline_proto::{
+    Dialect,
+    outbox::Run,
+    refusal::Refusal,
+    span::{RecordKind, SpanView},
+};
 use towline_store::{Block, StoreError};
 use towline_transport::{CloseFrame, FrameSink, TransportError};
-use towline_wire::{Envelope, ErrorCode, EventSeq, JobId, JobSeq};
+use towline_wire::{Envelope, ErrorCode, EventSeq, JobId, JobSeq, RawJson};
 
 use super::{
-    fit::fit,
-    frames::JobFrames,
+    fit::{fit, leaves_events},
+    frames::{JobFrames, Place},
     size::{limit_of, within},
 };
 use crate::hub::{Attachment, DetachReason, Hub, Reply, SessionEntry};
@@ -214,19 +219,20 @@ impl Writer {
 
     async fn feed(&mut self, envelope: Envelope) -> Result<(), End> {
         let envelope = within(fit(envelope, self.dialect), self.limit);
-        match self.sink.feed(envelope).await {
-            Err(TransportError::FrameTooBig { size, limit }) => {
-                // Leaving it out would be a gap; the peer has to know.
-                let message =
-                    format!("a frame of {size} bytes is above the {limit} this transport carries");
-                Err(self.broken(Refusal::internal(message)))
-            }
-            other => {
-                other?;
-                self.unflushed += 1;
-                Ok(())
-            }
+        let fed = self.sink.feed(envelope).await;
+        self.fed(fed)
+    }
+
+    fn fed(&mut self, fed: Result<(), TransportError>) -> Result<(), End> {
+        if let Err(TransportError::FrameTooBig { size, limit }) = fed {
+            // Leaving it out would be a gap; the peer has to know.
+            let message =
+                format!("a frame of {size} bytes is above the {limit} this transport carries");
+            return Err(self.broken(Refusal::internal(message)));
         }
+        fed?;
+        self.unflushed += 1;
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), End> {
@@ -286,6 +292,16 @@ impl Writer {
     async fn events(&mut self, run: Run) -> Result<(), End> {
         let block = self.block_of(&run.job, run.from).await?;
         self.prepare(&run).await?;
+        // Taken, so that the frames can be borrowed from it while the rest of the writer changes.
+        let Some(frames) = self.current.take() else {
+            return Ok(());
+        };
+        let sent = self.records(&frames, &block, &run).await;
+        self.current = Some(frames);
+        sent
+    }
+
+    async fn records(&mut self, frames: &JobFrames, block: &Block, run: &Run) -> Result<(), End> {
         let last = run.from.plus(u64::from(run.count) - 1).min(block.last());
         let count = usize::try_from(last.since(run.from) + 1)
             .unwrap_or(1)
@@ -293,23 +309,16 @@ impl Writer {
         let mut ids = self.hub.ids.messages(count);
         self.note_offer(run.first.plus(count as u64 - 1));
         for (offset, id) in (0..count as u64).zip(&mut ids) {
-            let (seq, event_seq) = (run.from.plus(offset), run.first.plus(offset));
-            let Some((kind, payload)) = block.payload(seq) else {
+            let (job_seq, event_seq) = (run.from.plus(offset), run.first.plus(offset));
+            let Some((kind, payload)) = block.payload(job_seq) else {
                 break;
             };
-            let Some(frames) = &self.current else { break };
-            let mut envelope = match frames.needs_more(kind, run.view) {
-                false => frames.plain(kind, payload),
-                // Rare, and large: a silent writer does not hold the room for it.
-                true => {
-                    Box::pin(frames.special(&self.hub, &self.session, kind, payload, run.view))
-                        .await
-                }
+            let place = Place {
+                id,
+                event_seq,
+                job_seq,
             };
-            envelope.id = Some(id);
-            envelope.job_seq = Some(seq);
-            envelope.event_seq = Some(event_seq);
-            self.feed(envelope).await?;
+            self.record(frames, kind, payload, run.view, place).await?;
             self.position = event_seq;
             if kind.is_terminal() {
                 self.announced.remove(&run.job);
@@ -320,6 +329,36 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    async fn record(
+        &mut self,
+        frames: &JobFrames,
+        kind: RecordKind,
+        payload: RawJson,
+        view: SpanView,
+        place: Place,
+    ) -> Result<(), End> {
+        let needs_more = frames.needs_more(kind, view);
+        let as_it_is = !needs_more
+            && !kind.is_terminal()
+            && leaves_events(self.dialect)
+            && self
+                .limit
+                .is_none_or(|limit| payload.as_str().len() <= limit);
+        if as_it_is {
+            let fed = self.sink.feed_event(&frames.event(payload, place)).await;
+            return self.fed(fed);
+        }
+        let mut envelope = match needs_more {
+            false => frames.plain(kind, payload),
+            // Rare, and large: a silent writer does not hold the room for it.
+            true => Box::pin(frames.special(&self.hub, &self.session, kind, payload, view)).await,
+        };
+        envelope.id = Some(place.id);
+        envelope.job_seq = Some(place.job_seq);
+        envelope.event_seq = Some(place.event_seq);
+        self.feed(envelope).await
     }
 
     /// Makes the run's job the current one, and announces it where that has not been done on this connection

@@ -17,7 +17,7 @@ use tokio::{
     time::Sleep,
 };
 use tokio_util::io::poll_read_buf;
-use towline_wire::{DecodeError, Envelope};
+use towline_wire::{DecodeError, Encode, Envelope, EventFrame};
 
 use super::{
     StdioOptions,
@@ -43,7 +43,7 @@ pub(super) fn halves(
     };
     let sink = Sink {
         stage: Stage::Open(writer),
-        out: String::new(),
+        out: Vec::new(),
         written: 0,
         options,
         goodbye,
@@ -73,7 +73,7 @@ impl Goodbye {
 struct Sink {
     stage: Stage,
     /// Lines that were taken and are not all written yet.
-    out: String,
+    out: Vec<u8>,
     written: usize,
     options: StdioOptions,
     goodbye: Arc<Goodbye>,
@@ -98,17 +98,29 @@ impl Sink {
         }
     }
 
+    fn take(&mut self, frame: &impl Encode) -> Result<(), TransportError> {
+        self.check_open()?;
+        let before = self.out.len();
+        frame.encode_onto(&mut self.out);
+        let (size, limit) = (self.out.len() - before, self.options.max_send_length);
+        if size > limit {
+            self.out.truncate(before);
+            return Err(TransportError::FrameTooBig { size, limit });
+        }
+        debug_assert!(
+            !self.out[before..].contains(&b'\n'),
+            "an encoded envelope is one line"
+        );
+        self.out.push(b'\n');
+        Ok(())
+    }
+
     /// Hands everything to the writer and flushes it.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         let (Stage::Open(writer) | Stage::Closing(writer)) = &mut self.stage else {
             return Poll::Ready(Err(TransportError::Closed));
         };
-        let written = ready!(poll_write_all(
-            cx,
-            writer,
-            self.out.as_bytes(),
-            &mut self.written
-        ));
+        let written = ready!(poll_write_all(cx, writer, &self.out, &mut self.written));
         self.out.clear();
         self.written = 0;
         // One large frame should not be held room for as long as the connection lasts.
@@ -175,22 +187,12 @@ impl FrameSink for Sink {
     }
 
     fn start_send(&mut self, envelope: Envelope) -> Result<(), TransportError> {
-        self.check_open()?;
-        let before = self.out.len();
-        envelope.encode_onto(&mut self.out);
-        let (size, limit) = (self.out.len() - before, self.options.max_send_length);
-        if size > limit {
-            self.out.truncate(before);
-            return Err(TransportError::FrameTooBig { size, limit });
-        }
-        debug_assert!(
-            !self.out[before..].contains('\n'),
-            "an encoded envelope is one line"
-        );
-        self.out.push('\n');
-        Ok(())
+        self.take(&envelope)
     }
 
+    fn start_send_event(&mut self, frame: &EventFrame<'_>) -> Result<(), TransportError> {
+        self.take(frame)
+    }
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         self.check_open()?;
         self.poll_write_out(cx)

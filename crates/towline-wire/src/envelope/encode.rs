@@ -3,11 +3,48 @@
 use super::Envelope;
 use crate::{TraceId, digits};
 
-impl Envelope {
-    /// Writes the frame, one line without a line break, onto `out`.
-    ///
-    /// Frames that differ only in their header can share their payload: it is copied from [`Envelope::payload`] as it is.
-    pub fn encode_onto(&self, out: &mut String) {
+/// What can write itself as a frame. A transport lets it write straight to where its bytes wait to be sent.
+pub trait Encode {
+    /// About how many bytes it takes; what is written may be a little more.
+    fn size_hint(&self) -> usize;
+
+    /// Writes the frame, one line of UTF-8 without a line break, onto `out`.
+    fn encode_onto(&self, out: &mut Vec<u8>);
+}
+
+/// A buffer that text is written onto.
+pub(crate) trait PushStr {
+    fn push_str(&mut self, text: &str);
+}
+
+impl PushStr for Vec<u8> {
+    fn push_str(&mut self, text: &str) {
+        self.extend_from_slice(text.as_bytes());
+    }
+}
+
+impl PushStr for String {
+    fn push_str(&mut self, text: &str) {
+        self.push_str(text);
+    }
+}
+
+impl Encode for Envelope {
+    fn size_hint(&self) -> usize {
+        let kept: usize = self
+            .unknown
+            .iter()
+            .map(|field| field.name.len() + field.value.as_str().len() + 8)
+            .sum();
+        let extensions = self
+            .extensions
+            .as_ref()
+            .map_or(0, |extensions| extensions.as_str().len());
+        HEADER + kept + extensions + self.payload.as_str().len()
+    }
+
+    /// The payload is copied from [`Envelope::payload`] as it is.
+    fn encode_onto(&self, out: &mut Vec<u8>) {
         out.push_str(r#"{"arcp":"1.1""#);
         if let Some(id) = &self.id {
             push_text(out, r#","id":"#, id.as_str());
@@ -36,46 +73,40 @@ impl Envelope {
         }
         for field in &self.unknown {
             push_text(out, ",", &field.name);
-            out.push(':');
+            out.push(b':');
             out.push_str(field.value.as_str());
         }
         out.push_str(r#","payload":"#);
         out.push_str(self.payload.as_str());
-        out.push('}');
-    }
-
-    /// The frame as text.
-    pub fn encode(&self) -> String {
-        let kept: usize = self
-            .unknown
-            .iter()
-            .map(|field| field.name.len() + field.value.as_str().len() + 8)
-            .sum();
-        let extensions = self
-            .extensions
-            .as_ref()
-            .map_or(0, |extensions| extensions.as_str().len());
-        let mut out =
-            String::with_capacity(HEADER + kept + extensions + self.payload.as_str().len());
-        self.encode_onto(&mut out);
-        out
+        out.push(b'}');
     }
 }
 
-fn push_trace(out: &mut String, trace: TraceId) {
+impl Envelope {
+    /// The frame as text.
+    pub fn encode(&self) -> String {
+        let mut out = Vec::with_capacity(self.size_hint());
+        self.encode_onto(&mut out);
+        // Only text was written, so nothing is lost.
+        String::from_utf8(out)
+            .unwrap_or_else(|mixed| String::from_utf8_lossy(mixed.as_bytes()).into_owned())
+    }
+}
+
+pub(super) fn push_trace(out: &mut Vec<u8>, trace: TraceId) {
     out.push_str(r#","trace_id":""#);
     out.push_str(digits::ascii(&trace.to_hex()));
-    out.push('"');
+    out.push(b'"');
 }
 
 /// Writes `intro` and a JSON string.
-fn push_text(out: &mut String, intro: &str, value: &str) {
+pub(crate) fn push_text(out: &mut Vec<u8>, intro: &str, value: &str) {
     out.push_str(intro);
     push_string(out, value);
 }
 
 /// Writes a JSON string; text without anything to escape, as our ids are, is copied in one go.
-pub(crate) fn push_string(out: &mut String, value: &str) {
+pub(crate) fn push_string(out: &mut impl PushStr, value: &str) {
     // Not `any`: without an early end the loop runs over many bytes at once.
     let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
     let escapes = value
@@ -84,9 +115,9 @@ pub(crate) fn push_string(out: &mut String, value: &str) {
     if escapes {
         out.push_str(&serde_json::Value::from(value).to_string());
     } else {
-        out.push('"');
+        out.push_str("\"");
         out.push_str(value);
-        out.push('"');
+        out.push_str("\"");
     }
 }
 
