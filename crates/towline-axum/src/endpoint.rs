@@ -57,7 +57,7 @@ impl<H: Host> Endpoint<H> {
                 return tracing::debug!(%cause, ?peer, "a connection broke during its upgrade");
             }
         };
-        let transport = WebSocketTransport::upgraded(stream, peer, &self.options.websocket).await;
+        let transport = WebSocketTransport::upgraded(stream, peer, &self.options.websocket);
         let transport: Box<dyn Transport> = Box::new(transport);
         self.host.accept(match &self.options.map {
             Some(map) => map(transport),

@@ -7,19 +7,24 @@
 
 use std::net::SocketAddr;
 
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
-use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
 
+use self::frame::Role;
 use crate::{FrameSink, FrameSource, Transport, TransportError, TransportInfo, TransportKind};
 
 mod accept;
 mod connect;
+mod decoder;
+mod frame;
 mod halves;
+mod head;
 mod loan;
 mod options;
+mod room;
 mod socket;
 mod stream;
 mod tls;
@@ -82,7 +87,7 @@ impl WebSocketTransport<StreamSocket<ClientStream>> {
         options: &WebSocketOptions,
     ) -> Result<Self, TransportError> {
         let connected = connect::connect(url, options).await?;
-        let socket = StreamSocket::new(connected.stream, options.max_message_size);
+        let socket = StreamSocket::new(connected.stream, Role::Client, connected.input, options);
         let mut transport = Self::over(socket, Some(connected.peer), options);
         transport.info.confidential |= connected.encrypted;
         Ok(transport)
@@ -115,12 +120,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> WebSocketTransport<Str
         url: &str,
         options: &WebSocketOptions,
     ) -> Result<Self, TransportError> {
-        let stream = connect::connect_on(io, url, options).await?;
-        Ok(Self::over(
-            StreamSocket::new(stream, options.max_message_size),
-            None,
-            options,
-        ))
+        let (io, input) = connect::connect_on(io, url, options).await?;
+        let socket = StreamSocket::new(io, Role::Client, input, options);
+        Ok(Self::over(socket, None, options))
     }
 
     /// Answers the upgrade request on any byte stream; over TLS of your own, [declare it
@@ -134,23 +136,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> WebSocketTransport<Str
         options: &WebSocketOptions,
     ) -> Result<Self, TransportError> {
         let name = peer.map_or_else(|| "the peer".to_owned(), |peer| peer.to_string());
-        let stream = accept::accept(io, &name, options).await?;
-        Ok(Self::over(
-            StreamSocket::new(stream, options.max_message_size),
-            peer,
-            options,
-        ))
+        let (io, input) = accept::accept(io, &name, options).await?;
+        let socket = StreamSocket::new(io, Role::Server, input, options);
+        Ok(Self::over(socket, peer, options))
     }
 
     /// The server's side of a byte stream whose upgrade has been answered already, with [`derive_accept_key`].
-    pub async fn upgraded(io: IO, peer: Option<SocketAddr>, options: &WebSocketOptions) -> Self {
-        let stream =
-            WebSocketStream::from_raw_socket(io, Role::Server, Some(options.config())).await;
-        Self::over(
-            StreamSocket::new(stream, options.max_message_size),
-            peer,
-            options,
-        )
+    pub fn upgraded(io: IO, peer: Option<SocketAddr>, options: &WebSocketOptions) -> Self {
+        let socket = StreamSocket::new(io, Role::Server, BytesMut::new(), options);
+        Self::over(socket, peer, options)
     }
 }
 

@@ -28,6 +28,10 @@ use crate::{
 const LAST_NEWS: Duration = Duration::from_secs(5);
 
 /// A job that is followed: one's own, or one that is watched.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is made, and it is not moved about"
+)]
 pub(super) enum Followed {
     Own(JobHandle),
     Watched(Subscription),

@@ -1,23 +1,24 @@
 //! The server's way to an open WebSocket on a byte stream of its own.
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{
-    WebSocketStream, accept_hdr_async_with_config,
+    accept_hdr_async_with_config,
     tungstenite::{
         handshake::server::{Callback, ErrorResponse, Request, Response},
         http::StatusCode,
     },
 };
 
-use super::WebSocketOptions;
+use super::{WebSocketOptions, head::HeadOnly};
 use crate::TransportError;
 
-/// Answers an upgrade request within the handshake timeout.
+/// Answers an upgrade request within the handshake timeout. Gives the stream, and what was read behind the request.
 pub(super) async fn accept<IO>(
     io: IO,
     peer: &str,
     options: &WebSocketOptions,
-) -> Result<WebSocketStream<IO>, TransportError>
+) -> Result<(IO, BytesMut), TransportError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -29,9 +30,10 @@ where
         path: options.path.clone(),
     };
     let timeout = options.handshake_timeout;
-    let upgrade = accept_hdr_async_with_config(io, gate, Some(options.config()));
+    let upgrade = accept_hdr_async_with_config(HeadOnly::new(io), gate, None);
     match tokio::time::timeout(timeout, Box::pin(upgrade)).await {
-        Ok(accepted) => accepted.map_err(|cause| failed(cause.to_string())),
+        Ok(Ok(accepted)) => Ok(accepted.into_inner().into_parts()),
+        Ok(Err(cause)) => Err(failed(cause.to_string())),
         Err(_) => Err(failed(format!("no upgrade request within {timeout:?}"))),
     }
 }

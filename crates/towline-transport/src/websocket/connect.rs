@@ -2,12 +2,13 @@
 
 use std::{io, net::SocketAddr};
 
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 use tokio_tungstenite::{
-    WebSocketStream, client_async_with_config,
+    client_async_with_config,
     tungstenite::{
         client::IntoClientRequest as _,
         error::Error as WsError,
@@ -16,12 +17,14 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{ClientStream, WebSocketOptions};
+use super::{ClientStream, WebSocketOptions, head::HeadOnly};
 use crate::TransportError;
 
 /// What a successful connect yields.
 pub(super) struct Connected {
-    pub(super) stream: WebSocketStream<ClientStream>,
+    pub(super) stream: ClientStream,
+    /// What was read behind the server's answer.
+    pub(super) input: BytesMut,
     pub(super) peer: SocketAddr,
     pub(super) encrypted: bool,
 }
@@ -39,12 +42,12 @@ pub(super) async fn connect(
     }
 }
 
-/// Upgrades a byte stream within the handshake timeout.
+/// Upgrades a byte stream within the handshake timeout. Gives it back, and what was read behind the answer.
 pub(super) async fn connect_on<IO>(
     io: IO,
     url: &str,
     options: &WebSocketOptions,
-) -> Result<WebSocketStream<IO>, TransportError>
+) -> Result<(IO, BytesMut), TransportError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -137,9 +140,10 @@ impl Target {
                 .await
                 .map_err(|cause| self.insecure(&cause))?,
         };
-        let stream = self.upgrade(stream, options).await?;
+        let (stream, input) = self.upgrade(stream, options).await?;
         Ok(Connected {
             stream,
+            input,
             peer,
             encrypted: self.encrypted,
         })
@@ -149,13 +153,14 @@ impl Target {
         &self,
         io: IO,
         options: &WebSocketOptions,
-    ) -> Result<WebSocketStream<IO>, TransportError>
+    ) -> Result<(IO, BytesMut), TransportError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let request = self.request(options)?;
-        let upgraded = client_async_with_config(request, io, Some(options.config())).await;
-        Ok(upgraded.map_err(|cause| self.not_upgraded(cause))?.0)
+        let upgraded = client_async_with_config(request, HeadOnly::new(io), None).await;
+        let (stream, _) = upgraded.map_err(|cause| self.not_upgraded(cause))?;
+        Ok(stream.into_inner().into_parts())
     }
 
     fn request(&self, options: &WebSocketOptions) -> Result<Request, TransportError> {

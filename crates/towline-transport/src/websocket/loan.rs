@@ -7,6 +7,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use towline_wire::Encode;
 
 use super::{MessageSocket, SocketMessage};
 use crate::{CloseFrame, TransportError};
@@ -55,8 +56,8 @@ impl<S: MessageSocket> MessageSocket for LentSocket<S> {
         self.0.lock().poll_ready(cx)
     }
 
-    fn start_send(&mut self, text: String) -> Result<(), TransportError> {
-        self.0.lock().start_send(text)
+    fn start_send(&mut self, frame: &dyn Encode, limit: usize) -> Result<(), TransportError> {
+        self.0.lock().start_send(frame, limit)
     }
 
     fn start_close(&mut self, _: &CloseFrame) -> Result<(), TransportError> {

@@ -4,7 +4,6 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use rustls::ClientConfig;
 use rustls_pki_types::CertificateDer;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 /// What can be chosen for a WebSocket, on either side.
 ///
@@ -14,8 +13,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 pub struct WebSocketOptions {
     pub(super) max_message_size: usize,
     pub(super) max_send_size: usize,
-    read_buffer_size: usize,
-    write_buffer_size: usize,
+    pub(super) read_buffer_size: usize,
+    pub(super) write_buffer_size: usize,
     pub(super) handshake_timeout: Duration,
     pub(super) close_timeout: Duration,
     pub(super) headers: Vec<(String, String)>,
@@ -39,8 +38,8 @@ impl WebSocketOptions {
         Self {
             max_message_size: 16 << 20,
             max_send_size: 16 << 20,
-            read_buffer_size: 16 << 10,
-            write_buffer_size: 32 << 10,
+            read_buffer_size: 64 << 10,
+            write_buffer_size: 64 << 10,
             handshake_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             headers: Vec::new(),
@@ -54,7 +53,6 @@ impl WebSocketOptions {
     pub fn server() -> Self {
         Self {
             max_message_size: 4 << 20,
-            read_buffer_size: 4 << 10,
             ..Self::client()
         }
     }
@@ -77,18 +75,19 @@ impl WebSocketOptions {
         self
     }
 
-    /// The read buffer every connection holds while it idles, in bytes. Default: 16 KiB on a client, 4 KiB on a server.
+    /// How much is read at once, in bytes. The room for it is shared by the connections of a thread, so it costs a silent
+    /// one nothing. Default: 64 KiB.
     #[must_use]
     pub fn read_buffer_size(mut self, bytes: usize) -> Self {
-        self.read_buffer_size = bytes;
+        self.read_buffer_size = bytes.max(1);
         self
     }
 
     /// How much is gathered before it is written without a flush having been asked for, in bytes. While the socket takes
-    /// nothing, one message more than this is held and then the sender waits. Default: 32 KiB.
+    /// nothing, one message more than this is held and then the sender waits. Default: 64 KiB.
     #[must_use]
     pub fn write_buffer_size(mut self, bytes: usize) -> Self {
-        self.write_buffer_size = bytes;
+        self.write_buffer_size = bytes.max(1);
         self
     }
 
@@ -157,20 +156,6 @@ impl WebSocketOptions {
         self.confidential = confidential;
         self
     }
-
-    pub(super) fn config(&self) -> WebSocketConfig {
-        let write_buffer_size = self.write_buffer_size;
-        WebSocketConfig::default()
-            .read_buffer_size(self.read_buffer_size)
-            .write_buffer_size(write_buffer_size)
-            .max_write_buffer_size(
-                write_buffer_size
-                    .saturating_add(self.max_send_size)
-                    .saturating_add(CONTROL_ROOM),
-            )
-            .max_message_size(Some(self.max_message_size))
-            .max_frame_size(Some(self.max_message_size))
-    }
 }
 
 impl Default for WebSocketOptions {
@@ -196,6 +181,3 @@ impl fmt::Debug for WebSocketOptions {
             .finish_non_exhaustive()
     }
 }
-
-/// Room for frame headers, pongs and the Close behind the largest message.
-const CONTROL_ROOM: usize = 1 << 10;

@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use towline_wire::Encode;
 
 use crate::{CloseFrame, TransportError};
 
@@ -26,11 +27,11 @@ pub trait MessageSocket: Send + 'static {
     /// [`TransportError`] when the socket is gone.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
 
-    /// Puts a text message into the write buffer, unfragmented, without flushing.
+    /// Puts a text message into the write buffer, unfragmented, without flushing. One above `limit` bytes is not taken.
     ///
     /// # Errors
-    /// [`TransportError`] when the socket is gone.
-    fn start_send(&mut self, text: String) -> Result<(), TransportError>;
+    /// [`TransportError::FrameTooBig`] above the limit; others when the socket is gone.
+    fn start_send(&mut self, frame: &dyn Encode, limit: usize) -> Result<(), TransportError>;
 
     /// Puts a Close behind everything sent before. No message follows it.
     ///

@@ -195,8 +195,7 @@ async fn loopback_is_confidential_and_other_peers_only_when_declared() {
     ] {
         let (io, _far) = tokio::io::duplex(64);
         let options = WebSocketOptions::server().declare_confidential(declared);
-        let transport =
-            WebSocketTransport::upgraded(io, Some(peer.parse().unwrap()), &options).await;
+        let transport = WebSocketTransport::upgraded(io, Some(peer.parse().unwrap()), &options);
         assert_eq!(transport.info().confidential, confidential, "{peer}");
     }
 }
