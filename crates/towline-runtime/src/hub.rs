@@ -32,7 +32,7 @@ use crate::{
 };
 
 pub(crate) use committer::{Command, Tx};
-pub(crate) use job::{Closed, JobEntry, remaining};
+pub(crate) use job::{Closed, JobEntry, Waiting, remaining};
 pub(crate) use lookup::{JobView, hash_token};
 pub(crate) use queue::CommitQueue;
 pub(crate) use replies::{Reply, SlotId};

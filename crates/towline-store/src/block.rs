@@ -97,6 +97,8 @@ pub struct BlockBuilder {
     kinds: Vec<RecordKind>,
     ends: Vec<u32>,
     text: Vec<u8>,
+    /// How many records and bytes the last block held: in a burst the next one holds about as many.
+    last: (usize, usize),
 }
 
 impl BlockBuilder {
@@ -111,6 +113,12 @@ impl BlockBuilder {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let before = self.text.len();
+        if before == 0 {
+            let (records, bytes) = self.last;
+            self.kinds.reserve(records);
+            self.ends.reserve(records);
+            self.text.reserve(bytes);
+        }
         if let Err(error) = write(&mut self.text) {
             self.text.truncate(before);
             return Err(error);
@@ -143,7 +151,13 @@ impl BlockBuilder {
         if self.is_empty() {
             return None;
         }
-        let Self { kinds, ends, text } = std::mem::take(self);
+        let fresh = Self {
+            last: (self.len(), self.bytes().min(MOST_FORESEEN)),
+            ..Self::default()
+        };
+        let Self {
+            kinds, ends, text, ..
+        } = std::mem::replace(self, fresh);
         let text = ByteString::try_from(text).ok()?;
         Some(Block {
             job: job.clone(),
@@ -154,3 +168,6 @@ impl BlockBuilder {
         })
     }
 }
+
+/// One large record makes no room for another.
+const MOST_FORESEEN: usize = 64 << 10;

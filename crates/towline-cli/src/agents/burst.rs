@@ -43,7 +43,7 @@ fn message(number: u64, bytes: usize) -> String {
         text.push(' ');
     }
     let missing = bytes.saturating_sub(text.len());
-    text.extend(std::iter::repeat_n('x', missing));
+    text.push_str(&"x".repeat(missing));
     text
 }
 

@@ -1,4 +1,4 @@
-//! The yardstick: frames of the same size over a bare WebSocket, flushed every 64, in two processes as well.
+//! The yardstick: the same frames over a bare WebSocket, flushed every 64, in two processes as well.
 
 use std::time::Instant;
 
@@ -7,7 +7,15 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{accept_async, connect_async, tungstenite::Message};
 
-use super::server::{failed, spawn};
+use towline::{
+    env::{Clock as _, Ids, SystemClock},
+    wire::{EventFrame, EventHeader, EventKind, EventPayload, EventSeq, JobSeq, RawJson, event},
+};
+
+use super::{
+    scenarios::EVENTS,
+    server::{failed, spawn},
+};
 use crate::failure::{Failure, Outcome};
 
 /// Sends as many frames as the peer's first message asks for.
@@ -26,7 +34,7 @@ pub(super) async fn serve() -> Outcome<()> {
     let count: u64 = count
         .parse()
         .map_err(|_| Failure::local("a count was expected".to_owned()))?;
-    let frame = "x".repeat(FRAME_BYTES);
+    let frame = frame()?;
     for number in 1..=count {
         socket
             .feed(Message::text(frame.clone()))
@@ -71,5 +79,26 @@ fn broken(error: tokio_tungstenite::tungstenite::Error) -> Failure {
     Failure::local(error.to_string())
 }
 
-/// What a `burst` event of 100 bytes comes to.
-const FRAME_BYTES: usize = 400;
+/// A frame as a `burst` job's events come in.
+fn frame() -> Outcome<String> {
+    let ids = Ids::system();
+    let log = event::Log {
+        level: "info".to_owned(),
+        message: format!("{} {}", EVENTS / 2, "x".repeat(93)),
+        attributes: None,
+    };
+    let payload = EventPayload {
+        kind: EventKind::LOG,
+        ts: Some(SystemClock.now()),
+        body: RawJson::of(&log).map_err(|error| Failure::local(error.to_string()))?,
+    };
+    let header = EventHeader::new(ids.session(), ids.job(), Some(ids.trace()));
+    let frame = EventFrame {
+        header: &header,
+        id: ids.message(),
+        event_seq: EventSeq::new(EVENTS / 2),
+        job_seq: JobSeq::new(EVENTS / 2),
+        payload: payload.to_json(),
+    };
+    Ok(frame.to_envelope().encode())
+}

@@ -7,7 +7,7 @@ use towline_proto::{lease::Charge, span::RecordKind};
 use towline_wire::{Amount, CallId, EventKind, RawJson, event};
 
 use super::{EventError, JobContext};
-use crate::hub::Closed;
+use crate::hub::{Closed, Waiting};
 
 impl JobContext {
     /// A line of log. `level` is `debug`, `info`, `warn` or `error`.
@@ -15,10 +15,10 @@ impl JobContext {
     /// # Errors
     /// [`EventError::JobEnded`] when the job has ended.
     pub async fn log(&self, level: &str, message: impl Into<String>) -> Result<(), EventError> {
-        let body = event::Log {
-            level: level.to_owned(),
-            message: message.into(),
-            attributes: None,
+        let message = message.into();
+        let body = LogLine {
+            level,
+            message: &message,
         };
         self.emit_body(RecordKind::Event, EventKind::LOG.as_str(), &body)
             .await
@@ -270,26 +270,29 @@ impl JobContext {
         kind: &str,
         body: &B,
     ) -> Result<(), EventError> {
-        {
+        let waiting = {
             let mut core = self.job.lock();
             core.append_event(record, kind, self.hub.now(), |out| {
                 serde_json::to_writer(out, body)
             })
             .map_err(closed)?;
-        }
-        self.committed().await
+            core.enqueue_appended()
+        };
+        self.commit_waiting(waiting).await
     }
 
     /// Has the job's records committed, and waits while more of them than it may have are waiting.
     pub(super) async fn committed(&self) -> Result<(), EventError> {
+        let waiting = self.job.lock().enqueue_appended();
+        self.commit_waiting(waiting).await
+    }
+
+    async fn commit_waiting(&self, waiting: Waiting) -> Result<(), EventError> {
         let limit = self.hub.options.pending_bytes;
-        let (enqueue, mut full) = {
-            let mut core = self.job.lock();
-            (core.enqueue(), core.backlog() > limit)
-        };
-        if enqueue {
+        if waiting.enqueue {
             self.hub.queue.push_job_of_agent(Arc::clone(&self.job));
         }
+        let mut full = waiting.bytes > limit;
         while full {
             let drained = self.job.drained.notified();
             full = self.job.lock().backlog() > limit;
@@ -301,6 +304,13 @@ impl JobContext {
         tokio::task::consume_budget().await;
         Ok(())
     }
+}
+
+/// [`event::Log`] without attributes, borrowed: the commonest of events is not copied to be written.
+#[derive(Serialize)]
+struct LogLine<'a> {
+    level: &'a str,
+    message: &'a str,
 }
 
 fn closed(closed: Closed) -> EventError {

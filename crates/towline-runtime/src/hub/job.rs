@@ -93,6 +93,14 @@ pub(crate) struct Flush {
     pub(crate) state: Option<JobState>,
 }
 
+/// What is to be done about the records of a job that wait to be committed.
+pub(crate) struct Waiting {
+    /// The job has to be put into the queue.
+    pub(crate) enqueue: bool,
+    /// How much waits.
+    pub(crate) bytes: usize,
+}
+
 /// Why a record was not added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closed {
@@ -278,6 +286,14 @@ impl JobCore {
     /// Whether the job has to be queued for the committer; from now on it counts as queued.
     pub(crate) fn enqueue(&mut self) -> bool {
         !std::mem::replace(&mut self.queued, true)
+    }
+
+    /// [`enqueue`](Self::enqueue), and how much waits, for who has just appended.
+    pub(crate) fn enqueue_appended(&mut self) -> Waiting {
+        Waiting {
+            enqueue: self.enqueue(),
+            bytes: self.backlog(),
+        }
     }
 
     /// What a commit writes. Until [`JobCore::flushed`] or [`JobCore::unflushed`] the records count as taken. `again`
