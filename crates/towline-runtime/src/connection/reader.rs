@@ -35,7 +35,7 @@ pub(super) async fn run(
     let (session, attachment) = (opened.session, opened.attachment);
     let writer = Writer::new(&hub, &session, &attachment, sink, opened.position);
     let started = writer.started();
-    let mut writing = hub.tasks.spawn(writer.run());
+    let mut writing = hub.tasks.spawn(Box::new(writer).run());
     let features = machine.features();
     let heartbeat = features
         .has(Feature::Heartbeat)

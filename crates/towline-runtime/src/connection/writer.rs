@@ -111,15 +111,22 @@ impl Writer {
         self.started
     }
 
-    /// Sends until the goodbye, or until the peer is gone.
-    pub(super) async fn run(mut self) {
+    /// Sends until the goodbye, or until the peer is gone. What it may have to do is boxed, and it is itself: a silent
+    /// writer holds room for neither.
+    pub(super) async fn run(mut self: Box<Self>) {
         let error = loop {
-            let step = self.next();
-            match self.carry_out(step).await {
+            let carried_out = match self.next() {
+                Step::Rest if self.until.is_none() => {
+                    self.attachment.wake.notified().await;
+                    continue;
+                }
+                step => Box::pin(self.carry_out(step)).await,
+            };
+            match carried_out {
                 Ok(()) => {}
                 Err(End::Done) => return,
                 Err(End::Lost(error)) => break error,
-                Err(End::Broken) => match self.last_words().await {
+                Err(End::Broken) => match Box::pin(self.last_words()).await {
                     Err(End::Lost(error)) => break error,
                     _ => return,
                 },
@@ -196,8 +203,7 @@ impl Writer {
             Step::Flush => self.flush().await?,
             // What the goodbye waits for is durable, and shows in the stream in a moment; a session that is closing is no
             // longer attached, so nobody wakes its writer for it.
-            Step::Rest if self.until.is_some() => tokio::task::yield_now().await,
-            Step::Rest => self.attachment.wake.notified().await,
+            Step::Rest => tokio::task::yield_now().await,
             Step::Goodbye(last, frame) => {
                 self.feed_own(last).await?;
                 self.sink.close(&frame).await?;
