@@ -14,8 +14,9 @@ use towline_store::{
     Batch, BlockBuilder, Change, EventStore, JobRow, JobState, MemoryStore, Principal,
 };
 use towline_wire::{
-    AgentRef, Encode as _, Envelope, EventPayload, EventSeq, FeatureSet, JobId, JobSeq, JobStatus,
-    Lease, LeaseConstraints, MessageId, RawJson, SessionId, Timestamp, TraceId, event,
+    AgentRef, Encode as _, Envelope, EventFrame, EventHeader, EventPayload, EventSeq, FeatureSet,
+    JobId, JobSeq, JobStatus, Lease, LeaseConstraints, MessageId, RawJson, SessionId, Timestamp,
+    TraceId, event,
 };
 
 /// A `job.event` of 100 bytes of message, as it comes and goes.
@@ -33,6 +34,7 @@ pub fn pieces() -> Vec<Named> {
         ("decode", decode),
         ("decode_event", decode_event),
         ("encode", encode),
+        ("splice", splice),
         ("record", record),
         ("project", project_block),
         ("outbox", outbox),
@@ -68,6 +70,30 @@ fn encode() -> Piece {
     Box::new(move || {
         out.clear();
         envelope.encode_onto(&mut out);
+        black_box(out.len());
+    })
+}
+
+/// The same, for an event whose header is shared too.
+fn splice() -> Piece {
+    let header = EventHeader::new(
+        SessionId::minted("01JB3R5Q0M9T8V7W6X5Y4Z3A2B"),
+        job(),
+        TraceId::from_bytes([1; 16]),
+    );
+    let payload = Envelope::decode_text(FRAME).map_or(RawJson::NULL, |frame| frame.payload);
+    let id = MessageId::minted("01JB3R5Q0M9T8V7W6X5Y4Z3A2B");
+    let mut out = Vec::with_capacity(1024);
+    Box::new(move || {
+        let frame = EventFrame {
+            header: &header,
+            id: id.clone(),
+            event_seq: EventSeq::new(123_456),
+            job_seq: JobSeq::new(123_450),
+            payload: payload.clone(),
+        };
+        out.clear();
+        frame.encode_onto(&mut out);
         black_box(out.len());
     })
 }

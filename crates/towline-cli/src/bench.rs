@@ -4,6 +4,7 @@
 mod report;
 mod scenarios;
 mod server;
+mod slopes;
 mod yardstick;
 
 use std::time::Duration;
@@ -58,6 +59,12 @@ pub(crate) enum Scenario {
     Fanout,
     /// Sessions opened and closed
     Churn,
+    /// Round trips beside ever more silent sessions, up to 10 000
+    Sessions,
+    /// Round trips and listings behind ever more finished jobs, up to 100 000
+    History,
+    /// Deliveries of one job's events to ever more watchers, up to 64
+    Watchers,
 }
 
 /// Measures and reports.
@@ -88,12 +95,22 @@ async fn measure(scenario: Scenario, args: &BenchArgs, report: &mut Report) -> O
         };
         let limit = tokio::time::timeout(LIMIT, load.run(scenario, report)).await;
         limit.map_err(|_| Failure::local(format!("{scenario:?} took longer than {LIMIT:?}")))??;
-        if matches!(scenario, Scenario::Events | Scenario::Replay) {
-            let rate = yardstick::measure(args.count.unwrap_or(scenarios::EVENTS)).await?;
+        let measured = match scenario {
+            Scenario::Events => scenarios::EVENTS_FIGURE,
+            Scenario::Replay => scenarios::REPLAY_FIGURE,
+            _ => continue,
+        };
+        let bare = yardstick::measure(args.count.unwrap_or(scenarios::EVENTS)).await?;
+        report.add(
+            "yardstick: the same frames on a bare socket",
+            "frames/s",
+            bare,
+        );
+        if let Some(rate) = report.latest(measured) {
             report.add(
-                "yardstick: bare socket, flushed every 64 frames",
-                "frames/s",
-                rate,
+                format!("{measured}, of the yardstick"),
+                "%",
+                100.0 * rate / bare,
             );
         }
     }

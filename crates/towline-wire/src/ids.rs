@@ -141,6 +141,11 @@ macro_rules! id {
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
+
+            /// The id, as bytes of UTF-8.
+            pub fn as_bytes(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
         }
 
         impl fmt::Display for $name {

@@ -16,11 +16,13 @@ pub(super) struct Report {
 
 #[derive(Debug, Serialize)]
 struct Figure {
-    name: &'static str,
+    name: String,
     unit: &'static str,
     median: f64,
     least: f64,
     most: f64,
+    #[serde(skip)]
+    latest: f64,
     #[serde(skip)]
     samples: Vec<f64>,
 }
@@ -37,7 +39,8 @@ impl Report {
     }
 
     /// Adds one run's figure.
-    pub(super) fn add(&mut self, name: &'static str, unit: &'static str, value: f64) {
+    pub(super) fn add(&mut self, name: impl Into<String>, unit: &'static str, value: f64) {
+        let name = name.into();
         let known = self.figures.iter().position(|figure| figure.name == name);
         let at = known.unwrap_or_else(|| {
             self.figures.push(Figure {
@@ -46,11 +49,18 @@ impl Report {
                 median: 0.0,
                 least: 0.0,
                 most: 0.0,
+                latest: 0.0,
                 samples: Vec::new(),
             });
             self.figures.len() - 1
         });
         self.figures[at].take(value);
+    }
+
+    /// What a figure was in the run that is under way.
+    pub(super) fn latest(&self, name: &str) -> Option<f64> {
+        let figure = self.figures.iter().find(|figure| figure.name == name);
+        figure.map(|figure| figure.latest)
     }
 
     pub(super) fn print(&self, json: bool) -> Outcome<()> {
@@ -71,7 +81,7 @@ impl Report {
                 rounded(figure.most),
             );
             println!(
-                "{:<52} {median:>12} {}  ({least} – {most})",
+                "{:<56} {median:>12} {}  ({least} – {most})",
                 figure.name, figure.unit
             );
         }
@@ -81,6 +91,7 @@ impl Report {
 
 impl Figure {
     fn take(&mut self, value: f64) {
+        self.latest = value;
         self.samples.push(value);
         self.samples.sort_by(f64::total_cmp);
         self.median = self.samples[self.samples.len() / 2];

@@ -25,6 +25,9 @@ impl Load<'_> {
             Scenario::Replay => self.replay(report).await,
             Scenario::Fanout => self.fanout(report).await,
             Scenario::Churn => self.churn(report).await,
+            Scenario::Sessions => self.beside_sessions(report).await,
+            Scenario::History => self.behind_history(report).await,
+            Scenario::Watchers => self.before_watchers(report).await,
         }
     }
 
@@ -36,36 +39,17 @@ impl Load<'_> {
         job.next_event().await.map_err(refused)?;
         let started = Instant::now();
         let seen = drain(&mut job).await?;
-        report.add(
-            "events: one job to one client",
-            "events/s",
-            rate(seen, started),
-        );
+        report.add(EVENTS_FIGURE, "events/s", rate(seen, started));
         check(seen, count)
     }
 
     async fn roundtrips(&self, report: &mut Report) -> Outcome<()> {
         let client = Arc::new(self.server.client().await?);
-        let each = self.count.unwrap_or(32_000) / IN_FLIGHT;
-        let started = Instant::now();
-        let mut lanes = JoinSet::new();
-        for _ in 0..IN_FLIGHT {
-            let client = Arc::clone(&client);
-            lanes.spawn(async move {
-                for _ in 0..each {
-                    echo(&client).await?;
-                }
-                Ok::<_, ClientError>(())
-            });
-        }
-        while let Some(lane) = lanes.join_next().await {
-            lane.map_err(|error| Failure::local(error.to_string()))?
-                .map_err(refused)?;
-        }
+        let rate = echoes(&client, self.count.unwrap_or(32_000)).await?;
         report.add(
             "round trips: submit to result, 32 in flight",
             "jobs/s",
-            rate(each * IN_FLIGHT, started),
+            rate,
         );
         Ok(())
     }
@@ -101,7 +85,7 @@ impl Load<'_> {
         Ok(())
     }
 
-    async fn sessions(&self, count: u64) -> Outcome<Vec<Client>> {
+    pub(super) async fn sessions(&self, count: u64) -> Outcome<Vec<Client>> {
         let mut sessions = Vec::new();
         for number in 0..count {
             sessions.push(self.server.client_of(number).await?);
@@ -127,21 +111,28 @@ impl Load<'_> {
         while replay.next_event().await.map_err(refused)?.is_some() {
             seen += 1;
         }
-        report.add(
-            "replay: a finished job's events",
-            "events/s",
-            rate(seen, started),
-        );
+        report.add(REPLAY_FIGURE, "events/s", rate(seen, started));
         check(seen, count)
     }
 
     async fn fanout(&self, report: &mut Report) -> Outcome<()> {
+        let rate = self.deliveries(8).await?;
+        report.add(
+            "fan-out: one job to nine clients, deliveries",
+            "events/s",
+            rate,
+        );
+        Ok(())
+    }
+
+    /// Deliveries a second of one job's events to its owner and so many others.
+    pub(super) async fn deliveries(&self, watchers: u64) -> Outcome<f64> {
         let owner = self.server.client().await?;
         let count = self.count.unwrap_or(EVENTS / 5);
         let mut job = burst(&owner, count).await?;
         let started = Instant::now();
-        let mut watchers = JoinSet::new();
-        for _ in 0..WATCHERS {
+        let mut watching = JoinSet::new();
+        for _ in 0..watchers {
             let client = self.server.client().await?;
             let mut watch = client
                 .subscribe(job.id().clone())
@@ -149,7 +140,7 @@ impl Load<'_> {
                 .send()
                 .await
                 .map_err(refused)?;
-            watchers.spawn(async move {
+            watching.spawn(async move {
                 let mut seen = 0u64;
                 while watch.next_event().await?.is_some() {
                     seen += 1;
@@ -159,17 +150,11 @@ impl Load<'_> {
             });
         }
         let mut seen = drain(&mut job).await?;
-        while let Some(watcher) = watchers.join_next().await {
-            seen += watcher
-                .map_err(|error| Failure::local(error.to_string()))?
-                .map_err(refused)?;
+        while let Some(watcher) = watching.join_next().await {
+            seen += watcher.map_err(lost)?.map_err(refused)?;
         }
-        report.add(
-            "fan-out: one job to nine clients, deliveries",
-            "events/s",
-            rate(seen, started),
-        );
-        Ok(())
+        check(seen, count * (watchers + 1))?;
+        Ok(rate(seen, started))
     }
 
     async fn churn(&self, report: &mut Report) -> Outcome<()> {
@@ -190,6 +175,26 @@ impl Load<'_> {
         );
         Ok(())
     }
+}
+
+/// Round trips a second, 32 in flight.
+pub(super) async fn echoes(client: &Arc<Client>, count: u64) -> Outcome<f64> {
+    let each = (count / IN_FLIGHT).max(1);
+    let started = Instant::now();
+    let mut lanes = JoinSet::new();
+    for _ in 0..IN_FLIGHT {
+        let client = Arc::clone(client);
+        lanes.spawn(async move {
+            for _ in 0..each {
+                echo(&client).await?;
+            }
+            Ok::<_, ClientError>(())
+        });
+    }
+    while let Some(lane) = lanes.join_next().await {
+        lane.map_err(lost)?.map_err(refused)?;
+    }
+    Ok(rate(each * IN_FLIGHT, started))
 }
 
 async fn burst(client: &Client, count: u64) -> Outcome<JobHandle> {
@@ -227,11 +232,16 @@ fn rate(count: u64, started: Instant) -> f64 {
     count as f64 / started.elapsed().as_secs_f64()
 }
 
-fn refused(error: ClientError) -> Failure {
+fn lost(error: tokio::task::JoinError) -> Failure {
     Failure::local(error.to_string())
 }
 
+pub(super) fn refused(error: ClientError) -> Failure {
+    Failure::local(error.to_string())
+}
+
+pub(super) const EVENTS_FIGURE: &str = "events: one job to one client";
+pub(super) const REPLAY_FIGURE: &str = "replay: a finished job's events";
 /// How many events a measured job emits.
 pub(super) const EVENTS: u64 = 1_000_000;
 const IN_FLIGHT: u64 = 32;
-const WATCHERS: usize = 8;

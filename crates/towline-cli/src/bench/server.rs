@@ -125,5 +125,5 @@ pub(super) fn failed(error: std::io::Error) -> Failure {
     Failure::local(error.to_string())
 }
 
-const PRINCIPALS: u64 = 64;
+const PRINCIPALS: u64 = 256;
 const TOKEN: &str = "towline-bench-token";

@@ -23,12 +23,6 @@ impl PushStr for Vec<u8> {
     }
 }
 
-impl PushStr for String {
-    fn push_str(&mut self, text: &str) {
-        self.push_str(text);
-    }
-}
-
 impl Encode for Envelope {
     fn size_hint(&self) -> usize {
         let kept: usize = self
@@ -47,14 +41,14 @@ impl Encode for Envelope {
     fn encode_onto(&self, out: &mut Vec<u8>) {
         out.push_str(r#"{"arcp":"1.1""#);
         if let Some(id) = &self.id {
-            push_text(out, r#","id":"#, id.as_str());
+            push_text(out, r#","id":"#, id.as_bytes());
         }
-        push_text(out, r#","type":"#, self.kind.as_str());
+        push_text(out, r#","type":"#, self.kind.as_str().as_bytes());
         if let Some(session) = &self.session_id {
-            push_text(out, r#","session_id":"#, session.as_str());
+            push_text(out, r#","session_id":"#, session.as_bytes());
         }
         if let Some(job) = &self.job_id {
-            push_text(out, r#","job_id":"#, job.as_str());
+            push_text(out, r#","job_id":"#, job.as_bytes());
         }
         if let Some(seq) = self.event_seq {
             out.push_str(r#","event_seq":"#);
@@ -72,7 +66,7 @@ impl Encode for Envelope {
             out.push_str(extensions.as_str());
         }
         for field in &self.unknown {
-            push_text(out, ",", &field.name);
+            push_text(out, ",", field.name.as_bytes());
             out.push(b':');
             out.push_str(field.value.as_str());
         }
@@ -99,26 +93,39 @@ pub(super) fn push_trace(out: &mut Vec<u8>, trace: TraceId) {
     out.push(b'"');
 }
 
-/// Writes `intro` and a JSON string.
-pub(crate) fn push_text(out: &mut Vec<u8>, intro: &str, value: &str) {
+/// Writes `intro` and a JSON string, whose text comes as bytes: an id need not prove again that it is text.
+pub(crate) fn push_text(out: &mut Vec<u8>, intro: &str, text: &[u8]) {
     out.push_str(intro);
-    push_string(out, value);
+    match escaped(text) {
+        Some(escaped) => out.push_str(&escaped),
+        None => {
+            out.push(b'"');
+            out.extend_from_slice(text);
+            out.push(b'"');
+        }
+    }
 }
 
-/// Writes a JSON string; text without anything to escape, as our ids are, is copied in one go.
-pub(crate) fn push_string(out: &mut impl PushStr, value: &str) {
+/// [`push_text`] onto a text.
+pub(crate) fn push_string(out: &mut String, text: &str) {
+    match escaped(text.as_bytes()) {
+        Some(escaped) => out.push_str(&escaped),
+        None => {
+            out.push('"');
+            out.push_str(text);
+            out.push('"');
+        }
+    }
+}
+
+/// The whole JSON string, where something in it has to be escaped; our ids have nothing of the kind.
+fn escaped(text: &[u8]) -> Option<String> {
     // Not `any`: without an early end the loop runs over many bytes at once.
     let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    let escapes = value
-        .bytes()
-        .fold(false, |found, byte| found | special(byte));
-    if escapes {
-        out.push_str(&serde_json::Value::from(value).to_string());
-    } else {
-        out.push_str("\"");
-        out.push_str(value);
-        out.push_str("\"");
-    }
+    let escapes = text
+        .iter()
+        .fold(false, |found, byte| found | special(*byte));
+    escapes.then(|| serde_json::Value::from(String::from_utf8_lossy(text)).to_string())
 }
 
 /// Room for a header with our own ids.

@@ -40,10 +40,10 @@ impl EventHeader {
         push_text(
             &mut after_id,
             r#","type":"#,
-            MessageType::JOB_EVENT.as_str(),
+            MessageType::JOB_EVENT.as_str().as_bytes(),
         );
-        push_text(&mut after_id, r#","session_id":"#, session.as_str());
-        push_text(&mut after_id, r#","job_id":"#, job.as_str());
+        push_text(&mut after_id, r#","session_id":"#, session.as_bytes());
+        push_text(&mut after_id, r#","job_id":"#, job.as_bytes());
         after_id.push_str(r#","event_seq":"#);
         let mut before_payload = Vec::new();
         if let Some(trace) = trace {
@@ -89,7 +89,7 @@ impl Encode for EventFrame<'_> {
     }
 
     fn encode_onto(&self, out: &mut Vec<u8>) {
-        push_text(out, r#"{"arcp":"1.1","id":"#, self.id.as_str());
+        push_text(out, r#"{"arcp":"1.1","id":"#, self.id.as_bytes());
         out.extend_from_slice(&self.header.after_id);
         digits::push_decimal(out, self.event_seq.value());
         out.push_str(r#","job_seq":"#);
