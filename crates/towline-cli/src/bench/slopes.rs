@@ -13,11 +13,17 @@ impl Load<'_> {
     pub(super) async fn beside_sessions(&self, report: &mut Report) -> Outcome<()> {
         let client = Arc::new(self.server.client().await?);
         // The first jobs pay for what all share.
-        echoes(&client, 4_000).await?;
+        echoes(&client, ROUND_TRIPS.min(self.count.unwrap_or(ROUND_TRIPS))).await?;
         let mut silent = Vec::new();
         let most = self.count.unwrap_or(10_000);
         for count in [most / 100, most / 10, most] {
-            let (before, new) = (self.server.memory(), count - silent.len() as u64);
+            let (before, new) = (
+                self.server.memory(),
+                count.saturating_sub(silent.len() as u64),
+            );
+            if new == 0 {
+                continue;
+            }
             silent.extend(self.sessions(new).await?);
             let grown = self.server.memory().saturating_sub(before);
             let each = grown as f64 / new as f64 / 1024.0;
@@ -26,7 +32,7 @@ impl Load<'_> {
                 "KiB",
                 each,
             );
-            let rate = echoes(&client, ROUND_TRIPS).await?;
+            let rate = echoes(&client, most.min(ROUND_TRIPS)).await?;
             report.add(
                 format!("sessions: round trips beside {count}"),
                 "jobs/s",
@@ -42,10 +48,11 @@ impl Load<'_> {
         let (empty, mut finished) = (self.server.memory(), 0);
         let most = self.count.unwrap_or(100_000);
         for count in [most / 10, most / 2, most] {
-            let missing = count.saturating_sub(finished + ROUND_TRIPS);
-            echoes(&client, missing).await?;
-            let rate = echoes(&client, ROUND_TRIPS).await?;
-            finished = finished + missing + ROUND_TRIPS;
+            let measured = ROUND_TRIPS.min(most / 10).max(1);
+            let before = count.saturating_sub(finished + measured);
+            echoes(&client, before).await?;
+            let rate = echoes(&client, measured).await?;
+            finished += before + measured;
             report.add(
                 format!("history: round trips up to {count} jobs"),
                 "jobs/s",
