@@ -15,8 +15,17 @@ pub(super) struct HeadOnly<IO> {
     io: IO,
     /// Read, and not given out.
     held: BytesMut,
-    /// How much of the blank line that ends the head has been given out.
-    ended: usize,
+    given: Given,
+}
+
+/// How far the head has been given out. Lines end with `\n`, usually with `\r` before it, and blank ones in front do not
+/// count (RFC 9112 §2.2), as the library has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    Nothing,
+    InLine,
+    Line,
+    Head,
 }
 
 impl<IO> HeadOnly<IO> {
@@ -24,7 +33,7 @@ impl<IO> HeadOnly<IO> {
         Self {
             io,
             held: BytesMut::new(),
-            ended: 0,
+            given: Given::Nothing,
         }
     }
 
@@ -36,11 +45,12 @@ impl<IO> HeadOnly<IO> {
     /// How many of the held bytes belong to the head.
     fn head(&mut self) -> usize {
         let mut count = 0;
-        while self.ended < END.len() && count < self.held.len() {
-            self.ended = match self.held[count] {
-                byte if byte == END[self.ended] => self.ended + 1,
-                b'\r' => 1,
-                _ => 0,
+        while self.given != Given::Head && count < self.held.len() {
+            self.given = match (self.given, self.held[count]) {
+                (Given::Line, b'\n') => Given::Head,
+                (Given::InLine, b'\n') => Given::Line,
+                (Given::Nothing, b'\n') | (_, b'\r') => self.given,
+                _ => Given::InLine,
             };
             count += 1;
         }
@@ -54,7 +64,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for HeadOnly<IO> {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ended == END.len() {
+        if self.given == Given::Head {
             // Nobody asks for more than the head.
             return Poll::Pending;
         }
@@ -89,34 +99,70 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for HeadOnly<IO> {
     }
 }
 
-const END: &[u8] = b"\r\n\r\n";
-
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use proptest::{collection::vec, prelude::*};
     use tokio::io::AsyncReadExt as _;
+    use tokio_tungstenite::tungstenite::handshake::{machine::TryParse as _, server::Request};
 
     use super::*;
 
-    #[tokio::test]
-    async fn what_follows_the_head_is_held_back() {
+    #[test]
+    fn what_follows_the_head_is_held_back() {
         for head in [
             "GET / HTTP/1.1\r\n\r\n",
-            "A: \r\r\nB: \r\n\r\r\n\r\n",
-            "\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: 1\r\nB: \r\n\r\n",
+            // Lines may end without a carriage return, and blank ones may stand in front (RFC 9112 §2.2).
+            "GET / HTTP/1.1\n\n",
+            "GET / HTTP/1.1\nA: 1\n\r\n",
+            "GET / HTTP/1.1\r\nA: 1\r\n\n",
+            "\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+            "\n\nGET / HTTP/1.1\nA: 1\n\n",
         ] {
             for size in [1, 2, 3, 5, 1024] {
                 let sent = format!("{head}frames\r\n\r\n");
                 let mut stream = HeadOnly::new(sent.as_bytes());
                 let mut given = Vec::new();
                 let mut piece = vec![0; size];
-                while !given.ends_with(END) {
-                    let read = stream.read(&mut piece).await.unwrap();
+                while given.len() < head.len() {
+                    let read = stream.read(&mut piece).now_or_never();
+                    let read = read.expect("the head has more").unwrap();
                     given.extend_from_slice(&piece[..read]);
                 }
                 assert_eq!(String::from_utf8(given).unwrap(), head);
                 let (rest, held) = stream.into_parts();
                 let held = [&held[..], rest].concat();
                 assert_eq!(held, b"frames\r\n\r\n");
+            }
+        }
+    }
+
+    /// What is given out of the bytes, when they come in pieces of this size.
+    fn given(bytes: &[u8], size: usize) -> usize {
+        let mut stream = HeadOnly::new(bytes);
+        let (mut piece, mut count) = (vec![0; size], 0);
+        while let Some(Ok(read @ 1..)) = stream.read(&mut piece).now_or_never() {
+            count += read;
+        }
+        count
+    }
+
+    proptest! {
+        /// Where the library sees the head's end, so do we, and nowhere else.
+        #[test]
+        fn the_head_ends_where_the_library_sees_its_end(
+            before in "[\r\n]{0,3}",
+            lines in vec(("(A: [a-z \r\n]{0,4}|B:|[a-z\r\n]{0,3})", "\r?\n"), 0..4),
+            after in "[\r\n]{0,4}[a-z\r\n]{0,6}",
+            size in 1_usize..40,
+        ) {
+            let lines: String = lines.into_iter().map(|(line, end)| line + &end).collect();
+            let bytes = format!("{before}GET / HTTP/1.1\r\n{lines}{after}");
+            match Request::try_parse(bytes.as_bytes()) {
+                Ok(Some((head, _))) => prop_assert_eq!(given(bytes.as_bytes(), size), head),
+                Ok(None) => prop_assert_eq!(given(bytes.as_bytes(), size), bytes.len()),
+                Err(_) => {}
             }
         }
     }
