@@ -3,7 +3,10 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::frame::{self, Head, Opcode, Role, Violation};
+use super::{
+    frame::{self, Head, Opcode, Role, Violation},
+    room,
+};
 use crate::{CloseCode, CloseFrame};
 
 /// Takes messages off the front of what was read.
@@ -66,7 +69,7 @@ impl Decoder {
                 return Ok(None);
             }
             input.advance(head.size);
-            let mut payload = input.split_to(length);
+            let mut payload = room::split(input, length);
             if let Some(mask) = head.mask {
                 frame::apply(mask, &mut payload);
             }

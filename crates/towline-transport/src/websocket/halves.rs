@@ -158,6 +158,10 @@ impl<S: MessageSocket> State<S> {
     ) -> Poll<Result<(), TransportError>> {
         loop {
             match self.phase {
+                // Read ahead and answered, only not handed over.
+                Phase::Open if matches!(self.ahead, Some(SocketMessage::Close(_))) => {
+                    self.leave(Phase::Answered);
+                }
                 Phase::Open | Phase::Deaf => {
                     let told = self.socket.start_close(close);
                     self.leave(if told.is_ok() {

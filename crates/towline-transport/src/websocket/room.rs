@@ -34,6 +34,17 @@ pub(super) fn give_back(mut room: Vec<u8>) {
     }
 }
 
+/// Keeps what the peer does not take yet, and gives the room around it back when that is most of it. So a peer that lags
+/// costs what waits, however much has gone before.
+pub(super) fn keep_rest(out: &mut Vec<u8>, written: &mut usize) {
+    let rest = &out[*written..];
+    if out.capacity() > LITTLE + 4 * rest.len() {
+        let rest = rest.to_vec();
+        give_back(std::mem::replace(out, rest));
+        *written = 0;
+    }
+}
+
 /// Puts what was just read behind what is left of an earlier read.
 ///
 /// Messages share the memory they were read into. A little is moved to a piece that is just large enough, so that
@@ -47,6 +58,25 @@ pub(super) fn append(left: &mut BytesMut, read: &[u8]) {
     left.extend_from_slice(read);
 }
 
+/// Takes the payload of a frame off the front of what was read.
+///
+/// It shares the memory of what was read with it, and only of that: the last of it takes the memory along, and what stands
+/// behind a large frame is moved.
+pub(super) fn split(input: &mut BytesMut, length: usize) -> BytesMut {
+    if input.len() == length {
+        return std::mem::take(input);
+    }
+    let front = input.split_to(length);
+    if length > MOST_SHARED {
+        *input = BytesMut::from(&input[..]);
+    }
+    front
+}
+
 /// A buffer that one large frame has grown is not kept.
 const MOST_KEPT: usize = 256 << 10;
 const MOST_MOVED: usize = 16 << 10;
+/// A frame above this size has made its buffer grow; what is behind it was read at once, so moving that costs less.
+const MOST_SHARED: usize = 64 << 10;
+/// Room not worth giving back.
+const LITTLE: usize = 4 << 10;

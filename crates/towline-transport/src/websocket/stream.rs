@@ -42,6 +42,8 @@ pub struct StreamSocket<IO> {
     write_size: usize,
     /// The payload of a ping that has no answer yet; of several the last, which is all a peer is owed.
     pong: Option<Bytes>,
+    /// A pong is among the frames on their way out, so the reading half sees to it that they get there.
+    is_answering: bool,
     /// Our Close is among the frames on their way out, or was.
     is_closing: bool,
     masks: Masks,
@@ -75,6 +77,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> StreamSocket<IO> {
             written: 0,
             write_size: options.write_buffer_size,
             pong: None,
+            is_answering: false,
             is_closing: false,
             masks: Masks::default(),
         }
@@ -86,7 +89,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> StreamSocket<IO> {
     }
 
     /// The byte stream, and what was read from it and not yet taken, to go on with it outside ARCP. What stands there
-    /// begins with a frame; fragments of a message that is not complete are dropped.
+    /// begins with a frame; fragments of a message that is not complete are dropped, and so is what was not flushed.
     pub fn into_parts(self) -> (IO, Bytes) {
         (self.io, self.input.freeze())
     }
@@ -154,11 +157,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> StreamSocket<IO> {
         if self.out.capacity() == 0 {
             self.out = room::write_room();
         }
-        frame::write(&mut self.out, opcode, mask, size_hint, write)
+        let written = frame::write(&mut self.out, opcode, mask, size_hint, write);
+        if self.out.is_empty() {
+            room::give_back(std::mem::take(&mut self.out));
+        }
+        written
     }
 
-    /// Writes a pong, or the answer to a Close, as far as the socket takes it now. The sending half writes out the rest
-    /// together with its own.
+    /// Writes a pong, or the answer to a Close, as far as the socket takes it now. The next call goes on with the rest,
+    /// unless the sending half has written it out together with its own.
     fn answer(&mut self, cx: &mut Context<'_>) {
         self.wakers.reading.register(cx.waker());
         loop {
@@ -166,7 +173,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> StreamSocket<IO> {
             if let Some(payload) = self.pong.take_if(|_| has_room)
                 && !self.is_closing
             {
-                let _ = self.push(Opcode::Pong, &payload);
+                self.is_answering |= self.push(Opcode::Pong, &payload).is_ok();
             }
             // A failure shows with the next read or write.
             if !matches!(self.poll_write_out(), Poll::Ready(Ok(()))) || self.pong.is_none() {
@@ -189,16 +196,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> StreamSocket<IO> {
         let cx = &mut Context::from_waker(&waker);
         while self.written < self.out.len() {
             let left = &self.out[self.written..];
-            match ready!(Pin::new(&mut self.io).poll_write(cx, left))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                taken => self.written += taken,
+            match Pin::new(&mut self.io).poll_write(cx, left)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(taken) => self.written += taken,
+                Poll::Pending => {
+                    room::keep_rest(&mut self.out, &mut self.written);
+                    return Poll::Pending;
+                }
             }
         }
         self.written = 0;
         if self.out.capacity() > 0 {
             room::give_back(std::mem::take(&mut self.out));
         }
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.is_answering = false;
+        Poll::Ready(Ok(()))
     }
 
     /// Reads what there is, into `input`. Zero at the end.
@@ -250,7 +263,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> StreamSocket<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> MessageSocket for StreamSocket<IO> {
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<SocketMessage> {
-        if self.pong.is_some() || self.reading == Reading::Closed {
+        if self.pong.is_some() || self.is_answering || self.reading == Reading::Closed {
             self.answer(cx);
         }
         if self.reading == Reading::Closed && self.role == Role::Server && self.out.is_empty() {
@@ -318,12 +331,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> MessageSocket for Stre
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.reading == Reading::Bytes {
-            // A peer whose frames are no longer read cannot answer the Close; the end of our bytes tells it to go.
-            ready!(self.poll_shutdown(cx));
+        loop {
+            let reading = self.reading;
+            if reading == Reading::Bytes {
+                // A peer whose frames are no longer read cannot answer the Close; the end of our bytes tells it to go.
+                ready!(self.poll_shutdown(cx));
+            }
+            match self.poll_discard(cx) {
+                Poll::Ready(()) => return self.poll_shutdown(cx),
+                Poll::Pending if self.reading == reading => return Poll::Pending,
+                // The framing may have been lost just now.
+                Poll::Pending => {}
+            }
         }
-        ready!(self.poll_discard(cx));
-        self.poll_shutdown(cx)
     }
 }
 
@@ -381,3 +401,6 @@ fn shortened(reason: &str) -> &str {
 
 /// Enough for a peer that is in the middle of a message above our limit to finish it and then read our answer.
 const DRAIN_BUDGET: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests;
