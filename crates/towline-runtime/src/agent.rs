@@ -6,7 +6,7 @@ mod registry;
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
-use towline_wire::RawJson;
+use towline_wire::{RawJson, explain_json};
 
 use crate::JobContext;
 
@@ -97,7 +97,7 @@ where
         Box::pin(async move {
             let input = input
                 .read::<I>()
-                .map_err(|cause| AgentError::invalid_input(&cause))?;
+                .map_err(|cause| AgentError::invalid_input(&explain_json(&cause)))?;
             let output = run(ctx, input).await?;
             RawJson::of(&output).map_err(AgentError::from)
         })

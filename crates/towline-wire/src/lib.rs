@@ -49,6 +49,7 @@ pub use lease::{Lease, LeaseConstraints, namespace};
 pub use message_type::MessageType;
 pub use payload::{Message, Payload};
 pub use raw::RawJson;
+pub use read::explain_json;
 pub use secret::Secret;
 pub use seq::{EventSeq, JobSeq, MAX_SEQ};
 pub use status::JobStatus;

@@ -254,6 +254,18 @@ pub(crate) fn at<E: de::Error>(name: &str, cause: &E) -> E {
     }
 }
 
+/// Why JSON is not of the type it was read as, for a person: without positions (a frame is one line), names of Rust types,
+/// or texts that stand in it, which may be secrets.
+///
+/// ```
+/// let cause = serde_json::from_str::<Vec<u64>>(r#"["s3cret"]"#).unwrap_err();
+/// let said = towline_wire::explain_json(&cause);
+/// assert_eq!(said, "expected a whole number that is not negative, found a string");
+/// ```
+pub fn explain_json(cause: &serde_json::Error) -> String {
+    explain(&cause.to_string())
+}
+
 /// Serde's words for a value of the wrong type, made for a person: no names of Rust types, no quoted text.
 pub(crate) fn explain(message: &str) -> String {
     let message = strip_position(message);
@@ -272,11 +284,14 @@ pub(crate) fn explain(message: &str) -> String {
 
 fn expected_words(expected: &str) -> &str {
     match expected {
-        "u64" => "a whole number that is not negative",
-        "f64" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
         "a boolean" => "true or false",
         "a sequence" => "an array",
         "a map" => "an object",
+        other if other.starts_with("struct ") => "an object",
+        other if other.starts_with("tuple ") => "an array",
         other => other,
     }
 }

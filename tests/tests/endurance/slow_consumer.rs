@@ -10,7 +10,7 @@ use towline_tests::{
 };
 
 /// What a job says in all, in bytes.
-const SAID: u64 = 128 * 1024 * 1024;
+const SAID: u64 = 192 * 1024 * 1024;
 /// How much more memory the server may use with a slow peer than without one.
 const GROWTH: u64 = SAID / 2;
 

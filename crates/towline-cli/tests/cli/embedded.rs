@@ -417,3 +417,20 @@ fn agents_are_listed() {
         (&json!(["1.0.0", "2.0.0"]), &json!("2.0.0"))
     );
 }
+
+#[test]
+fn input_that_does_not_fit_is_told_in_plain_words() {
+    let place = Place::new();
+    for (input, says) in [
+        (
+            r#"{"n": "many"}"#,
+            "expected a whole number that is not negative, found a string",
+        ),
+        (r#""many""#, "expected an object, found a string"),
+        ("{}", "missing field `n`"),
+    ] {
+        let ran = place.run(["run", "burst", "--input", input]).status(1);
+        assert!(ran.stderr.contains(says), "{ran:#?}");
+        assert!(!ran.stderr.contains("at line"), "{ran:#?}");
+    }
+}
