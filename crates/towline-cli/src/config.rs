@@ -3,6 +3,7 @@
 //! Every key that is not known is an error that names the nearest known one; every value that is wrong is an error that
 //! names the file, the key, the value and the remedy. Paths in the file count from the file's directory.
 
+mod credentials;
 mod keys;
 
 use std::{
@@ -30,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) auth: AuthSection,
     /// `[store]`
     pub(crate) store: StoreSection,
+    /// `[credentials]`
+    pub(crate) credentials: credentials::CredentialsSection,
     /// `[agents.NAME]`
     pub(crate) agents: BTreeMap<String, AgentSection>,
     /// The file itself, for messages.
@@ -119,6 +122,8 @@ pub(crate) struct RetentionSection {
     pub(crate) age: Option<SpanValue>,
     pub(crate) jobs: Option<u64>,
     pub(crate) bytes: Option<u64>,
+    pub(crate) audit_age: Option<SpanValue>,
+    pub(crate) audit_rows: Option<u64>,
 }
 
 /// `[agents.NAME]`
@@ -215,11 +220,12 @@ impl Config {
             values::positive_span,
         )?;
         self.span("server.drain", server.drain.as_ref(), str::parse)?;
-        self.span(
-            "store.retention.age",
-            self.store.retention.age.as_ref(),
-            values::positive_span,
-        )?;
+        let retention = &self.store.retention;
+        for (key, span) in [("age", &retention.age), ("audit_age", &retention.audit_age)] {
+            let key = format!("store.retention.{key}");
+            self.span(&key, span.as_ref(), values::positive_span)?;
+        }
+        self.validate_credentials()?;
         if server.tls_cert.is_some() != server.tls_key.is_some() {
             return Err(self.wrong(
                 "server.tls_cert",
@@ -407,7 +413,12 @@ mod tests {
             [store]
             sqlite = "data/t.db"
             durability = "power"
-            retention = { age = "30d", jobs = 1000 }
+            retention = { age = "30d", jobs = 1000, audit_age = "365d", audit_rows = 5000 }
+            [credentials.litellm]
+            url = "https://llm.example"
+            key_file = "litellm.key"
+            models = ["gpt-4o"]
+            lifetime = "1h"
             [agents.review]
             command = ["python3", "review_agent.py"]
             protocol = "arcp"
@@ -491,6 +502,15 @@ mod tests {
             &["`agents.Bad`", "lower-case"],
         );
         refused("[auth.jwt]\nissuer = \"x\"", &["`auth.jwt`", "jwks_url"]);
+        refused(
+            "[store.retention]\naudit_age = \"never\"",
+            &["`store.retention.audit_age`", "`never`"],
+        );
+        refused(
+            "[credentials.litellm]\nurl = \"https://x\"\nkey_file = \"k\"\nlifetime = 0",
+            &["`credentials.litellm.lifetime`", "`0`"],
+        );
+        refused("[credentials.litellm]\nurl = \"x\"", &["key_file"]);
         refused("[server\n", &["1"]);
     }
 

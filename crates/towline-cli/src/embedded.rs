@@ -127,7 +127,10 @@ impl Embedded {
             .shared_store(store)
             .options(options)
             .trace_link(towline::otel::OpenTelemetryLink);
-        let builder = agents::configured(agents::built_in(builder), config)?;
+        let mut builder = agents::configured(agents::built_in(builder), config)?;
+        if let Some(provisioner) = config.provisioner()? {
+            builder = builder.credentials(provisioner);
+        }
         let runtime = builder
             .build()
             .await

@@ -77,7 +77,10 @@ async fn start(
     } else {
         builder
     };
-    let builder = agents::configured(builder, &context.config)?;
+    let mut builder = agents::configured(builder, &context.config)?;
+    if let Some(provisioner) = context.config.provisioner()? {
+        builder = builder.credentials(provisioner);
+    }
     let runtime = builder
         .build()
         .await

@@ -77,9 +77,30 @@ static FILE: Shape = Keys(&[
             ("durability", Leaf),
             (
                 "retention",
-                Keys(&[("age", Leaf), ("jobs", Leaf), ("bytes", Leaf)]),
+                Keys(&[
+                    ("age", Leaf),
+                    ("jobs", Leaf),
+                    ("bytes", Leaf),
+                    ("audit_age", Leaf),
+                    ("audit_rows", Leaf),
+                ]),
             ),
         ]),
+    ),
+    (
+        "credentials",
+        Keys(&[(
+            "litellm",
+            Keys(&[
+                ("url", Leaf),
+                ("key_file", Leaf),
+                ("name", Leaf),
+                ("endpoint", Leaf),
+                ("models", Leaf),
+                ("lifetime", Leaf),
+                ("timeout", Leaf),
+            ]),
+        )]),
     ),
     (
         "agents",

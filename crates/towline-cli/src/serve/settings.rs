@@ -123,6 +123,10 @@ pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions
     }
     retention.max_jobs = section.jobs.unwrap_or(retention.max_jobs);
     retention.max_bytes = section.bytes.unwrap_or(retention.max_bytes);
+    if let Some(age) = Config::span_of(section.audit_age.as_ref()) {
+        retention.audit_age = age.0;
+    }
+    retention.audit_rows = section.audit_rows.unwrap_or(retention.audit_rows);
     options.admission(admission).retention(retention)
 }
 

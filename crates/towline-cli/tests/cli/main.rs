@@ -4,6 +4,7 @@
 
 mod agents;
 mod bench;
+mod credentials;
 mod embedded;
 mod operate;
 mod served;
