@@ -39,7 +39,8 @@ pub trait MessageSocket: Send + 'static {
     /// [`TransportError`] when the socket is gone.
     fn start_close(&mut self, close: &CloseFrame) -> Result<(), TransportError>;
 
-    /// Writes the buffer out.
+    /// Writes the buffer out. Behind our Close it reads and discards meanwhile, or two ends that close at once could wait for
+    /// each other.
     ///
     /// # Errors
     /// [`TransportError`] when the socket is gone.

@@ -327,7 +327,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> MessageSocket for Stre
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        self.poll_send_out(cx)
+        let polled = self.poll_send_out(cx);
+        if polled.is_pending() && self.is_closing && self.reading != Reading::Closed {
+            // Nobody waits for messages any more, and a peer that is not read may not read either.
+            let _ = self.poll_discard(cx);
+        }
+        polled
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
