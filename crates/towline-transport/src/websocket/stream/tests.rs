@@ -150,6 +150,45 @@ fn a_peer_that_reads_nothing_does_not_keep_the_thread_s_room() {
     );
 }
 
+/// Pings without number from a peer that does not read are owed one answer, and cost no more than the write buffer.
+#[test]
+fn pings_that_nobody_reads_the_answers_of_are_bounded() {
+    let cx = &mut Context::from_waker(noop_waker_ref());
+    let (mut socket, mut far) = server_on(64 << 10);
+    let ping = client_frame(PING, &[b'p'; 125]);
+    for _ in 0..10_000 {
+        far.write_all(&ping).now_or_never().unwrap().unwrap();
+        assert_eq!(socket.poll_message(cx), Poll::Ready(SocketMessage::Alive));
+        assert!(socket.poll_message(cx).is_pending());
+    }
+    assert!(socket.pong.is_some());
+    let room = socket.out.capacity();
+    assert!(room <= 256 << 10, "{room}");
+}
+
+/// A message in fragments of a byte costs its bytes, and comes out whole.
+#[test]
+fn a_message_in_tiny_fragments_is_whole() {
+    let cx = &mut Context::from_waker(noop_waker_ref());
+    let (mut socket, mut far) = server_on(64 << 10);
+    for count in 0..100_000 {
+        let first_byte = if count == 0 { 0x01 } else { 0x00 };
+        let fragment = client_frame(first_byte, &"ä".as_bytes()[count % 2..][..1]);
+        far.write_all(&fragment).now_or_never().unwrap().unwrap();
+        assert!(socket.poll_message(cx).is_pending());
+    }
+    far.write_all(&client_frame(0x80, b""))
+        .now_or_never()
+        .unwrap()
+        .unwrap();
+    let Poll::Ready(SocketMessage::Text(text)) = socket.poll_message(cx) else {
+        panic!("the message is whole");
+    };
+    assert_eq!(text, "ä".repeat(50_000));
+    let kept = kept(text).unwrap();
+    assert!(kept <= 200_000, "{kept}");
+}
+
 /// Once a message is taken, nothing of it stays with the socket.
 #[test]
 fn a_silent_socket_holds_nothing_of_what_it_read() {
@@ -520,4 +559,248 @@ async fn a_peer_that_writes_before_it_reads_gets_the_goodbye() {
     };
     let both = async { tokio::join!(owner, peer) };
     timeout(Duration::from_secs(1), both).await.unwrap();
+}
+
+/// What can stand behind the head of a request or an answer: a message, a ping, and half a message.
+fn behind(mask: Option<[u8; 4]>) -> (Vec<u8>, Vec<u8>) {
+    let mut frames = Vec::new();
+    for (opcode, payload) in [
+        (Opcode::Text, &envelope(1, 10).encode()[..]),
+        (Opcode::Ping, "x"),
+        (Opcode::Text, &envelope(2, 3000).encode()),
+    ] {
+        let written = frame::write(&mut frames, opcode, mask, payload.len(), |out| {
+            out.extend_from_slice(payload.as_bytes());
+            Ok::<_, ()>(())
+        });
+        assert_eq!(written, Ok(()));
+    }
+    let rest = frames.split_off(frames.len() - 100);
+    (frames, rest)
+}
+
+async fn expect_what_stood_behind(source: &mut dyn FrameSource) {
+    for expected in [
+        Inbound::Envelope(envelope(1, 10)),
+        Inbound::Alive,
+        Inbound::Envelope(envelope(2, 3000)),
+    ] {
+        assert_eq!(source.receive().await, Some(expected));
+    }
+}
+
+/// A client that does not wait for the answer to its request.
+#[tokio::test(start_paused = true)]
+async fn frames_right_behind_a_request_are_read() {
+    let request = "GET /arcp HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let (frames, rest) = behind(Some([1, 2, 3, 4]));
+    for request in [request.to_owned(), request.replace('\r', "")] {
+        let (near, mut far) = duplex(64 << 10);
+        far.write_all(&[request.as_bytes(), &frames].concat())
+            .await
+            .unwrap();
+        let options = WebSocketOptions::server();
+        let server = WebSocketTransport::accept_on(near, None, &options)
+            .await
+            .unwrap();
+        let (_sink, mut source) = Box::new(server).split();
+        far.write_all(&rest).await.unwrap();
+        let received = expect_what_stood_behind(&mut *source);
+        timeout(Duration::from_secs(1), received).await.unwrap();
+    }
+}
+
+/// A server that greets in the same breath as it answers the request, its head cut anywhere.
+#[tokio::test(start_paused = true)]
+async fn frames_right_behind_an_answer_are_read() {
+    let (frames, rest) = behind(None);
+    let size = answer_to("").len();
+    for cut in (0..size).step_by(7).chain(size - 5..size + 5) {
+        let (near, mut far) = duplex(64 << 10);
+        let options = WebSocketOptions::client();
+        let connecting = WebSocketTransport::connect_on(near, "ws://localhost", &options);
+        let serving = async {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(far.read_u8().await.unwrap());
+            }
+            let request = String::from_utf8(request).unwrap();
+            let key = request
+                .lines()
+                .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+            let answer = [answer_to(key.unwrap()).as_bytes(), &frames].concat();
+            far.write_all(&answer[..cut]).await.unwrap();
+            tokio::task::yield_now().await;
+            far.write_all(&answer[cut..]).await.unwrap();
+        };
+        let (client, ()) = tokio::join!(connecting, serving);
+        let (_sink, mut source) = Box::new(client.unwrap()).split();
+        far.write_all(&rest).await.unwrap();
+        let received = expect_what_stood_behind(&mut *source);
+        timeout(Duration::from_secs(1), received).await.unwrap();
+    }
+}
+
+fn answer_to(key: &str) -> String {
+    let accept = crate::websocket::derive_accept_key(key.as_bytes());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+}
+
+/// The limit itself is fine, whatever it is, also for fragments; nothing is too long for no limit.
+#[test]
+fn limits_of_every_size() {
+    let cx = &mut Context::from_waker(noop_waker_ref());
+    for limit in [0, 1, 125, 126, 65_535, 65_536, usize::MAX] {
+        let most = limit.min(1 << 20);
+        for size in [most, most.saturating_add(1)] {
+            let payload = vec![b'x'; size];
+            let (first, last) = payload.split_at(size / 3);
+            let whole = client_frame(TEXT, &payload);
+            let fragments = [
+                client_frame(0x01, first),
+                client_frame(PONG, b""),
+                client_frame(0x80, last),
+            ];
+            for sent in [whole, fragments.concat()] {
+                let (near, mut far) = duplex(4 << 20);
+                let options = WebSocketOptions::server().max_message_size(limit);
+                let mut socket = StreamSocket::new(near, Role::Server, BytesMut::new(), &options);
+                far.write_all(&sent).now_or_never().unwrap().unwrap();
+                let received = loop {
+                    match socket.poll_message(cx) {
+                        Poll::Ready(SocketMessage::Alive) => {}
+                        received => break received,
+                    }
+                };
+                let expected = match size <= limit {
+                    true => SocketMessage::Text(String::from_utf8(payload.clone()).unwrap().into()),
+                    false => SocketMessage::TooBig { limit },
+                };
+                assert!(received == Poll::Ready(expected), "{limit} {size}");
+            }
+        }
+    }
+}
+
+/// However it ended, and whatever stands behind the end, it stays the end.
+#[test]
+fn nothing_comes_after_the_end() {
+    let cx = &mut Context::from_waker(noop_waker_ref());
+    let (text, ping) = (client_frame(TEXT, b"late"), client_frame(PING, b"late"));
+    for (end, is_over) in [
+        (client_frame(CLOSE, b""), false),
+        (client_frame(CLOSE, &[3, 0xe8]), false),
+        (client_frame(CLOSE, &[3]), false),
+        (client_frame(TEXT, &[0xff]), false),
+        (client_frame(0x80, b"of nothing"), false),
+        (client_frame(0xf1, b"reserved"), false),
+        (client_frame(0x8b, b"unknown"), false),
+        (client_frame(PING, &[0; 126]), false),
+        (client_frame(TEXT, &[b'x'; 5000]), false),
+        (vec![], true),
+        (client_frame(TEXT, b"half")[..8].to_vec(), true),
+        (client_frame(0x01, b"fragment"), true),
+    ] {
+        let (near, mut far) = duplex(64 << 10);
+        let options = WebSocketOptions::server().max_message_size(4000);
+        let mut socket = StreamSocket::new(near, Role::Server, BytesMut::new(), &options);
+        far.write_all(&end).now_or_never().unwrap().unwrap();
+        let late = [&text[..], &ping].concat();
+        let _far = match is_over {
+            true => {
+                drop(far);
+                None
+            }
+            false => {
+                far.write_all(&late).now_or_never().unwrap().unwrap();
+                Some(far)
+            }
+        };
+        let ended = socket.poll_message(cx);
+        assert!(
+            matches!(
+                ended,
+                Poll::Ready(
+                    SocketMessage::Close(_)
+                        | SocketMessage::Violation(_)
+                        | SocketMessage::TooBig { .. }
+                        | SocketMessage::Lost(_)
+                )
+            ),
+            "{end:?}: {ended:?}"
+        );
+        for _ in 0..3 {
+            let later = socket.poll_message(cx);
+            assert!(
+                matches!(later, Poll::Ready(SocketMessage::Lost(_))),
+                "{end:?}: {later:?}"
+            );
+        }
+    }
+}
+
+/// A stream that fails after some bytes.
+struct Breaks {
+    left: usize,
+}
+
+impl AsyncRead for Breaks {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Breaks {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let taken = bytes.len().min(self.left).min(30);
+        self.left -= taken;
+        match taken {
+            0 => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            taken => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+}
+
+/// A write that fails halfway fails the flush, each one, and bounds what is taken from then on.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_breaks_in_a_frame_fails_each_flush() {
+    for left in [0, 1, 2, 100, 150] {
+        let (mut sink, _source) =
+            halves(Breaks { left }, Role::Client, &WebSocketOptions::client());
+        sink.feed(envelope(1, 100)).await.unwrap();
+        for _ in 0..3 {
+            let failed = sink.flush().await;
+            assert!(matches!(failed, Err(TransportError::Io(_))), "{failed:?}");
+        }
+        let mut seq = 1;
+        while seq < 1000 && sink.feed(envelope(seq, 1000)).await.is_ok() {
+            seq += 1;
+        }
+        assert!(seq < 100);
+        assert!(sink.close(&CloseFrame::normal()).await.is_err());
+        assert!(matches!(
+            sink.send(envelope(1, 1)).await,
+            Err(TransportError::Closed)
+        ));
+    }
 }
