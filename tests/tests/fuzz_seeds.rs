@@ -10,6 +10,8 @@ use towline_wire::{Envelope, Event, Message};
 mod decode_envelope;
 #[path = "../../fuzz/entry/lease_pattern.rs"]
 mod lease_pattern;
+#[path = "../../fuzz/entry/websocket_frames.rs"]
+mod websocket_frames;
 
 /// The seeds of a target, sorted, each with its name.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -99,5 +101,13 @@ fn every_lease_seed_is_survived() {
     for (name, seed) in seeds("lease_pattern") {
         eprintln!("{name}");
         lease_pattern::lease_pattern(&seed);
+    }
+}
+
+#[test]
+fn every_websocket_seed_is_survived() {
+    for (name, seed) in seeds("websocket_frames") {
+        eprintln!("{name}");
+        websocket_frames::websocket_frames(&seed);
     }
 }
