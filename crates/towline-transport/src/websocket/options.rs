@@ -7,8 +7,8 @@ use rustls_pki_types::CertificateDer;
 
 /// What can be chosen for a WebSocket, on either side.
 ///
-/// [`client`](Self::client), also the default, and [`server`](Self::server) differ in the receive limit and in the size
-/// of the read buffer: a server has many connections, a client few.
+/// [`client`](Self::client), also the default, and [`server`](Self::server) differ in the receive limit: a server has many
+/// connections, a client few.
 #[derive(Clone)]
 pub struct WebSocketOptions {
     pub(super) max_message_size: usize,
@@ -49,7 +49,7 @@ impl WebSocketOptions {
         }
     }
 
-    /// For accepting: messages up to 4 MiB are received [ARCP 4-6], and an idle connection holds a 4 KiB read buffer.
+    /// For accepting: messages up to 4 MiB are received [ARCP 4-6].
     pub fn server() -> Self {
         Self {
             max_message_size: 4 << 20,
@@ -75,8 +75,9 @@ impl WebSocketOptions {
         self
     }
 
-    /// How much is read at once, in bytes. The room for it is shared by the connections of a thread, so it costs a silent
-    /// one nothing. Default: 64 KiB.
+    /// How much is read at once, in bytes. The thread lends the room for it and keeps the largest any of its connections
+    /// has asked for; a silent connection holds none. A small message that is kept may keep alive what was read together
+    /// with it, about this much. Default: 64 KiB.
     #[must_use]
     pub fn read_buffer_size(mut self, bytes: usize) -> Self {
         self.read_buffer_size = bytes.max(1);
@@ -84,7 +85,8 @@ impl WebSocketOptions {
     }
 
     /// How much is gathered before it is written without a flush having been asked for, in bytes. While the socket takes
-    /// nothing, one message more than this is held and then the sender waits. Default: 64 KiB.
+    /// nothing, one message more than this is held and then the sender waits. The thread lends this room too; what the
+    /// socket does not take stays with the connection. Default: 64 KiB.
     #[must_use]
     pub fn write_buffer_size(mut self, bytes: usize) -> Self {
         self.write_buffer_size = bytes.max(1);
