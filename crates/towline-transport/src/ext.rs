@@ -23,7 +23,7 @@ impl dyn FrameSink + '_ {
         feed(self, envelope).await
     }
 
-    /// [`feed`](Self::feed) for an event that is not yet put together.
+    /// `feed` for an event that is not yet put together.
     ///
     /// # Errors
     /// As `feed`.
