@@ -28,8 +28,7 @@ impl dyn FrameSink + '_ {
     /// # Errors
     /// As `feed`.
     pub async fn feed_event(&mut self, frame: &EventFrame<'_>) -> Result<(), TransportError> {
-        poll_fn(|cx| self.poll_ready(cx)).await?;
-        self.start_send_event(frame)
+        poll_fn(|cx| self.poll_send_event(cx, frame)).await
     }
 
     /// Waits until everything taken is out. Cancel safe.

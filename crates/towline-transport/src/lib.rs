@@ -8,7 +8,7 @@
 use std::{
     fmt,
     net::SocketAddr,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use towline_wire::{DecodeError, Envelope, EventFrame};
@@ -80,13 +80,18 @@ pub trait FrameSink: Send {
     /// [`TransportError`] when the connection is gone or the frame is above the peer's limit.
     fn start_send(&mut self, envelope: Envelope) -> Result<(), TransportError>;
 
-    /// [`start_send`](Self::start_send) for an event that is not yet put together. A transport that carries text writes
-    /// it straight to where its bytes wait; the others get it as an envelope.
+    /// [`poll_ready`](Self::poll_ready) and [`start_send`](Self::start_send) for an event that is not yet put together. A
+    /// transport that carries text writes it straight to where its bytes wait; the others get it as an envelope.
     ///
     /// # Errors
-    /// As `start_send`.
-    fn start_send_event(&mut self, frame: &EventFrame<'_>) -> Result<(), TransportError> {
-        self.start_send(frame.to_envelope())
+    /// As those two.
+    fn poll_send_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        frame: &EventFrame<'_>,
+    ) -> Poll<Result<(), TransportError>> {
+        ready!(self.poll_ready(cx))?;
+        Poll::Ready(self.start_send(frame.to_envelope()))
     }
 
     /// Waits until everything taken is with the operating system (or the peer's queue).

@@ -14,7 +14,7 @@ pub(crate) mod header;
 mod spliced;
 
 pub use self::{
-    encode::Encode,
+    encode::{Encode, write_string},
     spliced::{EventFrame, EventHeader},
 };
 

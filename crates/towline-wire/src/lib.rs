@@ -39,7 +39,7 @@ pub use agent_ref::{AgentName, AgentRef, AgentRefError};
 pub use amount::{Amount, AmountError};
 pub use envelope::{
     DecodeError, Encode, Envelope, EventFrame, EventHeader, PROTOCOL_VERSION, PayloadError,
-    UnknownField,
+    UnknownField, write_string,
 };
 pub use error_code::ErrorCode;
 pub use feature::{Feature, FeatureSet};

@@ -29,21 +29,21 @@ pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentEr
             input.bytes
         )));
     }
+    let filling = "x".repeat(input.bytes);
     for number in 1..=input.n {
-        ctx.log("info", message(number, input.bytes)).await?;
+        ctx.log("info", message(number, &filling)).await?;
     }
     Ok(Output { emitted: input.n })
 }
 
-/// A message of so many bytes that begins with its number.
-fn message(number: u64, bytes: usize) -> String {
-    let mut text = number.to_string();
-    text.reserve(bytes.saturating_sub(text.len()));
-    if text.len() < bytes {
+/// A message as long as the filling, that begins with its number.
+fn message(number: u64, filling: &str) -> String {
+    let mut text = String::with_capacity(filling.len().max(20));
+    text.push_str(&number.to_string());
+    if text.len() < filling.len() {
         text.push(' ');
     }
-    let missing = bytes.saturating_sub(text.len());
-    text.push_str(&"x".repeat(missing));
+    text.push_str(&filling[text.len().min(filling.len())..]);
     text
 }
 
@@ -53,9 +53,9 @@ mod tests {
 
     #[test]
     fn messages_begin_with_their_number_and_have_the_size() {
-        assert_eq!(message(7, 6), "7 xxxx");
-        assert_eq!(message(12, 3), "12 ");
-        assert_eq!(message(123, 1), "123");
-        assert_eq!(message(1, 100).len(), 100);
+        assert_eq!(message(7, "xxxxxx"), "7 xxxx");
+        assert_eq!(message(12, "xxx"), "12 ");
+        assert_eq!(message(123, "x"), "123");
+        assert_eq!(message(1, &"x".repeat(100)).len(), 100);
     }
 }

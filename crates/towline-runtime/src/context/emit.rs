@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use towline_proto::{lease::Charge, span::RecordKind};
-use towline_wire::{Amount, CallId, EventKind, RawJson, event};
+use towline_wire::{Amount, CallId, EventKind, RawJson, event, write_string};
 
 use super::{EventError, JobContext};
 use crate::hub::{Closed, Waiting};
@@ -16,12 +16,16 @@ impl JobContext {
     /// [`EventError::JobEnded`] when the job has ended.
     pub async fn log(&self, level: &str, message: impl Into<String>) -> Result<(), EventError> {
         let message = message.into();
-        let body = LogLine {
-            level,
-            message: &message,
-        };
-        self.emit_body(RecordKind::Event, EventKind::LOG.as_str(), &body)
-            .await
+        // The commonest of events is neither copied to be written nor looked at a byte at a time.
+        self.emit_with(RecordKind::Event, EventKind::LOG.as_str(), |out| {
+            out.extend_from_slice(b"{\"level\":");
+            write_string(out, level);
+            out.extend_from_slice(b",\"message\":");
+            write_string(out, &message);
+            out.push(b'}');
+            Ok(())
+        })
+        .await
     }
 
     /// A line of log with structured fields.
@@ -270,12 +274,20 @@ impl JobContext {
         kind: &str,
         body: &B,
     ) -> Result<(), EventError> {
+        self.emit_with(record, kind, |out| serde_json::to_writer(out, body))
+            .await
+    }
+
+    async fn emit_with(
+        &self,
+        record: RecordKind,
+        kind: &str,
+        write_body: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
+    ) -> Result<(), EventError> {
         let waiting = {
             let mut core = self.job.lock();
-            core.append_event(record, kind, self.hub.now(), |out| {
-                serde_json::to_writer(out, body)
-            })
-            .map_err(closed)?;
+            core.append_event(record, kind, self.hub.now(), write_body)
+                .map_err(closed)?;
             core.enqueue_appended()
         };
         self.commit_waiting(waiting).await
@@ -304,13 +316,6 @@ impl JobContext {
         tokio::task::consume_budget().await;
         Ok(())
     }
-}
-
-/// [`event::Log`] without attributes, borrowed: the commonest of events is not copied to be written.
-#[derive(Serialize)]
-struct LogLine<'a> {
-    level: &'a str,
-    message: &'a str,
 }
 
 fn closed(closed: Closed) -> EventError {

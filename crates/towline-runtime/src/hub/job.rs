@@ -16,7 +16,7 @@ use towline_proto::{
     span::RecordKind,
 };
 use towline_store::{Block, BlockBuilder, JobRow, JobState};
-use towline_wire::{Amount, JobId, JobSeq, JobStatus, RawJson, Timestamp, event};
+use towline_wire::{Amount, JobId, JobSeq, JobStatus, RawJson, Timestamp, event, write_string};
 
 use super::{session::SessionEntry, tail::Tail};
 use crate::{agent::AgentEntry, trace::CausedBy};
@@ -194,7 +194,7 @@ impl JobCore {
         self.pending
             .push_with(record, |out| {
                 out.extend_from_slice(b"{\"kind\":");
-                serde_json::to_writer(&mut *out, kind)?;
+                write_string(out, kind);
                 out.extend_from_slice(b",\"ts\":\"");
                 out.extend_from_slice(ts.as_bytes());
                 out.extend_from_slice(b"\",\"body\":");

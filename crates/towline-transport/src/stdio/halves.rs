@@ -190,8 +190,13 @@ impl FrameSink for Sink {
         self.take(&envelope)
     }
 
-    fn start_send_event(&mut self, frame: &EventFrame<'_>) -> Result<(), TransportError> {
-        self.take(frame)
+    fn poll_send_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        frame: &EventFrame<'_>,
+    ) -> Poll<Result<(), TransportError>> {
+        ready!(self.poll_ready(cx))?;
+        Poll::Ready(self.take(frame))
     }
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         self.check_open()?;

@@ -19,7 +19,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::time::Sleep;
-use towline_wire::{Encode, Envelope, EventFrame};
+use towline_wire::{Envelope, EventFrame};
 
 use super::{MessageSocket, SocketMessage};
 use crate::{CloseFrame, Closed, FrameSink, FrameSource, Inbound, TransportError};
@@ -215,25 +215,25 @@ struct Sink<S> {
     shared: Arc<Shared<S>>,
 }
 
-impl<S: MessageSocket> Sink<S> {
-    fn take(&mut self, frame: &dyn Encode) -> Result<(), TransportError> {
-        let mut state = self.shared.state.lock();
-        state.check_open()?;
-        state.socket.start_send(frame, self.shared.send_limit)
-    }
-}
-
 impl<S: MessageSocket> FrameSink for Sink<S> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         self.shared.state.lock().poll_sending(cx, S::poll_ready)
     }
 
     fn start_send(&mut self, envelope: Envelope) -> Result<(), TransportError> {
-        self.take(&envelope)
+        let mut state = self.shared.state.lock();
+        state.check_open()?;
+        state.socket.start_send(&envelope, self.shared.send_limit)
     }
 
-    fn start_send_event(&mut self, frame: &EventFrame<'_>) -> Result<(), TransportError> {
-        self.take(frame)
+    fn poll_send_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        frame: &EventFrame<'_>,
+    ) -> Poll<Result<(), TransportError>> {
+        let mut state = self.shared.state.lock();
+        ready!(state.poll_sending(cx, S::poll_ready))?;
+        Poll::Ready(state.socket.start_send(frame, self.shared.send_limit))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {

@@ -106,6 +106,17 @@ pub(crate) fn push_text(out: &mut Vec<u8>, intro: &str, text: &[u8]) {
     }
 }
 
+/// Writes a JSON string. Text with nothing to escape in it, as most is, is copied in one go.
+///
+/// ```
+/// let mut out = Vec::new();
+/// towline_wire::write_string(&mut out, "a \"quoted\" one");
+/// assert_eq!(out, br#""a \"quoted\" one""#);
+/// ```
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    push_text(out, "", text.as_bytes());
+}
+
 /// [`push_text`] onto a text.
 pub(crate) fn push_string(out: &mut String, text: &str) {
     match escaped(text.as_bytes()) {
