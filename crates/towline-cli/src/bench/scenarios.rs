@@ -200,7 +200,7 @@ pub(super) async fn echoes(client: &Arc<Client>, count: u64) -> Outcome<f64> {
 async fn burst(client: &Client, count: u64) -> Outcome<JobHandle> {
     client
         .submit("burst")
-        .input(json!({"n": count}))
+        .input(json!({"n": count, "bytes": MESSAGE_BYTES}))
         .send()
         .await
         .map_err(refused)
@@ -242,6 +242,8 @@ pub(super) fn refused(error: ClientError) -> Failure {
 
 pub(super) const EVENTS_FIGURE: &str = "events: one job to one client";
 pub(super) const REPLAY_FIGURE: &str = "replay: a finished job's events";
+/// The text of a measured event, which makes events of 300 bytes.
+pub(super) const MESSAGE_BYTES: usize = 217;
 /// How many events a measured job emits.
 pub(super) const EVENTS: u64 = 1_000_000;
 const IN_FLIGHT: u64 = 32;

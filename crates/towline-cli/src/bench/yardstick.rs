@@ -13,7 +13,7 @@ use towline::{
 };
 
 use super::{
-    scenarios::EVENTS,
+    scenarios::{EVENTS, MESSAGE_BYTES},
     server::{failed, spawn},
 };
 use crate::failure::{Failure, Outcome};
@@ -79,12 +79,14 @@ fn broken(error: tokio_tungstenite::tungstenite::Error) -> Failure {
     Failure::local(error.to_string())
 }
 
-/// A frame as a `burst` job's events come in.
+/// A frame as a measured job's events come in.
 fn frame() -> Outcome<String> {
     let ids = Ids::system();
+    let number = format!("{} ", EVENTS / 2);
+    let filling = "x".repeat(MESSAGE_BYTES - number.len());
     let log = event::Log {
         level: "info".to_owned(),
-        message: format!("{} {}", EVENTS / 2, "x".repeat(93)),
+        message: format!("{number}{filling}"),
         attributes: None,
     };
     let payload = EventPayload {
