@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
-use towline::client::{Client, Connection, Loss};
+use towline::client::{Client, Connection, JobHandle, Loss};
 
 use crate::{
     book::Book,
     judge::Truth,
     person::Person,
+    tap::Wire,
     virtual_time,
     world::{Fate, HEARTBEAT, Misfortune, World},
 };
@@ -33,6 +34,24 @@ async fn until_detached(world: &World) -> Duration {
     from.elapsed()
 }
 
+/// A client with a job that says something every so often, and the wire between it and the runtime.
+async fn listening(world: &World, pause_ms: u64) -> (Client, JobHandle, Arc<Wire>) {
+    let (tap, wire) = world
+        .connect(&Book::new(), Fate::Good, 1)
+        .expect("the runtime is up");
+    let client = Client::connect(tap, world.lone_client_options(1))
+        .await
+        .expect("a session");
+    let talk = json!({ "n": 40, "pause_ms": pause_ms });
+    let job = client
+        .submit("talk")
+        .input(&talk)
+        .send()
+        .await
+        .expect("a job");
+    (client, job, wire)
+}
+
 /// Two intervals and the moment it takes to look.
 const NOTICED: Duration = Duration::from_millis(2 * HEARTBEAT.as_millis() as u64 + 20);
 
@@ -41,19 +60,7 @@ const NOTICED: Duration = Duration::from_millis(2 * HEARTBEAT.as_millis() as u64
 fn the_runtime_notices_a_silent_client() {
     virtual_time("silent client", async {
         let world = world().await;
-        let (tap, wire) = world
-            .connect(&Book::new(), Fate::Good, 1)
-            .expect("the runtime is up");
-        let client = Client::connect(tap, world.lone_client_options(1))
-            .await
-            .expect("a session");
-        let talk = json!({ "n": 40, "pause_ms": 1000 });
-        let _job = client
-            .submit("talk")
-            .input(&talk)
-            .send()
-            .await
-            .expect("a job");
+        let (_client, _job, wire) = listening(&world, 1000).await;
         wire.silence_up();
         let took = until_detached(&world).await;
         assert!(took > HEARTBEAT && took <= NOTICED, "{took:?}");
@@ -67,19 +74,7 @@ fn the_runtime_notices_a_silent_client() {
 fn the_client_notices_a_silent_runtime() {
     virtual_time("silent runtime", async {
         let world = world().await;
-        let (tap, wire) = world
-            .connect(&Book::new(), Fate::Good, 1)
-            .expect("the runtime is up");
-        let client = Client::connect(tap, world.lone_client_options(1))
-            .await
-            .expect("a session");
-        let talk = json!({ "n": 40, "pause_ms": 100 });
-        let _job = client
-            .submit("talk")
-            .input(&talk)
-            .send()
-            .await
-            .expect("a job");
+        let (client, _job, wire) = listening(&world, 100).await;
         let changed = client.connection_changed();
         wire.silence_down();
         let from = Instant::now();
