@@ -172,19 +172,27 @@ fn sizes() -> [(WebSocketOptions, WebSocketOptions); 3] {
     ]
 }
 
+/// A client and a server that flood each other, and are done at once when nothing hangs.
+async fn flood_each_other<IO>(client: (IO, WebSocketOptions), server: (IO, WebSocketOptions))
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let both = async {
+        tokio::join!(
+            flood(client.0, Role::Client, client.1),
+            flood(server.0, Role::Server, server.1)
+        )
+    };
+    timeout(Duration::from_secs(1), both).await.unwrap();
+}
+
 /// Both ends flood each other through a pipe that takes a few bytes at a time: nothing hangs, is lost or changes places.
 #[tokio::test(start_paused = true)]
 async fn ends_that_flood_each_other_do_not_wait_for_each_other() {
     for capacity in [1, 2, 3, 7, 64, 1000] {
         for (client, server) in sizes() {
             let (near, far) = duplex(capacity);
-            let both = async {
-                tokio::join!(
-                    flood(near, Role::Client, client),
-                    flood(far, Role::Server, server)
-                )
-            };
-            timeout(Duration::from_secs(1), both).await.unwrap();
+            flood_each_other((near, client), (far, server)).await;
         }
     }
 }
@@ -197,13 +205,7 @@ async fn ends_that_stutter_do_not_wait_for_each_other() {
             let (near, far) = duplex(100);
             let [near, far] =
                 [(near, seed), (far, seed << 32)].map(|(io, state)| Stutter { io, state });
-            let both = async {
-                tokio::join!(
-                    flood(near, Role::Client, client),
-                    flood(far, Role::Server, server)
-                )
-            };
-            timeout(Duration::from_secs(1), both).await.unwrap();
+            flood_each_other((near, client), (far, server)).await;
         }
     }
 }
