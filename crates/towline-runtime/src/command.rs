@@ -5,11 +5,9 @@
 
 mod cancel;
 mod delegate;
-mod keys;
 mod list;
 mod open;
 mod resume;
-mod store;
 mod submit;
 mod subscribe;
 
@@ -22,13 +20,12 @@ use towline_proto::{
 use towline_store::StoreError;
 use towline_wire::{Envelope, MessageId, Payload};
 
-use crate::hub::{Attachment, Hub, Reply, SessionEntry, SlotId};
+use crate::hub::Hub;
+use crate::session::{Attachment, Reply, SessionEntry, SlotId};
 
 pub(crate) use delegate::{ChildRequest, delegate};
-pub(crate) use keys::KeysInFlight;
 pub(crate) use open::{Opened, open};
 pub(crate) use resume::{ResumeRequest, resume};
-pub(crate) use store::{EndSession, SaveSession, Trim, Write, WriteAndTell};
 pub(crate) use submit::accepted;
 
 /// Where a request came from, and where its reply goes.

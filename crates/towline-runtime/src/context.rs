@@ -18,7 +18,8 @@ use towline_wire::{
     AgentRef, JobId, Lease, LeaseConstraints, RawJson, SessionId, Timestamp, TraceId,
 };
 
-use crate::hub::{Hub, JobEntry};
+use crate::hub::Hub;
+use crate::job::JobEntry;
 
 pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
 pub use error::{Denied, EventError};
@@ -135,8 +136,7 @@ impl JobContext {
             job: self.job_id().clone(),
             value,
         };
-        self.hub
-            .command(crate::command::WriteAndTell { change, done });
+        self.hub.command(crate::hub::WriteAndTell { change, done });
         match written.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(message)) => Err(EventError::Store(message)),

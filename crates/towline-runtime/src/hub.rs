@@ -1,14 +1,10 @@
 //! The only place that knows two sessions at once.
 
+mod books;
 mod committer;
-mod janitor;
-mod job;
-mod lookup;
-mod places;
+mod keys;
 mod queue;
-mod replies;
-mod session;
-mod tail;
+mod write;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,16 +23,17 @@ use crate::{
     agent::Registry,
     auth::{AuthLimiter, Authenticator},
     credentials::Ledger,
+    job::JobEntry,
     policy::{LeasePolicy, ObservePolicy},
+    session::SessionEntry,
     trace::TraceLink,
 };
 
+pub(crate) use books::{JobView, hash_token};
 pub(crate) use committer::{Command, Tx};
-pub(crate) use job::{Closed, JobEntry, Waiting, remaining};
-pub(crate) use lookup::{JobView, hash_token};
+pub(crate) use keys::{KeyGuard, KeysInFlight};
 pub(crate) use queue::CommitQueue;
-pub(crate) use replies::{Reply, SlotId};
-pub(crate) use session::{Attachment, Closing, DetachReason, SessionEntry};
+pub(crate) use write::{EndSession, SaveSession, Trim, Write, WriteAndTell};
 
 /// Everything the parts of a runtime share.
 pub(crate) struct Hub {
@@ -63,9 +60,9 @@ pub(crate) struct Hub {
     pub(crate) stopping: CancellationToken,
     jobs: Mutex<Jobs>,
     sessions: Mutex<Sessions>,
-    admission: Mutex<AdmissionQueue<Principal, places::Waiting>>,
+    pub(crate) admission: Mutex<AdmissionQueue<Principal, crate::life::Waiting>>,
     /// Idempotency keys whose first submit is under way.
-    pub(crate) keys: crate::command::KeysInFlight,
+    pub(crate) keys: KeysInFlight,
 }
 
 /// Jobs in memory.
@@ -132,14 +129,15 @@ impl Hub {
             jobs: Mutex::default(),
             sessions: Mutex::default(),
             admission: Mutex::new(admission),
-            keys: crate::command::KeysInFlight::default(),
+            keys: KeysInFlight::default(),
         })
     }
 
     /// Starts the tasks every runtime has.
     pub(crate) fn start(self: &Arc<Self>) {
         self.tasks.spawn(committer::run(Arc::clone(self)));
-        self.tasks.spawn(janitor::run(Arc::clone(self)));
+        self.tasks
+            .spawn(crate::life::janitor::run(Arc::clone(self)));
     }
 
     /// Hands a command to the committer.

@@ -17,10 +17,11 @@ mod context;
 pub mod credentials;
 mod hub;
 mod job;
+mod life;
 mod options;
 pub mod policy;
-mod recovery;
 mod runtime;
+mod session;
 mod trace;
 
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, RegisterError, agent_fn};

@@ -197,7 +197,7 @@ impl Runtime {
         hub.detach_all();
         let _drained = tokio::time::timeout(hub.options.drain, self.jobs_ended()).await;
         for job in hub.unfinished_jobs() {
-            crate::job::stop_job(hub, &job, Cause::Shutdown);
+            crate::life::stop_job(hub, &job, Cause::Shutdown);
         }
         let limit = hub.options.cancel_grace + hub.options.close_timeout;
         let _ended = tokio::time::timeout(limit, self.jobs_ended()).await;
@@ -381,9 +381,9 @@ impl RuntimeBuilder {
             credentials: Ledger::new(self.provisioner, self.credential_options),
             trace_link: self.trace_link,
         });
-        let recovery = crate::recovery::load(&hub).await?;
+        let recovery = crate::life::recovery::load(&hub).await?;
         hub.start();
-        crate::recovery::resume(&hub, recovery);
+        crate::life::recovery::resume(&hub, recovery);
         Ledger::resume(&hub);
         Ok(Runtime { hub })
     }

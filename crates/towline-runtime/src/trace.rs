@@ -11,7 +11,9 @@ use tracing::{Span, field::Empty};
 
 use crate::{
     JobContext,
-    hub::{Hub, JobEntry, SessionEntry, remaining},
+    hub::Hub,
+    job::{JobEntry, remaining},
+    session::SessionEntry,
 };
 
 /// Ties `tracing` spans to traces that are known by their W3C ids. Whatever sends spans to a collector implements it;

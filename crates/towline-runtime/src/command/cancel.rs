@@ -12,7 +12,9 @@ use towline_wire::{ErrorCode, JobId, JobStatus, payload};
 use super::{Asker, envelope, store_refusal, subscribe::unseen};
 use crate::{
     audit::{Actor, Audit, Verdict},
-    hub::{Command, Hub, JobEntry, JobView, Reply, Tx},
+    hub::{Command, Hub, JobView, Tx},
+    job::JobEntry,
+    session::Reply,
 };
 
 pub(super) async fn cancel(hub: &Arc<Hub>, asker: Asker, job: JobId, reason: Option<String>) {
@@ -122,6 +124,6 @@ impl Command for CancelJob {
             Err(error) => self.asker.refuse_quietly(&store_refusal(error)),
         }
         // The job is being stopped in any case: the decision is in its machine, and the store will get it.
-        crate::job::stopped(hub, &self.job, self.stop.as_ref());
+        crate::life::stopped(hub, &self.job, self.stop.as_ref());
     }
 }

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     credentials::{AskedBy, IssuedCredentials, Ledger},
-    hub::{Command, Hub, JobEntry, Tx},
+    hub::{Command, Hub, Tx},
+    job::JobEntry,
     trace::CausedBy,
 };
 

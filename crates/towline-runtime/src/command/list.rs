@@ -8,10 +8,7 @@ use towline_store::{JobQuery, JobRow, JobState, ListCursor, Principal};
 use towline_wire::{AgentRef, Amount, JobId, Timestamp, payload};
 
 use super::{Asker, envelope, store_refusal};
-use crate::{
-    credentials::Ledger,
-    hub::{Hub, Reply, remaining},
-};
+use crate::{credentials::Ledger, hub::Hub, job::remaining, session::Reply};
 
 pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs) {
     // What the session asked for before shows in the list.

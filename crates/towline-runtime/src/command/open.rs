@@ -9,7 +9,8 @@ use towline_transport::TransportKind;
 use towline_wire::{EventSeq, FeatureSet, Secret};
 
 use super::store_refusal;
-use crate::hub::{Attachment, Command, Hub, SessionEntry, Tx, hash_token};
+use crate::hub::{Command, Hub, Tx, hash_token};
+use crate::session::{Attachment, SessionEntry};
 
 /// A session that stands, attached to a connection.
 pub(crate) struct Opened {

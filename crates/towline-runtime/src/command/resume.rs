@@ -12,7 +12,8 @@ use super::{
     open::{CountGuard, Opened, shutting_down, too_many_sessions},
     store_refusal,
 };
-use crate::hub::{Attachment, Command, DetachReason, Hub, SessionEntry, Tx, hash_token};
+use crate::hub::{Command, Hub, Tx, hash_token};
+use crate::session::{Attachment, DetachReason, SessionEntry};
 
 /// What a peer asks for.
 pub(crate) struct ResumeRequest {

@@ -19,7 +19,6 @@ use super::{
     Asker,
     delegate::{ChildPlan, plan_child},
     envelope,
-    keys::KeyGuard,
     open::shutting_down,
     store_refusal, subscribe,
 };
@@ -27,8 +26,10 @@ use crate::{
     agent::AgentEntry,
     audit::{Actor, Audit, Verdict},
     credentials::{AskedBy, IssuedCredentials, Ledger},
-    hub::{Command, Hub, JobEntry, Reply, Tx},
+    hub::{Command, Hub, KeyGuard, Tx},
+    job::JobEntry,
     policy::LeaseRequest,
+    session::Reply,
     trace::CausedBy,
 };
 
@@ -175,7 +176,7 @@ pub(super) fn new_entry(
     authority: Authority,
     agent: AgentEntry,
     parent: Option<Arc<JobEntry>>,
-    session: Option<Arc<crate::hub::SessionEntry>>,
+    session: Option<Arc<crate::session::SessionEntry>>,
 ) -> Arc<JobEntry> {
     row.state.budget = match authority.budget().is_empty() {
         true => None,

@@ -12,7 +12,9 @@ use super::{Asker, envelope, store_refusal, submit::accepted};
 use crate::{
     audit::{Actor, Audit, Verdict},
     credentials::Ledger,
-    hub::{Command, Hub, JobEntry, JobView, Reply, SessionEntry, Tx},
+    hub::{Command, Hub, JobView, Tx},
+    job::JobEntry,
+    session::{Reply, SessionEntry},
 };
 
 pub(super) async fn subscribe(hub: &Arc<Hub>, asker: Asker, job: JobId, history: Option<JobSeq>) {

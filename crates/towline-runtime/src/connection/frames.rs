@@ -15,11 +15,7 @@ use towline_wire::{
     payload,
 };
 
-use crate::{
-    command::accepted,
-    credentials::Ledger,
-    hub::{Hub, SessionEntry},
-};
+use crate::{command::accepted, credentials::Ledger, hub::Hub, session::SessionEntry};
 
 /// What the envelopes of one job's records share, for one session.
 pub(super) struct JobFrames {

@@ -21,7 +21,8 @@ use tracing::Instrument as _;
 use super::{close_frame, handshake::Live, worker::Worker, writer::Writer};
 use crate::{
     command::{Asker, envelope},
-    hub::{Attachment, Closing, DetachReason, Hub, SessionEntry},
+    hub::Hub,
+    session::{Attachment, Closing, DetachReason, SessionEntry},
 };
 
 /// Runs a live connection to its end.

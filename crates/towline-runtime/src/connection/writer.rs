@@ -22,7 +22,8 @@ use super::{
     frames::{JobFrames, Place},
     size::{limit_of, within},
 };
-use crate::hub::{Attachment, DetachReason, Hub, Reply, SessionEntry};
+use crate::hub::Hub;
+use crate::session::{Attachment, DetachReason, Reply, SessionEntry};
 
 /// The one that sends on a connection. It holds a position in the session's stream, not a queue.
 ///

@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use super::{Denied, EventError, JobContext};
 use crate::{
     command::{ChildRequest, delegate},
-    hub::JobEntry,
+    job::JobEntry,
     trace,
 };
 
@@ -242,7 +242,7 @@ impl ChildHandle {
         let cause = Cause::Cancelled {
             reason: reason.map(str::to_owned),
         };
-        crate::job::stop_job(&self.ctx.hub, &self.job, cause);
+        crate::life::stop_job(&self.ctx.hub, &self.job, cause);
     }
 }
 

@@ -7,7 +7,7 @@ use towline_proto::{lease::Charge, span::RecordKind};
 use towline_wire::{Amount, CallId, EventKind, RawJson, event, write_string};
 
 use super::{EventError, JobContext};
-use crate::hub::{Closed, Waiting};
+use crate::job::{Closed, Waiting};
 
 impl JobContext {
     /// A line of log. `level` is `debug`, `info`, `warn` or `error`.

@@ -93,9 +93,9 @@ impl JobContext {
         // A job that has ended needs no record of what it was refused.
         let _ = self.tool_failed(call, error).await;
         if *denied.code() == ErrorCode::LEASE_EXPIRED {
-            let stop = crate::job::stop_job(&self.hub, &self.job, Cause::LeaseExpired);
+            let stop = crate::life::stop_job(&self.hub, &self.job, Cause::LeaseExpired);
             if stop == towline_proto::job::Stop::StopAgent {
-                crate::job::lease_expired(&self.hub, &self.job);
+                crate::life::lease_expired(&self.hub, &self.job);
             }
         }
     }

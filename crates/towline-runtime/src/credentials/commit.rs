@@ -9,7 +9,8 @@ use towline_wire::event;
 use super::{ledger::Credential, revoke};
 use crate::{
     audit::{Audit, Verdict},
-    hub::{Command, Hub, JobEntry, Tx},
+    hub::{Command, Hub, Tx},
+    job::JobEntry,
 };
 
 /// Writes changes and waits until they are durable.

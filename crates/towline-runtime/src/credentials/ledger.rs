@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     audit::{Audit, Verdict},
-    hub::{Hub, JobEntry, SessionEntry},
+    hub::Hub,
+    job::JobEntry,
+    session::SessionEntry,
 };
 
 /// Which credentials are out.

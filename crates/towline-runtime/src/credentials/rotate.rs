@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     audit::{Audit, Verdict},
-    hub::{Hub, JobEntry},
+    hub::Hub,
+    job::JobEntry,
 };
 
 /// Why a credential was not rotated. The value before stays good.

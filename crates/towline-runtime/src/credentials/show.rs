@@ -6,10 +6,7 @@ use towline_store::JobRow;
 use towline_wire::{CredentialId, EventPayload, Feature, RawJson, Secret, event, payload};
 
 use super::{entry::Entry, ledger::Ledger};
-use crate::{
-    JobContext,
-    hub::{Hub, SessionEntry},
-};
+use crate::{JobContext, hub::Hub, session::SessionEntry};
 
 /// A credential as the agent of its job has it.
 #[derive(Debug, Clone)]

@@ -19,7 +19,9 @@ use towline_proto::{
 use towline_store::{Batch, Block, Change, RecordKind, StoreError};
 use towline_wire::{EventSeq, Feature, JobId, JobSeq, SessionId};
 
-use super::{Hub, JobEntry, SessionEntry, queue::Work};
+use super::{Hub, queue::Work};
+use crate::job::JobEntry;
+use crate::session::SessionEntry;
 
 /// Something that changes what is durable.
 ///
@@ -118,7 +120,7 @@ impl<'h> Tx<'h> {
                 job: job.id().clone(),
             });
         }
-        if let Some(parent) = crate::job::settle(self.hub, job) {
+        if let Some(parent) = crate::life::settle(self.hub, job) {
             self.flush(&parent);
         }
     }

@@ -7,7 +7,9 @@ use towline_proto::span::RecordKind;
 use towline_store::{AuditRow, Block, Change, JobRow, JobState, Principal, StoreError};
 use towline_wire::{EventSeq, JobId, JobSeq, Secret, SessionId, event};
 
-use super::{Attachment, DetachReason, Hub, JobEntry, RECENT_JOBS, SessionEntry};
+use super::{Hub, RECENT_JOBS};
+use crate::job::JobEntry;
+use crate::session::{Attachment, DetachReason, SessionEntry};
 
 /// A job as a request sees it: in memory, or as the store has it.
 pub(crate) enum JobView {
@@ -114,7 +116,7 @@ impl Hub {
         }
         job.lock().observers.clear();
         metrics::counter!("towline_jobs_ended_total", "status" => job.lock().machine.status().as_str()).increment(1);
-        crate::job::after_end(self, job);
+        crate::life::after_end(self, job);
     }
 
     /// A block of a job's log: from memory when it is recent, else from the store.
@@ -240,18 +242,18 @@ impl Hub {
             state.detached_at = Some(self.now());
         }
         self.count_detached(&session.principal);
-        self.command(crate::command::SaveSession(Arc::clone(session)));
+        self.command(crate::hub::SaveSession(Arc::clone(session)));
     }
 
     /// Forgets the beginning of a stream; a resume from before it is refused [ARCP 6.5-2].
     pub(crate) fn evict(&self, session: &Arc<SessionEntry>, up_to: EventSeq, why: &str) {
         session.lock().outbox.evict(up_to);
         tracing::warn!(target: "towline::session", session = %session.id, %up_to, "events evicted: {why}");
-        self.command(crate::command::Trim {
+        self.command(crate::hub::Trim {
             session: session.id.clone(),
             up_to,
         });
-        self.command(crate::command::SaveSession(Arc::clone(session)));
+        self.command(crate::hub::SaveSession(Arc::clone(session)));
     }
 
     /// Tells a session's most recent running job that the session lags [ARCP 6.5-3].
@@ -300,7 +302,7 @@ impl Hub {
             tracing::error!(target: "towline::store", action = %row.action, "the store is behind; an audit entry is only logged");
             return;
         }
-        self.command(crate::command::Write(Change::Audit(row)));
+        self.command(crate::hub::Write(Change::Audit(row)));
     }
 }
 

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 use towline_wire::{JobId, JobStatus, Timestamp};
 
-use super::{Hub, SessionEntry};
+use crate::hub::Hub;
+use crate::session::SessionEntry;
 
 /// Runs until the runtime stops.
 pub(crate) async fn run(hub: Arc<Hub>) {
@@ -85,7 +86,7 @@ impl Hub {
         if told {
             return;
         }
-        self.command(crate::command::EndSession(Arc::clone(session)));
+        self.command(crate::hub::EndSession(Arc::clone(session)));
     }
 }
 

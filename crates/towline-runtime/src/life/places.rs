@@ -11,10 +11,11 @@ use towline_proto::{
 };
 use towline_store::Principal;
 
-use super::{Hub, JobEntry};
+use crate::hub::Hub;
+use crate::job::JobEntry;
 
 /// A job in the queue.
-pub(super) struct Waiting(Arc<JobEntry>);
+pub(crate) struct Waiting(Arc<JobEntry>);
 
 impl PartialEq for Waiting {
     fn eq(&self, other: &Self) -> bool {
@@ -59,7 +60,7 @@ impl Hub {
             core.has_place
         };
         if has_place {
-            crate::job::start(self, job);
+            crate::life::start(self, job);
         }
     }
 
@@ -70,7 +71,7 @@ impl Hub {
             // It was accepted when there was more room.
             Err(refusal) => {
                 let outcome = Outcome::Failed(Failure::new(refusal.code, refusal.message));
-                crate::job::finish(self, job, outcome);
+                crate::life::finish(self, job, outcome);
             }
         }
     }
@@ -102,7 +103,7 @@ impl Hub {
                 core.is_durable
             };
             if is_durable {
-                crate::job::start(self, &job);
+                crate::life::start(self, &job);
             }
         }
     }

@@ -6,7 +6,8 @@ use tokio::sync::oneshot;
 use towline_store::{Change, StoreError};
 use towline_wire::{EventSeq, SessionId};
 
-use crate::hub::{Command, Hub, SessionEntry, Tx};
+use super::{Command, Hub, Tx};
+use crate::session::SessionEntry;
 
 /// Writes one change.
 pub(crate) struct Write(pub(crate) Change);

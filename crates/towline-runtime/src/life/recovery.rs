@@ -11,7 +11,9 @@ use towline_proto::{
 use towline_store::{JobRow, RecordKind, Recovered, RecoveredSession, StoreError};
 use towline_wire::{JobId, JobSeq, JobStatus, Timestamp};
 
-use crate::hub::{Hub, JobEntry, SessionEntry};
+use crate::hub::Hub;
+use crate::job::JobEntry;
+use crate::session::SessionEntry;
 
 /// What was found, in memory but not begun.
 pub(crate) struct Recovery {
@@ -160,7 +162,7 @@ fn restore_authority(hub: &Hub, row: &JobRow) -> Authority {
 /// Jobs of restartable agents run again, jobs that never began run now, all others end [ARCP 7.3-4].
 pub(crate) fn resume(hub: &Arc<Hub>, recovery: Recovery) {
     for session in hub.all_sessions() {
-        hub.command(crate::command::SaveSession(session));
+        hub.command(crate::hub::SaveSession(session));
     }
     let mut again = 0;
     let total = recovery.jobs.len();
@@ -181,11 +183,11 @@ fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>, may_run_again: bool) -> bool 
             towline_wire::ErrorCode::INTERNAL_ERROR,
             "the agent was stopped",
         );
-        crate::job::finish(hub, job, Outcome::Failed(failure));
+        crate::life::finish(hub, job, Outcome::Failed(failure));
         return false;
     }
     if was_running && !may_run_again {
-        crate::job::stop_job(hub, job, Cause::Restarted);
+        crate::life::stop_job(hub, job, Cause::Restarted);
         return false;
     }
     hub.admit_recovered(job);

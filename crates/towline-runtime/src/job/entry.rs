@@ -18,7 +18,8 @@ use towline_proto::{
 use towline_store::{Block, BlockBuilder, JobRow, JobState};
 use towline_wire::{Amount, JobId, JobSeq, JobStatus, RawJson, Timestamp, event, write_string};
 
-use super::{session::SessionEntry, tail::Tail};
+use super::tail::Tail;
+use crate::session::SessionEntry;
 use crate::{agent::AgentEntry, trace::CausedBy};
 
 /// A job that is in memory: because it is not finished, or because it finished a moment ago.
