@@ -1,0 +1,1 @@
+//! Agents that are not Rust closures: programs and processes that a runtime starts, confines and ends.
