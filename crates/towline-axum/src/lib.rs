@@ -30,10 +30,14 @@ mod peer;
 mod refusal;
 mod router;
 mod upgrade;
+#[cfg(feature = "ws")]
+mod ws;
 
 pub use health::health_routes;
 pub use options::EndpointOptions;
 pub use router::RouterExt;
+#[cfg(feature = "ws")]
+pub use ws::AxumStream;
 
 #[cfg(test)]
 mod tests;

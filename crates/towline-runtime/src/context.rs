@@ -3,10 +3,13 @@
 mod child;
 mod emit;
 mod error;
+#[cfg(feature = "files")]
 mod files;
 mod guard;
+#[cfg(feature = "http")]
 mod http;
 mod models;
+mod progress;
 mod result;
 mod tools;
 
@@ -22,12 +25,17 @@ use crate::hub::Hub;
 use crate::job::JobEntry;
 
 pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
+pub use emit::Level;
 pub use error::{Denied, EventError};
+#[cfg(feature = "files")]
 pub use files::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
 pub use guard::Permit;
+#[cfg(feature = "http")]
 pub(crate) use http::HttpClients;
+#[cfg(feature = "http")]
 pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub use models::{ModelPermit, UpstreamRefusal};
+pub use progress::Progress;
 pub use result::ResultWriter;
 pub(crate) use tools::ToolRegistry;
 pub use tools::{Tool, ToolError, with_meta};
@@ -138,8 +146,7 @@ impl JobContext {
         };
         self.hub.command(crate::hub::WriteAndTell { change, done });
         match written.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(message)) => Err(EventError::Store(message)),
+            Ok(written) => Ok(written?),
             Err(_) => Err(EventError::JobEnded),
         }
     }
@@ -149,8 +156,7 @@ impl JobContext {
     /// # Errors
     /// [`EventError`] when the store failed or the value does not read as `T`.
     pub async fn restored<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>, EventError> {
-        let stored = self.hub.store.checkpoint(self.job_id()).await;
-        let stored = stored.map_err(|error| EventError::Store(error.to_string()))?;
+        let stored = self.hub.store.checkpoint(self.job_id()).await?;
         stored
             .map(|value| value.read().map_err(EventError::unserialisable))
             .transpose()

@@ -19,6 +19,7 @@
 mod commit;
 mod entry;
 mod ledger;
+#[cfg(feature = "credentials")]
 mod litellm;
 mod memory;
 mod options;
@@ -34,6 +35,7 @@ use towline_wire::{AgentRef, Amount, CredentialId, JobId, Secret, Timestamp};
 
 pub(crate) use commit::AnnounceRotation;
 pub(crate) use ledger::{AskedBy, IssuedCredentials, Ledger};
+#[cfg(feature = "credentials")]
 pub use litellm::{LiteLlmConfigError, LiteLlmOptions, LiteLlmProvisioner};
 pub use memory::InMemoryProvisioner;
 pub use options::CredentialOptions;

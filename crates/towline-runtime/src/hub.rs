@@ -49,6 +49,7 @@ pub(crate) struct Hub {
     pub(crate) lease_policy: Option<Arc<dyn LeasePolicy>>,
     pub(crate) features: FeatureSet,
     pub(crate) tools: crate::context::ToolRegistry,
+    #[cfg(feature = "http")]
     pub(crate) http: crate::context::HttpClients,
     pub(crate) credentials: Ledger,
     pub(crate) trace_link: Arc<dyn TraceLink>,
@@ -94,6 +95,7 @@ pub(crate) struct HubParts {
     pub(crate) observe: Arc<dyn ObservePolicy>,
     pub(crate) lease_policy: Option<Arc<dyn LeasePolicy>>,
     pub(crate) tools: crate::context::ToolRegistry,
+    #[cfg(feature = "http")]
     pub(crate) http: crate::context::HttpClients,
     pub(crate) credentials: Ledger,
     pub(crate) trace_link: Arc<dyn TraceLink>,
@@ -119,6 +121,7 @@ impl Hub {
             lease_policy: parts.lease_policy,
             features,
             tools: parts.tools,
+            #[cfg(feature = "http")]
             http: parts.http,
             credentials: parts.credentials,
             trace_link: parts.trace_link,

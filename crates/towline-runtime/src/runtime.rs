@@ -14,10 +14,11 @@ use crate::{
     agent::{AgentEntry, IntoAgent, RegisterError, Registry},
     auth::Authenticator,
     connection::{Connection, accept},
-    context::{HttpClients, HttpOptions, Tool, ToolRegistry},
+    context::{Tool, ToolRegistry},
     credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
     hub::{Hub, HubParts},
     policy::{LeasePolicy, ObservePolicy, OwnJobsOnly},
+    store_view::StoreView,
     trace::{TraceLink, Unlinked},
 };
 
@@ -58,7 +59,8 @@ pub struct RuntimeBuilder {
     observe: Arc<dyn ObservePolicy>,
     lease_policy: Option<Arc<dyn LeasePolicy>>,
     tools: ToolRegistry,
-    http: HttpOptions,
+    #[cfg(feature = "http")]
+    http: crate::context::HttpOptions,
     provisioner: Option<Arc<dyn CredentialProvisioner>>,
     credential_options: CredentialOptions,
     trace_link: Arc<dyn TraceLink>,
@@ -106,7 +108,8 @@ impl Runtime {
             observe: Arc::new(OwnJobsOnly),
             lease_policy: None,
             tools: ToolRegistry::default(),
-            http: HttpOptions::default(),
+            #[cfg(feature = "http")]
+            http: crate::context::HttpOptions::default(),
             provisioner: None,
             credential_options: CredentialOptions::default(),
             trace_link: Arc::new(Unlinked),
@@ -178,9 +181,9 @@ impl Runtime {
         })
     }
 
-    /// The store, for operators.
-    pub fn store(&self) -> &Arc<dyn EventStore> {
-        &self.hub.store
+    /// What the store keeps, for operators: to read, for all that is written has to go through the runtime.
+    pub fn store(&self) -> StoreView<'_> {
+        StoreView::of(self.hub.store.as_ref())
     }
 
     /// A token that is cancelled when the shutdown begins.
@@ -302,7 +305,8 @@ impl RuntimeBuilder {
     }
 
     /// How agents reach the web through [`crate::JobContext::http`].
-    pub fn http(mut self, options: HttpOptions) -> Self {
+    #[cfg(feature = "http")]
+    pub fn http(mut self, options: crate::context::HttpOptions) -> Self {
         self.http = options;
         self
     }
@@ -377,7 +381,8 @@ impl RuntimeBuilder {
             observe: self.observe,
             lease_policy: self.lease_policy,
             tools: self.tools,
-            http: HttpClients::new(self.http),
+            #[cfg(feature = "http")]
+            http: crate::context::HttpClients::new(self.http),
             credentials: Ledger::new(self.provisioner, self.credential_options),
             trace_link: self.trace_link,
         });

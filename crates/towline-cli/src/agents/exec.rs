@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::process::Command;
 use towline::{
     ErrorCode, Lease,
-    proto::lease::{LeaseSet, Operation},
+    lease::{LeaseSet, Operation},
     runtime::{AgentError, JobContext},
     wire::{RawJson, event, namespace},
 };

@@ -71,8 +71,9 @@ impl Handshake<'_> {
                 Ok(Some(Inbound::Envelope(envelope))) => self.machine.on_frame(envelope),
                 Ok(Some(Inbound::Malformed(error))) => self.machine.on_malformed(&error),
                 Ok(Some(Inbound::TooBig { limit, fatal })) => self.machine.on_too_big(limit, fatal),
-                Ok(Some(Inbound::Alive)) => Effect::None,
                 Ok(Some(Inbound::Closed(_)) | None) => return None,
+                // Alive, or what else a transport may come to report.
+                Ok(Some(_)) => Effect::None,
             };
         }
         if let Effect::Authenticate(auth) = effect {

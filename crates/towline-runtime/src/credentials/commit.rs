@@ -14,17 +14,18 @@ use crate::{
 };
 
 /// Writes changes and waits until they are durable.
-pub(super) async fn write_all(hub: &Hub, changes: Vec<Change>) -> Result<(), String> {
+pub(super) async fn write_all(hub: &Hub, changes: Vec<Change>) -> Result<(), StoreError> {
     let (done, written) = oneshot::channel();
     hub.command(WriteAll { changes, done });
     written
         .await
-        .unwrap_or_else(|_| Err("the runtime has stopped".to_owned()))
+        // The committer goes last, so nobody is left to write.
+        .unwrap_or(Err(StoreError::Closed))
 }
 
 struct WriteAll {
     changes: Vec<Change>,
-    done: oneshot::Sender<Result<(), String>>,
+    done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 impl Command for WriteAll {
@@ -34,7 +35,7 @@ impl Command for WriteAll {
 
     fn done(self: Box<Self>, _hub: &Arc<Hub>, result: Result<(), &StoreError>) {
         // Whoever waited may have gone.
-        let _ = self.done.send(result.map_err(ToString::to_string));
+        let _ = self.done.send(result.map_err(Clone::clone));
     }
 }
 

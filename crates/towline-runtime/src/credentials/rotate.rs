@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::{sync::oneshot, time::timeout};
-use towline_store::Change;
+use towline_store::{Change, StoreError};
 use towline_wire::{CredentialId, JobId};
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Why a credential was not rotated. The value before stays good.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum RotateError {
     /// There is no such credential, or it is revoked.
@@ -34,8 +34,8 @@ pub enum RotateError {
     #[error("the upstream gave no other value: {0}")]
     Upstream(String),
     /// The store failed.
-    #[error("the store failed: {0}")]
-    Store(String),
+    #[error("the credential's entry is not kept: {0}")]
+    Store(#[from] StoreError),
 }
 
 impl Ledger {
@@ -109,9 +109,7 @@ impl Rotation<'_> {
     /// The intent is durable before the upstream is asked.
     async fn keep(&self) -> Result<(), RotateError> {
         let row = self.credential.lock().entry.row();
-        write_all(self.hub, vec![Change::Credential(row)])
-            .await
-            .map_err(RotateError::Store)
+        Ok(write_all(self.hub, vec![Change::Credential(row)]).await?)
     }
 
     async fn ask(

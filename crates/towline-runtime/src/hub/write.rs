@@ -23,7 +23,7 @@ impl Command for Write {
 /// Writes one change and tells how that went.
 pub(crate) struct WriteAndTell {
     pub(crate) change: Change,
-    pub(crate) done: oneshot::Sender<Result<(), String>>,
+    pub(crate) done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 impl Command for WriteAndTell {
@@ -33,7 +33,7 @@ impl Command for WriteAndTell {
 
     fn done(self: Box<Self>, _hub: &Arc<Hub>, result: Result<(), &StoreError>) {
         // Whoever waited may have gone.
-        let _ = self.done.send(result.map_err(ToString::to_string));
+        let _ = self.done.send(result.map_err(Clone::clone));
     }
 }
 
