@@ -287,7 +287,9 @@ impl Files {
             Trouble::Denied { path: real, denial } => {
                 let denied =
                     Denied::new(denial.code().clone(), linked(access, &path, &real, &denial));
-                self.ctx.denied(&denied, &self.ctx.hub.ids.call()).await;
+                self.ctx
+                    .denied(&denied, &self.ctx.hub.services.ids.call())
+                    .await;
                 FileError::Denied(denied)
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};
 
-use super::Command;
+use super::tx::Command;
 use crate::job::JobEntry;
 
 /// Work for the committer, in order. Bounded by its sources: a job is in it at most once, commands are bounded by the
