@@ -40,8 +40,8 @@ impl Asker {
         self.reply(Reply::plain(envelope(&payload)));
     }
 
-    /// Says no, unless that would cost the client more than it is worth: one SDK's client waits for no answer here, and
-    /// takes an error for the end of all its jobs.
+    /// Says no to a request that not every client waits for an answer to. One SDK's client takes an error it does not wait
+    /// for as the end of all its jobs, which is worse than not knowing; it gets no answer.
     pub(super) fn refuse_quietly(&self, refusal: &Refusal) {
         if self.session.lock().dialect.fails_every_job_on_an_error() {
             self.reply(Reply::silent());

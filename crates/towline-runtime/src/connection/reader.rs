@@ -194,7 +194,7 @@ impl Reader<'_> {
                 goodbye,
             } => return self.reject(request, &refusal, goodbye),
             Effect::Close { reason } => return self.close(reason, Goodbye::Normal, true),
-            // Pauses belong to the handshake.
+            // The other two are steps of the handshake, and that is over.
             Effect::None | Effect::Authenticate(_) | Effect::Attach(_) => {}
         }
         Flow::On

@@ -112,8 +112,8 @@ impl Writer {
         self.started
     }
 
-    /// Sends until the goodbye, or until the peer is gone. What it may have to do is boxed, and it is itself: a silent
-    /// writer holds room for neither.
+    /// Sends until the goodbye, or until the peer is gone. The future of a step is large, so it is boxed for as long as the
+    /// step takes, and the writer comes boxed too: the task of a connection that has nothing to send stays small.
     pub(super) async fn run(mut self: Box<Self>) {
         let error = loop {
             let carried_out = match self.next() {

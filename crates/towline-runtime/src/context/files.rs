@@ -75,10 +75,10 @@ impl Files {
             let room = file.metadata()?.len().min(limit);
             bytes.reserve_exact(usize::try_from(room).unwrap_or(0));
             file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-            match bytes.len() as u64 > limit {
-                true => Err(Trouble::TooLarge(limit)),
-                false => Ok(bytes),
+            if bytes.len() as u64 > limit {
+                return Err(Trouble::TooLarge(limit));
             }
+            Ok(bytes)
         };
         self.on_place(Access::Read, path, Last::Follow, read).await
     }
@@ -356,10 +356,10 @@ fn regular(place: &Place, options: &mut OpenOptions) -> Result<File, Trouble> {
             });
         }
     };
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(Trouble::NotAFile),
+    if !file.metadata()?.is_file() {
+        return Err(Trouble::NotAFile);
     }
+    Ok(file)
 }
 
 fn into_tokio(file: File) -> tokio::fs::File {

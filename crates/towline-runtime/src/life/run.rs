@@ -21,10 +21,10 @@ use crate::{
     trace,
 };
 
-/// Starts a job that was admitted. Does nothing when it has ended meanwhile.
+/// Runs a job that has a place. One that has ended meanwhile gives its place back instead.
 pub(super) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     let Some(agent) = begin(hub, job) else {
-        // A place was taken for a job that needs none.
+        // It was cancelled while it waited, say, and its turn came all the same.
         give_up_place(hub, job);
         return;
     };
