@@ -5,14 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::process::Command;
-use towline::{
-    ErrorCode, Lease,
-    proto::lease::{LeaseSet, Operation},
-    runtime::{AgentError, JobContext},
-    wire::{RawJson, event, namespace},
-};
+use towline_proto::lease::{LeaseSet, Operation};
+use towline_runtime::{Agent, AgentError, AgentFuture, JobContext};
+use towline_wire::{Lease, RawJson, event, explain_json, namespace};
 
-use super::process;
+use crate::{Launcher, process};
 
 /// Where programs are looked for: never in a directory that a job may choose.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -44,8 +41,49 @@ const NETWORK: &[&str] = &[
     "/etc/pki",
 ];
 
+/// Runs a program that the job names and its lease covers (`tool.call`, `exec:NAME`), kept by the kernel to the files of the
+/// lease's `fs.read` and `fs.write`. Its input is `{argv, cwd?, stdin?}`, its result what the program prints.
+///
+/// ```
+/// use towline_agents::{ExecAgent, Launcher};
+///
+/// let exec = ExecAgent::new();
+/// let exec = ExecAgent::new().launcher(Launcher::program("/opt/mine").arg("confine"));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ExecAgent {
+    launcher: Option<Launcher>,
+}
+
+impl ExecAgent {
+    /// With the launcher that [`Launcher::find`] finds.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The program that starts programs. Default: as [`Launcher::find`] finds it; without one, jobs are refused.
+    #[must_use]
+    pub fn launcher(mut self, launcher: Launcher) -> Self {
+        self.launcher = Some(launcher);
+        self
+    }
+}
+
+impl Agent for ExecAgent {
+    fn run(&self, ctx: JobContext, input: RawJson) -> AgentFuture {
+        let launcher = self.launcher.clone();
+        Box::pin(async move {
+            let input = input
+                .read::<Input>()
+                .map_err(|cause| AgentError::invalid_input(&explain_json(&cause)))?;
+            let launcher = launcher.map_or_else(Launcher::find, Ok)?;
+            run(ctx, &launcher, input).await
+        })
+    }
+}
+
 #[derive(Deserialize)]
-pub(super) struct Input {
+struct Input {
     argv: Vec<String>,
     #[serde(default)]
     cwd: Option<String>,
@@ -53,7 +91,7 @@ pub(super) struct Input {
     stdin: Option<String>,
 }
 
-pub(super) async fn run(ctx: JobContext, input: Input) -> Result<RawJson, AgentError> {
+async fn run(ctx: JobContext, launcher: &Launcher, input: Input) -> Result<RawJson, AgentError> {
     let name = program(&input.argv)?;
     let tool = format!("exec:{name}");
     let call = ctx.tool_call(&tool, json!({"argv": input.argv})).await?;
@@ -73,8 +111,7 @@ pub(super) async fn run(ctx: JobContext, input: Input) -> Result<RawJson, AgentE
         )
         .await?;
     }
-    let mut command = Command::new(this_program()?);
-    command.arg("__confine");
+    let mut command = launcher.command();
     grants.tell(&mut command, name);
     if lease.patterns(namespace::NET_FETCH).is_empty() {
         command.arg("--").args(&input.argv);
@@ -220,20 +257,6 @@ fn escaped(path: &str) -> String {
         out.push(c);
     }
     out
-}
-
-/// The program we are, even when its file was replaced meanwhile.
-fn this_program() -> Result<PathBuf, AgentError> {
-    let linux = Path::new("/proc/self/exe");
-    match linux.exists() {
-        true => Ok(linux.to_owned()),
-        false => std::env::current_exe().map_err(|error| {
-            AgentError::new(
-                ErrorCode::INTERNAL_ERROR,
-                format!("cannot confine programs here: {error}"),
-            )
-        }),
-    }
 }
 
 #[cfg(test)]

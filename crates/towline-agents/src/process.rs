@@ -6,11 +6,10 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, Command},
 };
-use towline::{
-    ErrorCode,
-    runtime::{AgentError, JobContext, ResultWriter},
-    wire::RawJson,
-};
+use towline_runtime::{AgentError, JobContext, ResultWriter};
+use towline_wire::{ErrorCode, RawJson};
+
+use crate::{cancelled, sandbox::UNCONFINED};
 
 /// Up to here output is an inline result; above it is streamed.
 const INLINE: usize = 256 * 1024;
@@ -24,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Runs a program to its end, in a process group of its own. Returns the inline result.
 ///
 /// When the job is to end the group gets SIGTERM, then SIGKILL; when the future is dropped the group gets SIGKILL.
-pub(super) async fn run(
+pub(crate) async fn run(
     ctx: &JobContext,
     mut command: Command,
     name: &str,
@@ -64,14 +63,14 @@ pub(super) async fn run(
         pumped = pumped => pumped?,
         () = ctx.cancelled() => {
             group.terminate(&mut child).await;
-            return Err(super::cancelled());
+            return Err(cancelled());
         }
     }
     let status = tokio::select! {
         status = child.wait() => status?,
         () = ctx.cancelled() => {
             group.terminate(&mut child).await;
-            return Err(super::cancelled());
+            return Err(cancelled());
         }
     };
     if !status.success() {
@@ -164,7 +163,7 @@ impl<'c> Output<'c> {
 }
 
 /// Each line becomes a log event.
-pub(super) async fn log_lines(
+pub(crate) async fn log_lines(
     ctx: &JobContext,
     from: impl AsyncRead + Unpin,
     level: &str,
@@ -183,7 +182,7 @@ pub(super) async fn log_lines(
         }
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\n', '\r']);
-        let level = if text.starts_with(crate::commands::UNCONFINED) {
+        let level = if text.starts_with(UNCONFINED) {
             "warn"
         } else {
             level
@@ -193,21 +192,21 @@ pub(super) async fn log_lines(
 }
 
 /// The process group of a program; killed when this is dropped before the program ended.
-pub(super) struct Group {
+pub(crate) struct Group {
     #[cfg(unix)]
     leader: Option<nix::unistd::Pid>,
 }
 
 #[cfg(unix)]
 impl Group {
-    pub(super) fn of(child: &Child) -> Self {
+    pub(crate) fn of(child: &Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self {
             leader: id.map(nix::unistd::Pid::from_raw),
         }
     }
 
-    pub(super) async fn terminate(&self, child: &mut Child) {
+    pub(crate) async fn terminate(&self, child: &mut Child) {
         self.signal(nix::sys::signal::Signal::SIGTERM);
         // Whether it went or not, the group is killed when this is dropped.
         let _ = tokio::time::timeout(GRACE, child.wait()).await;
@@ -231,11 +230,11 @@ impl Drop for Group {
 
 #[cfg(not(unix))]
 impl Group {
-    pub(super) fn of(_: &Child) -> Self {
+    pub(crate) fn of(_: &Child) -> Self {
         Self {}
     }
 
-    pub(super) async fn terminate(&self, child: &mut Child) {
+    pub(crate) async fn terminate(&self, child: &mut Child) {
         // It is gone, or it is killed when it is dropped.
         let _ = child.kill().await;
     }

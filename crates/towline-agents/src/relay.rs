@@ -2,17 +2,13 @@
 
 use std::{process::Stdio, time::Duration};
 
-use towline::{
-    ErrorCode, Event,
-    client::{Client, ClientError, ClientOptions, JobEvent, JobHandle, JobOutput, Outcome},
-    otel::TransportTracing as _,
-    runtime::{AgentError, EventError, JobContext, ResultWriter},
-    transport::{StdioOptions, StdioTransport},
-    wire::{Feature, RawJson, event},
-};
+use towline_client::{Client, ClientError, ClientOptions, JobEvent, JobHandle, JobOutput, Outcome};
+use towline_runtime::{AgentError, EventError, JobContext, ResultWriter};
+use towline_transport::{StdioOptions, StdioTransport, Transport};
+use towline_wire::{ErrorCode, Event, Feature, RawJson, Secret, event};
 
-use super::{
-    configured::Program,
+use crate::{
+    ProcessAgent, cancelled,
     process::{Group, log_lines},
 };
 
@@ -22,25 +18,28 @@ const GRACE: Duration = Duration::from_secs(3);
 /// What a submit adds to its input on a line, leaving aside enormous leases.
 const ENVELOPE: usize = 4 * 1024;
 
-pub(super) async fn run(
+pub(crate) async fn run(
     ctx: JobContext,
-    program: &Program,
+    agent: &ProcessAgent,
     input: RawJson,
 ) -> Result<RawJson, AgentError> {
+    let program = ctx.agent().name();
     let minted = || {
-        towline::env::Ids::system()
-            .resume_token()
-            .expose()
-            .to_owned()
+        Secret::from(
+            towline_env::Ids::system()
+                .resume_token()
+                .expose()
+                .to_owned(),
+        )
     };
-    let token = program.token.clone().unwrap_or_else(minted);
-    let mut command = program.command(&ctx);
+    let token = agent.token.clone().unwrap_or_else(minted);
+    let mut command = agent.command(&ctx);
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    command.env("ARCP_TOKEN", &token);
+    command.env("ARCP_TOKEN", token.expose());
     #[cfg(unix)]
     command.process_group(0);
     let mut child = command
@@ -53,13 +52,14 @@ pub(super) async fn run(
         return Err(failed(program, "has no standard streams"));
     };
     // Some SDKs read lines of at most 64 KiB.
-    let transport = StdioTransport::over(
+    let mut transport: Box<dyn Transport> = Box::new(StdioTransport::over(
         stdout,
         stdin,
         StdioOptions::default().declare_confidential(true),
-    );
-    // Whatever the child traces goes on from here.
-    let transport = transport.with_tracing();
+    ));
+    if let Some(layer) = &agent.layer {
+        transport = layer(transport);
+    }
     let options = ClientOptions::bearer(token).name("towline", env!("CARGO_PKG_VERSION"));
     let served = async {
         let client = Client::connect(transport, options)
@@ -82,12 +82,12 @@ pub(super) async fn run(
 async fn relay(
     ctx: &JobContext,
     client: &Client,
-    program: &Program,
+    program: &str,
     input: RawJson,
 ) -> Result<RawJson, AgentError> {
     check_size(client, program, &input)?;
     let mut submit = client
-        .submit(&program.name)
+        .submit(program)
         .input(input)
         .lease(ctx.lease().clone())
         .within(ctx.trace_id(), ctx.span_id());
@@ -120,7 +120,7 @@ async fn relay(
 }
 
 /// One SDK reads no longer lines than these, and breaks on others.
-fn check_size(client: &Client, program: &Program, input: &RawJson) -> Result<(), AgentError> {
+fn check_size(client: &Client, program: &str, input: &RawJson) -> Result<(), AgentError> {
     let size = input.as_str().len();
     let limit = client
         .session()
@@ -131,7 +131,7 @@ fn check_size(client: &Client, program: &Program, input: &RawJson) -> Result<(),
             ErrorCode::INVALID_REQUEST,
             format!(
                 "the input has {size} bytes, and the process of the agent `{}` reads lines of at most {limit}",
-                program.name
+                program
             ),
         )),
     }
@@ -143,7 +143,7 @@ async fn stop(mut job: JobHandle) -> Result<RawJson, AgentError> {
         // Whether it ended in time or not, the process is ended next.
         drop(tokio::time::timeout(GRACE, job.outcome()).await);
     }
-    Err(super::cancelled())
+    Err(cancelled())
 }
 
 /// Passes an event on. What only a runtime may say (`running`, what is left of a budget, its children) stays behind: ours
@@ -225,23 +225,33 @@ async fn conclude(outcome: Outcome, writer: Option<ResultWriter>) -> Result<RawJ
     }
 }
 
-fn failed(program: &Program, what: &str) -> AgentError {
+fn failed(program: &str, what: &str) -> AgentError {
     AgentError::new(
         ErrorCode::INTERNAL_ERROR,
-        format!("the process of the agent `{}` {what}", program.name),
+        format!("the process of the agent `{}` {what}", program),
     )
 }
 
 /// The child refused, or talks nonsense. Its code is kept where it is about the job.
-fn broken(program: &Program, error: &ClientError) -> AgentError {
+fn broken(program: &str, error: &ClientError) -> AgentError {
     let code = error
         .code()
         .filter(|code| **code != ErrorCode::UNAUTHENTICATED)
         .cloned();
-    let message = format!(
-        "the process of the agent `{}`: {}",
-        program.name,
-        crate::failure::chain(error)
-    );
+    let message = format!("the process of the agent `{}`: {}", program, chain(error));
     AgentError::new(code.unwrap_or(ErrorCode::INTERNAL_ERROR), message)
+}
+
+/// An error with all its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+        let more = cause.to_string();
+        // Many errors repeat their cause in their own text.
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+    }
+    text
 }
