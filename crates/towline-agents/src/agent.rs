@@ -2,12 +2,19 @@
 
 use std::{ffi::OsString, fmt, path::PathBuf, sync::Arc};
 
-use tokio::process::Command;
 use towline_runtime::{Agent, AgentError, AgentFuture, JobContext};
 use towline_transport::Transport;
 use towline_wire::{RawJson, Secret};
 
-use crate::{process, relay};
+use crate::{
+    environment::Environment,
+    launcher::Launcher,
+    plain,
+    relay::{self, Child, Layer},
+    sandbox::Bounds,
+    spawn::Program,
+    trouble::agent_process,
+};
 
 /// A program that is started once for each job of an agent. It ends with the job, and what it started ends with it.
 ///
@@ -19,23 +26,21 @@ use crate::{process, relay};
 /// ```
 #[derive(Clone)]
 pub struct ProcessAgent {
-    pub(crate) speaks: Speaks,
+    speaks: Speaks,
     argv: Vec<OsString>,
     directory: Option<PathBuf>,
-    env: Vec<(String, String)>,
-    pub(crate) token: Option<Secret>,
-    pub(crate) layer: Option<Layer>,
+    environment: Environment,
+    launcher: Option<Launcher>,
+    token: Option<Secret>,
+    layer: Option<Layer>,
 }
 
 /// How the program is talked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Speaks {
+enum Speaks {
     Arcp,
     Plain,
 }
-
-/// Wraps the connection to a child.
-pub(crate) type Layer = Arc<dyn Fn(Box<dyn Transport>) -> Box<dyn Transport> + Send + Sync>;
 
 impl ProcessAgent {
     /// A program that speaks ARCP as a runtime, on its standard input and output, and hosts an agent of the name this one
@@ -58,7 +63,8 @@ impl ProcessAgent {
             speaks,
             argv: command.into_iter().map(Into::into).collect(),
             directory: None,
-            env: Vec::new(),
+            environment: Environment::default(),
+            launcher: None,
             token: None,
             layer: None,
         }
@@ -71,10 +77,27 @@ impl ProcessAgent {
         self
     }
 
-    /// Sets a variable of its environment.
+    /// Sets a variable of its environment. Default: it sees `PATH`, `LANG` and `TZ` as this process has them, `ARCP_JOB_ID`,
+    /// `TRACEPARENT`, and nothing else.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.env.push((name.into(), value.into()));
+        self.environment.set(name, value);
+        self
+    }
+
+    /// Passes a variable of this process's environment on, if it is set. Those of towline and OpenTelemetry (`TOWLINE_*`,
+    /// `OTEL_*`) hold secrets and are never passed; see [`may_pass`](crate::may_pass).
+    #[must_use]
+    pub fn pass_env(mut self, name: impl Into<String>) -> Self {
+        self.environment.pass(name);
+        self
+    }
+
+    /// The program that starts it and keeps together what it starts. Default: as [`Launcher::find`] finds it when the job
+    /// begins. Without any the program is started as it is, and what leaves its process group outlives the job.
+    #[must_use]
+    pub fn launcher(mut self, launcher: Launcher) -> Self {
+        self.launcher = Some(launcher);
         self
     }
 
@@ -95,30 +118,34 @@ impl ProcessAgent {
         self
     }
 
-    /// The command for one job.
-    pub(crate) fn command(&self, ctx: &JobContext) -> Command {
-        // An empty command cannot be started, which the job then says.
-        let mut command = Command::new(self.argv.first().cloned().unwrap_or_default());
-        command
-            .args(self.argv.iter().skip(1))
-            .envs(self.env.iter().map(|(name, value)| (name, value)));
-        if let Some(directory) = &self.directory {
-            command.current_dir(directory);
-        }
-        command
-            .env("ARCP_JOB_ID", ctx.job_id().as_str())
-            .env("TRACEPARENT", ctx.traceparent());
-        command
+    /// The program for one job.
+    fn program(&self, ctx: &JobContext) -> Program {
+        let mut program = Program {
+            argv: self.argv.clone(),
+            directory: self.directory.clone(),
+            environment: self.environment.clone(),
+            bounds: Bounds::Off,
+            launcher: self.launcher.clone().or_else(|| Launcher::find().ok()),
+        };
+        program.tell_job(ctx);
+        program
     }
 
     async fn job(self, ctx: JobContext, input: RawJson) -> Result<RawJson, AgentError> {
         match self.speaks {
-            Speaks::Arcp => relay::run(ctx, &self, input).await,
+            Speaks::Arcp => {
+                let child = Child {
+                    program: self.program(&ctx),
+                    token: self.token,
+                    layer: self.layer,
+                };
+                relay::run(ctx, child, input).await
+            }
             Speaks::Plain => {
                 let mut stdin = input.as_str().as_bytes().to_vec();
                 stdin.push(b'\n');
-                let name = ctx.agent().name().to_owned();
-                process::run(&ctx, self.command(&ctx), &name, Some(stdin)).await
+                let subject = agent_process(ctx.agent().name());
+                plain::run(&ctx, &self.program(&ctx), &subject, Some(stdin)).await
             }
         }
     }
@@ -132,13 +159,11 @@ impl Agent for ProcessAgent {
 
 impl fmt::Debug for ProcessAgent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Values of the environment may be secrets.
-        let env: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
         f.debug_struct("ProcessAgent")
             .field("speaks", &self.speaks)
             .field("argv", &self.argv)
             .field("directory", &self.directory)
-            .field("env", &env)
+            .field("environment", &self.environment)
             .finish_non_exhaustive()
     }
 }

@@ -17,7 +17,7 @@ use towline_runtime::{
 };
 use towline_wire::{Amount, ErrorCode, RawJson, explain_json};
 
-use crate::cancelled;
+use crate::trouble::cancelled;
 
 /// Directories that are nobody's sources: left out unless everything is asked for.
 const LEFT_OUT: [&str; 2] = [".git", ".towline"];
@@ -173,13 +173,14 @@ fn is_below(directories: &BTreeSet<String>, path: &str) -> bool {
 /// A root that cannot be walked; when the lease is in the way, with the lease that would not be.
 fn refused(root: &str, error: FileError) -> AgentError {
     if let Some(denied) = error.denied() {
-        let message = match *denied.code() == ErrorCode::PERMISSION_DENIED {
-            true => format!(
+        let message = if *denied.code() == ErrorCode::PERMISSION_DENIED {
+            format!(
                 "{}; grant it with --lease \"fs.read={}/**\"",
                 denied.message(),
                 root.trim_end_matches('/')
-            ),
-            false => denied.message().to_owned(),
+            )
+        } else {
+            denied.message().to_owned()
         };
         return AgentError::new(denied.code().clone(), message);
     }

@@ -20,10 +20,13 @@
 //!
 //! - `towline-confine`, which this crate ships: beside the runtime's program, or in a directory of `PATH`;
 //! - any other that [`Launcher::program`] names.
+//!
+//! On Linux the launcher stays beside the program as its keeper, a small process that ends whatever the program started,
+//! when the program has ended, when the job has to, and when the runtime is gone.
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
@@ -33,6 +36,9 @@ use crate::sandbox;
 
 /// What a program that is asked to be the launcher finds as its first argument.
 const ASKED: &str = "__confine";
+
+/// Says whose program is to be kept: the number of the runtime's process follows.
+pub(crate) const KEEP: &str = "--keep";
 
 /// The launcher this crate ships.
 const SHIPPED: &str = "towline-confine";
@@ -72,7 +78,7 @@ impl Launcher {
         }
     }
 
-    /// Adds an argument before those the launcher is given.
+    /// Adds an argument before those the launcher is given, for a program that calls [`main`] when it sees that argument.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.args.push(arg.into());
@@ -85,9 +91,7 @@ impl Launcher {
     /// [`NoLauncher`] when there is none of these.
     pub fn find() -> Result<Self, NoLauncher> {
         if CAN.load(Ordering::Relaxed) {
-            return this_program()
-                .map(|program| Self::program(program).arg(ASKED))
-                .ok_or(NoLauncher);
+            return this_program().map(Self::program).ok_or(NoLauncher);
         }
         let name = format!("{SHIPPED}{}", env::consts::EXE_SUFFIX);
         let beside = env::current_exe()
@@ -106,7 +110,7 @@ impl Launcher {
     /// The command so far.
     pub(crate) fn command(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.program);
-        command.args(&self.args);
+        command.args(&self.args).arg(ASKED);
         command
     }
 }
@@ -127,9 +131,8 @@ pub(crate) fn this_program() -> Option<PathBuf> {
 /// Call it first in `main`: before threads are started, and before anything is read or written. Where it returns a
 /// status, leave with it at once.
 pub fn run_if_asked() -> Option<ExitCode> {
-    let mut args = env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == ASKED) {
-        return Some(sandbox::run(args));
+    if env::args_os().nth(1).is_some_and(|first| first == ASKED) {
+        return Some(main());
     }
     CAN.store(true, Ordering::Relaxed);
     None
@@ -137,5 +140,40 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 /// Is the launcher: the whole `main` of a program that is nothing else.
 pub fn main() -> ExitCode {
-    sandbox::run(env::args_os().skip(1))
+    let args: Vec<OsString> = env::args_os().skip(1).collect();
+    let Some(asked) = args.iter().position(|arg| arg == ASKED) else {
+        return refuse("this program is started by runtimes, not by people");
+    };
+    let (asked, rest) = args.split_at(asked + 1);
+    match rest {
+        [keep, runtime, rest @ ..] if keep == KEEP => keep_program(runtime, asked, rest),
+        _ => sandbox::run(rest.iter().cloned()),
+    }
+}
+
+/// Starts itself once more, to become the program, and keeps that.
+#[cfg(target_os = "linux")]
+fn keep_program(runtime: &OsStr, asked: &[OsString], rest: &[OsString]) -> ExitCode {
+    let (Some(runtime), Some(this)) = (
+        runtime.to_str().and_then(|text| text.parse().ok()),
+        this_program(),
+    ) else {
+        return refuse("it is not told whose program to keep");
+    };
+    let mut program = std::process::Command::new(this);
+    program.args(asked).args(rest);
+    match crate::keeper::keep(runtime, program) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => refuse(&format!("the program cannot be kept: {error}")),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn keep_program(_: &OsStr, _: &[OsString], _: &[OsString]) -> ExitCode {
+    refuse("programs cannot be kept on this system")
+}
+
+fn refuse(why: &str) -> ExitCode {
+    sandbox::note(why);
+    ExitCode::from(sandbox::CANNOT_CONFINE)
 }

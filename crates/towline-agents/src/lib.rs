@@ -22,25 +22,29 @@
 //! # }
 //! ```
 //!
-//! A process cannot be confined from outside without unsafe code, so programs are started by a [`Launcher`].
+//! What a program has to give up it can only give up itself, and what it starts can only be kept together from above: so
+//! programs are started by a [`Launcher`]. A `main` that begins with [`launcher::run_if_asked`] makes the runtime's own
+//! program one.
+//!
+//! A program has ended when its process has, whoever still holds its output; what it started ends with it. It sees
+//! nothing of the runtime's environment but what it is given.
 
 mod agent;
+mod environment;
 mod exec;
 mod index;
+#[cfg(target_os = "linux")]
+mod keeper;
 pub mod launcher;
-mod process;
+mod pipe;
+mod plain;
 mod relay;
 mod sandbox;
+mod spawn;
+mod trouble;
 
 pub use agent::ProcessAgent;
+pub use environment::may_pass;
 pub use exec::ExecAgent;
 pub use index::IndexAgent;
 pub use launcher::Launcher;
-
-use towline_runtime::AgentError;
-use towline_wire::ErrorCode;
-
-/// How an agent that heard a cancel ends. The runtime knows better why and says so.
-fn cancelled() -> AgentError {
-    AgentError::new(ErrorCode::CANCELLED, "the job was cancelled")
-}

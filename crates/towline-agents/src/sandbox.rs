@@ -11,38 +11,95 @@ pub(crate) const UNCONFINED: &str = "towline: not confined:";
 const CANNOT_RUN: u8 = 127;
 
 /// The status when it must not be run: what has to be taken from it cannot be.
-const CANNOT_CONFINE: u8 = 126;
+pub(crate) const CANNOT_CONFINE: u8 = 126;
+
+/// What a program is kept to.
+#[derive(Debug, Clone)]
+pub(crate) enum Bounds {
+    /// Nothing: it has the rights of the runtime.
+    Off,
+    /// What a lease gives it.
+    Lease(Granted),
+}
+
+/// What a lease gives a program, as the kernel can be told it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Granted {
+    /// Directories and files it may read.
+    pub(crate) read: Vec<PathBuf>,
+    /// Directories and files it may write.
+    pub(crate) write: Vec<PathBuf>,
+    /// Directories and files it may run and read.
+    pub(crate) execute: Vec<PathBuf>,
+    /// Whether it may use TCP.
+    pub(crate) network: bool,
+}
+
+impl Bounds {
+    /// Tells the launcher.
+    pub(crate) fn tell(&self, command: &mut tokio::process::Command) {
+        let granted = match self {
+            Self::Off => {
+                command.arg(OFF);
+                return;
+            }
+            Self::Lease(granted) => granted,
+        };
+        for (option, paths) in [
+            (READ, &granted.read),
+            (WRITE, &granted.write),
+            (EXECUTE, &granted.execute),
+        ] {
+            for path in paths {
+                command.arg(option).arg(path);
+            }
+        }
+        if granted.network {
+            command.arg(NETWORK);
+        }
+    }
+}
+
+const OFF: &str = "--unconfined";
+const READ: &str = "--read";
+const WRITE: &str = "--write";
+const EXECUTE: &str = "--execute";
+const NETWORK: &str = "--network";
 
 /// What the launcher is told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Plan {
-    /// Directories and files the program may read.
-    read: Vec<PathBuf>,
-    /// Directories and files it may write.
-    write: Vec<PathBuf>,
-    /// Directories and files it may run and read.
-    execute: Vec<PathBuf>,
-    /// Whether it may use TCP.
-    network: bool,
+    bounds: Bounds,
     /// The program and its arguments.
     argv: Vec<OsString>,
 }
 
 impl Plan {
     fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Self, String> {
-        let mut plan = Self::default();
+        let (mut granted, mut is_off) = (Granted::default(), false);
         while let Some(arg) = args.next() {
             let list = match arg.to_str() {
-                Some("--read") => &mut plan.read,
-                Some("--write") => &mut plan.write,
-                Some("--execute") => &mut plan.execute,
-                Some("--network") => {
-                    plan.network = true;
+                Some(READ) => &mut granted.read,
+                Some(WRITE) => &mut granted.write,
+                Some(EXECUTE) => &mut granted.execute,
+                Some(NETWORK) => {
+                    granted.network = true;
+                    continue;
+                }
+                Some(OFF) => {
+                    is_off = true;
                     continue;
                 }
                 Some("--") => {
-                    plan.argv.extend(args);
-                    return Ok(plan);
+                    let bounds = if is_off {
+                        Bounds::Off
+                    } else {
+                        Bounds::Lease(granted)
+                    };
+                    return Ok(Self {
+                        bounds,
+                        argv: args.collect(),
+                    });
                 }
                 _ => return Err(format!("`{}` is no option of the launcher", arg.display())),
             };
@@ -58,7 +115,9 @@ impl Plan {
 /// Does what the arguments say, and becomes the program.
 pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let done = Plan::parse(args).and_then(|plan| {
-        confine(&plan)?;
+        if let Bounds::Lease(granted) = &plan.bounds {
+            confine(granted)?;
+        }
         Ok(become_program(&plan.argv))
     });
     let status = done.unwrap_or_else(|why| {
@@ -69,7 +128,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Says something to the agent that started us.
-fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
@@ -81,6 +140,8 @@ fn become_program(argv: &[OsString]) -> u8 {
     let Some((program, arguments)) = argv.split_first() else {
         return CANNOT_RUN;
     };
+    // The keeper holds its signals back, and what it starts begins so.
+    let _ = nix::sys::signal::SigSet::all().thread_unblock();
     let error = std::process::Command::new(program).args(arguments).exec();
     note(&format!("cannot run `{}`: {error}", program.display()));
     CANNOT_RUN
@@ -92,13 +153,13 @@ fn become_program(_: &[OsString]) -> u8 {
 }
 
 #[cfg(not(unix))]
-fn confine(_: &Plan) -> Result<(), String> {
+fn confine(_: &Granted) -> Result<(), String> {
     Err("this system cannot".to_owned())
 }
 
 #[cfg(target_os = "linux")]
-fn confine(plan: &Plan) -> Result<(), String> {
-    let status = landlocked(plan).map_err(|error| error.to_string())?;
+fn confine(granted: &Granted) -> Result<(), String> {
+    let status = landlocked(granted).map_err(|error| error.to_string())?;
     if status.ruleset != landlock::RulesetStatus::FullyEnforced {
         let how = match status.ruleset {
             landlock::RulesetStatus::NotEnforced => "this kernel has no landlock",
@@ -110,7 +171,7 @@ fn confine(plan: &Plan) -> Result<(), String> {
 }
 
 #[cfg(target_os = "linux")]
-fn landlocked(plan: &Plan) -> Result<landlock::RestrictionStatus, landlock::RulesetError> {
+fn landlocked(granted: &Granted) -> Result<landlock::RestrictionStatus, landlock::RulesetError> {
     use landlock::{
         ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, Ruleset,
         RulesetAttr as _, RulesetCreatedAttr as _, Scope,
@@ -124,16 +185,16 @@ fn landlocked(plan: &Plan) -> Result<landlock::RestrictionStatus, landlock::Rule
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))?;
-    if !plan.network {
+    if !granted.network {
         ruleset =
             ruleset.handle_access(BitFlags::from(AccessNet::BindTcp) | AccessNet::ConnectTcp)?;
     }
     ruleset
         .scope(Scope::Signal | Scope::AbstractUnixSocket)?
         .create()?
-        .add_rules(rules(&plan.execute, execute))?
-        .add_rules(rules(&plan.read, read))?
-        .add_rules(rules(&plan.write, write))?
+        .add_rules(rules(&granted.execute, execute))?
+        .add_rules(rules(&granted.read, read))?
+        .add_rules(rules(&granted.write, write))?
         .restrict_self()
 }
 
@@ -160,7 +221,7 @@ fn rules(
 }
 
 #[cfg(all(unix, not(target_os = "linux")))]
-fn confine(_: &Plan) -> Result<(), String> {
+fn confine(_: &Granted) -> Result<(), String> {
     note(&format!("{UNCONFINED} this system has no landlock"));
     Ok(())
 }
