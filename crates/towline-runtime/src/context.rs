@@ -12,6 +12,7 @@ mod models;
 mod progress;
 mod result;
 mod tools;
+mod trace;
 
 use std::sync::Arc;
 
@@ -21,8 +22,7 @@ use towline_wire::{
     AgentRef, JobId, Lease, LeaseConstraints, RawJson, SessionId, Timestamp, TraceId,
 };
 
-use crate::hub::Hub;
-use crate::job::JobEntry;
+use crate::{credentials::JobCredential, hub::Hub, job::JobEntry};
 
 pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
 pub use emit::Level;
@@ -51,11 +51,23 @@ pub use tools::{Tool, ToolError, with_meta};
 pub struct JobContext {
     pub(crate) hub: Arc<Hub>,
     pub(crate) job: Arc<JobEntry>,
+    equipment: Arc<Equipment>,
+}
+
+/// What the agents of a runtime share.
+pub(crate) struct Equipment {
+    pub(crate) tools: ToolRegistry,
+    #[cfg(feature = "http")]
+    pub(crate) http: HttpClients,
 }
 
 impl JobContext {
-    pub(crate) fn new(hub: Arc<Hub>, job: Arc<JobEntry>) -> Self {
-        Self { hub, job }
+    pub(crate) fn new(hub: Arc<Hub>, job: Arc<JobEntry>, equipment: Arc<Equipment>) -> Self {
+        Self {
+            hub,
+            job,
+            equipment,
+        }
     }
 
     /// The job.
@@ -103,6 +115,11 @@ impl JobContext {
         self.job.lock().budget_now().unwrap_or_default()
     }
 
+    /// The credentials that were issued for the job, with the values they have now; a rotation changes them.
+    pub fn credentials(&self) -> Vec<JobCredential> {
+        self.hub.services.credentials.of_agent(self.job_id())
+    }
+
     /// When the lease's authority ends.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.job.lock().authority.expires_at()
@@ -139,16 +156,19 @@ impl JobContext {
     /// [`EventError`] when the value has no JSON form, or the store failed.
     pub async fn checkpoint(&self, value: impl serde::Serialize) -> Result<(), EventError> {
         let value = RawJson::of(&value).map_err(EventError::unserialisable)?;
-        let (done, written) = tokio::sync::oneshot::channel();
         let change = Change::Checkpoint {
             job: self.job_id().clone(),
             value,
         };
-        self.hub.command(crate::hub::WriteAndTell { change, done });
-        match written.await {
-            Ok(written) => Ok(written?),
-            Err(_) => Err(EventError::JobEnded),
-        }
+        let written = self.hub.write(vec![change], Vec::new()).await;
+        let stopping = &self.hub.scope.stopping;
+        written.map_err(|error| {
+            if stopping.is_cancelled() {
+                EventError::JobEnded
+            } else {
+                EventError::Store(error)
+            }
+        })
     }
 
     /// The latest checkpoint of an earlier run of this job; `None` when it runs for the first time.
@@ -156,7 +176,7 @@ impl JobContext {
     /// # Errors
     /// [`EventError`] when the store failed or the value does not read as `T`.
     pub async fn restored<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>, EventError> {
-        let stored = self.hub.store.checkpoint(self.job_id()).await?;
+        let stored = self.hub.services.store.checkpoint(self.job_id()).await?;
         stored
             .map(|value| value.read().map_err(EventError::unserialisable))
             .transpose()

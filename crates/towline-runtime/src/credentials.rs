@@ -16,8 +16,9 @@
 //! ([`JobContext::credentials`](crate::JobContext::credentials)), and to the session that submitted it, over a transport
 //! nobody else can read [ARCP 9.8-1]. Everything else is written without it.
 
-mod commit;
+mod announce;
 mod entry;
+mod issue;
 mod ledger;
 #[cfg(feature = "credentials")]
 mod litellm;
@@ -33,8 +34,8 @@ use futures_util::future::BoxFuture;
 use towline_store::{CredentialRow, Principal};
 use towline_wire::{AgentRef, Amount, CredentialId, JobId, Secret, Timestamp};
 
-pub(crate) use commit::AnnounceRotation;
-pub(crate) use ledger::{AskedBy, IssuedCredentials, Ledger};
+pub(crate) use issue::{AskedBy, IssuedCredentials};
+pub(crate) use ledger::Ledger;
 #[cfg(feature = "credentials")]
 pub use litellm::{LiteLlmConfigError, LiteLlmOptions, LiteLlmProvisioner};
 pub use memory::InMemoryProvisioner;

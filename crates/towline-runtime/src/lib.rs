@@ -27,7 +27,7 @@ mod trace;
 #[cfg(feature = "web")]
 mod web;
 
-pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, RegisterError, agent_fn};
+pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
 pub use connection::Connection;
 pub use context::{
     ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, Level,
@@ -37,6 +37,7 @@ pub use context::{
 pub use context::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
 #[cfg(feature = "http")]
 pub use context::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
+pub use hub::RegisterError;
 pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};
 pub use store_view::StoreView;

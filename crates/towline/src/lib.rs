@@ -15,6 +15,7 @@
 //! | `credentials` | yes | the ready-made provisioner of model keys |
 //! | `axum` | no | mount a runtime on an axum router; with `axum-ws` also on axum's own WebSockets |
 //! | `otel` | no | tracing around any transport |
+//! | `agents` | no | agents that are programs and processes |
 //! | `full` | no | all of them |
 //!
 //! Features only add; none changes what another does. A program that needs little names what it needs, for a much smaller
@@ -86,6 +87,10 @@ pub use towline_store as store;
 /// Mounting a runtime on an axum router.
 #[cfg(feature = "axum")]
 pub use towline_axum as axum;
+
+/// Agents that are programs and processes.
+#[cfg(feature = "agents")]
+pub use towline_agents as agents;
 
 /// Tracing around any transport.
 #[cfg(feature = "otel")]

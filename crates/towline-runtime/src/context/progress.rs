@@ -60,9 +60,8 @@ impl<'a> Progress<'a> {
                 "progress: `current` is {current}, it cannot be negative"
             )));
         }
-        let kind = EventKind::PROGRESS.as_str();
         self.ctx
-            .emit_body(RecordKind::Progress, kind, &self.body)
+            .emit_body(RecordKind::Progress, &EventKind::PROGRESS, &self.body)
             .await
     }
 }
