@@ -9,6 +9,7 @@
 //! | `runtime` | yes | host agents and run jobs |
 //! | `sqlite` | yes | the store that survives the process |
 //! | `axum` | no | mount a runtime on an axum router |
+//! | `dashboard` | no | the operator's page, embedded |
 //! | `otel` | no | tracing around any transport |
 //! | `full` | no | all of them |
 //!
