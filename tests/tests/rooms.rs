@@ -35,13 +35,6 @@ const UPWARD: &[(&str, &str, &str)] = &[];
 /// More files than this do not know each other.
 const LARGEST_CIRCLE: usize = 3;
 
-/// Circles that may be larger, up to a size, each with its reason.
-const LARGER: &[(&str, usize, &str)] = &[(
-    "towline-cli",
-    4,
-    "agents share how they wait, and the module that lists them holds it",
-)];
-
 fn crates() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates")
 }
@@ -85,9 +78,7 @@ fn circles_of_files_stay_small() {
         let folder = entry.unwrap().path();
         let imports = Imports::of(&folder.join("src")).unwrap();
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-        let exception = LARGER.iter().find(|(of, ..)| *of == name);
-        let limit = exception.map_or(LARGEST_CIRCLE, |(_, size, _)| *size);
-        for circle in imports.circles(limit) {
+        for circle in imports.circles(LARGEST_CIRCLE) {
             found.push(format!("{name}: {circle:?}"));
         }
     }
