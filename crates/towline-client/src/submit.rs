@@ -11,7 +11,7 @@ use towline_wire::{
 
 use crate::{
     ClientError, JobHandle,
-    client::{Answer, Shared},
+    shared::{Answer, Shared},
 };
 
 /// A submit to be sent; see [`crate::Client::submit`].

@@ -14,6 +14,7 @@
 //! | `jwt` | yes | JSON Web Tokens as bearer tokens |
 //! | `credentials` | yes | the ready-made provisioner of model keys |
 //! | `axum` | no | mount a runtime on an axum router; with `axum-ws` also on axum's own WebSockets |
+//! | `dashboard` | no | the operator's page, embedded |
 //! | `otel` | no | tracing around any transport |
 //! | `agents` | no | agents that are programs and processes |
 //! | `full` | no | all of them |
