@@ -3,7 +3,7 @@
 use towline_wire::{ErrorCode, Lease, LeaseConstraints, Timestamp, namespace};
 
 use super::{
-    authority::{Authority, Denial, Operation},
+    authority::{Authority, Denial, Operation, UnnamedModels},
     budget::{Amounts, ReserveError},
     error::LeaseError,
     request::{ValidRequest, expiry},
@@ -84,16 +84,13 @@ impl Authority {
 }
 
 impl ChildGrant {
-    /// The child's authority, with full counters. Whatever the deployment's rule is, a child whose lease names no model
-    /// may use none [ARCP 9.4-4].
+    /// The child's authority, with full counters.
     pub fn into_authority(self) -> Authority {
-        Authority::new(
-            ValidRequest {
-                leases: self.leases,
-                expires_at: self.expires_at,
-            },
-            true,
-        )
+        let request = ValidRequest {
+            leases: self.leases,
+            expires_at: self.expires_at,
+        };
+        Authority::with_models(request, UnnamedModels::of(true, true))
     }
 }
 

@@ -14,6 +14,22 @@ use super::{
     syntax::{Token, TokenKind},
 };
 
+/// The host of one alternative, where it stands there as it is: an address, or a name without wildcards.
+pub(super) fn literal_host(tokens: &[Token]) -> Option<String> {
+    let host = Parts::split(tokens).ok()?.host;
+    match host {
+        [
+            Token {
+                kind: TokenKind::Ipv6(address),
+                ..
+            },
+        ] => Some(Host::<String>::Ipv6(*address).to_string()),
+        _ => Host::parse(&literal_text(host)?)
+            .ok()
+            .map(|host| host.to_string()),
+    }
+}
+
 /// The schemes that may be fetched, with their default ports.
 pub(super) const SCHEMES: [(&str, u16); 4] =
     [("http", 80), ("https", 443), ("ws", 80), ("wss", 443)];
