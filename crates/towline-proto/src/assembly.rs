@@ -22,16 +22,28 @@ use towline_wire::{
 /// any ──a chunk that breaks a rule──▶ Failed
 /// ```
 ///
+/// All of it, `·` for "the same" (`next` and `last` have the number that belongs here, `skipped` has another, `other` names
+/// another result):
+///
+/// ```text
+///        │ next   last   skipped other
+/// ───────┼──────────────────────────────
+/// Empty  │ Open   Whole  Failed  Open
+/// Open   │ ·      Whole  Failed  Failed
+/// Whole  │ Failed Failed Failed  Failed
+/// Failed │ ·      ·      ·       ·
+/// ```
+///
 /// It keeps no bytes; who wants them in one piece keeps what `push` returns, or uses [`Collected`].
 #[derive(Debug, Clone)]
 pub struct Assembly {
     cap: u64,
     size: u64,
-    state: State,
+    progress: Progress,
 }
 
 #[derive(Debug, Clone)]
-enum State {
+enum Progress {
     Empty,
     Open { id: ResultId, next: u64 },
     Whole { id: ResultId },
@@ -124,7 +136,7 @@ impl Assembly {
         Self {
             cap,
             size: 0,
-            state: State::Empty,
+            progress: Progress::Empty,
         }
     }
 
@@ -140,27 +152,27 @@ impl Assembly {
     pub fn push(&mut self, chunk: ResultChunk) -> Result<Bytes, AssemblyError> {
         let taken = self.take(chunk);
         if let Err(cause) = &taken {
-            self.state = State::Failed(cause.clone());
+            self.progress = Progress::Failed(cause.clone());
         }
         taken
     }
 
     fn take(&mut self, chunk: ResultChunk) -> Result<Bytes, AssemblyError> {
-        let expected = match &self.state {
-            State::Empty => 0,
-            State::Open { id, .. } | State::Whole { id } if *id != chunk.result_id => {
+        let expected = match &self.progress {
+            Progress::Empty => 0,
+            Progress::Open { id, .. } | Progress::Whole { id } if *id != chunk.result_id => {
                 return Err(AssemblyError::OtherResult {
                     expected: id.clone(),
                     got: chunk.result_id,
                 });
             }
-            State::Open { next, .. } => *next,
-            State::Whole { .. } => {
+            Progress::Open { next, .. } => *next,
+            Progress::Whole { .. } => {
                 return Err(AssemblyError::AfterEnd {
                     got: chunk.chunk_seq,
                 });
             }
-            State::Failed(cause) => return Err(cause.clone()),
+            Progress::Failed(cause) => return Err(cause.clone()),
         };
         if chunk.chunk_seq != expected {
             return Err(AssemblyError::Order {
@@ -170,12 +182,12 @@ impl Assembly {
         }
         let bytes = self.decode(chunk.encoding, chunk.data, expected)?;
         self.size += bytes.len() as u64;
-        self.state = match chunk.more {
-            true => State::Open {
+        self.progress = match chunk.more {
+            true => Progress::Open {
                 id: chunk.result_id,
                 next: expected + 1,
             },
-            false => State::Whole {
+            false => Progress::Whole {
                 id: chunk.result_id,
             },
         };
@@ -221,16 +233,16 @@ impl Assembly {
     /// # Errors
     /// [`AssemblyError`] when a chunk broke a rule, or the chunks and `result` do not agree.
     pub fn finish(&self, result: &JobResult) -> Result<Delivery, AssemblyError> {
-        let id = match &self.state {
-            State::Failed(cause) => return Err(cause.clone()),
-            State::Empty => {
+        let id = match &self.progress {
+            Progress::Failed(cause) => return Err(cause.clone()),
+            Progress::Empty => {
                 return match &result.result_id {
                     Some(id) => Err(AssemblyError::NoChunks { result: id.clone() }),
                     None => Ok(Delivery::Inline),
                 };
             }
-            State::Open { .. } => return Err(AssemblyError::MissingEnd { size: self.size }),
-            State::Whole { id } => id,
+            Progress::Open { .. } => return Err(AssemblyError::MissingEnd { size: self.size }),
+            Progress::Whole { id } => id,
         };
         if result
             .result
@@ -299,7 +311,7 @@ impl Collected {
     /// Fails the result as too big, for a reader that gave up before it had decoded it.
     pub fn fail_too_big(&mut self) {
         self.pieces = VecDeque::new();
-        self.assembly.state = State::Failed(AssemblyError::TooBig {
+        self.assembly.progress = Progress::Failed(AssemblyError::TooBig {
             cap: self.assembly.cap,
         });
     }
@@ -311,8 +323,8 @@ impl Collected {
 
     /// What broke the stream, if something did.
     pub const fn failure(&self) -> Option<&AssemblyError> {
-        match &self.assembly.state {
-            State::Failed(cause) => Some(cause),
+        match &self.assembly.progress {
+            Progress::Failed(cause) => Some(cause),
             _ => None,
         }
     }
@@ -329,6 +341,76 @@ impl Collected {
             _ => Vec::from(pieces).concat().into(),
         };
         Ok((delivery, bytes))
+    }
+}
+
+/// A streamed result on its way into a `job.result` that carries it whole, for a session that takes no chunks
+/// [ARCP 6.2-4].
+///
+/// Begin it with the job's `job.result`, hand it every `result_chunk` of the job's log in order, then ask
+/// [`Inlined::finish`] for the `job.result` to send instead. Chunks of another stream are passed over: an earlier run of
+/// the same job may have begun one.
+#[derive(Debug)]
+pub struct Inlined {
+    stream: ResultId,
+    assembly: Assembly,
+    bytes: Vec<u8>,
+    is_text: bool,
+}
+
+impl Inlined {
+    /// For a result of at most `cap` decoded bytes; `None` when the result is not a streamed one.
+    ///
+    /// # Errors
+    /// [`AssemblyError::TooBig`] when the job says that it is larger.
+    pub fn begin(result: &JobResult, cap: u64) -> Result<Option<Self>, AssemblyError> {
+        let Some(stream) = &result.result_id else {
+            return Ok(None);
+        };
+        if result.result_size.is_some_and(|size| size > cap) {
+            return Err(AssemblyError::TooBig { cap });
+        }
+        Ok(Some(Self {
+            stream: stream.clone(),
+            assembly: Assembly::new(cap),
+            bytes: Vec::new(),
+            is_text: true,
+        }))
+    }
+
+    /// Takes the next chunk of the log.
+    ///
+    /// # Errors
+    /// As [`Assembly::push`].
+    pub fn push(&mut self, chunk: ResultChunk) -> Result<(), AssemblyError> {
+        if chunk.result_id != self.stream {
+            return Ok(());
+        }
+        self.is_text &= chunk.encoding == ChunkEncoding::Utf8;
+        let bytes = self.assembly.push(chunk)?;
+        self.bytes.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    /// The `job.result` with the result in it: as a text when every chunk was one, else as base64.
+    ///
+    /// # Errors
+    /// As [`Assembly::finish`].
+    pub fn finish(self, result: JobResult) -> Result<JobResult, AssemblyError> {
+        self.assembly.finish(&result)?;
+        // Texts that stand one behind the other are a text.
+        let text = match String::from_utf8(self.bytes) {
+            Ok(text) if self.is_text => text,
+            Ok(text) => STANDARD.encode(text),
+            Err(other) => STANDARD.encode(other.as_bytes()),
+        };
+        Ok(JobResult {
+            result: Some(serde_json::Value::String(text).into()),
+            result_encoding: (!self.is_text).then(|| "base64".to_owned()),
+            result_id: None,
+            result_size: None,
+            ..result
+        })
     }
 }
 
@@ -406,6 +488,63 @@ mod tests {
                 r#"{"result_id":"res_1","result_size":0}"#
             )
             .is_ok()
+        );
+    }
+
+    fn inlined(chunks: Vec<ResultChunk>, end: &str) -> Result<JobResult, AssemblyError> {
+        let end = ended(end);
+        let mut inlined = Inlined::begin(&end, 16)?.expect("a streamed result");
+        for chunk in chunks {
+            inlined.push(chunk)?;
+        }
+        inlined.finish(end)
+    }
+
+    /// [ARCP 6.2-4] chunks become one inline result: a text when all of them are, else base64; those of an earlier run's
+    /// stream do not count.
+    #[test]
+    fn chunks_become_an_inline_result() {
+        let end = r#"{"final_status":"success","result_id":"res_1","result_size":5}"#;
+        let text = inlined(
+            vec![
+                chunk("res_0", 0, "lost", true),
+                chunk("res_1", 0, "h\u{e9}", true),
+                chunk("res_1", 1, "\"x", false),
+            ],
+            end,
+        )
+        .unwrap();
+        assert_eq!(text.result.unwrap().as_str(), r#""hé\"x""#);
+        assert_eq!(
+            (text.result_encoding, text.result_id, text.result_size),
+            (None, None, None)
+        );
+        let bytes = inlined(
+            vec![chunk("res_1", 0, "ab", true), binary(1, "AAEC", false)],
+            end,
+        )
+        .unwrap();
+        assert_eq!(bytes.result.unwrap().as_str(), r#""YWIAAQI=""#);
+        assert_eq!(bytes.result_encoding.as_deref(), Some("base64"));
+    }
+
+    /// [ARCP 6.2-4, 8.4-1] what is over the cap, cut short, or out of order becomes no inline result: the same judge as
+    /// for a client that takes chunks.
+    #[test]
+    fn broken_chunks_become_no_inline_result() {
+        let end = r#"{"result_id":"res_1"}"#;
+        let cut = inlined(vec![chunk("res_1", 0, "a", true)], end);
+        assert_eq!(cut.unwrap_err(), AssemblyError::MissingEnd { size: 1 });
+        let gap = inlined(vec![chunk("res_1", 1, "a", false)], end);
+        assert!(matches!(gap, Err(AssemblyError::Order { .. })));
+        let big = inlined(vec![], r#"{"result_id":"res_1","result_size":17}"#);
+        assert_eq!(big.unwrap_err(), AssemblyError::TooBig { cap: 16 });
+        let big = inlined(vec![chunk("res_1", 0, &"a".repeat(17), false)], end);
+        assert_eq!(big.unwrap_err(), AssemblyError::TooBig { cap: 16 });
+        assert!(
+            Inlined::begin(&ended(r#"{"result":1}"#), 16)
+                .unwrap()
+                .is_none()
         );
     }
 
@@ -522,5 +661,37 @@ mod tests {
                 got: 3
             })
         );
+    }
+
+    /// [ARCP 8.4-1] the assembly does what is drawn above it: every chunk in every phase.
+    #[test]
+    fn the_assembly_is_as_drawn() {
+        crate::drawing::walk(include_str!("assembly.rs"), |phase, event| {
+            let mut assembly = Assembly::new(16);
+            let way: &[&str] = match phase {
+                "Empty" => &[],
+                "Open" => &["next"],
+                "Whole" => &["next", "last"],
+                "Failed" => &["skipped"],
+                other => panic!("{other} is no phase"),
+            };
+            for (at, event) in (0..).zip(way.iter().chain([&event])) {
+                let piece = match *event {
+                    "next" => chunk("res_1", at, "a", true),
+                    "last" => chunk("res_1", at, "a", false),
+                    "skipped" => chunk("res_1", at + 1, "a", true),
+                    "other" => chunk("res_2", at, "a", true),
+                    other => panic!("{other} is no event"),
+                };
+                drop(assembly.push(piece));
+            }
+            let reached = match assembly.progress {
+                Progress::Empty => "Empty",
+                Progress::Open { .. } => "Open",
+                Progress::Whole { .. } => "Whole",
+                Progress::Failed(_) => "Failed",
+            };
+            reached.to_owned()
+        });
     }
 }

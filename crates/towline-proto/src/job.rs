@@ -6,7 +6,18 @@
 //!     │                  │ stop (cancel, timeout, expiry,  ▲
 //!     │                  │       shutdown)                 │ finish, whatever it says
 //!     │                  └──────────▶ Ending ──────────────┘
-//!     └───────────────── stop ────────────────────────────▶┘
+//!     └────────── stop, or finish before the start ───────▶┘
+//! ```
+//!
+//! All of it, `·` for "the same":
+//!
+//! ```text
+//!         │ start   stop   finish
+//! ────────┼──────────────────────
+//! Pending │ Running Ended  Ended
+//! Running │ ·       Ending Ended
+//! Ending  │ ·       ·      Ended
+//! Ended   │ ·       ·      ·
 //! ```
 
 use std::fmt;
@@ -505,5 +516,37 @@ mod tests {
             }
             prop_assert_eq!(ends.first().copied(), first.filter(|_| job.status().is_terminal()));
         }
+    }
+
+    /// [ARCP 7.3-1, 7.3-5] the job does what is drawn above it: every event in every phase.
+    #[test]
+    fn the_job_is_as_drawn() {
+        crate::drawing::walk(include_str!("job.rs"), |phase, event| {
+            let mut job = JobMachine::new();
+            let way: &[&str] = match phase {
+                "Pending" => &[],
+                "Running" => &["start"],
+                "Ending" => &["start", "stop"],
+                "Ended" => &["start", "finish"],
+                other => panic!("{other} is no phase"),
+            };
+            for event in way.iter().chain([&event]) {
+                match *event {
+                    "start" => {
+                        job.start();
+                    }
+                    "stop" => drop(job.stop(Cause::TimedOut)),
+                    "finish" => drop(job.finish(Outcome::Returned(RawJson::NULL))),
+                    other => panic!("{other} is no event"),
+                }
+            }
+            let reached = match job.phase {
+                Phase::Pending => "Pending",
+                Phase::Running => "Running",
+                Phase::Ending(_) => "Ending",
+                Phase::Ended(_) => "Ended",
+            };
+            reached.to_owned()
+        });
     }
 }

@@ -11,7 +11,7 @@ use super::{
     jobs::JobKey,
     numbering::{Origin, Verdict},
     requests::{Clues, What},
-    session::{ClientSession, State},
+    session::{ClientSession, Phase},
 };
 
 impl ClientSession {
@@ -305,8 +305,8 @@ impl ClientSession {
             .decode::<payload::Closed>()
             .ok()
             .and_then(|closed| closed.reason);
-        match &self.state {
-            State::Closing { .. } => self.end(Over::Closed, out),
+        match &self.phase {
+            Phase::Closing { .. } => self.end(Over::Closed, out),
             _ if reason.as_deref() == Some("shutdown") => self.drop_link(Loss::Shutdown, out),
             _ => self.end(Over::ByRuntime { reason }, out),
         }
@@ -393,9 +393,9 @@ impl ClientSession {
                 Lane::Session
             }
         };
-        if let State::Live {
+        if let Phase::Live {
             acker: Some(acker), ..
-        } = &mut self.state
+        } = &mut self.phase
         {
             acker.received();
         }
