@@ -21,7 +21,7 @@ use towline_store::StoreError;
 use towline_wire::{Envelope, MessageId, Payload};
 
 use crate::hub::Hub;
-use crate::session::{Attachment, Reply, SessionEntry, SlotId};
+use crate::session::{Attachment, Reply, SessionEntry, Slot};
 
 pub(crate) use delegate::{ChildRequest, delegate};
 pub(crate) use open::{Opened, open};
@@ -33,7 +33,7 @@ pub(crate) use submit::accepted;
 pub(crate) struct Asker {
     pub(crate) session: Arc<SessionEntry>,
     pub(crate) attachment: Arc<Attachment>,
-    pub(crate) slot: SlotId,
+    pub(crate) slot: Slot,
     pub(crate) request: Option<MessageId>,
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use towline_proto::{lease::Budget, refusal::Refusal};
+use towline_proto::{lease::Budget, limits, refusal::Refusal};
 use towline_store::{JobQuery, JobRow, JobState, ListCursor, Principal};
 use towline_wire::{AgentRef, Amount, JobId, Timestamp, payload};
 
@@ -39,12 +39,7 @@ async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<paylo
 
 fn query(hub: &Hub, principal: &Principal, list: payload::ListJobs) -> Result<JobQuery, Refusal> {
     let filter = list.filter.unwrap_or_default();
-    let limit = list.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Refusal::invalid(format!(
-            "`limit` is {limit}; it has to be from 1 to {MAX_LIMIT}"
-        )));
-    }
+    let limit = limits::page_jobs(list.limit)?;
     let agent = filter.agent.as_deref().map(AgentRef::parse).transpose();
     let after = list
         .cursor
@@ -117,9 +112,6 @@ fn read_cursor(text: &str) -> Option<ListCursor> {
         job: JobId::parse(job).ok()?,
     })
 }
-
-const DEFAULT_LIMIT: u64 = 100;
-const MAX_LIMIT: u64 = 1000;
 
 #[cfg(test)]
 mod tests {

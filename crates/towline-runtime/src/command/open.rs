@@ -35,6 +35,7 @@ pub(crate) async fn open(
         id: hub.ids.session(),
         principal: principal.clone(),
         token_hash: hash_token(&token),
+        previous_token_hash: None,
         features,
         dialect: dialect.as_str().to_owned(),
         created_at: hub.now(),

@@ -1,11 +1,12 @@
 //! `job.submit` (§7.1, §7.2).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use towline_proto::{
     fingerprint,
     job::JobMachine,
     lease::{Amounts, Authority, validate_request},
+    limits,
     refusal::Refusal,
     server::Submission,
 };
@@ -96,6 +97,8 @@ async fn prepare(
     if hub.draining.is_cancelled() {
         return Err(shutting_down());
     }
+    let max_runtime = submission.payload.max_runtime_sec;
+    let max_runtime = max_runtime.map(limits::max_runtime).transpose()?;
     let (agent, entry) = hub.agents.resolve(&submission.agent)?;
     let plan = plan(hub, asker, &agent, &submission.payload).await?;
     let payload = submission.payload;
@@ -118,7 +121,7 @@ async fn prepare(
         input: payload.input.unwrap_or(RawJson::NULL),
         lease: plan.lease,
         constraints: plan.constraints,
-        max_runtime: payload.max_runtime_sec.map(whole_duration),
+        max_runtime,
         parent: plan.parent.as_ref().map(|parent| parent.id().clone()),
         depth: plan
             .parent
@@ -191,11 +194,6 @@ pub(super) fn new_entry(
     job
 }
 
-/// Seconds as a duration; more than the longest one is the longest one.
-fn whole_duration(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
-}
-
 enum Claim {
     Free {
         guard: KeyGuard,
@@ -220,7 +218,7 @@ async fn claim_key(
         .idempotency(principal, key)
         .await
         .map_err(|error| store_refusal(&error))?;
-    let Some(known) = known.filter(|known| hub.now().since(known.created_at) < KEY_LIFE) else {
+    let Some(known) = known.filter(|known| limits::key_stands(known.created_at, hub.now())) else {
         return Ok(Claim::Free { guard, fingerprint });
     };
     if known.fingerprint != fingerprint {
@@ -467,6 +465,3 @@ pub(super) fn submit_audit(hub: &Hub, job: &JobEntry) -> AuditRow {
     crate::audit::record(&row);
     row
 }
-
-/// How long a key stands for its job [ARCP 7.2-3].
-const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use towline_proto::refusal::Refusal;
 use towline_store::{Change, JobRow, RecordKind, StoreError};
 use towline_wire::{
-    ErrorCode, Feature, FeatureSet, JobId, JobSeq, JobStatus, MessageType, payload,
+    ErrorCode, EventSeq, Feature, FeatureSet, JobId, JobSeq, JobStatus, payload,
 };
 
 use super::{Asker, envelope, store_refusal, submit::accepted};
@@ -64,11 +64,15 @@ async fn prepare(
 pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
     let id = row.id.clone();
     if row.session == asker.session.id {
-        let followed_by = end_once_more(hub, &asker, &row).await;
+        let state = match hub.live_job(&id) {
+            Some(entry) => entry.state(),
+            None => row.state.clone(),
+        };
+        let repeats = number_of_end(&asker.session, &id, &state);
         let credentials = Ledger::shown(hub, &row, &asker.session, true).await;
         let envelope = accepted(&row, asker.request.clone(), credentials);
         return asker.reply(Reply {
-            followed_by,
+            repeats,
             ..Reply::announcing(envelope, id)
         });
     }
@@ -93,32 +97,17 @@ pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
     });
 }
 
-/// The end of a finished job, for a client that waits for it although its session was told long ago.
-async fn end_once_more(
-    hub: &Arc<Hub>,
-    asker: &Asker,
-    row: &JobRow,
-) -> Option<towline_wire::Envelope> {
-    let waits = asker
-        .session
-        .lock()
-        .dialect
-        .waits_for_the_end_of_known_jobs();
-    if !waits || !row.state.status.is_terminal() {
-        return None;
-    }
-    // Without the record the client is where it would be with any other runtime.
-    let block = hub.block(&row.id, row.state.last_seq).await.ok()??;
-    let (kind, payload) = block.payload(row.state.last_seq)?;
-    let kind = match kind {
-        RecordKind::Result => MessageType::JOB_RESULT,
-        _ => MessageType::JOB_ERROR,
-    };
-    let end = towline_wire::Envelope {
-        payload,
-        ..towline_wire::Envelope::new(kind)
-    };
-    Some(end.with_job(row.id.clone()).with_trace(Some(row.trace)))
+/// The number under which a session had the end of a job that is over: clients that count drop it as known, clients that
+/// wait for the end on the handle of this submit get it [ARCP 7.2-1].
+fn number_of_end(
+    session: &SessionEntry,
+    job: &JobId,
+    state: &towline_store::JobState,
+) -> Option<EventSeq> {
+    let is_over = state.status.is_terminal();
+    is_over
+        .then(|| session.lock().stream.number_of(job, state.last_seq))
+        .flatten()
 }
 
 /// Whether a session may watch a job [ARCP 7.6-5].
@@ -311,7 +300,7 @@ impl SubscribeJob {
         let job = &self.view.row().id;
         let state = self.asker.session.lock();
         matches!(self.answer, Answer::Accepted)
-            && (state.subscriptions.contains(job) || state.outbox.jobs().any(|known| known == job))
+            && (state.subscriptions.contains(job) || state.stream.jobs().any(|known| known == job))
     }
 
     /// Makes the session an observer, unless it is one: its own jobs, and jobs it watches, are in its stream already
@@ -374,7 +363,11 @@ impl SubscribeJob {
         let row = self.view.row();
         if matches!(self.answer, Answer::Accepted) {
             let accepted = accepted(row, self.asker.request.clone(), self.credentials.clone());
-            return Reply::announcing(accepted, row.id.clone());
+            return Reply {
+                // What is replayed from the start has its end with it.
+                repeats: number_of_end(&self.asker.session, &row.id, state).filter(|_| !replayed),
+                ..Reply::announcing(accepted, row.id.clone())
+            };
         }
         let payload = payload::Subscribed {
             request_id: self.asker.request.clone(),

@@ -18,11 +18,11 @@ use towline_transport::{FrameSink, FrameSource, Inbound};
 use towline_wire::{ErrorCode, EventSeq, Feature, MessageId, payload};
 use tracing::Instrument as _;
 
-use super::{close_frame, handshake::Live, worker::Worker, writer::Writer};
+use super::{handshake::Live, worker::Worker, writer::Writer};
 use crate::{
     command::{Asker, envelope},
     hub::Hub,
-    session::{Attachment, Closing, DetachReason, SessionEntry},
+    session::{Attachment, DetachReason, Farewell, SessionEntry},
 };
 
 /// Runs a live connection to its end.
@@ -116,7 +116,8 @@ impl Reader<'_> {
         source: &mut dyn FrameSource,
         writing: &mut JoinHandle<()>,
     ) -> Happening {
-        let has_room = self.attachment.replies.lock().len() < self.hub.options.requests_in_flight;
+        let has_room =
+            self.attachment.replies.lock().waiting() < self.hub.options.requests_in_flight;
         let beat = self.beat_in();
         tokio::select! {
             biased;
@@ -164,6 +165,10 @@ impl Reader<'_> {
         let now = self.started.elapsed();
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.heard(now);
+        }
+        // What keeps a transport alive is no word of the client's.
+        if !matches!(inbound, Inbound::Alive | Inbound::Closed(_)) && self.attachment.hear() {
+            self.hub.heard(&self.session, &self.attachment);
         }
         let effect = match inbound {
             Inbound::Envelope(envelope) => self.machine.on_frame(envelope),
@@ -214,9 +219,7 @@ impl Reader<'_> {
     /// Advisory, and never answered [ARCP 6.5-1].
     fn on_ack(&mut self, seq: EventSeq) {
         let mut state = self.session.lock();
-        let offered = state.offered;
-        if state.outbox.ack(seq, offered) {
-            state.ever_acked = true;
+        if state.stream.acknowledge(seq) {
             let _below = state.pressure(self.hub.options.back_pressure);
         }
     }
@@ -265,11 +268,11 @@ impl Reader<'_> {
 
     /// Says `session.closed` and goes; with `drain` everything that is queued goes out first [ARCP 6.7-1].
     fn close(&mut self, reason: Option<String>, goodbye: Goodbye, drain: bool) -> Flow {
-        let frame = close_frame(goodbye, reason.as_deref().unwrap_or_default());
-        let closed = envelope(&payload::Closed { reason });
-        self.attachment.close(Closing {
-            last: closed,
-            frame,
+        let words = reason.clone().unwrap_or_default();
+        self.attachment.close(Farewell {
+            last: envelope(&payload::Closed { reason }),
+            goodbye,
+            reason: words,
             drain,
         });
         Flow::Closing
@@ -277,11 +280,10 @@ impl Reader<'_> {
 
     /// Says `session.error` and goes, whatever is queued.
     fn reject(&mut self, request: Option<MessageId>, refusal: &Refusal, goodbye: Goodbye) -> Flow {
-        let frame = close_frame(goodbye, refusal.code.as_str());
-        let error = envelope(&refusal.payload(request));
-        self.attachment.close(Closing {
-            last: error,
-            frame,
+        self.attachment.close(Farewell {
+            last: envelope(&refusal.payload(request)),
+            goodbye,
+            reason: refusal.code.as_str().to_owned(),
             drain: false,
         });
         Flow::Closing

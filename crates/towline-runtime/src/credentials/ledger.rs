@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::watch, time::timeout};
-use towline_proto::{lease::Amounts, refusal::Refusal};
+use towline_proto::{
+    lease::{Amounts, UnnamedModels},
+    refusal::Refusal,
+};
 use towline_store::{Change, CredentialRow, JobRow};
 use towline_wire::{CredentialId, ErrorCode, Feature, JobId, RawJson, Secret, namespace};
 
@@ -318,14 +321,7 @@ impl AskedBy<'_> {
 
 /// Whether a job may use any model, so that a credential is of use to it.
 fn uses_models(hub: &Hub, row: &JobRow) -> bool {
-    let named = !row.lease.patterns(namespace::MODEL_USE).is_empty();
-    let open = !hub.options.require_model_use && row.parent.is_none();
-    named
-        || (open
-            && !row
-                .lease
-                .iter()
-                .any(|(name, _)| name == namespace::MODEL_USE))
+    UnnamedModels::of(hub.options.require_model_use, row.parent.is_some()).let_use_some(&row.lease)
 }
 
 /// What has to be baked in, as things stand now.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use towline_proto::server::Tokens;
 use towline_proto::span::RecordKind;
 use towline_store::{AuditRow, Block, Change, JobRow, JobState, Principal, StoreError};
 use towline_wire::{EventSeq, JobId, JobSeq, Secret, SessionId, event};
@@ -162,34 +163,52 @@ impl Hub {
             )
         };
         // Never a session's lock inside that of the sessions: others take them the other way round.
-        let current = entry.lock().token_hash;
-        let same = subtle::ConstantTimeEq::ct_eq(&current[..], &hash[..]);
-        bool::from(same).then_some(entry)
+        let good = entry.lock().tokens.accept(&hash);
+        good.then_some(entry)
     }
 
-    /// A session is durable under this token.
-    pub(crate) fn insert_session(&self, session: &Arc<SessionEntry>, old_token: Option<[u8; 32]>) {
-        let token = session.lock().token_hash;
+    /// A session is durable under its tokens; those it had `before` are no longer good unless they are among them.
+    pub(crate) fn insert_session(&self, session: &Arc<SessionEntry>, before: Option<&Tokens>) {
+        let tokens = session.lock().tokens.clone();
         let mut sessions = self.sessions.lock();
-        if let Some(old) = old_token {
-            sessions.by_token.remove(&old);
+        for hash in before.into_iter().flat_map(Tokens::iter) {
+            sessions.by_token.remove(hash);
         }
-        sessions.by_token.insert(token, session.id.clone());
+        for hash in tokens.iter() {
+            sessions.by_token.insert(*hash, session.id.clone());
+        }
         sessions
             .entries
             .insert(session.id.clone(), Arc::clone(session));
     }
 
+    /// The client said something on the connection it has: it has the welcome, and the token before that one is good no
+    /// more [ARCP 6.3-1].
+    pub(crate) fn heard(&self, session: &Arc<SessionEntry>, attachment: &Arc<Attachment>) {
+        let before = {
+            let mut state = session.lock();
+            let before = state.tokens.previous().copied();
+            let news = state.is_attached(attachment) && state.tokens.heard();
+            before.filter(|_| news)
+        };
+        if let Some(before) = before {
+            self.sessions.lock().by_token.remove(&before);
+            self.command(crate::hub::SaveSession(Arc::clone(session)));
+        }
+    }
+
     /// A session can be resumed no more.
     pub(crate) fn forget_session(&self, session: &Arc<SessionEntry>) {
-        let token = {
+        let tokens = {
             let mut state = session.lock();
             state.gone = true;
-            state.token_hash
+            state.tokens.clone()
         };
         let mut sessions = self.sessions.lock();
         sessions.entries.remove(&session.id);
-        sessions.by_token.remove(&token);
+        for hash in tokens.iter() {
+            sessions.by_token.remove(hash);
+        }
     }
 
     /// Counts a principal's attached session in; `false` when the principal has as many as it may [ARCP 14-1].
@@ -231,11 +250,7 @@ impl Hub {
     pub(crate) fn detach(&self, session: &Arc<SessionEntry>, attachment: &Arc<Attachment>) {
         {
             let mut state = session.lock();
-            let current = state
-                .attachment
-                .as_ref()
-                .is_some_and(|current| Arc::ptr_eq(current, attachment));
-            if !current {
+            if !state.is_attached(attachment) {
                 return;
             }
             state.attachment = None;
@@ -247,7 +262,7 @@ impl Hub {
 
     /// Forgets the beginning of a stream; a resume from before it is refused [ARCP 6.5-2].
     pub(crate) fn evict(&self, session: &Arc<SessionEntry>, up_to: EventSeq, why: &str) {
-        session.lock().outbox.evict(up_to);
+        session.lock().stream.evict(up_to);
         tracing::warn!(target: "towline::session", session = %session.id, %up_to, "events evicted: {why}");
         self.command(crate::hub::Trim {
             session: session.id.clone(),
@@ -256,7 +271,8 @@ impl Hub {
         self.command(crate::hub::SaveSession(Arc::clone(session)));
     }
 
-    /// Tells a session's most recent running job that the session lags [ARCP 6.5-3].
+    /// Tells a session's most recent running job that the session lags; of one that only watches, the operator
+    /// [ARCP 6.5-3].
     pub(crate) fn report_pressure(&self, session: &SessionEntry, lag: u64) {
         let mut own: Vec<_> = {
             let jobs = self.jobs.lock();
@@ -280,8 +296,13 @@ impl Hub {
             })
             .is_ok()
         });
-        if let Some(job) = told {
-            self.flush(job);
+        match told {
+            Some(job) => self.flush(job),
+            // It only watches: there is no job of its own to tell.
+            None => {
+                metrics::counter!("towline_back_pressure_untold_total").increment(1);
+                tracing::warn!(target: "towline::session", session = %session.id, lag, "a session that only watches is behind");
+            }
         }
     }
 

@@ -12,10 +12,7 @@ use std::{
 };
 
 use tokio::time::Instant;
-use towline_proto::{
-    outbox::Outbox,
-    span::{Span, SpanView, project},
-};
+use towline_proto::span::{Span, SpanView, project};
 use towline_store::{Batch, Block, Change, RecordKind, StoreError};
 use towline_wire::{EventSeq, Feature, JobId, JobSeq, SessionId};
 
@@ -195,7 +192,7 @@ impl<'h> Tx<'h> {
         self.last
             .get(&session.id)
             .copied()
-            .unwrap_or_else(|| session.lock().outbox.last())
+            .unwrap_or_else(|| session.lock().stream.last())
     }
 }
 
@@ -267,7 +264,7 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>) -> Result<(), StoreError> {
         Ok(()) => {
             publish_blocks(hub, jobs);
             for (session, span) in &spans {
-                session.lock().durable = span.last();
+                session.lock().stream.committed(span.last());
             }
             commands.for_each(|command| command.done(hub, Ok(())));
             publish_spans(hub, spans);
@@ -313,9 +310,7 @@ fn publish_spans(hub: &Arc<Hub>, spans: Vec<(Arc<SessionEntry>, Span)>) {
     for (session, span) in spans {
         let (attachment, lag, evict) = {
             let mut state = session.lock();
-            let pushed = state.outbox.push(span);
-            debug_assert!(pushed, "spans are planned in order");
-            let evict = surplus(&state.outbox, hub.options.spans_per_session);
+            let evict = state.stream.append(span, hub.options.spans_per_session);
             let lag = state.pressure(hub.options.back_pressure);
             (state.attachment.clone(), lag, evict)
         };
@@ -332,11 +327,4 @@ fn publish_spans(hub: &Arc<Hub>, spans: Vec<(Arc<SessionEntry>, Span)>) {
     for (session, lag) in lagging {
         hub.report_pressure(&session, lag);
     }
-}
-
-/// What of a stream has to go: when it holds too much, an eighth more than that, so that it is not each event that
-/// evicts another.
-fn surplus(outbox: &Outbox, limit: usize) -> Option<EventSeq> {
-    outbox.overflow(limit)?;
-    outbox.overflow(limit - limit / 8)
 }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
+use towline_proto::limits;
 use towline_wire::{JobId, JobStatus, Timestamp};
 
 use crate::hub::Hub;
@@ -47,7 +48,7 @@ fn measure(hub: &Hub) {
             None => detached += 1,
         }
         if state.attachment.is_some() {
-            lag = lag.max(state.lag());
+            lag = lag.max(state.stream.lag());
         }
     }
     metrics::gauge!("towline_sessions", "state" => "attached").set(attached);
@@ -64,9 +65,10 @@ impl Hub {
         for session in self.all_sessions() {
             let since = session.lock().detached_at;
             let Some(since) = since else { continue };
-            match now.since(since) > self.options.resume_window {
-                true => self.end_session(&session),
-                false => detached.push((since, session)),
+            if limits::in_resume_window(Some(since), now, self.options.resume_window) {
+                detached.push((since, session));
+            } else {
+                self.end_session(&session);
             }
         }
         let surplus = detached
@@ -94,7 +96,7 @@ async fn retain(hub: &Arc<Hub>) {
     let keep: Vec<JobId> = {
         let mut jobs: Vec<JobId> = Vec::new();
         for session in hub.all_sessions() {
-            jobs.extend(session.lock().outbox.jobs().cloned());
+            jobs.extend(session.lock().stream.jobs().cloned());
         }
         jobs.sort_unstable();
         jobs.dedup();
@@ -124,7 +126,7 @@ fn forget_evicted(hub: &Arc<Hub>, report: towline_store::RetentionReport) {
     });
     for (job, up_to) in gone.chain(cut) {
         for session in hub.all_sessions() {
-            let last = session.lock().outbox.last_of(job, up_to);
+            let last = session.lock().stream.last_of(job, up_to);
             if let Some(last) = last {
                 hub.evict(
                     &session,
