@@ -5,6 +5,7 @@
 
 mod acker;
 mod asking;
+mod credential;
 mod handshake;
 mod jobs;
 mod live;
@@ -24,6 +25,7 @@ use towline_wire::{
 
 pub use self::{
     acker::AckPolicy,
+    credential::authorization,
     handshake::{Established, HandshakeError, ResumePoint},
     jobs::JobKey,
     numbering::Lane,
@@ -277,6 +279,8 @@ pub enum Loss {
     },
     /// The runtime is going away.
     Shutdown,
+    /// The runtime disconnected a session that did nothing; it can be resumed [ARCP 14-1].
+    Idle,
 }
 
 /// Why a session is over for good.

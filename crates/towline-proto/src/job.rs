@@ -23,7 +23,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use towline_wire::{ErrorCode, JobStatus, MessageType, RawJson, ResultId, Timestamp, payload};
+use towline_wire::{
+    CallId, ErrorCode, JobId, JobStatus, MessageType, RawJson, ResultId, Timestamp, payload,
+};
 
 /// One job's lifecycle. Drive it with one call for each thing that happens; each says what follows. Whatever races, the
 /// first end that is recorded wins, and exactly one call returns a [`Terminal`] [ARCP 7.3-5].
@@ -195,6 +197,17 @@ impl JobMachine {
         };
         self.phase = Phase::Ended(terminal.status);
         Some(terminal)
+    }
+}
+
+/// Names the delegation that made a child, in the parent's `delegate` event and in the child's `job.accepted` [ARCP 8-1].
+/// It is the child's own name under another prefix, so it is the same whenever it is asked for.
+pub fn delegate_id(child: &JobId) -> CallId {
+    let name = child.as_str();
+    match name.strip_prefix(JobId::PREFIX) {
+        Some(minted) if !minted.is_empty() => CallId::minted(minted),
+        // An id that is not of our making, which is as long as an id may be or shorter.
+        _ => CallId::parse(name).unwrap_or_else(|_| CallId::minted("delegate")),
     }
 }
 
@@ -548,5 +561,15 @@ mod tests {
             };
             reached.to_owned()
         });
+    }
+
+    /// [ARCP 8-1] the name of a delegation is the child's own under another prefix, whatever the child is called.
+    #[test]
+    fn a_delegation_is_named_after_its_child() {
+        let id = |text: &str| delegate_id(&JobId::parse(text).unwrap());
+        assert_eq!(id("job_01J0").as_str(), "call_01J0");
+        assert_eq!(id("job_").as_str(), "job_");
+        let foreign = "j".repeat(256);
+        assert_eq!(id(&foreign).as_str(), foreign);
     }
 }

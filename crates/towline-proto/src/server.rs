@@ -20,6 +20,7 @@
 //! Ended      │ ·       ·         ·       ·     ·         ·       ·     ·     ·         ·        ·
 //! ```
 
+mod idle;
 mod replies;
 mod request;
 mod stream;
@@ -32,6 +33,7 @@ use towline_wire::{
 use crate::{Dialect, refusal::Refusal};
 
 pub use self::{
+    idle::Idle,
     replies::{Farewell, Replies, Reply, Slot},
     request::{Request, RequestKind, Submission},
     stream::{Cursor, FLUSH_FRAMES, Step, Stream},

@@ -422,8 +422,37 @@ impl ClientSession {
                 .map(|interval| Heartbeat::new(interval, at.now)),
             acker: policy.map(|policy| Acker::new(policy, EventSeq::ZERO, at.now)),
         };
+        let resumed = established.resumed;
         out.push(Effect::Up(Box::new(established)));
+        let before = out.len();
         self.resend(at, out);
+        let said_something = out[before..]
+            .iter()
+            .any(|effect| matches!(effect, Effect::Send(_)));
+        if resumed && !said_something {
+            self.speak_up(features, at, out);
+        }
+    }
+
+    /// Says something at once, so that the runtime knows that the welcome came and lets go of the token before it
+    /// [ARCP 6.3-1]. A session without either feature has nothing to say that asks for nothing.
+    fn speak_up(&mut self, features: FeatureSet, at: Moment<'_>, out: &mut Vec<Effect>) {
+        let last = self.numbering.last();
+        if features.has(Feature::Heartbeat) {
+            self.ping(at.names.nonce(), at, out);
+        } else if features.has(Feature::Ack) && last > EventSeq::ZERO {
+            let seen = self
+                .resume
+                .as_ref()
+                .map_or(last, |point| point.last_event_seq);
+            self.post(
+                &Ack {
+                    last_processed_seq: seen,
+                },
+                at,
+                out,
+            );
+        }
     }
 
     /// Closes the transport, and waits to be taken up again.

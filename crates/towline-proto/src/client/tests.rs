@@ -454,3 +454,30 @@ impl Table {
         }
     }
 }
+
+/// [ARCP 6.3-1] after a resume the client says something at once, so that the runtime knows that the welcome came.
+#[test]
+fn a_resumed_session_speaks_at_once() {
+    let mut table = Table::live();
+    table.decided();
+    for _ in 0..2 {
+        table.happen("lost");
+        table.decided();
+        table.connect();
+        let decided = table.decided();
+        assert_eq!(decided[0], "send session.hello");
+        assert_eq!(
+            decided.last().map(String::as_str),
+            Some("send session.ping"),
+            "{decided:?}"
+        );
+    }
+}
+
+/// [ARCP 14-1] a session that was disconnected for doing nothing is taken up again.
+#[test]
+fn an_idle_disconnect_is_no_end() {
+    let mut table = Table::live();
+    table.receive(json!({"type": "session.closed", "payload": {"reason": "idle"}}));
+    assert_eq!(table.phase(), "Lost");
+}

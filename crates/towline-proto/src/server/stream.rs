@@ -136,9 +136,10 @@ impl Stream {
         self.outbox.number_of(job, seq)
     }
 
-    /// Everything up to `last` is durable and comes with [`Stream::append`] in a moment.
-    pub fn committed(&mut self, last: EventSeq) {
-        self.durable = self.durable.max(last);
+    /// A span is durable and comes with [`Stream::append`] in a moment.
+    pub fn committed(&mut self, span: &Span) {
+        debug_assert!(self.durable < span.first, "numbers become durable in order");
+        self.durable = span.last();
     }
 
     /// Adds to the end. Gives the number up to which the stream has to be evicted so that at most `keep` spans stay: an

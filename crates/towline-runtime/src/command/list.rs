@@ -7,8 +7,8 @@ use towline_proto::{lease::Budget, limits, refusal::Refusal};
 use towline_store::{JobQuery, JobRow, JobState, ListCursor, Principal};
 use towline_wire::{AgentRef, Amount, JobId, Timestamp, payload};
 
-use super::{Asker, envelope, store_refusal};
-use crate::{credentials::Ledger, hub::Hub, job::remaining, session::Reply};
+use super::asker::{Asker, envelope, store_refusal};
+use crate::{hub::Hub, job::remaining, session::Reply};
 
 pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs) {
     // What the session asked for before shows in the list.
@@ -22,17 +22,14 @@ pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs)
 async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<payload::Jobs, Refusal> {
     let query = query(hub, &asker.session.principal, list)?;
     let page = hub
+        .services
         .store
         .list_jobs(query)
         .await
         .map_err(|error| store_refusal(&error))?;
     Ok(payload::Jobs {
         request_id: asker.request.clone(),
-        jobs: page
-            .jobs
-            .iter()
-            .map(|row| listing(hub, asker, row))
-            .collect(),
+        jobs: page.jobs.iter().map(listing).collect(),
         next_cursor: page.next.as_ref().map(write_cursor),
     })
 }
@@ -46,10 +43,14 @@ fn query(hub: &Hub, principal: &Principal, list: payload::ListJobs) -> Result<Jo
         .as_deref()
         .map(|text| read_cursor(text).ok_or_else(bad_cursor))
         .transpose()?;
-    let principals = hub.observe.observable(principal).map(|mut others| {
-        others.push(principal.clone());
-        others
-    });
+    let principals = hub
+        .services
+        .observe
+        .observable(principal)
+        .map(|mut others| {
+            others.push(principal.clone());
+            others
+        });
     Ok(JobQuery {
         principals,
         status: filter.status,
@@ -71,7 +72,7 @@ fn bad_cursor() -> Refusal {
     Refusal::invalid("`cursor` is not one this runtime gave out; begin again without one")
 }
 
-fn listing(hub: &Hub, asker: &Asker, row: &JobRow) -> payload::JobListing {
+fn listing(row: &JobRow) -> payload::JobListing {
     payload::JobListing {
         job_id: row.id.clone(),
         agent: row.agent.to_string(),
@@ -85,7 +86,8 @@ fn listing(hub: &Hub, asker: &Asker, row: &JobRow) -> payload::JobListing {
         submitted_at: Some(row.created_at),
         trace_id: Some(row.trace),
         last_event_seq: row.state.last_seq,
-        credentials: Ledger::listed(hub, row, &asker.session),
+        // Values do not belong in a listing, and without them there is nothing to show [ARCP 6.6-4, 9.8-5].
+        credentials: None,
     }
 }
 

@@ -14,11 +14,13 @@ use towline_transport::TransportKind;
 use towline_wire::{ErrorCode, Feature, FeatureSet};
 
 use super::{
-    open::{CountGuard, Opened, shutting_down, too_many_sessions},
-    store_refusal,
+    asker::{shutting_down, store_refusal},
+    open::{CountGuard, Opened, too_many_sessions},
 };
-use crate::hub::{Command, Hub, Tx, hash_token};
-use crate::session::{Attachment, DetachReason, SessionEntry};
+use crate::{
+    hub::{Command, Hub, Tx, hash_token},
+    session::{Attachment, DetachReason, SessionEntry},
+};
 
 /// What a peer asks for.
 pub(crate) struct ResumeRequest {
@@ -37,9 +39,8 @@ pub(crate) struct ResumeRequest {
 /// Takes a session up. A failed try consumes nothing [ARCP 6.3-7]; a live connection of the session is taken over
 /// without waiting for it [ARCP 6.3-8].
 pub(crate) async fn resume(hub: &Arc<Hub>, request: ResumeRequest) -> Result<Opened, Refusal> {
-    let session = hub
-        .session_of_token(&request.target.token)
-        .ok_or_else(expired)?;
+    let session = hub.books.sessions.of_token(&request.target.token);
+    let session = session.ok_or_else(expired)?;
     if request
         .target
         .session
@@ -50,7 +51,7 @@ pub(crate) async fn resume(hub: &Arc<Hub>, request: ResumeRequest) -> Result<Ope
     }
     let presented = hash_token(&request.target.token);
     let (done, resumed) = oneshot::channel();
-    let token = hub.ids.resume_token();
+    let token = hub.services.ids.resume_token();
     let attachment = Attachment::new(request.kind, request.confidential);
     let position = request.target.last_event_seq;
     hub.command(ResumeSession {
@@ -110,7 +111,8 @@ impl ResumeSession {
             let message = "the session belongs to another principal";
             return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
         }
-        if !limits::in_resume_window(state.detached_at, hub.now(), hub.options.resume_window) {
+        let window = hub.services.options.resume_window;
+        if !limits::in_resume_window(state.detached_at, hub.now(), window) {
             return Err(expired());
         }
         state
@@ -134,7 +136,7 @@ impl ResumeSession {
         if self.session.attachment().is_some() {
             return Ok(None);
         }
-        if !hub.count_attached(&self.session.principal) {
+        if !hub.books.sessions.count_attached(&self.session.principal) {
             return Err(too_many_sessions(hub));
         }
         Ok(Some(CountGuard {
@@ -165,7 +167,7 @@ impl ResumeSession {
             let attachment = Arc::clone(&self.attachment);
             (before, state.attachment.replace(attachment))
         };
-        hub.insert_session(&self.session, Some(&before));
+        hub.books.sessions.insert(&self.session, Some(&before));
         superseded
     }
 }
@@ -199,7 +201,10 @@ impl Command for ResumeSession {
                 match (&mut decided.counted, &superseded) {
                     (Some(counted), None) => counted.armed = false,
                     // The old connection went while this was being committed, and was counted out.
-                    (None, None) => hub.count_attached_anyway(&self.session.principal),
+                    (None, None) => hub
+                        .books
+                        .sessions
+                        .count_attached_anyway(&self.session.principal),
                     // The place of the connection that is taken over; a second one is given back.
                     (_, Some(_)) => {}
                 }

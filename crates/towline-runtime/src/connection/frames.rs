@@ -24,7 +24,7 @@ pub(super) struct JobFrames {
 }
 
 /// What one record's envelope has for itself.
-pub(super) struct Numbers {
+pub(super) struct Stamp {
     pub(super) id: MessageId,
     pub(super) event_seq: EventSeq,
     pub(super) job_seq: JobSeq,
@@ -62,8 +62,8 @@ impl JobFrames {
     }
 
     /// The job's `job.accepted`.
-    pub(super) async fn accepted(&self, hub: &Arc<Hub>, session: &SessionEntry) -> Envelope {
-        let credentials = Ledger::shown(hub, &self.row, session, self.own).await;
+    pub(super) fn accepted(&self, hub: &Hub, session: &SessionEntry) -> Envelope {
+        let credentials = Ledger::shown(hub, &self.row, session, self.own);
         accepted(&self.row, self.row.request_id.clone(), credentials)
     }
 
@@ -73,12 +73,12 @@ impl JobFrames {
     }
 
     /// The frame of an event.
-    pub(super) fn event(&self, payload: RawJson, numbers: Numbers) -> EventFrame<'_> {
+    pub(super) fn event(&self, payload: RawJson, stamp: Stamp) -> EventFrame<'_> {
         EventFrame {
             header: &self.header,
-            id: numbers.id,
-            event_seq: numbers.event_seq,
-            job_seq: numbers.job_seq,
+            id: stamp.id,
+            event_seq: stamp.event_seq,
+            job_seq: stamp.job_seq,
             payload,
         }
     }
@@ -137,13 +137,17 @@ impl JobFrames {
         hub: &Hub,
         result: payload::JobResult,
     ) -> Result<Option<RawJson>, NotWhole> {
-        let limit = hub.options.inline_result;
+        let limit = hub.services.options.inline_result;
         let Some(mut inlined) = Inlined::begin(&result, limit as u64)? else {
             return Ok(None);
         };
         let mut next = JobSeq::FIRST;
         loop {
-            let blocks = hub.store.read_job(&self.row.id, next, limit).await?;
+            let blocks = hub
+                .services
+                .store
+                .read_job(&self.row.id, next, limit)
+                .await?;
             let Some(last) = blocks.last().map(|block| block.last()) else {
                 break;
             };

@@ -12,17 +12,18 @@ use tokio::{
 use towline_proto::{
     heartbeat::{Beat, Heartbeat},
     refusal::Refusal,
-    server::{Effect, Goodbye, ServerSession},
+    server::{Effect, Goodbye, Idle, ServerSession},
 };
 use towline_transport::{FrameSink, FrameSource, Inbound};
 use towline_wire::{ErrorCode, EventSeq, Feature, MessageId, payload};
 use tracing::Instrument as _;
 
-use super::{handshake::Live, worker::Worker, writer::Writer};
+use super::{goodbye::linger, handshake::Live, worker::Worker, writer::Writer};
 use crate::{
     command::{Asker, envelope},
     hub::Hub,
     session::{Attachment, DetachReason, Farewell, SessionEntry},
+    trace,
 };
 
 /// Runs a live connection to its end.
@@ -36,11 +37,11 @@ pub(super) async fn run(
     let (session, attachment) = (opened.session, opened.attachment);
     let writer = Writer::new(&hub, &session, &attachment, sink, opened.position);
     let started = writer.started();
-    let mut writing = hub.tasks.spawn(Box::new(writer).run());
+    let mut writing = hub.scope.tasks.spawn(Box::new(writer).run());
     let features = machine.features();
     let heartbeat = features
         .has(Feature::Heartbeat)
-        .then(|| Heartbeat::new(hub.options.heartbeat, started.elapsed()));
+        .then(|| Heartbeat::new(hub.services.options.heartbeat, started.elapsed()));
     let mut reader = Reader {
         hub: &hub,
         session,
@@ -48,23 +49,16 @@ pub(super) async fn run(
         machine,
         worker: Worker::default(),
         heartbeat,
+        idle: Idle::new(hub.services.options.idle_timeout, started.elapsed()),
         started,
     };
-    let span = crate::trace::of_session(&reader.session);
+    let span = trace::of_session(&reader.session);
     async {
         reader.read(source.as_mut(), &mut writing).await;
         reader.end(source.as_mut(), writing).await;
     }
     .instrument(span)
     .await;
-}
-
-/// Reads on for a moment after the goodbye, so that the peer's own goodbye is answered and ours is not lost.
-pub(super) async fn linger(hub: &Hub, source: &mut dyn FrameSource) {
-    let drain =
-        async { while !matches!(source.receive().await, None | Some(Inbound::Closed(_))) {} };
-    // A peer that goes on talking is not listened to for long.
-    let _ = timeout(hub.options.close_timeout, drain).await;
 }
 
 struct Reader<'h> {
@@ -74,6 +68,7 @@ struct Reader<'h> {
     machine: ServerSession,
     worker: Worker,
     heartbeat: Option<Heartbeat>,
+    idle: Idle,
     started: Instant,
 }
 
@@ -117,29 +112,28 @@ impl Reader<'_> {
         writing: &mut JoinHandle<()>,
     ) -> Happening {
         let has_room =
-            self.attachment.replies.lock().waiting() < self.hub.options.requests_in_flight;
+            self.attachment.replies.lock().waiting() < self.hub.services.options.requests_in_flight;
         let beat = self.beat_in();
         tokio::select! {
             biased;
             () = self.attachment.detach.cancelled() => Happening::Detached,
             inbound = source.receive(), if has_room => Happening::Inbound(inbound),
             () = self.attachment.room.notified(), if !has_room => Happening::Room,
-            () = tokio::time::sleep(beat), if self.heartbeat.is_some() => Happening::Beat,
+            () = tokio::time::sleep(beat) => Happening::Beat,
             _ = writing => Happening::WriterEnded,
         }
     }
 
-    /// How long until the heartbeat has something to say.
+    /// How long until the heartbeat, or the idleness of the session, has something to say.
     fn beat_in(&mut self) -> Duration {
         let now = self.started.elapsed();
         let sent = Duration::from_millis(self.attachment.sent_at.load(Ordering::Relaxed));
-        match &mut self.heartbeat {
-            Some(heartbeat) => {
-                heartbeat.sent_at_least(sent);
-                heartbeat.deadline().saturating_sub(now)
-            }
-            None => Duration::MAX,
-        }
+        let beat = self.heartbeat.as_mut().map(|heartbeat| {
+            heartbeat.sent_at_least(sent);
+            heartbeat.deadline()
+        });
+        let idle = self.idle.deadline();
+        beat.map_or(idle, |beat| beat.min(idle)).saturating_sub(now)
     }
 
     fn handle(&mut self, happening: Happening) -> Flow {
@@ -171,7 +165,10 @@ impl Reader<'_> {
             self.hub.heard(&self.session, &self.attachment);
         }
         let effect = match inbound {
-            Inbound::Envelope(envelope) => self.machine.on_frame(envelope),
+            Inbound::Envelope(envelope) => {
+                self.idle.heard(&envelope.kind, now);
+                self.machine.on_frame(envelope)
+            }
             Inbound::Malformed(error) => self.machine.on_malformed(&error),
             Inbound::TooBig { limit, fatal } => self.machine.on_too_big(limit, fatal),
             Inbound::Alive | Inbound::Closed(_) => Effect::None,
@@ -200,7 +197,7 @@ impl Reader<'_> {
                 goodbye,
             } => return self.reject(request, &refusal, goodbye),
             Effect::Close { reason } => return self.close(reason, Goodbye::Normal, true),
-            // Pauses belong to the handshake.
+            // The other two are steps of the handshake, and that is over.
             Effect::None | Effect::Authenticate(_) | Effect::Attach(_) => {}
         }
         Flow::On
@@ -220,12 +217,18 @@ impl Reader<'_> {
     fn on_ack(&mut self, seq: EventSeq) {
         let mut state = self.session.lock();
         if state.stream.acknowledge(seq) {
-            let _below = state.pressure(self.hub.options.back_pressure);
+            let _below = state.pressure(self.hub.services.options.back_pressure);
         }
     }
 
     fn on_beat(&mut self) -> Flow {
         let now = self.started.elapsed();
+        if self.idle.is_due(now) {
+            if self.hub.has_nothing_for(&self.session, &self.attachment) {
+                return self.close(Some("idle".to_owned()), Goodbye::Normal, true);
+            }
+            self.idle.busy(now);
+        }
         // Frames sent since the deadline was computed count too.
         let _refreshed = self.beat_in();
         match self
@@ -236,7 +239,7 @@ impl Reader<'_> {
             Beat::Rest => Flow::On,
             Beat::Ping => {
                 let ping = payload::Ping {
-                    nonce: self.hub.ids.nonce(),
+                    nonce: self.hub.services.ids.nonce(),
                     sent_at: Some(self.hub.now()),
                 };
                 self.attachment.push_urgent(envelope(&ping));
@@ -295,8 +298,9 @@ impl Reader<'_> {
         self.hub.detach(&self.session, &self.attachment);
         if closing {
             // Both end by themselves when the peer plays along.
-            let both = async { tokio::join!(&mut writing, linger(self.hub, source)) };
-            let _ = timeout(self.hub.options.close_timeout, both).await;
+            let limit = self.hub.services.options.close_timeout;
+            let both = async { tokio::join!(&mut writing, linger(limit, source)) };
+            let _ = timeout(limit, both).await;
         }
         writing.abort();
         tracing::info!(target: "towline::session", session = %self.session.id, "session detached");

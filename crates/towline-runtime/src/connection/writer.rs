@@ -19,9 +19,9 @@ use towline_transport::{FrameSink, TransportError};
 use towline_wire::{Envelope, ErrorCode, EventSeq, JobId, JobSeq, RawJson};
 
 use super::{
-    close_frame,
     fit::{fit, leaves_events},
-    frames::{JobFrames, Numbers},
+    frames::{JobFrames, Stamp},
+    goodbye::close_frame,
     size::{limit_of, within},
 };
 use crate::hub::Hub;
@@ -93,8 +93,8 @@ impl Writer {
         self.started
     }
 
-    /// Sends until the goodbye, or until the peer is gone. What it may have to do is boxed, and it is itself: a silent
-    /// writer holds room for neither.
+    /// Sends until the goodbye, or until the peer is gone. The future of a step is large, so it is boxed for as long as the
+    /// step takes, and the writer comes boxed too: the task of a connection that has nothing to send stays small.
     pub(super) async fn run(mut self: Box<Self>) {
         let error = loop {
             let carried_out = match self.next() {
@@ -158,7 +158,7 @@ impl Writer {
 
     /// Sends an envelope that is no event: it gets its id and its session here.
     async fn feed_own(&mut self, mut envelope: Envelope) -> Result<(), End> {
-        envelope.id = Some(self.hub.ids.message());
+        envelope.id = Some(self.hub.services.ids.message());
         envelope.session_id = Some(self.session.id.clone());
         self.feed(envelope).await
     }
@@ -199,7 +199,7 @@ impl Writer {
             if !news {
                 return;
             }
-            state.pressure(self.hub.options.back_pressure)
+            state.pressure(self.hub.services.options.back_pressure)
         };
         if let Some(lag) = lag {
             self.hub.report_pressure(&self.session, lag);
@@ -242,12 +242,12 @@ impl Writer {
         let Some((kind, payload)) = block.payload(run.from) else {
             return Ok(());
         };
-        let numbers = Numbers {
-            id: self.hub.ids.message(),
+        let stamp = Stamp {
+            id: self.hub.services.ids.message(),
             event_seq: number,
             job_seq: run.from,
         };
-        self.record(&frames, kind, payload, run.view, numbers).await
+        self.record(&frames, kind, payload, run.view, stamp).await
     }
 
     /// Sends a part of a run of events: what one block of the job's log holds of it.
@@ -268,7 +268,7 @@ impl Writer {
         let count = usize::try_from(last.since(run.from) + 1)
             .unwrap_or(1)
             .min(FLUSH_FRAMES);
-        let mut ids = self.hub.ids.messages(count);
+        let mut ids = self.hub.services.ids.messages(count);
         // Before the peer can see them: it may acknowledge, or come back with, what it was sent before the flush was over.
         let last = run.first.plus(count as u64 - 1);
         self.session.lock().stream.offer(last);
@@ -277,13 +277,12 @@ impl Writer {
             let Some((kind, payload)) = block.payload(job_seq) else {
                 break;
             };
-            let numbers = Numbers {
+            let stamp = Stamp {
                 id,
                 event_seq,
                 job_seq,
             };
-            self.record(frames, kind, payload, run.view, numbers)
-                .await?;
+            self.record(frames, kind, payload, run.view, stamp).await?;
             self.cursor.advance(event_seq);
             if kind.is_terminal() {
                 self.announced.remove(&run.job);
@@ -302,7 +301,7 @@ impl Writer {
         kind: RecordKind,
         payload: RawJson,
         view: SpanView,
-        numbers: Numbers,
+        stamp: Stamp,
     ) -> Result<(), End> {
         let needs_more = frames.needs_more(kind, view);
         let as_it_is = !needs_more
@@ -312,7 +311,7 @@ impl Writer {
                 .limit
                 .is_none_or(|limit| payload.as_str().len() <= limit);
         if as_it_is {
-            let fed = self.sink.feed_event(&frames.event(payload, numbers)).await;
+            let fed = self.sink.feed_event(&frames.event(payload, stamp)).await;
             return self.fed(fed);
         }
         let mut envelope = if needs_more {
@@ -321,9 +320,9 @@ impl Writer {
         } else {
             frames.plain(kind, payload)
         };
-        envelope.id = Some(numbers.id);
-        envelope.job_seq = Some(numbers.job_seq);
-        envelope.event_seq = Some(numbers.event_seq);
+        envelope.id = Some(stamp.id);
+        envelope.job_seq = Some(stamp.job_seq);
+        envelope.event_seq = Some(stamp.event_seq);
         self.feed(envelope).await
     }
 
@@ -349,7 +348,7 @@ impl Writer {
         {
             return Ok(());
         }
-        let accepted = frames.accepted(&self.hub, &self.session).await;
+        let accepted = frames.accepted(&self.hub, &self.session);
         self.announced.insert(run.job.clone());
         self.feed_own(accepted).await
     }

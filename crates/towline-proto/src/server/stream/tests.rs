@@ -162,7 +162,7 @@ fn a_goodbye_drains_what_is_owed() {
     table.close(true);
     assert_eq!(table.steps(), ["events to 2", "flush", "rest"]);
     table.replies.fill(place, accepted());
-    table.stream.committed(seq(4));
+    table.stream.committed(&span(3, 2));
     assert_eq!(table.steps(), ["job.accepted", "flush", "again"]);
     table.stream.append(span(3, 2), 64);
     table.stream.append(span(5, 9), 64);
