@@ -182,14 +182,15 @@ impl Assembly {
         }
         let bytes = self.decode(chunk.encoding, chunk.data, expected)?;
         self.size += bytes.len() as u64;
-        self.progress = match chunk.more {
-            true => Progress::Open {
+        self.progress = if chunk.more {
+            Progress::Open {
                 id: chunk.result_id,
                 next: expected + 1,
-            },
-            false => Progress::Whole {
+            }
+        } else {
+            Progress::Whole {
                 id: chunk.result_id,
-            },
+            }
         };
         Ok(bytes)
     }

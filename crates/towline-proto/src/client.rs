@@ -189,9 +189,10 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.message.is_empty() {
-            true => self.code.fmt(f),
-            false => write!(f, "{}: {}", self.code, self.message),
+        if self.message.is_empty() {
+            self.code.fmt(f)
+        } else {
+            write!(f, "{}: {}", self.code, self.message)
         }
     }
 }

@@ -63,13 +63,14 @@ impl ClientSession {
         if self.judge(envelope.event_seq, known, out).is_none() {
             return;
         }
-        let end = match envelope.kind == MessageType::JOB_RESULT {
-            true => envelope
+        let end = if envelope.kind == MessageType::JOB_RESULT {
+            envelope
                 .decode()
-                .map_or_else(JobEnd::Unreadable, JobEnd::Result),
-            false => envelope
+                .map_or_else(JobEnd::Unreadable, JobEnd::Result)
+        } else {
+            envelope
                 .decode()
-                .map_or_else(JobEnd::Unreadable, JobEnd::Error),
+                .map_or_else(JobEnd::Unreadable, JobEnd::Error)
         };
         if known.is_none() && self.refuses_submit(&envelope, &end, out) {
             return;

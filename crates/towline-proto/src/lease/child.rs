@@ -63,11 +63,11 @@ impl Authority {
         self.decide(Operation::Delegate(agent), now)?;
         let leases = LeaseSet::compile(lease)?;
         let own_expiry = expiry(constraints, now)?;
-        match self.allows_every_model() {
-            true => self
-                .leases()
-                .contains(&leases.without(namespace::MODEL_USE))?,
-            false => self.leases().contains(&leases)?,
+        if self.allows_every_model() {
+            self.leases()
+                .contains(&leases.without(namespace::MODEL_USE))?
+        } else {
+            self.leases().contains(&leases)?
         }
         let reserve = self.budget().share(leases.amounts())?;
         let amounts = joined(leases.amounts(), &reserve);

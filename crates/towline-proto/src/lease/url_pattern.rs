@@ -85,15 +85,16 @@ impl<'t> Parts<'t> {
             Some(colon) => (&authority[..colon], Some(&authority[colon + 1..])),
             None => (authority, None),
         };
-        match host.is_empty() {
-            true => Err((host_at, PatternFault::NoHost)),
-            false => Ok(Self {
+        if host.is_empty() {
+            Err((host_at, PatternFault::NoHost))
+        } else {
+            Ok(Self {
                 scheme: &tokens[..mark],
                 host,
                 host_at,
                 port,
                 path,
-            }),
+            })
         }
     }
 }
@@ -106,9 +107,10 @@ fn schemes(tokens: &[Token]) -> Result<Vec<(&'static str, u16)>, Fault> {
     let automaton = Automaton::build([&pieces[..]]).map_err(|_| (at, PatternFault::TooComplex))?;
     let matched = |(scheme, _): &(&str, u16)| automaton.accepts(scheme.chars().map(Into::into));
     let matched: Vec<_> = SCHEMES.into_iter().filter(matched).collect();
-    match matched.is_empty() {
-        true => Err((at, PatternFault::UnknownScheme)),
-        false => Ok(matched),
+    if matched.is_empty() {
+        Err((at, PatternFault::UnknownScheme))
+    } else {
+        Ok(matched)
     }
 }
 
@@ -127,9 +129,10 @@ fn host_pieces(tokens: &[Token], at: usize) -> Result<Vec<Piece>, Fault> {
         let host = Host::parse(&text)
             .map_err(|_| (at, PatternFault::BadHost))?
             .to_string();
-        return match host.split('.').any(str::is_empty) {
-            true => Err((at, PatternFault::BadHost)),
-            false => Ok(literals(&host).collect()),
+        return if host.split('.').any(str::is_empty) {
+            Err((at, PatternFault::BadHost))
+        } else {
+            Ok(literals(&host).collect())
         };
     }
     let mut pieces = Vec::new();

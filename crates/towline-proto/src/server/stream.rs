@@ -119,7 +119,7 @@ impl Stream {
         self.outbox.jobs()
     }
 
-    /// The last number whose record is in `job` at or before `seq`: what has to be evicted when the log loses that.
+    /// The last number whose record is in `job` at or before `up_to`: what has to be evicted when the log loses that.
     pub fn last_of(&self, job: &JobId, up_to: JobSeq) -> Option<EventSeq> {
         self.outbox.last_of(job, up_to)
     }
