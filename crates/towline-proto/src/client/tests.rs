@@ -247,7 +247,10 @@ fn what_comes_after_a_gap_waits_for_the_resume() {
     [2, 3, 3, 4]
         .into_iter()
         .for_each(|seq| table.receive(event(seq)));
-    assert_eq!(table.decided()[2..], ["event 2", "event 3", "event 4"]);
+    assert_eq!(
+        table.decided()[2..],
+        ["send session.ping", "event 2", "event 3", "event 4"]
+    );
     assert_eq!(
         table.session.counters(),
         Counters {
@@ -426,7 +429,7 @@ impl Table {
             "refused" => self.receive(error("PERMISSION_DENIED", false)),
             "busy" => self.receive(error("INTERNAL_ERROR", true)),
             "closed" => {
-                self.receive(json!({"type": "session.closed", "payload": {"reason": "idle"}}))
+                self.receive(json!({"type": "session.closed", "payload": {"reason": "superseded"}}))
             }
             "shutdown" => {
                 self.receive(json!({"type": "session.closed", "payload": {"reason": "shutdown"}}));

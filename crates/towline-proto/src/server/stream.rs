@@ -62,10 +62,6 @@ pub struct Cursor {
 
 /// What a connection's writer does next.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a step is made, moved once and gone"
-)]
 pub enum Step {
     /// Send a ping or a pong.
     Urgent(Envelope),

@@ -242,12 +242,19 @@ impl Writer {
         let Some((kind, payload)) = block.payload(run.from) else {
             return Ok(());
         };
-        let stamp = Stamp {
-            id: self.hub.services.ids.message(),
-            event_seq: number,
-            job_seq: run.from,
+        let mut end = if frames.needs_more(kind, run.view) {
+            frames
+                .special(&self.hub, &self.session, kind, payload)
+                .await
+        } else {
+            frames.plain(kind, payload)
         };
-        self.record(&frames, kind, payload, run.view, stamp).await
+        // One SDK's client waits for the end and drops numbers that it knows.
+        if !self.dialect.waits_for_the_end_of_known_jobs() {
+            end.event_seq = Some(number);
+            end.job_seq = Some(run.from);
+        }
+        self.feed_own(end).await
     }
 
     /// Sends a part of a run of events: what one block of the job's log holds of it.

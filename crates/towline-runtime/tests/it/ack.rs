@@ -73,7 +73,9 @@ async fn what_is_not_acknowledged_is_kept() {
     };
     let runtime = with_valve(
         &Valve::new(),
-        RuntimeOptions::default().retention(retention),
+        RuntimeOptions::default()
+            .retention(retention)
+            .idle_timeout(Duration::MAX),
     )
     .await;
     let mut peer = Peer::open(&runtime, ALICE, QUIET).await;

@@ -192,6 +192,7 @@ async fn keys_live_for_a_day() {
     peer.until_end(&job).await;
     pass(24.0 * 3600.0 - 10.0).await;
     assert_eq!(peer.submit(request.clone()).await, job);
+    peer.expect("job.result").await;
     pass(10.0).await;
     let anew = peer.submit(request).await;
     assert_ne!(anew, job);
@@ -239,6 +240,7 @@ async fn keys_and_validation() {
     peer.until_end(&job).await;
     pass(120.0).await;
     assert_eq!(peer.submit(brief.clone()).await, job);
+    peer.expect("job.result").await;
     let mut anew = brief;
     anew["idempotency_key"] = json!("d");
     peer.refused("job.submit", anew, "INVALID_REQUEST").await;
