@@ -20,6 +20,7 @@
 //! Ended      │ ·       ·         ·       ·     ·         ·       ·     ·     ·         ·        ·
 //! ```
 
+mod goodbye;
 mod idle;
 mod replies;
 mod request;
@@ -33,6 +34,7 @@ use towline_wire::{
 use crate::{Dialect, refusal::Refusal};
 
 pub use self::{
+    goodbye::Goodbye,
     idle::Idle,
     replies::{Farewell, Replies, Reply, Slot},
     request::{Request, RequestKind, Submission},
@@ -103,23 +105,6 @@ pub enum Effect {
         /// The peer's reason, to be echoed.
         reason: Option<String>,
     },
-}
-
-/// How a connection is closed [ARCP 4-7].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goodbye {
-    /// All is well: 1000.
-    Normal,
-    /// We are going, or the peer fell silent: 1001.
-    GoingAway,
-    /// The peer broke the protocol: 1002.
-    Protocol,
-    /// Authentication, policy, no hello in time: 1008.
-    Policy,
-    /// A frame was above the limit: 1009.
-    TooBig,
-    /// Our fault: 1011.
-    Internal,
 }
 
 /// What a peer wants to attach to.

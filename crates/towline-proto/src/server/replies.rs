@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use towline_wire::{Envelope, EventSeq, JobId};
 
-use super::Goodbye;
+use super::goodbye::Goodbye;
 
 /// The replies of one connection.
 ///

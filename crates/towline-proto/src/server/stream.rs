@@ -2,7 +2,7 @@
 
 use towline_wire::{Envelope, EventSeq, JobId, JobSeq};
 
-use super::{Farewell, Replies, Reply};
+use super::replies::{Farewell, Replies, Reply};
 use crate::{
     outbox::{Outbox, ReplayError, Run},
     span::Span,
