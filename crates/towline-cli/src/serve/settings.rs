@@ -130,7 +130,7 @@ fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
 
 /// What holds for an embedded runtime as well: retention and job limits.
 pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions {
-    let mut admission = towline::proto::admission::AdmissionLimits::default();
+    let mut admission = towline::runtime::AdmissionLimits::default();
     if let Some(jobs) = config.server.limits.jobs_per_principal {
         admission.per_principal = jobs as usize;
     }
