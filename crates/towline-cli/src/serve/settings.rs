@@ -116,6 +116,9 @@ fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
     if let Some(span) = pick(args.resume_window, &server.resume_window) {
         options = options.resume_window(span);
     }
+    if let Some(span) = pick(None, &server.idle_timeout) {
+        options = options.idle_timeout(span);
+    }
     if let Some(span) = pick(args.hello_timeout, &server.hello_timeout) {
         options = options.hello_timeout(span);
     }
