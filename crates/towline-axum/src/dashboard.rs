@@ -105,7 +105,11 @@ impl Page {
             return refusal.into_response();
         }
         match &self.index {
-            Some(text) => self.answer(Body::from(text.clone()), "text/html; charset=utf-8", "no-cache"),
+            Some(text) => self.answer(
+                Body::from(text.clone()),
+                "text/html; charset=utf-8",
+                "no-cache",
+            ),
             None => StatusCode::NOT_FOUND.into_response(),
         }
     }
@@ -137,9 +141,10 @@ impl Page {
 
 /// What the page may do, and nothing else.
 fn policy(connect: &[String]) -> HeaderValue {
-    let mut text = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    let mut text =
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'"
-        .to_owned();
+            .to_owned();
     for source in connect {
         // Writing to a string cannot fail.
         let _ = write!(text, " {source}");
@@ -155,7 +160,8 @@ fn source(address: &str) -> Result<String, ConnectError> {
     let host = rest.split('/').next().unwrap_or_default();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
     let good = matches!(scheme, "ws" | "wss") && !host.is_empty() && host.bytes().all(is_plain);
-    good.then(|| format!("{scheme}://{host}")).ok_or_else(refuse)
+    good.then(|| format!("{scheme}://{host}"))
+        .ok_or_else(refuse)
 }
 
 /// A text as the value of an attribute in double quotes.

@@ -1,5 +1,5 @@
-//! The agents this program brings along: real ones (`index`, `exec`), those for tries, tests and measuring, and those that
-//! `towline.toml` names.
+//! The agents this program hosts: the real ones of the library (`index`, `exec`), those for tries, tests and measuring, and
+//! those that `towline.toml` names.
 
 mod access;
 mod burst;
@@ -7,25 +7,19 @@ mod chatty;
 mod configured;
 mod delegate;
 mod echo;
-mod exec;
 mod fail;
-mod index;
 mod kinds;
-mod language;
-mod process;
-mod remote;
 mod sleep;
 mod spend;
 mod stream;
 mod versioned;
-
-use std::time::Duration;
+mod waiting;
 
 pub(crate) use configured::configured;
 
 use towline::{
-    ErrorCode,
-    runtime::{AgentError, JobContext, RuntimeBuilder},
+    agents::{ExecAgent, IndexAgent},
+    runtime::RuntimeBuilder,
 };
 
 /// Registers the built-in agents. None of them is run again after a restart.
@@ -36,9 +30,9 @@ pub(crate) fn built_in(builder: RuntimeBuilder) -> RuntimeBuilder {
         .agent("chatty", chatty::run)
         .agent("delegate", delegate::run)
         .agent("echo", echo::run)
-        .agent("exec", exec::run)
+        .agent("exec", ExecAgent::new())
         .agent("fail", fail::run)
-        .agent("index", index::run)
+        .agent("index", IndexAgent::new())
         .agent("kinds", kinds::run)
         .agent("sleep", sleep::run)
         .agent("spend", spend::run)
@@ -46,17 +40,4 @@ pub(crate) fn built_in(builder: RuntimeBuilder) -> RuntimeBuilder {
         .agent("versioned@1.0.0", versioned::one)
         .agent("versioned@2.0.0", versioned::two)
         .default_version("versioned@2.0.0")
-}
-
-/// Waits for so long; `true` when the job has to end instead.
-async fn interrupted(ctx: &JobContext, time: Duration) -> bool {
-    tokio::select! {
-        () = tokio::time::sleep(time) => false,
-        () = ctx.cancelled() => true,
-    }
-}
-
-/// How an agent that heard a cancel ends. The runtime knows better why and says so.
-fn cancelled() -> AgentError {
-    AgentError::new(ErrorCode::CANCELLED, "the job was cancelled")
 }
