@@ -171,7 +171,8 @@ impl Reader<'_> {
             }
             Inbound::Malformed(error) => self.machine.on_malformed(&error),
             Inbound::TooBig { limit, fatal } => self.machine.on_too_big(limit, fatal),
-            Inbound::Alive | Inbound::Closed(_) => Effect::None,
+            // What else a transport may come to report says no more than that the peer lives.
+            _ => Effect::None,
         };
         self.carry_out(effect)
     }

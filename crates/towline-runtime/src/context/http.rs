@@ -7,6 +7,7 @@ mod response;
 
 use std::{net::IpAddr, time::Duration};
 
+use futures_util::future::BoxFuture;
 use reqwest::{
     Method, StatusCode, Url,
     header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -74,7 +75,7 @@ impl Http {
 
 /// A request being described.
 #[derive(Debug)]
-#[must_use = "nothing happens before `send`"]
+#[must_use = "nothing happens before it is awaited or sent"]
 pub struct HttpRequest {
     ctx: JobContext,
     method: Method,
@@ -174,9 +175,10 @@ impl HttpRequest {
         {
             return Err(self.refuse(&url, address).await);
         }
-        let client = clients
-            .client(private)
-            .map_err(|error| HttpError::of(&url, error))?;
+        let client = clients.client(private).map_err(|error| HttpError::Failed {
+            url: without_query(&url),
+            reason: crate::web::describe(&error),
+        })?;
         let left = deadline.saturating_duration_since(Instant::now());
         let request = client
             .request(self.method.clone(), url.clone())
@@ -253,6 +255,16 @@ impl HttpRequest {
                 .filter(|(name, value)| !value.is_sensitive() && !names_a_key(name))
                 .collect();
         }
+    }
+}
+
+/// Awaiting a request sends it.
+impl IntoFuture for HttpRequest {
+    type Output = Result<HttpResponse, HttpError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
     }
 }
 

@@ -404,10 +404,7 @@ struct Overheard(MemoryTransport);
 
 impl Transport for Overheard {
     fn info(&self) -> TransportInfo {
-        TransportInfo {
-            confidential: false,
-            ..self.0.info()
-        }
+        self.0.info().confidential(false)
     }
 
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {

@@ -380,7 +380,7 @@ async fn a_takeover_does_not_wait() {
 #[tokio::test(start_paused = true)]
 async fn features_of_a_later_resume() {
     let report = |ctx: JobContext, _input: Value| async move {
-        ctx.progress(1, None, None, None).await?;
+        ctx.progress(1).await?;
         ctx.cancelled().await;
         Ok(Value::Null)
     };

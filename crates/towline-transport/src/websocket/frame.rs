@@ -231,4 +231,4 @@ const LONG_16: u8 = 126;
 const LONG_64: u8 = 127;
 const MOST_HEADER: usize = 14;
 /// 1007: what calls itself text is not UTF-8 (RFC 6455 §7.4.1).
-const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
+pub(super) const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
