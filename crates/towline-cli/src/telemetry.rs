@@ -65,24 +65,26 @@ impl Target {
             None => endpoint.trim_end_matches('/').contains(":4318"),
         };
         // A general endpoint has a path for each kind of signal; one for traces is taken as it is.
-        let endpoint = match http && traces.is_none() {
-            true => format!("{}/v1/traces", endpoint.trim_end_matches('/')),
-            false => endpoint.to_owned(),
+        let endpoint = if http && traces.is_none() {
+            format!("{}/v1/traces", endpoint.trim_end_matches('/'))
+        } else {
+            endpoint.to_owned()
         };
         Ok(Some(Self { endpoint, http }))
     }
 
     fn exporter(&self) -> Result<SpanExporter, ExporterBuildError> {
-        match self.http {
-            true => SpanExporter::builder()
+        if self.http {
+            SpanExporter::builder()
                 .with_http()
                 .with_protocol(Protocol::HttpBinary)
                 .with_endpoint(&self.endpoint)
-                .build(),
-            false => SpanExporter::builder()
+                .build()
+        } else {
+            SpanExporter::builder()
                 .with_tonic()
                 .with_endpoint(&self.endpoint)
-                .build(),
+                .build()
         }
     }
 }
@@ -106,9 +108,10 @@ impl Telemetry {
             .iter()
             .filter_map(|name| std::env::var(name).ok())
             .any(|value| !value.is_empty());
-        let resource = match named {
-            true => Resource::builder(),
-            false => Resource::builder().with_service_name("towline"),
+        let resource = if named {
+            Resource::builder()
+        } else {
+            Resource::builder().with_service_name("towline")
         };
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
@@ -138,9 +141,10 @@ impl Telemetry {
 
 /// Wraps a transport so that each envelope is a span, where there is a collector; else it stays as it is.
 pub(crate) fn traced(transport: Box<dyn Transport>, wanted: bool) -> Box<dyn Transport> {
-    match wanted {
-        true => Box::new(transport.with_tracing()),
-        false => transport,
+    if wanted {
+        Box::new(transport.with_tracing())
+    } else {
+        transport
     }
 }
 

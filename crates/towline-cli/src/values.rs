@@ -66,22 +66,24 @@ fn seconds_of(seconds: f64) -> Option<Duration> {
 /// A span that is not zero: for intervals and timeouts.
 pub(crate) fn positive_span(text: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
-    match span.0.is_zero() {
-        true => Err(format!(
+    if span.0.is_zero() {
+        Err(format!(
             "`{text}` has to be more than zero; write 10s or 5m"
-        )),
-        false => Ok(span),
+        ))
+    } else {
+        Ok(span)
     }
 }
 
 /// A heartbeat interval: at least a second [ARCP 6.4-2].
 pub(crate) fn heartbeat(text: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
-    match span.0 < Duration::from_secs(1) {
-        true => Err(format!(
+    if span.0 < Duration::from_secs(1) {
+        Err(format!(
             "a heartbeat interval of `{text}` is too short; give at least 1 (second)"
-        )),
-        false => Ok(span),
+        ))
+    } else {
+        Ok(span)
     }
 }
 
@@ -147,9 +149,10 @@ impl FromStr for Budget {
         let plain = amount.chars().all(|c| c.is_ascii_digit() || c == '.')
             && !amount.starts_with('.')
             && !amount.ends_with('.');
-        match starts_well && rest_is_well && plain && !number.is_negative() {
-            true => Ok(Self(text.to_owned())),
-            false => Err(refuse()),
+        if starts_well && rest_is_well && plain && !number.is_negative() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(refuse())
         }
     }
 }
@@ -237,11 +240,12 @@ pub(crate) fn listen_address(text: &str) -> Result<String, String> {
     let well = text
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    match well {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
+    if well {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
             "`{text}` is not an address; write HOST:PORT such as 127.0.0.1:7777 (port 0 takes a free one)"
-        )),
+        ))
     }
 }
 
@@ -249,21 +253,23 @@ pub(crate) fn listen_address(text: &str) -> Result<String, String> {
 pub(crate) fn endpoint_path(text: &str) -> Result<String, String> {
     // Braces and stars mean something to the router.
     let well = text.starts_with('/') && !text.contains(['{', '}', '*', '?', '#', ' ']);
-    match well {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
+    if well {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
             "`{text}` is not a path; write one that begins with `/`, such as /arcp"
-        )),
+        ))
     }
 }
 
 /// The URL of a server.
 pub(crate) fn server_url(text: &str) -> Result<String, String> {
-    match text.starts_with("ws://") || text.starts_with("wss://") {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
+    if text.starts_with("ws://") || text.starts_with("wss://") {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
             "`{text}` is not the URL of a server; write ws://HOST:PORT/arcp or wss://HOST/arcp"
-        )),
+        ))
     }
 }
 
