@@ -24,9 +24,9 @@ pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentEr
     for i in 1..=input.n {
         if i > 1
             && input.delay_ms > 0
-            && super::interrupted(&ctx, Duration::from_millis(input.delay_ms)).await
+            && super::end::interrupted(&ctx, Duration::from_millis(input.delay_ms)).await
         {
-            return Err(super::cancelled());
+            return Err(super::end::cancelled());
         }
         ctx.log("info", format!("line {i}")).await?;
         ctx.progress(i, Some(Amount::from(input.n)), None, None)

@@ -49,7 +49,7 @@ pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentEr
     let outcome = tokio::select! {
         outcome = child.outcome() => outcome,
         // The end of this job cancels the child.
-        () = ctx.cancelled() => return Err(super::cancelled()),
+        () = ctx.cancelled() => return Err(super::end::cancelled()),
     };
     Ok(Output {
         child: child.job_id().clone(),

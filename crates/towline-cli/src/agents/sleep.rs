@@ -21,8 +21,8 @@ pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentEr
     let time = Duration::from_millis(input.ms);
     if input.ignore_cancel {
         tokio::time::sleep(time).await;
-    } else if super::interrupted(&ctx, time).await {
-        return Err(super::cancelled());
+    } else if super::end::interrupted(&ctx, time).await {
+        return Err(super::end::cancelled());
     }
     Ok(Output { slept_ms: input.ms })
 }
