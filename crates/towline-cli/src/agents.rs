@@ -7,13 +7,13 @@ mod chatty;
 mod configured;
 mod delegate;
 mod echo;
-mod end;
 mod fail;
 mod kinds;
 mod sleep;
 mod spend;
 mod stream;
 mod versioned;
+mod waiting;
 
 pub(crate) use configured::configured;
 

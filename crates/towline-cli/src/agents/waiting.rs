@@ -1,4 +1,4 @@
-//! Ending because the job has to.
+//! How agents wait, and end when they must not wait any longer.
 
 use std::time::Duration;
 
