@@ -24,7 +24,7 @@ pub(crate) fn host(
 
 /// What holds for an embedded runtime as well: retention and job limits.
 pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions {
-    let mut admission = towline::proto::admission::AdmissionLimits::default();
+    let mut admission = towline::runtime::AdmissionLimits::default();
     if let Some(jobs) = config.server.limits.jobs_per_principal {
         admission.per_principal = jobs as usize;
     }

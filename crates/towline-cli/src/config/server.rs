@@ -19,6 +19,7 @@ pub(crate) struct ServerSection {
     pub(crate) tls_key: Option<PathBuf>,
     pub(crate) heartbeat: Option<SpanValue>,
     pub(crate) resume_window: Option<SpanValue>,
+    pub(crate) idle_timeout: Option<SpanValue>,
     pub(crate) hello_timeout: Option<SpanValue>,
     pub(crate) drain: Option<SpanValue>,
     pub(crate) demo: Option<bool>,
@@ -46,11 +47,12 @@ impl ServerSection {
         };
         span("server.heartbeat", &self.heartbeat, values::heartbeat)?;
         span("server.resume_window", &self.resume_window, str::parse)?;
-        span(
-            "server.hello_timeout",
-            &self.hello_timeout,
-            values::positive_span,
-        )?;
+        for (key, value) in [
+            ("server.hello_timeout", &self.hello_timeout),
+            ("server.idle_timeout", &self.idle_timeout),
+        ] {
+            span(key, value, values::positive_span)?;
+        }
         span("server.drain", &self.drain, str::parse)?;
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err(file.wrong(
