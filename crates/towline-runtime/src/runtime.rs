@@ -423,7 +423,7 @@ fn check(options: &RuntimeOptions) -> Result<(), BuildError> {
             reason,
         })
     };
-    if options.heartbeat < std::time::Duration::from_secs(1) {
+    if options.heartbeat < *towline_proto::limits::HEARTBEAT.start() {
         return setting(
             "heartbeat",
             format!("{:?}", options.heartbeat),

@@ -124,12 +124,13 @@ impl Head {
         if length >> 63 != 0 {
             return Err(Violation::protocol("a frame's length has its top bit set"));
         }
-        let (mask, size) = match is_masked {
-            false => (None, before_mask),
-            true => match bytes.get(before_mask..before_mask + 4) {
+        let (mask, size) = if is_masked {
+            match bytes.get(before_mask..before_mask + 4) {
                 Some(mask) => (mask.try_into().ok(), before_mask + 4),
                 None => return Ok(None),
-            },
+            }
+        } else {
+            (None, before_mask)
         };
         Ok(Some(Self {
             is_last,
