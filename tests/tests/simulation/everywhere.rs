@@ -118,7 +118,7 @@ fn a_crash_at_any_commit_loses_nothing() {
 #[test]
 fn a_commit_that_fails_loses_nothing() {
     let faults = [
-        Fault::Fail(StoreError::Full("a test".to_owned())),
+        Fault::Fail(StoreError::Full("a test".into())),
         Fault::Delay(Duration::from_secs(3)),
     ];
     for commit in 1..=MOST_COMMITS {

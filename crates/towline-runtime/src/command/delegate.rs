@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use towline_proto::{lease::Authority, refusal::Refusal};
 use towline_store::{Change, JobRow, JobState, StoreError};
-use towline_wire::{AgentRef, ErrorCode, JobSeq, JobStatus, Lease, LeaseConstraints, RawJson};
+use towline_wire::{AgentRef, ErrorCode, Lease, LeaseConstraints, RawJson};
 
 use super::{
     open::shutting_down,
@@ -113,13 +113,7 @@ pub(crate) async fn delegate(
         depth: parent.row.depth + 1,
         trace: parent.row.trace,
         created_at: hub.now(),
-        state: JobState {
-            status: JobStatus::Pending,
-            last_seq: JobSeq::ZERO,
-            budget: None,
-            finished_at: None,
-            ending: None,
-        },
+        state: JobState::accepted(),
     };
     let session = hub.session(&parent.row.session);
     let job = new_entry(

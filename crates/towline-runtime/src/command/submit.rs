@@ -11,8 +11,8 @@ use towline_proto::{
 };
 use towline_store::{AuditRow, Change, IdempotencyRow, JobRow, JobState, StoreError};
 use towline_wire::{
-    AgentRef, Amount, ErrorCode, JobSeq, JobStatus, Lease, LeaseConstraints, MessageId, RawJson,
-    SpanId, TraceId, namespace, payload,
+    AgentRef, Amount, ErrorCode, JobStatus, Lease, LeaseConstraints, MessageId, RawJson, SpanId,
+    TraceId, namespace, payload,
 };
 
 use super::{
@@ -126,13 +126,7 @@ async fn prepare(
             .map_or(0, |parent| parent.row.depth + 1),
         trace,
         created_at: hub.now(),
-        state: JobState {
-            status: JobStatus::Pending,
-            last_seq: JobSeq::ZERO,
-            budget: None,
-            finished_at: None,
-            ending: None,
-        },
+        state: JobState::accepted(),
     };
     let idempotency = idempotency.map(|(key, fingerprint)| IdempotencyRow {
         principal: row.principal.clone(),

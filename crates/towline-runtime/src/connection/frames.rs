@@ -175,7 +175,7 @@ impl JobFrames {
         stream: Option<&ResultId>,
     ) -> Result<(Vec<u8>, bool), StoreError> {
         let (mut bytes, mut is_text, mut next) = (Vec::new(), true, JobSeq::FIRST);
-        let corrupt = |what: &str| StoreError::Corrupt(what.to_owned());
+        let corrupt = |what: &str| StoreError::Corrupt(what.into());
         loop {
             let blocks = hub.store.read_job(&self.row.id, next, limit).await?;
             let Some(last) = blocks.last().map(|block| block.last()) else {

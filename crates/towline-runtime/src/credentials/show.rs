@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use towline_store::JobRow;
-use towline_wire::{CredentialId, EventPayload, Feature, RawJson, Secret, event, payload};
+use towline_store::{JobRow, JobSummary, Principal};
+use towline_wire::{CredentialId, EventPayload, Feature, JobId, RawJson, Secret, event, payload};
 
 use super::{entry::Entry, ledger::Ledger};
 use crate::{JobContext, hub::Hub, session::SessionEntry};
@@ -62,11 +62,11 @@ impl Ledger {
         session: &SessionEntry,
         with_values: bool,
     ) -> Option<Vec<payload::Credential>> {
-        if !may_know(hub, row, session) {
+        if !may_know(hub, &row.principal, session) {
             return None;
         }
         let with_values = with_values && is_confidential(session);
-        let live = hub.credentials.shown_live(row, with_values);
+        let live = hub.credentials.shown_live(&row.id, with_values);
         if live.is_some() {
             return live;
         }
@@ -82,18 +82,21 @@ impl Ledger {
         row: &JobRow,
         session: &SessionEntry,
     ) -> Option<Vec<payload::Credential>> {
-        let live = || hub.credentials.shown_live(row, is_confidential(session));
-        may_know(hub, row, session).then(live).flatten()
+        let live = || {
+            hub.credentials
+                .shown_live(&row.id, is_confidential(session))
+        };
+        may_know(hub, &row.principal, session).then(live).flatten()
     }
 
     /// The credentials of a job in a listing: to its submitter, without values [ARCP 6.6-4, 9.8-5].
     pub(crate) fn listed(
         hub: &Hub,
-        row: &JobRow,
+        row: &JobSummary,
         session: &SessionEntry,
     ) -> Option<Vec<payload::Credential>> {
-        let own = row.session == session.id && may_know(hub, row, session);
-        own.then(|| hub.credentials.shown_live(row, false))
+        let own = row.session == session.id && may_know(hub, &row.principal, session);
+        own.then(|| hub.credentials.shown_live(&row.id, false))
             .flatten()
     }
 
@@ -105,7 +108,10 @@ impl Ledger {
         session: &SessionEntry,
         payload: RawJson,
     ) -> RawJson {
-        if row.session != session.id || !may_know(hub, row, session) || !is_confidential(session) {
+        if row.session != session.id
+            || !may_know(hub, &row.principal, session)
+            || !is_confidential(session)
+        {
             return payload;
         }
         let filled = || {
@@ -118,8 +124,8 @@ impl Ledger {
         filled().unwrap_or(payload)
     }
 
-    fn shown_live(&self, row: &JobRow, with_values: bool) -> Option<Vec<payload::Credential>> {
-        let found = self.of_job(&row.id);
+    fn shown_live(&self, job: &JobId, with_values: bool) -> Option<Vec<payload::Credential>> {
+        let found = self.of_job(job);
         some(
             found
                 .iter()
@@ -130,9 +136,9 @@ impl Ledger {
 }
 
 /// Whether a session may know that a job has credentials: it belongs to the submitting principal, and speaks the feature.
-fn may_know(hub: &Hub, row: &JobRow, session: &SessionEntry) -> bool {
+fn may_know(hub: &Hub, principal: &Principal, session: &SessionEntry) -> bool {
     hub.features.has(Feature::ProvisionedCredentials)
-        && session.principal == row.principal
+        && session.principal == *principal
         && session.lock().features.has(Feature::ProvisionedCredentials)
 }
 

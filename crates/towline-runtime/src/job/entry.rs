@@ -363,6 +363,7 @@ impl JobCore {
                 .machine
                 .ending()
                 .and_then(|cause| RawJson::of(cause).ok()),
+            ..JobState::accepted()
         }
     }
 

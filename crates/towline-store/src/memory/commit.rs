@@ -1,7 +1,7 @@
 //! Applying a batch.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -12,8 +12,8 @@ use super::{
     jobs::{Job, Jobs},
 };
 use crate::{
-    AuditRow, Batch, Block, Change, JobRow, JobState, RecoveredSession, SessionRow, Span,
-    StoreError, StoreStats,
+    AuditRow, Batch, Block, Change, Committed, JobRow, JobState, RecoveredSession, RetentionReport,
+    SessionRow, Span, StoreError, StoreStats,
     check::{Kept, Tail, check},
 };
 
@@ -21,12 +21,16 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Committer {
     sessions: BTreeMap<SessionId, Session>,
+    /// Whose resume token has this hash.
+    by_token: HashMap<[u8; 32], SessionId>,
     /// Finished jobs, the ones that ended first in front.
     pub(super) finished: BTreeSet<(Timestamp, JobId)>,
     pub(super) audit: VecDeque<AuditRow>,
     pub(super) totals: StoreStats,
     /// How many blocks were ever committed.
     blocks: u64,
+    /// What went to make room since retention last looked; its report tells of it.
+    pub(super) made_room: RetentionReport,
 }
 
 #[derive(Debug)]
@@ -60,9 +64,23 @@ impl Committer {
         }
     }
 
+    pub(super) fn session(&self, id: &SessionId) -> Option<SessionRow> {
+        self.sessions.get(id).map(|session| session.row.clone())
+    }
+
+    pub(super) fn session_by_token(&self, hash: &[u8; 32]) -> Option<SessionRow> {
+        self.session(self.by_token.get(hash)?)
+    }
+
     fn put_session(&mut self, row: SessionRow) {
+        self.by_token.insert(row.token_hash, row.id.clone());
         match self.sessions.get_mut(&row.id) {
-            Some(session) => session.row = row,
+            Some(session) => {
+                let old = std::mem::replace(&mut session.row, row);
+                if old.token_hash != session.row.token_hash {
+                    forget_token(&mut self.by_token, &old);
+                }
+            }
             None => {
                 let id = row.id.clone();
                 let empty = Session {
@@ -74,6 +92,18 @@ impl Committer {
                 self.sessions.insert(id, empty);
             }
         }
+    }
+
+    fn remove_session(&mut self, id: &SessionId) {
+        if let Some(session) = self.sessions.remove(id) {
+            forget_token(&mut self.by_token, &session.row);
+        }
+    }
+}
+
+fn forget_token(by_token: &mut HashMap<[u8; 32], SessionId>, old: &SessionRow) {
+    if by_token.get(&old.token_hash) == Some(&old.id) {
+        by_token.remove(&old.token_hash);
     }
 }
 
@@ -97,7 +127,7 @@ impl Session {
 }
 
 impl MemoryStore {
-    pub(super) fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+    pub(super) fn apply(&self, batch: Batch) -> Result<Committed, StoreError> {
         let committer = &mut *self.committer.lock();
         check(
             &batch,
@@ -109,7 +139,8 @@ impl MemoryStore {
         for change in batch.changes {
             self.apply_one(committer, change);
         }
-        Ok(())
+        self.make_room(committer);
+        Ok(Committed::default())
     }
 
     fn apply_one(&self, committer: &mut Committer, change: Change) {
@@ -118,9 +149,7 @@ impl MemoryStore {
             Change::JobState { job, state } => self.set_state(committer, &job, state),
             Change::Block(block) => self.append(committer, block),
             Change::Session(row) => committer.put_session(*row),
-            Change::SessionGone(session) => {
-                committer.sessions.remove(&session);
-            }
+            Change::SessionGone(session) => committer.remove_session(&session),
             Change::Span { session, span } => {
                 with(committer, &session, |session| session.extend(span))
             }

@@ -13,6 +13,7 @@ macro_rules! store_stream_suite {
             sessions_come_back_whole, spans_of_one_piece_are_joined, what_is_trimmed_may_go_and_the_rest_stays,
             a_stream_has_no_gap, a_session_that_is_gone_is_gone, what_is_watched_is_remembered,
             busy_streams_come_back, recovery_leaves_out_what_is_finished,
+            a_session_is_found_by_its_name_and_by_its_token,
         );
     };
 }
@@ -382,6 +383,43 @@ pub async fn recovery_leaves_out_what_is_finished(mut subject: Subject) {
             .map(|row| row.data.expose())
             .collect();
         assert_eq!(out, ["secret 1", "secret 5", "secret 6"]);
+        subject.reopen().await;
+    }
+}
+
+/// [ARCP 6.3-7] a token is good for one session, until the session has another or has gone.
+pub async fn a_session_is_found_by_its_name_and_by_its_token(mut subject: Subject) {
+    let (old, new) = ([1; 32], [200; 32]);
+    commit(&*subject.store, [session(1).into(), session(2).into()]).await;
+    let anew = SessionRow {
+        token_hash: new,
+        detached_at: Some(at(9)),
+        ..session(1)
+    };
+    for (row, good, bad) in [(session(1), old, new), (anew, new, old)] {
+        commit(&*subject.store, [row.clone().into()]).await;
+        for _ in 0..2 {
+            let store = &*subject.store;
+            assert_eq!(
+                store.session(&session_id(1)).await.unwrap(),
+                Some(row.clone())
+            );
+            assert_eq!(
+                store.session_by_token(&good).await.unwrap(),
+                Some(row.clone())
+            );
+            assert_eq!(store.session_by_token(&bad).await.unwrap(), None);
+            let other = store.session_by_token(&[2; 32]).await.unwrap();
+            assert_eq!(other, Some(session(2)));
+            subject.reopen().await;
+        }
+    }
+    commit(&*subject.store, [Change::SessionGone(session_id(1))]).await;
+    for _ in 0..2 {
+        let store = &*subject.store;
+        assert_eq!(store.session(&session_id(1)).await.unwrap(), None);
+        assert_eq!(store.session_by_token(&new).await.unwrap(), None);
+        assert_eq!(store.session(&session_id(9)).await.unwrap(), None);
         subject.reopen().await;
     }
 }
