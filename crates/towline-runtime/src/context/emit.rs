@@ -143,6 +143,9 @@ impl JobContext {
                 serde_json::to_writer(out, &metric)
             })
             .map_err(refused)?;
+            if matches!(charge, Charge::Spent { .. }) {
+                core.log.touch();
+            }
             if let Charge::Spent {
                 report: Some(report),
                 ..

@@ -28,7 +28,7 @@ pub(crate) struct Log {
     committed: JobSeq,
     /// Whether the job is in the committer's queue.
     queued: bool,
-    /// Whether the job's state has to be written, with records or without.
+    /// Whether the job's state has to be written. Records alone change nothing in it: the store knows where a log ends.
     state_changed: bool,
     clock_text: ClockText,
 }
@@ -142,7 +142,7 @@ impl Log {
         }
         debug_assert!(self.is_continuous(), "blocks in flight follow each other");
         let blocks = self.in_flight[known..].to_vec();
-        let with_state = std::mem::take(&mut self.state_changed) || !blocks.is_empty();
+        let with_state = std::mem::take(&mut self.state_changed);
         Taken { blocks, with_state }
     }
 
@@ -314,12 +314,13 @@ mod tests {
             Append,
             Append,
             At(2, 0, 0),
-            take(&[(1, 2)], true),
+            take(&[(1, 2)], false),
             At(2, 2, 0),
             Append,
             At(3, 2, 0),
             Committed(true),
             At(3, 2, 2),
+            Touch,
             take(&[(3, 3)], true),
             Committed(false),
             At(3, 3, 3),
@@ -327,7 +328,12 @@ mod tests {
             Committed(false),
         ];
         check("from the start", 0, &table);
-        let table = [Append, take(&[(8, 8)], true), Committed(false), At(8, 8, 8)];
+        let table = [
+            Append,
+            take(&[(8, 8)], false),
+            Committed(false),
+            At(8, 8, 8),
+        ];
         check("after a restart", 7, &table);
     }
 
@@ -336,7 +342,7 @@ mod tests {
     fn a_failed_commit_is_made_up_for() {
         let table = [
             Append,
-            take(&[(1, 1)], true),
+            take(&[(1, 1)], false),
             Failed,
             Append,
             take(&[(1, 1), (2, 2)], true),
@@ -361,7 +367,7 @@ mod tests {
     fn one_commit_that_takes_twice_gets_nothing_twice() {
         let table = [
             Append,
-            take(&[(1, 1)], true),
+            take(&[(1, 1)], false),
             take_again(&[], false),
             Append,
             Touch,
@@ -379,7 +385,7 @@ mod tests {
             Enqueue(true),
             Enqueue(false),
             Append,
-            take(&[(1, 1)], true),
+            take(&[(1, 1)], false),
             Enqueue(true),
             Enqueue(false),
         ];
