@@ -16,7 +16,7 @@ pub mod testing;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use towline_wire::{JobId, JobSeq, RawJson, SessionId, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 pub use block::{Block, BlockBuilder};
 pub use error::{Incarnation, Reason, Remedy, StoreError};
@@ -75,6 +75,9 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// The session a resume token is good for now, by the token's SHA-256 [ARCP 6.3-7].
     fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>>;
+
+    /// The last number given out in a session's stream; `None` for an unknown session.
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>>;
 
     /// A page of jobs in the order of (`created_at`, `id`), ascending [ARCP 6.6-1]: as many as the query asks for, or fewer
     /// when they take more than [`JobPage::MAX_BYTES`] (one at least). What jobs were given is not read.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use towline_wire::{JobId, JobSeq, RawJson, SessionId, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use self::{
     commit::Committer,
@@ -127,6 +127,10 @@ impl EventStore for MemoryStore {
 
     fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
         self.open(|| Ok(self.committer.lock().session_by_token(hash)))
+    }
+
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {
+        self.open(|| Ok(self.committer.lock().stream_end(session)))
     }
 
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage> {

@@ -23,7 +23,7 @@ use std::{path::Path, sync::Arc};
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
-use towline_wire::{JobId, JobSeq, RawJson, SessionId, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use self::{
     cache::Lookup,
@@ -202,6 +202,16 @@ impl EventStore for SqliteStore {
     fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
         let hash = *hash;
         self.read(move |conn| read::session(conn, "token_hash", hash))
+    }
+
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {
+        let session = session.clone();
+        // The file is behind with streams; the writer knows.
+        self.run(move |writer| {
+            writer.fresh()?;
+            let stream = writer.state.streams.get(&session);
+            Ok(stream.map(|stream| stream.last))
+        })
     }
 
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage> {

@@ -14,7 +14,7 @@ use towline_store::{
     JobQuery, JobRow, MemoryStore, Principal, Recovered, RetentionPolicy, RetentionReport,
     SessionRow, StoreError, StoreFuture, StoreStats, testing::FaultStore,
 };
-use towline_wire::{JobId, JobSeq, RawJson, SessionId, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 /// What all lives of a runtime share: the store as it is on the disk.
 pub(crate) type Disk = FaultStore<MemoryStore>;
@@ -112,6 +112,10 @@ impl EventStore for Life {
 
     fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
         Box::pin(self.while_alive(self.disk.session_by_token(hash)))
+    }
+
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {
+        Box::pin(self.while_alive(self.disk.stream_end(session)))
     }
 
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage> {

@@ -1,9 +1,9 @@
 //! Submits that are repeated under one idempotency key (§7.2).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use towline_proto::{fingerprint, refusal::Refusal, server::Submission, span::RecordKind};
-use towline_store::JobRow;
+use towline_store::{IDEMPOTENCY_AGE, JobRow};
 use towline_wire::{Envelope, ErrorCode, JobSeq, MessageType};
 
 use super::{
@@ -49,7 +49,8 @@ pub(super) async fn claim_key(
         .idempotency(principal, key)
         .await
         .map_err(|error| store_refusal(&error))?;
-    let Some(known) = known.filter(|known| hub.now().since(known.created_at) < KEY_LIFE) else {
+    let Some(known) = known.filter(|known| hub.now().since(known.created_at) < IDEMPOTENCY_AGE)
+    else {
         return Ok(Claim::Free(claimed));
     };
     if known.fingerprint != fingerprint {
@@ -107,6 +108,3 @@ async fn end_once_more(hub: &Hub, asker: &Asker, row: &JobRow) -> Option<Envelop
     };
     Some(end.with_job(row.id.clone()).with_trace(Some(row.trace)))
 }
-
-/// How long a key stands for its job [ARCP 7.2-3].
-const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);

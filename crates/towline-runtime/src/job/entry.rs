@@ -74,6 +74,8 @@ pub(crate) struct JobCore {
     pub(crate) runs: Runs,
     /// Whether a part of its result is out.
     chunked: bool,
+    /// Whether the store refused its records before.
+    is_broken: bool,
 }
 
 /// How often a job's agent was started, and whether that led anywhere.
@@ -168,6 +170,7 @@ impl JobEntry {
                 started_at: row.state.started_at,
             },
             chunked: row.state.chunked,
+            is_broken: false,
         };
         Arc::new(Self {
             row,
@@ -306,6 +309,34 @@ impl JobCore {
             is_result: terminal.is_result(),
             payload,
         });
+    }
+
+    /// The terminal was given up with what came before it, and becomes the last record once more.
+    pub(crate) fn end_again(&mut self) {
+        let Some(ended) = self.ended_with.clone() else {
+            return;
+        };
+        let kind = if ended.is_result {
+            RecordKind::Result
+        } else {
+            RecordKind::Error
+        };
+        let written = self.log.append(kind, |out| {
+            out.extend_from_slice(ended.payload.as_str().as_bytes());
+            Ok(())
+        });
+        debug_assert_eq!(written, Ok(()));
+        self.log.touch();
+    }
+
+    /// The store will not have the job's records. Whether that happened before.
+    pub(crate) fn break_off(&mut self) -> bool {
+        std::mem::replace(&mut self.is_broken, true)
+    }
+
+    /// Not even the job's end can be written: nothing more of it is committed.
+    pub(crate) fn cast_off(&mut self) {
+        self.being = Being::Discarded;
     }
 
     /// Somebody wants the job to end. A job that never began ends here.

@@ -31,6 +31,8 @@ pub(crate) struct Log {
     /// Whether the job's state has to be written. Records alone change nothing in it: the store knows where a log ends.
     state_changed: bool,
     clock_text: ClockText,
+    /// How many of the bytes that wait were told of, for the bound of all jobs together.
+    told: usize,
 }
 
 /// What a commit gets of a log.
@@ -48,6 +50,8 @@ pub(crate) struct Backlog {
     pub(crate) enqueue: bool,
     /// How much waits.
     pub(crate) bytes: usize,
+    /// How much of it nobody was told of yet, once it is worth telling.
+    pub(crate) more: usize,
 }
 
 /// Why a record was not added.
@@ -77,6 +81,7 @@ impl Log {
             queued: false,
             state_changed: false,
             clock_text: ClockText::default(),
+            told: 0,
         }
     }
 
@@ -126,9 +131,16 @@ impl Log {
 
     /// [`Log::enqueue`], and how much waits, for who has just appended.
     pub(crate) fn enqueue_appended(&mut self) -> Backlog {
+        let bytes = self.bytes();
+        let more = match bytes.checked_sub(self.told) {
+            Some(more) if more >= WORTH_TELLING => more,
+            _ => 0,
+        };
+        self.told += more;
         Backlog {
             enqueue: self.enqueue(),
-            bytes: self.bytes(),
+            bytes,
+            more,
         }
     }
 
@@ -150,6 +162,31 @@ impl Log {
     pub(crate) fn take_nothing(&mut self) -> Taken {
         self.queued = false;
         Taken::default()
+    }
+
+    /// Takes back what was told of the bytes that wait.
+    pub(crate) fn take_told(&mut self) -> usize {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What is in flight and pending is given up: the store will not have it. The log goes on after `last`, which is durable.
+    pub(crate) fn give_up(&mut self, job: &JobId, last: JobSeq) {
+        drop(self.pending.take(job, JobSeq::FIRST));
+        self.in_flight.clear();
+        (self.taken, self.committed) = (last, last);
+        self.state_changed = true;
+    }
+
+    /// The store has the log up to `last`, though it said that the commit failed. `false` when `last` is not the end of
+    /// something in flight.
+    pub(crate) fn found_at(&mut self, last: JobSeq) -> bool {
+        let Some(at) = self.in_flight.iter().position(|block| block.last() == last) else {
+            return false;
+        };
+        self.in_flight.drain(..=at);
+        self.committed = last;
+        self.state_changed = true;
+        true
     }
 
     /// The commit succeeded. `true` when more is waiting.
@@ -208,6 +245,9 @@ impl Log {
         follows && next == self.taken.next()
     }
 }
+
+/// From how many bytes on the bound of all jobs together is worth an update.
+const WORTH_TELLING: usize = 64 * 1024;
 
 impl ClockText {
     fn of(&mut self, now: Timestamp) -> &str {

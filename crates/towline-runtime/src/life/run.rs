@@ -78,10 +78,15 @@ fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Agent> {
 /// Waits for the agent, or for a reason to stop it, and ends the job.
 async fn supervise(hub: Arc<Hub>, job: Arc<JobEntry>, agent: Agent) {
     let outcome = match agent {
-        Ok(agent) => {
-            begun(&job).await;
-            run_agent(&hub, &job, agent).await
-        }
+        Ok(agent) => tokio::select! {
+            biased;
+            () = begun(&job) => run_agent(&hub, &job, agent).await,
+            // It was stopped before it had begun for anybody.
+            () = job.stop.cancelled() => Outcome::Failed(Failure::new(
+                ErrorCode::INTERNAL_ERROR,
+                "the agent was stopped",
+            )),
+        },
         Err(failure) => Outcome::Failed(failure),
     };
     end::finish(&hub, &job, outcome);

@@ -68,6 +68,10 @@ impl Committer {
         self.sessions.get(id).map(|session| session.row.clone())
     }
 
+    pub(super) fn stream_end(&self, id: &SessionId) -> Option<EventSeq> {
+        self.sessions.get(id).map(|session| session.last)
+    }
+
     pub(super) fn session_by_token(&self, hash: &[u8; 32]) -> Option<SessionRow> {
         self.session(self.by_token.get(hash)?)
     }
@@ -240,11 +244,7 @@ impl Kept for View<'_> {
     }
 
     fn last(&mut self, session: &SessionId) -> Result<Option<EventSeq>, StoreError> {
-        Ok(self
-            .committer
-            .sessions
-            .get(session)
-            .map(|session| session.last))
+        Ok(self.committer.stream_end(session))
     }
 }
 

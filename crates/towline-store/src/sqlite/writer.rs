@@ -206,10 +206,7 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, DbError>,
     ) -> Result<T, DbError> {
-        if self.stale {
-            self.state = State::load(&self.conn)?;
-            self.stale = false;
-        }
+        self.fresh()?;
         let mut published = Vec::new();
         let result = self.attempt(&mut published, work);
         match result.is_ok() {
@@ -231,6 +228,15 @@ impl Writer {
             }
         }
         result
+    }
+
+    /// Sees to it that `state` is what the file says.
+    pub(super) fn fresh(&mut self) -> Result<(), DbError> {
+        if self.stale {
+            self.state = State::load(&self.conn)?;
+            self.stale = false;
+        }
+        Ok(())
     }
 
     fn attempt<T>(

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     sync::Arc,
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use towline_wire::{JobId, JobSeq, RawJson, SessionId, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use crate::{
     AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
@@ -48,9 +49,12 @@ pub struct FaultStore<S> {
     script: Arc<Script>,
 }
 
-#[derive(Debug)]
+/// What a store has against a batch.
+type Judge = Box<dyn Fn(&Batch) -> Option<StoreError> + Send + Sync>;
+
 struct Script {
     plan: Mutex<Plan>,
+    judge: Mutex<Option<Judge>>,
     /// How often hanging commits were released.
     released: watch::Sender<u64>,
 }
@@ -72,6 +76,14 @@ struct Random {
     one_in: u64,
 }
 
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<S> Clone for FaultStore<S> {
     fn clone(&self) -> Self {
         Self {
@@ -84,12 +96,18 @@ impl<S> Clone for FaultStore<S> {
 impl<S: EventStore> FaultStore<S> {
     /// Wraps a store.
     pub fn new(store: S) -> Self {
+        Self::sharing(Arc::new(store))
+    }
+
+    /// Wraps a store that others have too, with a script of its own.
+    pub fn sharing(store: Arc<S>) -> Self {
         let script = Script {
             plan: Mutex::default(),
+            judge: Mutex::default(),
             released: watch::Sender::new(0),
         };
         Self {
-            inner: Arc::new(store),
+            inner: store,
             script: Arc::new(script),
         }
     }
@@ -126,6 +144,11 @@ impl<S: EventStore> FaultStore<S> {
             one_in,
         };
         self.script.plan.lock().random = (one_in > 0).then_some(random);
+    }
+
+    /// Has every batch judged from now on; one that is refused is not applied.
+    pub fn judge(&self, judge: impl Fn(&Batch) -> Option<StoreError> + Send + Sync + 'static) {
+        *self.script.judge.lock() = Some(Box::new(judge));
     }
 
     /// Fails every read with an error, or none.
@@ -172,8 +195,17 @@ impl Random {
 impl<S: EventStore> EventStore for FaultStore<S> {
     fn commit(&self, batch: Batch) -> StoreFuture<'_, Committed> {
         let fault = self.script.plan.lock().fault();
+        let refused = self
+            .script
+            .judge
+            .lock()
+            .as_ref()
+            .and_then(|judge| judge(&batch));
         let mut released = self.script.released.subscribe();
         Box::pin(async move {
+            if let Some(error) = refused {
+                return Err(error);
+            }
             match fault {
                 None => {}
                 Some(Fault::Fail(error)) => return Err(error),
@@ -207,6 +239,10 @@ impl<S: EventStore> EventStore for FaultStore<S> {
 
     fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
         self.reading(self.inner.session_by_token(hash))
+    }
+
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {
+        self.reading(self.inner.stream_end(session))
     }
 
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage> {

@@ -396,6 +396,8 @@ pub async fn a_session_is_found_by_its_name_and_by_its_token(mut subject: Subjec
         detached_at: Some(at(9)),
         ..session(1)
     };
+    let stream = sees(1, span(1, &job_id(1), 1, 7));
+    commit(&*subject.store, [stream]).await;
     for (row, good, bad) in [(session(1), old, new), (anew, new, old)] {
         commit(&*subject.store, [row.clone().into()]).await;
         for _ in 0..2 {
@@ -411,6 +413,14 @@ pub async fn a_session_is_found_by_its_name_and_by_its_token(mut subject: Subjec
             assert_eq!(store.session_by_token(&bad).await.unwrap(), None);
             let other = store.session_by_token(&[2; 32]).await.unwrap();
             assert_eq!(other, Some(session(2)));
+            let ends = [1, 2, 9].map(session_id);
+            let ends = [&ends[0], &ends[1], &ends[2]].map(|id| store.stream_end(id));
+            let ends = futures_util::future::join_all(ends).await;
+            let ends: Vec<_> = ends
+                .into_iter()
+                .map(|end| end.unwrap().map(EventSeq::value))
+                .collect();
+            assert_eq!(ends, [Some(7), Some(0), None]);
             subject.reopen().await;
         }
     }

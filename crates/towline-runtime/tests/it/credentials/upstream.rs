@@ -14,7 +14,7 @@ use towline_store::{
     JobQuery, JobRow, MemoryStore, Principal, Recovered, RetentionPolicy, RetentionReport,
     SessionRow, StoreFuture, StoreStats,
 };
-use towline_wire::{JobId, JobSeq, RawJson, Secret, SessionId, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, Secret, SessionId, Timestamp};
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +225,10 @@ impl EventStore for Durable {
 
     fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
         self.0.session_by_token(hash)
+    }
+
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {
+        self.0.stream_end(session)
     }
 
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage> {
