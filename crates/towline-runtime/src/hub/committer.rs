@@ -61,6 +61,9 @@ pub(crate) async fn run(hub: Arc<Hub>, follow: Follow) {
                 Remedy::Isolate => {
                     tracing::error!(target: "towline::store", %error, pieces, "the store refused a commit; its pieces are tried one by one");
                     alone = hub.commits.len();
+                    // What is refused whatever else happens must not keep the committer busy.
+                    failures += 1;
+                    tokio::time::sleep(backoff(failures)).await;
                 }
                 Remedy::Fall => {
                     tracing::error!(target: "towline::store", %error, "nothing is committed any more; the runtime ends what it has");
@@ -133,7 +136,7 @@ async fn write(hub: &Arc<Hub>, batch: Batch) -> Result<(), StoreError> {
         return Ok(());
     }
     let store = &hub.services.store;
-    let witness = Witness::of(&batch);
+    let witness = Witness::of(&batch, &hub.books.sessions);
     let began = Instant::now();
     let result = store.commit(batch).await;
     metrics::histogram!("towline_commit_seconds").record(began.elapsed().as_secs_f64());

@@ -80,12 +80,21 @@ fn lose(hub: &Arc<Hub>, session: &Arc<SessionEntry>) {
 async fn mend(hub: &Arc<Hub>, job: &Arc<JobEntry>, error: &StoreError, follow: Follow) {
     let stored = hub.services.store.job(job.id()).await;
     let stored = stored.ok().flatten().map(|row| row.state.last_seq);
+    let found = {
+        let mut core = job.lock();
+        let found = stored.is_some_and(|last| core.log.found_at(last));
+        found.then(|| core.ended_with.is_some() && core.log.is_settled())
+    };
+    if let Some(is_over) = found {
+        tracing::error!(target: "towline::store", job = %job.id(), "the store has more of the job's log than it said");
+        if is_over {
+            (follow.ended)(hub, job);
+        }
+        job.drained.notify_waiters();
+        return;
+    }
     let (was_broken, told) = {
         let mut core = job.lock();
-        if stored.is_some_and(|last| core.log.found_at(last)) {
-            tracing::error!(target: "towline::store", job = %job.id(), "the store has more of the job's log than it said");
-            return;
-        }
         let last = stored.unwrap_or(core.log.last_committed());
         core.log.give_up(job.id(), last);
         (core.break_off(), core.log.take_told())

@@ -10,17 +10,21 @@ use std::{sync::Arc, time::Duration};
 use towline_store::{Batch, Block, Change, EventStore, StoreError};
 use towline_wire::{EventSeq, JobId, SessionId};
 
+use super::books::SessionTable;
+
 /// A change that shows whether its batch was applied.
 pub(super) enum Witness {
     Block(Arc<Block>),
     Job(JobId),
     Stream(SessionId, EventSeq),
+    /// A resume token nobody had before.
+    Token([u8; 32]),
 }
 
 impl Witness {
     /// The one that is found first, in the order in which they cost the least to ask for; `None` when all the batch does can
     /// be done again.
-    pub(super) fn of(batch: &Batch) -> Option<Self> {
+    pub(super) fn of(batch: &Batch, sessions: &SessionTable) -> Option<Self> {
         let first = |kind: fn(&Change) -> Option<Self>| batch.changes.iter().find_map(kind);
         first(|change| match change {
             Change::Block(block) => Some(Self::Block(Arc::clone(block))),
@@ -30,6 +34,17 @@ impl Witness {
             first(|change| match change {
                 Change::Job(row) => Some(Self::Job(row.id.clone())),
                 Change::Span { session, span } => Some(Self::Stream(session.clone(), span.last())),
+                _ => None,
+            })
+        })
+        .or_else(|| {
+            batch.changes.iter().find_map(|change| match change {
+                Change::Session(row) => {
+                    let known = sessions.get(&row.id);
+                    let is_new =
+                        known.is_none_or(|known| known.lock().token_hash != row.token_hash);
+                    is_new.then_some(Self::Token(row.token_hash))
+                }
                 _ => None,
             })
         })
@@ -57,6 +72,7 @@ impl Witness {
                 Ok(row.is_some_and(|row| row.state.last_seq >= block.last()))
             }
             Self::Job(job) => Ok(store.job(job).await?.is_some()),
+            Self::Token(hash) => Ok(store.session_by_token(hash).await?.is_some()),
             Self::Stream(session, last) => {
                 let end = store.stream_end(session).await?;
                 Ok(end.is_some_and(|end| end >= *last))

@@ -189,6 +189,11 @@ impl Log {
         true
     }
 
+    /// Whether nothing waits for a commit.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.in_flight.is_empty() && self.pending.is_empty()
+    }
+
     /// The commit succeeded. `true` when more is waiting.
     pub(crate) fn committed(&mut self) -> bool {
         if let Some(block) = self.in_flight.last() {

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use serde_json::{Value, json};
+use towline_env::{Clock, TokioClock};
 use towline_runtime::{AgentError, JobContext, Runtime, RuntimeOptions};
 use towline_store::{
     Batch, Change, EventStore, JobQuery, MemoryStore, StoreError,
@@ -15,7 +16,7 @@ use towline_wire::JobStatus;
 
 use crate::{
     agents::{Valve, lines},
-    peer::{Peer, job_seqs, kinds, pass, runtime},
+    peer::{NOON, Peer, job_seqs, kinds, pass, runtime},
 };
 
 type Disk = FaultStore<MemoryStore>;
@@ -155,6 +156,7 @@ async fn what_all_jobs_have_waiting_is_bounded() {
         .agent("talks", move |ctx: JobContext, _input: Value| {
             let said = Arc::clone(&counted);
             async move {
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
                 for _ in 0..40 {
                     ctx.log("info", "x".repeat(50 << 10)).await?;
                     said.fetch_add(1, Ordering::Relaxed);
@@ -167,7 +169,6 @@ async fn what_all_jobs_have_waiting_is_bounded() {
         .unwrap();
     let mut alice = Peer::alice(&runtime).await;
     let mut jobs = Vec::new();
-    disk.every_commit(Some(Fault::Delay(std::time::Duration::from_millis(1))));
     for _ in 0..8 {
         jobs.push(alice.submit(json!({"agent": "talks"})).await);
     }
@@ -182,7 +183,7 @@ async fn what_all_jobs_have_waiting_is_bounded() {
     assert_eq!(runtime.live_jobs(), 0);
 }
 
-async fn life(disk: &Disk, keeps: bool) -> Runtime {
+async fn life(disk: &Disk, clock: &Arc<TokioClock>, keeps: bool) -> Runtime {
     let agent = move |ctx: JobContext, _input: Value| async move {
         ctx.log("info", format!("run {}", ctx.attempt())).await?;
         if keeps {
@@ -192,11 +193,17 @@ async fn life(disk: &Disk, keeps: bool) -> Runtime {
         Ok::<_, AgentError>(Value::Null)
     };
     runtime()
+        .clock(Arc::clone(clock) as Arc<dyn Clock>)
         .shared_store(Arc::new(disk.clone()))
         .restartable_agent("stays", agent)
         .build()
         .await
         .unwrap()
+}
+
+/// One for all lives.
+fn clock() -> Arc<TokioClock> {
+    Arc::new(TokioClock::starting_at(NOON.parse().unwrap()))
 }
 
 /// The runtime dies: of what it still does nothing reaches the disk.
@@ -209,15 +216,15 @@ fn die(disk: Disk) -> Disk {
 #[tokio::test(start_paused = true)]
 async fn restarted_too_often() {
     for keeps in [false, true] {
-        let mut disk = FaultStore::new(MemoryStore::new());
-        let mut runtime = life(&disk, keeps).await;
+        let (mut disk, clock) = (FaultStore::new(MemoryStore::new()), clock());
+        let mut runtime = life(&disk, &clock, keeps).await;
         let mut alice = Peer::alice(&runtime).await;
         let job = alice.start(json!({"agent": "stays"})).await;
         for _ in 1..=3 {
             pass(1.0).await;
             drop(runtime);
             disk = die(disk);
-            runtime = life(&disk, keeps).await;
+            runtime = life(&disk, &clock, keeps).await;
         }
         pass(1.0).await;
         let query = JobQuery {
@@ -245,15 +252,15 @@ async fn restarted_too_often() {
 /// [ARCP 7.3-3] the time a job may run counts from its first run, through restarts.
 #[tokio::test(start_paused = true)]
 async fn a_restart_gives_no_more_time() {
-    let disk = FaultStore::new(MemoryStore::new());
-    let first = life(&disk, false).await;
+    let (disk, clock) = (FaultStore::new(MemoryStore::new()), clock());
+    let first = life(&disk, &clock, false).await;
     let mut alice = Peer::alice(&first).await;
     alice
         .start(json!({"agent": "stays", "max_runtime_sec": 10}))
         .await;
     pass(6.0).await;
     let disk = die(disk);
-    let second = life(&disk, false).await;
+    let second = life(&disk, &clock, false).await;
     pass(3.0).await;
     assert_eq!(second.live_jobs(), 1);
     pass(8.0).await;
