@@ -4,10 +4,13 @@ mod checkpoint;
 mod child;
 mod emit;
 mod error;
+#[cfg(feature = "files")]
 mod files;
 mod guard;
+#[cfg(feature = "http")]
 mod http;
 mod models;
+mod progress;
 mod result;
 mod tools;
 mod trace;
@@ -23,12 +26,17 @@ use towline_wire::{
 use crate::{credentials::JobCredential, hub::Hub, job::JobEntry};
 
 pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
+pub use emit::Level;
 pub use error::{Denied, EventError};
+#[cfg(feature = "files")]
 pub use files::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
 pub use guard::Permit;
+#[cfg(feature = "http")]
 pub(crate) use http::HttpClients;
+#[cfg(feature = "http")]
 pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub use models::{ModelPermit, UpstreamRefusal};
+pub use progress::Progress;
 pub use result::ResultWriter;
 pub(crate) use tools::ToolRegistry;
 pub use tools::{Tool, ToolError, with_meta};
@@ -50,6 +58,7 @@ pub struct JobContext {
 /// What the agents of a runtime share.
 pub(crate) struct Equipment {
     pub(crate) tools: ToolRegistry,
+    #[cfg(feature = "http")]
     pub(crate) http: HttpClients,
 }
 
@@ -156,11 +165,11 @@ impl JobContext {
         let value = RawJson::of(&value).map_err(EventError::unserialisable)?;
         let stopping = &self.hub.scope.stopping;
         let written = checkpoint::keep(&self.hub, &self.job, value).await;
-        written.map_err(|message| {
+        written.map_err(|error| {
             if stopping.is_cancelled() {
                 EventError::JobEnded
             } else {
-                EventError::Store(message)
+                EventError::Store(error)
             }
         })
     }
@@ -170,8 +179,7 @@ impl JobContext {
     /// # Errors
     /// [`EventError`] when the store failed or the value does not read as `T`.
     pub async fn restored<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>, EventError> {
-        let stored = self.hub.services.store.checkpoint(self.job_id()).await;
-        let stored = stored.map_err(|error| EventError::Store(error.to_string()))?;
+        let stored = self.hub.services.store.checkpoint(self.job_id()).await?;
         stored
             .map(|value| value.read().map_err(EventError::unserialisable))
             .transpose()

@@ -196,12 +196,14 @@ impl EventStore for SqliteStore {
 
     fn session<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<SessionRow>> {
         let session = session.clone();
-        self.read(move |conn| read::session(conn, "id", session.as_str()))
+        self.read(move |conn| read::session(conn, "id = ?1", session.as_str()))
     }
 
     fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
         let hash = *hash;
-        self.read(move |conn| read::session(conn, "token_hash", hash))
+        self.read(move |conn| {
+            read::session(conn, "token_hash = ?1 OR previous_token_hash = ?1", hash)
+        })
     }
 
     fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {

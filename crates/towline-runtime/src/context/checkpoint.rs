@@ -14,12 +14,12 @@ use crate::{
 /// Keeps a job's checkpoint; from then on its runs are counted anew. Cancel safe: it is kept all the same.
 ///
 /// # Errors
-/// What the store says, or that the runtime has stopped.
+/// What the store says; [`StoreError::Closed`] when the runtime has stopped.
 pub(super) async fn keep(
     hub: &Arc<Hub>,
     job: &Arc<JobEntry>,
     value: RawJson,
-) -> Result<(), String> {
+) -> Result<(), StoreError> {
     let (done, kept) = oneshot::channel();
     hub.command(Keep {
         job: Arc::clone(job),
@@ -27,8 +27,7 @@ pub(super) async fn keep(
         before: None,
         done,
     });
-    kept.await
-        .unwrap_or_else(|_| Err("the runtime has stopped".to_owned()))
+    kept.await.unwrap_or(Err(StoreError::Closed))
 }
 
 struct Keep {
@@ -36,7 +35,7 @@ struct Keep {
     value: RawJson,
     /// How far the job had got before.
     before: Option<u32>,
-    done: oneshot::Sender<Result<(), String>>,
+    done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 impl Command for Keep {
@@ -59,6 +58,6 @@ impl Command for Keep {
             self.job.lock().note_progress(before);
         }
         // Whoever waited may have gone.
-        let _ = self.done.send(result.map_err(ToString::to_string));
+        let _ = self.done.send(result.map_err(StoreError::clone));
     }
 }

@@ -55,7 +55,7 @@ async fn has_lost_sessions(hub: &Arc<Hub>, decided: &Decided) -> bool {
         if session.lock().gone {
             continue;
         }
-        let ours = session.lock().outbox.last();
+        let ours = session.lock().stream.last();
         let stored = hub.services.store.stream_end(&session.id).await;
         if stored.is_ok_and(|stored| stored.is_some_and(|stored| stored != ours)) {
             lose(hub, session);

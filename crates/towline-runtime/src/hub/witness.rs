@@ -42,7 +42,7 @@ impl Witness {
                 Change::Session(row) => {
                     let known = sessions.get(&row.id);
                     let is_new =
-                        known.is_none_or(|known| known.lock().token_hash != row.token_hash);
+                        known.is_none_or(|known| *known.lock().tokens.current() != row.token_hash);
                     is_new.then_some(Self::Token(row.token_hash))
                 }
                 _ => None,

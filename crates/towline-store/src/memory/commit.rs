@@ -77,13 +77,13 @@ impl Committer {
     }
 
     fn put_session(&mut self, row: SessionRow) {
-        self.by_token.insert(row.token_hash, row.id.clone());
+        for hash in tokens(&row) {
+            self.by_token.insert(*hash, row.id.clone());
+        }
         match self.sessions.get_mut(&row.id) {
             Some(session) => {
                 let old = std::mem::replace(&mut session.row, row);
-                if old.token_hash != session.row.token_hash {
-                    forget_token(&mut self.by_token, &old);
-                }
+                forget_tokens(&mut self.by_token, &old, Some(&session.row));
             }
             None => {
                 let id = row.id.clone();
@@ -100,14 +100,27 @@ impl Committer {
 
     fn remove_session(&mut self, id: &SessionId) {
         if let Some(session) = self.sessions.remove(id) {
-            forget_token(&mut self.by_token, &session.row);
+            forget_tokens(&mut self.by_token, &session.row, None);
         }
     }
 }
 
-fn forget_token(by_token: &mut HashMap<[u8; 32], SessionId>, old: &SessionRow) {
-    if by_token.get(&old.token_hash) == Some(&old.id) {
-        by_token.remove(&old.token_hash);
+/// The hashes of the tokens a session can be resumed with.
+fn tokens(row: &SessionRow) -> impl Iterator<Item = &[u8; 32]> {
+    std::iter::once(&row.token_hash).chain(&row.previous_token_hash)
+}
+
+/// Tokens that were good for a session and are no more.
+fn forget_tokens(
+    by_token: &mut HashMap<[u8; 32], SessionId>,
+    old: &SessionRow,
+    new: Option<&SessionRow>,
+) {
+    let is_good = |hash| new.is_some_and(|new| tokens(new).any(|good| good == hash));
+    for hash in tokens(old).filter(|hash| !is_good(*hash)) {
+        if by_token.get(hash) == Some(&old.id) {
+            by_token.remove(hash);
+        }
     }
 }
 

@@ -125,13 +125,13 @@ fn with_tail(cache: &Cache, job: &JobId, filed: JobSeq) -> JobSeq {
     cache.last(job).map_or(filed, |last| last.max(filed))
 }
 
-/// The session for which a column has a value.
+/// The session for which a condition about a value holds.
 pub(super) fn session(
     conn: &Connection,
-    column: &str,
+    condition: &str,
     value: impl ToSql,
 ) -> Result<Option<SessionRow>, DbError> {
-    let sql = format!("SELECT {SESSION_COLUMNS} FROM session WHERE {column} = ?1");
+    let sql = format!("SELECT {SESSION_COLUMNS} FROM session WHERE {condition}");
     conn.prepare_cached(&sql)?
         .query_row([value], |row| Ok(read_session(row)))
         .optional()?

@@ -45,6 +45,7 @@ pub async fn sessions_come_back_whole(mut subject: Subject) {
     .await;
     let anew = SessionRow {
         token_hash: [255; 32],
+        previous_token_hash: Some([254; 32]),
         features: FeatureSet::NONE.with(towline_wire::Feature::Ack),
         dialect: "other".to_owned(),
         detached_at: Some(at(3)),
@@ -398,7 +399,18 @@ pub async fn a_session_is_found_by_its_name_and_by_its_token(mut subject: Subjec
     };
     let stream = sees(1, span(1, &job_id(1), 1, 7));
     commit(&*subject.store, [stream]).await;
-    for (row, good, bad) in [(session(1), old, new), (anew, new, old)] {
+    let taken_up = SessionRow {
+        token_hash: new,
+        previous_token_hash: Some(old),
+        ..session(1)
+    };
+    let none = [77; 32];
+    for (row, good, bad) in [
+        (session(1), old, new),
+        (taken_up.clone(), old, none),
+        (taken_up, new, none),
+        (anew, new, old),
+    ] {
         commit(&*subject.store, [row.clone().into()]).await;
         for _ in 0..2 {
             let store = &*subject.store;
