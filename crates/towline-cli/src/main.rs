@@ -9,17 +9,20 @@ mod bench;
 mod commands;
 mod config;
 mod connect;
+mod context;
 mod data_dir;
 mod embedded;
 mod exit;
 mod failure;
+mod hosting;
+mod job_name;
 mod logging;
 mod nearest;
 mod output;
-
 mod serve;
 mod sessions;
 mod signals;
+mod store_choice;
 mod telemetry;
 mod values;
 
