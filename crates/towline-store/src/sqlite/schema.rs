@@ -17,8 +17,11 @@ pub(super) const APPLICATION_ID: i32 = 0x746f_776c;
 pub(super) struct Step {
     sql: &'static str,
     /// What SQL cannot say, in the same transaction.
-    fill: Option<fn(&Connection) -> Result<(), DbError>>,
+    fill: Option<Fill>,
 }
+
+/// Brings rows to a newer schema where SQL alone cannot.
+type Fill = fn(&Connection) -> Result<(), DbError>;
 
 /// What takes schema `i` to schema `i + 1`. A released step is never changed; a new one is put after it.
 pub(super) const STEPS: &[Step] = &[
@@ -277,7 +280,8 @@ pub(super) fn migrate(conn: &mut Connection, name: &str, steps: &[Step]) -> Resu
     Ok(())
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
+#[cfg(feature = "testing")]
 mod tests {
     use super::*;
     use crate::{EventStore, SqliteStore, testing::fixture};
