@@ -54,6 +54,8 @@ const SCOPES: u8 = 6;
 /// A place of the system.
 pub(super) struct SystemPlace {
     pub(super) path: String,
+    /// Its name without links.
+    pub(super) real: PathBuf,
     pub(super) directory: bool,
     /// What it is a link to; then the place is elsewhere.
     pub(super) link: Option<PathBuf>,
@@ -71,6 +73,7 @@ pub(super) fn system() -> Vec<SystemPlace> {
         Some(SystemPlace {
             path: (*path).to_owned(),
             directory: real.is_dir(),
+            real,
             link: kept,
             fd,
         })

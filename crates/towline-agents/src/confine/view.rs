@@ -98,15 +98,18 @@ pub(super) fn build(
             root.link(&place.path, target).map_err(&what)?;
         }
     }
-    let (own, given): (Vec<Tree>, Vec<Tree>) = trees.into_iter().partition(|tree| tree.own);
+    let (own, given): (Vec<_>, Vec<_>) = trees.into_iter().partition(|tree| tree.own);
     for tree in given {
         let what = format!("`{}`", tree.path.display());
         root.give(tree).map_err(because(&what))?;
     }
-    let masked = root.hide(blanks)?;
+    let masked = root.hide(blanks, &own)?;
     for tree in own {
         let what = format!("`{}`", tree.path.display());
         root.give(tree).map_err(because(&what))?;
+    }
+    for around in std::mem::take(&mut root.around) {
+        restrict(&around, true, true).map_err(&what)?;
     }
     root.restrict_below().map_err(&what)?;
     let mut got = root.enter().map_err(what)?;
@@ -133,7 +136,8 @@ fn trees(
 ) -> Result<Vec<Tree>, Refusal> {
     let mut trees = Vec::new();
     for place in system.iter().filter(|place| place.link.is_none()) {
-        let tree = clone(&place.fd, "").map_err(because(&place.path))?;
+        let here = open_exactly(CWD, &place.real).map_err(because(&place.path))?;
+        let tree = clone(here, "").map_err(because(&place.path))?;
         trees.push(Tree {
             path: PathBuf::from(&place.path),
             tree,
@@ -231,6 +235,8 @@ struct Root {
     fd: OwnedFd,
     /// What is in place, and whether it may be written to.
     given: Vec<(PathBuf, bool)>,
+    /// What is hidden but for something in it, and not closed yet.
+    around: Vec<OwnedFd>,
     /// Whether the root itself is a granted tree.
     whole: bool,
     got: Got,
@@ -248,6 +254,7 @@ impl Root {
         let mut this = Self {
             fd: open_exactly(CWD, BASE.as_ref())?,
             given: Vec::new(),
+            around: Vec::new(),
             whole: root.is_some(),
             got: Got::default(),
         };
@@ -323,7 +330,10 @@ impl Root {
         if self.whole {
             return Ok(());
         }
-        Ok(rustix::fs::symlinkat(target, &self.fd, path.trim_start_matches('/'))?)
+        let path = Path::new(path);
+        let parent = self.target(path.parent().unwrap_or(Path::new("/")), true)?;
+        let name = path.file_name().unwrap_or_default();
+        Ok(rustix::fs::symlinkat(target, parent, name)?)
     }
 
     /// Puts a tree where it was.
@@ -351,7 +361,12 @@ impl Root {
         Ok(())
     }
 
-    fn hide(&self, blanks: Vec<(PathBuf, OwnedFd)>) -> Result<Vec<PathBuf>, Refusal> {
+    /// Puts blanks over what is hidden.
+    fn hide(
+        &mut self,
+        blanks: Vec<(PathBuf, OwnedFd)>,
+        own: &[Tree],
+    ) -> Result<Vec<PathBuf>, Refusal> {
         let mut masked = Vec::new();
         for (path, blank) in blanks {
             let cannot = |_| Refusal::Protected {
@@ -363,9 +378,17 @@ impl Root {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(cannot(error)),
             };
-            move_over(&blank, &target).map_err(cannot)?;
-            let placed = self.find(&path).map_err(cannot)?;
-            restrict(&placed, true, true).map_err(cannot)?;
+            if own.iter().any(|tree| tree.path.starts_with(&path)) {
+                // Something in it is the program's own: its place is made first.
+                mount("tmpfs", named(&target), "tmpfs", small(), c"mode=0711,size=4k,nr_inodes=64")
+                    .map_err(|error| cannot(error.into()))?;
+                let placed = self.find(&path).map_err(cannot)?;
+                self.around.push(placed);
+            } else {
+                move_over(&blank, &target).map_err(cannot)?;
+                let placed = self.find(&path).map_err(cannot)?;
+                restrict(&placed, true, true).map_err(cannot)?;
+            }
             masked.push(path);
         }
         Ok(masked)

@@ -196,7 +196,7 @@ async fn a_place_below_tmp_and_a_tmp_of_its_own() {
     let directory = tempfile::tempdir_in("/tmp").unwrap();
     fs::write(directory.path().join("file"), "granted\n").unwrap();
     let name = directory.path().display();
-    let script = format!("ls /tmp | wc -l; cat {name}/file; echo x > /tmp/own && cat /tmp/own; echo x > {name}/file");
+    let script = format!("ls -A /tmp | wc -l; cat {name}/file; echo x > /tmp/own && cat /tmp/own; echo x > {name}/file");
     let plan = shell(&script).grant(place(directory.path()), Access::Read);
     let ran = run(plan, &kernel).await;
     assert_eq!(ran.stdout, "1\ngranted\nx\n", "{ran:?}");
