@@ -24,23 +24,23 @@
 //! ```text
 //! runtime                          launcher, first stage            launcher, second stage
 //! Plan::prepare, start   ──order──▶ namespaces; starts      ──order──▶ files, limits, capabilities, landlock, seccomp
-//! Keeper::begun          ◀──report── passes on              ◀──report── then becomes the program, or starts it as first
+//! Hold::begun          ◀──report── passes on              ◀──report── then becomes the program, or starts it as first
 //! waits for the process             waits; ends all when the            process of its namespace
 //!                                   program or the runtime ended
 //! ```
 //!
 //! The order and its descriptors go over the launcher's standard input, the report comes back the same way: a program can
 //! neither see the one nor forge the other. The process that was started ends as the program ends, with its status or by its
-//! signal; by then everything the program started is gone. To end it at once, drop the [`Keeper`]; to ask it to end, signal
+//! signal; by then everything the program started is gone. To end it at once, drop the [`Hold`]; to ask it to end, signal
 //! the process's group: the launcher itself hears no signal but SIGKILL.
 
 mod bounds;
 mod exchange;
 mod files;
 mod inner;
-mod keeper;
+mod hold;
 mod kernel;
-mod limits;
+
 mod outer;
 mod place;
 mod plan;
@@ -51,10 +51,10 @@ mod sweep;
 mod view;
 
 pub use exchange::Access;
-pub use keeper::Keeper;
+pub use hold::Hold;
 pub use kernel::Kernel;
-pub use limits::Limits;
+
 pub use place::{Place, Program, Protected};
 pub use plan::{Input, Plan, Prepared};
 pub use report::{End, Refusal, Report};
-pub use stage::main;
+pub(crate) use stage::{is_stage, main};

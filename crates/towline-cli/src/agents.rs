@@ -1,5 +1,5 @@
-//! The agents this program brings along: real ones (`index`, `exec`), those for tries, tests and measuring, and those that
-//! `towline.toml` names.
+//! The agents this program hosts: the real ones of the library (`index`, `exec`), those for tries, tests and measuring, and
+//! those that `towline.toml` names.
 
 mod access;
 mod burst;
@@ -7,13 +7,8 @@ mod chatty;
 mod configured;
 mod delegate;
 mod echo;
-mod exec;
 mod fail;
-mod index;
 mod kinds;
-mod language;
-mod process;
-mod remote;
 mod sleep;
 mod spend;
 mod stream;
@@ -25,6 +20,7 @@ pub(crate) use configured::configured;
 
 use towline::{
     ErrorCode,
+    agents::{ExecAgent, IndexAgent},
     runtime::{AgentError, JobContext, RuntimeBuilder},
 };
 
@@ -36,9 +32,9 @@ pub(crate) fn built_in(builder: RuntimeBuilder) -> RuntimeBuilder {
         .agent("chatty", chatty::run)
         .agent("delegate", delegate::run)
         .agent("echo", echo::run)
-        .agent("exec", exec::run)
+        .agent("exec", ExecAgent::new())
         .agent("fail", fail::run)
-        .agent("index", index::run)
+        .agent("index", IndexAgent::new())
         .agent("kinds", kinds::run)
         .agent("sleep", sleep::run)
         .agent("spend", spend::run)

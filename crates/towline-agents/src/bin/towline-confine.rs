@@ -1,13 +1,7 @@
-//! Starts programs that give up what they were not granted: see `towline_agents::confine`.
+//! Starts programs inside their leases, for runtimes whose own program does not; see `towline_agents::launcher`.
 
 use std::process::ExitCode;
 
-#[cfg(target_os = "linux")]
 fn main() -> ExitCode {
-    towline_agents::confine::main(std::env::args_os().skip(1))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn main() -> ExitCode {
-    ExitCode::from(126)
+    towline_agents::launcher::main()
 }

@@ -20,7 +20,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::limits::Limits;
+use crate::limits::Limits;
 
 /// As many descriptors as the kernel takes in a message.
 pub(super) const MAX_DESCRIPTORS: usize = 253;

@@ -80,7 +80,7 @@ fn confine(order: &Order, descriptors: &Descriptors) -> Result<Report, Refusal> 
     let system = files::system();
     if order.mode == Mode::Namespaces {
         view = view::build(order, descriptors, &system)?;
-        start_in(&order.directory, &descriptors.directory)?;
+        start_in(&order.directory)?;
     } else {
         rustix::process::fchdir(&descriptors.directory)
             .map_err(|error| because("the directory to start in")(error.into()))?;
@@ -110,15 +110,10 @@ fn confine(order: &Order, descriptors: &Descriptors) -> Result<Report, Refusal> 
     })
 }
 
-/// Goes to the directory to start in, as the new view has it: the same one, or none.
-fn start_in(path: &str, held: &std::os::fd::OwnedFd) -> Result<(), Refusal> {
+/// Goes to the directory to start in, which the new view has.
+fn start_in(path: &str) -> Result<(), Refusal> {
     let what = format!("the directory to start in, `{path}`");
-    let there = match open_exactly(CWD, path.as_ref()) {
-        Ok(there) if path == "/" || view::same(&there, held) => there,
-        Ok(_) => return Err(because(&what)(io::Error::other("it was replaced"))),
-        // It was not granted.
-        Err(error) => return Err(because(&what)(error)),
-    };
+    let there = open_exactly(CWD, path.as_ref()).map_err(because(&what))?;
     rustix::process::fchdir(there).map_err(|error| because(&what)(error.into()))
 }
 

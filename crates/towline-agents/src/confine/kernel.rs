@@ -7,9 +7,11 @@ use std::{
 
 use serde::Serialize;
 
+use crate::limits::Limits;
+
 use super::{
     exchange::{Mode, Order},
-    limits::Limits,
+
     place::Place,
     plan::hand_over,
     report::{Refusal, Report},
@@ -107,14 +109,14 @@ async fn attempt(mut launcher: Command, mode: Mode) -> Result<Report, Refusal> {
         std::os::fd::AsFd::as_fd(&root),
         std::os::fd::AsFd::as_fd(&root),
     ];
-    let mut keeper = hand_over(&mut launcher, &order, &descriptors).map_err(broken)?;
+    let mut hold = hand_over(&mut launcher, &order, &descriptors).map_err(broken)?;
     launcher.stdout(Stdio::null()).stderr(Stdio::null());
     let mut command = tokio::process::Command::from(launcher);
     command.kill_on_drop(true);
     let mut child = command.spawn().map_err(broken)?;
     // The command holds the launcher's end of the socket: kept, its silence could not be told from its end.
     drop(command);
-    let got = keeper.begun().await;
+    let got = hold.begun().await;
     child.wait().await.map_err(broken)?;
     got
 }

@@ -104,12 +104,24 @@ impl Program {
                 .find(|place| runs(place).is_ok())
                 .ok_or(io::ErrorKind::NotFound)?
         };
+        Self::held(place, name)
+    }
+
+    /// Opens the program that an operator named: `given` is how.
+    ///
+    /// # Errors
+    /// It is not there, or is not a file that may be run.
+    pub fn open(path: impl AsRef<Path>, given: &str) -> io::Result<Self> {
+        Self::held(Place::open(path)?, given)
+    }
+
+    fn held(place: Place, given: &str) -> io::Result<Self> {
         runs(&place)?;
         let script = is_script(&place);
         Ok(Self {
             place,
             script,
-            given: name.to_owned(),
+            given: given.to_owned(),
         })
     }
 

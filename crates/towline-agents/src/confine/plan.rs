@@ -10,11 +10,13 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::limits::Limits;
+
 use super::{
     exchange::{self, Access, Granted, MAX_DESCRIPTORS, Mode, Order},
-    keeper::Keeper,
+    hold::Hold,
     kernel::Kernel,
-    limits::Limits,
+
     place::{Place, Program, Protected},
     report::Refusal,
 };
@@ -49,7 +51,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Prepared {
     /// Hears the launcher and holds the program: dropped, it ends everything the program started.
-    pub keeper: Keeper,
+    pub hold: Hold,
     /// The other end of the program's standard input, with [`Input::Piped`].
     pub stdin: Option<PipeWriter>,
 }
@@ -127,7 +129,7 @@ impl Plan {
     }
 
     /// Makes a command of a launcher into one that runs this program, with the standard output and error of the command.
-    /// Its standard input, environment and directory are set here. Start it, then hear [`Keeper::begun`].
+    /// Its standard input, environment and directory are set here. Start it, then hear [`Hold::begun`].
     ///
     /// # Errors
     /// Something cannot be held here, or one of towline's own files cannot be hidden.
@@ -155,9 +157,9 @@ impl Plan {
         let mut descriptors = vec![read.as_fd(), self.program.place().as_fd(), directory.as_fd()];
         descriptors.extend(self.granted.iter().map(|(place, ..)| place.as_fd()));
         descriptors.extend(self.passed.iter().map(|(_, descriptor)| descriptor.as_fd()));
-        let keeper = hand_over(launcher, &order, &descriptors).map_err(broken)?;
+        let hold = hand_over(launcher, &order, &descriptors).map_err(broken)?;
         Ok(Prepared {
-            keeper,
+            hold,
             stdin: write,
         })
     }
@@ -171,12 +173,12 @@ impl Plan {
                 MAX_DESCRIPTORS - 4,
             )));
         }
-        for (place, ..) in self.granted.iter().filter(|(_, _, own)| !own) {
+        for (place, _, own) in &self.granted {
             let path = place.path();
             for hidden in &self.hidden {
                 // A place inside of what is hidden, or one that cannot be had without it.
-                let inside = path.starts_with(hidden);
-                let around = hidden.starts_with(path) && mode == Mode::Plain;
+                let inside = path.starts_with(hidden) && !own;
+                let around = hidden.starts_with(path) && (*own || mode == Mode::Plain);
                 if inside || around && hidden.exists() {
                     return Err(Refusal::Protected {
                         grant: path.to_owned(),
@@ -229,12 +231,12 @@ pub(super) fn hand_over(
     launcher: &mut Command,
     order: &Order,
     descriptors: &[std::os::fd::BorrowedFd<'_>],
-) -> io::Result<Keeper> {
+) -> io::Result<Hold> {
     let (ours, theirs) = UnixStream::pair()?;
     exchange::send(&ours, order, descriptors)?;
     launcher
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)));
-    Keeper::new(ours)
+    Hold::new(ours)
 }

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::Limits;
+use crate::limits::Limits;
 
 /// What holds a program that runs: measured by the launcher right before the program began, not by the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,16 +14,20 @@ pub(super) const INNER: &str = "inner";
 /// The status when the program was not run, as shells have it.
 pub(super) const NOT_RUN: u8 = 126;
 
-/// Is the launcher, with the arguments after those that made this program one: none, from the runtime.
+/// Whether a launcher's arguments, after those that made its program one, are those of a stage: none for the first.
+pub(crate) fn is_stage(args: &[OsString]) -> bool {
+    args.is_empty() || *args == [INNER]
+}
+
+/// Is a stage of the launcher.
 ///
 /// Call it before any thread is started. It reads an order from standard input, which has to be the runtime's socket.
-pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+pub(crate) fn main(stage: Option<&OsString>) -> ExitCode {
     close_all_but_standard();
-    match args.next() {
-        None => outer::run(),
-        Some(stage) if stage == INNER => inner::run(),
-        // Nobody but a runtime starts this, and it gives no arguments.
-        Some(_) => ExitCode::from(NOT_RUN),
+    if stage.is_some() {
+        inner::run()
+    } else {
+        outer::run()
     }
 }
 

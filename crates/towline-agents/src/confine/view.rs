@@ -111,6 +111,8 @@ pub(super) fn build(
     for around in std::mem::take(&mut root.around) {
         restrict(&around, true, true).map_err(&what)?;
     }
+    // Where the program starts is there, if nothing else: what was granted below it is found from there.
+    root.start(&order.directory, &descriptors.directory)?;
     root.restrict_below().map_err(&what)?;
     let mut got = root.enter().map_err(what)?;
     got.masked = masked;
@@ -421,6 +423,24 @@ impl Root {
             file(&parent, &name, Bits::RUSR)?;
         }
         self.find(path)
+    }
+
+    fn start(&self, path: &str, held: &OwnedFd) -> Result<(), Refusal> {
+        let what = format!("the directory to start in, `{path}`");
+        let path = Path::new(path);
+        match self.find(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.target(path, true).map(drop).map_err(because(&what))
+            }
+            Err(error) => Err(because(&what)(error)),
+            Ok(there) if same(&there, held) || !self.is_given(path) => Ok(()),
+            Ok(_) => Err(because(&what)(io::Error::other("another one is there now"))),
+        }
+    }
+
+    /// Whether a path is in a tree that was put here, and not in what was made for one.
+    fn is_given(&self, path: &Path) -> bool {
+        self.given.iter().any(|(given, _)| path.starts_with(given))
     }
 
     /// What is mounted below a tree came in with it, and is to be no more than it.

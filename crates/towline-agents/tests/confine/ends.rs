@@ -48,11 +48,11 @@ async fn a_daemon_ends_with_its_program() {
 
 /// [ARCP 18-4] It ends when the runtime lets go, which it does when it ends itself.
 #[tokio::test]
-async fn everything_ends_with_the_keeper() {
+async fn everything_ends_when_it_is_let_go() {
     for kernel in both().await {
         let script = format!("{DAEMON}\ntime.sleep(600)");
         let running = started(start(python(&script), &kernel, None).await.unwrap()).await;
-        let ran = running.drop_keeper().await;
+        let ran = running.let_go().await;
         assert!(!ran.status.success(), "{ran:?}");
     }
 }
@@ -136,7 +136,7 @@ async fn a_launcher_that_says_nothing_is_a_refusal() {
     let mut command = tokio::process::Command::from(command);
     let mut child = command.spawn().unwrap();
     drop(command);
-    let refused = prepared.keeper.begun().await.unwrap_err();
+    let refused = prepared.hold.begun().await.unwrap_err();
     assert!(matches!(refused, Refusal::CannotConfine(_)), "{refused}");
     child.wait().await.unwrap();
 }

@@ -17,13 +17,15 @@ use std::{
 };
 
 use tokio::io::AsyncReadExt as _;
-use towline_agents::confine::{Input, Kernel, Keeper, Place, Plan, Program, Refusal, Report};
+use towline_agents::confine::{Input, Kernel, Hold, Place, Plan, Program, Refusal, Report};
 
 /// Longer than anything here takes; a test that hangs fails by it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn launcher() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_towline-confine"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_towline-confine"));
+    command.arg("__confine");
+    command
 }
 
 /// What holds programs here: once with namespaces, once without.
@@ -54,7 +56,7 @@ fn shell(script: &str) -> Plan {
 /// A program that was started.
 struct Started {
     child: tokio::process::Child,
-    keeper: Keeper,
+    hold: Hold,
     report: Report,
 }
 
@@ -80,10 +82,10 @@ async fn start(plan: Plan, kernel: &Kernel, stdin: Option<&[u8]>) -> Result<Star
     if let (Some(mut pipe), Some(bytes)) = (prepared.stdin.take(), stdin) {
         pipe.write_all(bytes).unwrap();
     }
-    let report = prepared.keeper.begun().await?;
+    let report = prepared.hold.begun().await?;
     Ok(Started {
         child,
-        keeper: prepared.keeper,
+        hold: prepared.hold,
         report,
     })
 }
@@ -110,14 +112,14 @@ impl Started {
             }
         });
         let ran = ended.await.expect("somebody still holds the output");
-        drop(self.keeper);
+        drop(self.hold);
         ran
     }
 
     /// Lets go of it, and gives what it said until everything was gone.
-    async fn drop_keeper(self) -> Ran {
-        let Self { child, keeper, report } = self;
-        drop(keeper);
+    async fn let_go(self) -> Ran {
+        let Self { child, hold, report } = self;
+        drop(hold);
         let ended = tokio::time::timeout(PATIENCE, async {
             let output = child.wait_with_output().await.unwrap();
             Ran {

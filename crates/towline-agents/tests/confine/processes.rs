@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use towline_agents::confine::{Access, Limits};
+use towline_agents::{Limits, confine::Access};
 
 use super::{attempts, both, place, python, run, scratch, shell};
 

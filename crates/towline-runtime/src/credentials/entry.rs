@@ -224,11 +224,14 @@ impl Entry {
     /// The credential as an operator sees it.
     pub(super) fn info(&self) -> CredentialInfo {
         let has = |state| self.values.iter().any(|value| value.state == state);
-        let state = match self.values.is_empty() {
-            true => CredentialState::Revoked,
-            false if has(State::Revoking) => CredentialState::Revoking,
-            false if has(State::Issued) => CredentialState::Issued,
-            false => CredentialState::Intent,
+        let state = if self.values.is_empty() {
+            CredentialState::Revoked
+        } else if has(State::Revoking) {
+            CredentialState::Revoking
+        } else if has(State::Issued) {
+            CredentialState::Issued
+        } else {
+            CredentialState::Intent
         };
         CredentialInfo {
             id: self.id.clone(),

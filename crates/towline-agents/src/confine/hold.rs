@@ -15,12 +15,12 @@ const LONGEST: u64 = 1024 * 1024;
 /// Holds a confined program: as long as this is there, and the process it is in, the program may run. When it goes, by
 /// whatever way, the launcher ends the program and everything it started.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Hold {
     socket: Option<Socket>,
     said: Option<tokio::io::Take<BufReader<UnixStream>>>,
 }
 
-impl Keeper {
+impl Hold {
     pub(super) fn new(socket: Socket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
@@ -35,7 +35,7 @@ impl Keeper {
     /// It does not begin, and why.
     ///
     /// # Cancel safety
-    /// Not cancel safe: what was read so far is lost, so drop the keeper with it.
+    /// Not cancel safe: what was read so far is lost, so drop the hold with it.
     pub async fn begun(&mut self) -> Result<Report, Refusal> {
         match self.hear().await? {
             Said::Got(report) => Ok(report),

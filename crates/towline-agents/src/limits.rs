@@ -12,12 +12,12 @@ const MIB: u64 = 1024 * 1024;
 /// Core files are always off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    pub(super) memory: Option<u64>,
-    pub(super) processes: Option<u64>,
-    pub(super) open_files: Option<u64>,
-    pub(super) file_size: Option<u64>,
-    pub(super) cpu_seconds: Option<u64>,
-    pub(super) scratch: u64,
+    pub(crate) memory: Option<u64>,
+    pub(crate) processes: Option<u64>,
+    pub(crate) open_files: Option<u64>,
+    pub(crate) file_size: Option<u64>,
+    pub(crate) cpu_seconds: Option<u64>,
+    pub(crate) scratch: u64,
 }
 
 impl Default for Limits {

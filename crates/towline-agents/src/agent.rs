@@ -1,0 +1,230 @@
+//! An agent that is a program the operator names.
+
+use std::{ffi::OsString, fmt, path::PathBuf, sync::Arc};
+
+use towline_runtime::{Agent, AgentError, AgentFuture, JobContext};
+use towline_transport::Transport;
+use towline_wire::{RawJson, Secret};
+
+use crate::{
+    confined::Confinement,
+    environment::Environment,
+    launcher::Launcher,
+    plain,
+    relay::{self, Child, Layer},
+    sandbox::Bounds,
+    spawn::Program,
+    trouble::{agent_process, failed},
+};
+
+/// A program that is started once for each job of an agent. It ends with the job, and what it started ends with it.
+///
+/// ```
+/// use towline_agents::ProcessAgent;
+///
+/// let words = ProcessAgent::exec(["wc", "-w"]);
+/// let review = ProcessAgent::arcp(["python3", "agent.py"]).env("MODE", "strict");
+/// ```
+#[derive(Clone)]
+pub struct ProcessAgent {
+    speaks: Speaks,
+    argv: Vec<OsString>,
+    directory: Option<PathBuf>,
+    environment: Environment,
+    launcher: Option<Launcher>,
+    confinement: Confinement,
+    token: Option<Secret>,
+    layer: Option<Layer>,
+}
+
+/// How the program is talked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    Arcp,
+    Plain,
+}
+
+impl ProcessAgent {
+    /// A program that speaks ARCP as a runtime, on its standard input and output, and hosts an agent of the name this one
+    /// is registered under. Events, results and errors of that agent are those of the job.
+    ///
+    /// It finds the token of the session in `ARCP_TOKEN`, and the job in `ARCP_JOB_ID`.
+    pub fn arcp<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
+        Self::new(Speaks::Arcp, command)
+    }
+
+    /// A program that gets the input as JSON on its standard input, and whose standard output is the result: a text up to
+    /// 256 KiB, streamed beyond that, bytes where it is not UTF-8. Lines of standard error are log events; a status other
+    /// than 0 ends the job with INTERNAL_ERROR and `details.exit_code`.
+    pub fn exec<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
+        Self::new(Speaks::Plain, command)
+    }
+
+    fn new<A: Into<OsString>>(speaks: Speaks, command: impl IntoIterator<Item = A>) -> Self {
+        Self {
+            speaks,
+            argv: command.into_iter().map(Into::into).collect(),
+            directory: None,
+            environment: Environment::default(),
+            launcher: None,
+            confinement: Confinement::default(),
+            token: None,
+            layer: None,
+        }
+    }
+
+    /// Where it runs. Default: where this process does.
+    #[must_use]
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Sets a variable of its environment. Default: it sees `PATH`, `LANG` and `TZ` as this process has them, `ARCP_JOB_ID`,
+    /// `TRACEPARENT`, and nothing else.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.set(name, value);
+        self
+    }
+
+    /// Passes a variable of this process's environment on, if it is set. Those of towline and OpenTelemetry (`TOWLINE_*`,
+    /// `OTEL_*`) hold secrets and are never passed; see [`may_pass`](crate::may_pass).
+    #[must_use]
+    pub fn pass_env(mut self, name: impl Into<String>) -> Self {
+        self.environment.pass(name);
+        self
+    }
+
+    /// The program that starts it and keeps together what it starts. Default: as [`Launcher::find`] finds it when the job
+    /// begins. Without any the program is started as it is, and what leaves its process group outlives the job.
+    #[must_use]
+    pub fn launcher(mut self, launcher: Launcher) -> Self {
+        self.launcher = Some(launcher);
+        self
+    }
+
+    /// What confines it. Default: the lease of the job; see [`Confinement`].
+    #[must_use]
+    pub fn confinement(mut self, confinement: Confinement) -> Self {
+        self.confinement = confinement;
+        self
+    }
+
+    /// The token an ARCP child expects. Default: a new one for each job.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Wraps the connection to an ARCP child: with tracing, say. Default: as it is.
+    #[must_use]
+    pub fn transport_layer(
+        mut self,
+        layer: impl Fn(Box<dyn Transport>) -> Box<dyn Transport> + Send + Sync + 'static,
+    ) -> Self {
+        self.layer = Some(Arc::new(layer));
+        self
+    }
+
+    /// The program for one job.
+    async fn program(&self, ctx: &JobContext, subject: &str) -> Result<Program, AgentError> {
+        let mut program = Program {
+            argv: self.argv.clone(),
+            directory: self.directory.clone(),
+            environment: self.environment.clone(),
+            bounds: Bounds::Off,
+            launcher: self.launcher.clone().or_else(|| Launcher::find().ok()),
+        };
+        program.tell_job(ctx);
+        if !self.confinement.off {
+            self.confine(ctx, &mut program, subject).await?;
+        }
+        Ok(program)
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn confine(
+        &self,
+        ctx: &JobContext,
+        program: &mut Program,
+        subject: &str,
+    ) -> Result<(), AgentError> {
+        use crate::held::{Command, Held};
+
+        let words = self.argv.iter().map(|word| word.to_string_lossy().into_owned());
+        let words: Vec<String> = words.collect();
+        let Some((given, words)) = words.split_first() else {
+            return Err(failed(subject, "cannot be started: its command is empty"));
+        };
+        let directory = match &self.directory {
+            Some(directory) => std::path::absolute(directory)?,
+            None => std::env::current_dir()?,
+        };
+        let command = Command {
+            program: program
+                .file(&directory)
+                .map_err(|why| failed(subject, &format!("cannot be started: {why}")))?,
+            given,
+            words,
+            directory: &directory,
+        };
+        let (held, home) = Held::of_operator(ctx, &self.confinement, command, subject).await?;
+        program.environment.set("HOME", home.to_string_lossy());
+        program.environment.set("TMPDIR", home.join("tmp").to_string_lossy());
+        program.bounds = Bounds::Lease(Box::new(held));
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    async fn confine(
+        &self,
+        _: &JobContext,
+        _: &mut Program,
+        subject: &str,
+    ) -> Result<(), AgentError> {
+        Err(failed(
+            subject,
+            "is not started: this system cannot confine programs, and its confinement is not off",
+        ))
+    }
+
+    async fn job(self, ctx: JobContext, input: RawJson) -> Result<RawJson, AgentError> {
+        match self.speaks {
+            Speaks::Arcp => {
+                let subject = agent_process(ctx.agent().name());
+                let child = Child {
+                    program: self.program(&ctx, &subject).await?,
+                    token: self.token,
+                    layer: self.layer,
+                };
+                relay::run(ctx, child, input).await
+            }
+            Speaks::Plain => {
+                let mut stdin = input.as_str().as_bytes().to_vec();
+                stdin.push(b'\n');
+                let subject = agent_process(ctx.agent().name());
+                let program = self.program(&ctx, &subject).await?;
+                plain::run(&ctx, program, &subject, Some(stdin)).await
+            }
+        }
+    }
+}
+
+impl Agent for ProcessAgent {
+    fn run(&self, ctx: JobContext, input: RawJson) -> AgentFuture {
+        Box::pin(self.clone().job(ctx, input))
+    }
+}
+
+impl fmt::Debug for ProcessAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessAgent")
+            .field("speaks", &self.speaks)
+            .field("argv", &self.argv)
+            .field("directory", &self.directory)
+            .field("environment", &self.environment)
+            .finish_non_exhaustive()
+    }
+}
