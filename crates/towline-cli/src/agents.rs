@@ -13,15 +13,13 @@ mod sleep;
 mod spend;
 mod stream;
 mod versioned;
-
-use std::time::Duration;
+mod waiting;
 
 pub(crate) use configured::configured;
 
 use towline::{
-    ErrorCode,
     agents::{ExecAgent, IndexAgent},
-    runtime::{AgentError, JobContext, RuntimeBuilder},
+    runtime::RuntimeBuilder,
 };
 
 /// Registers the built-in agents. None of them is run again after a restart.
@@ -42,17 +40,4 @@ pub(crate) fn built_in(builder: RuntimeBuilder) -> RuntimeBuilder {
         .agent("versioned@1.0.0", versioned::one)
         .agent("versioned@2.0.0", versioned::two)
         .default_version("versioned@2.0.0")
-}
-
-/// Waits for so long; `true` when the job has to end instead.
-async fn interrupted(ctx: &JobContext, time: Duration) -> bool {
-    tokio::select! {
-        () = tokio::time::sleep(time) => false,
-        () = ctx.cancelled() => true,
-    }
-}
-
-/// How an agent that heard a cancel ends. The runtime knows better why and says so.
-fn cancelled() -> AgentError {
-    AgentError::new(ErrorCode::CANCELLED, "the job was cancelled")
 }

@@ -9,6 +9,7 @@
 //! | `runtime` | yes | host agents and run jobs |
 //! | `sqlite` | yes | the store that survives the process |
 //! | `axum` | no | mount a runtime on an axum router |
+//! | `dashboard` | no | the operator's page, embedded |
 //! | `otel` | no | tracing around any transport |
 //! | `agents` | no | agents that are programs and processes |
 //! | `full` | no | all of them |

@@ -5,6 +5,7 @@
 mod agents;
 mod bench;
 mod credentials;
+mod dashboard;
 mod embedded;
 mod operate;
 mod served;
