@@ -153,7 +153,10 @@ impl ProcessAgent {
     ) -> Result<(), AgentError> {
         use crate::held::{Command, Held};
 
-        let words = self.argv.iter().map(|word| word.to_string_lossy().into_owned());
+        let words = self
+            .argv
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned());
         let words: Vec<String> = words.collect();
         let Some((given, words)) = words.split_first() else {
             return Err(failed(subject, "cannot be started: its command is empty"));
@@ -172,7 +175,9 @@ impl ProcessAgent {
         };
         let (held, home) = Held::of_operator(ctx, &self.confinement, command, subject).await?;
         program.environment.set("HOME", home.to_string_lossy());
-        program.environment.set("TMPDIR", home.join("tmp").to_string_lossy());
+        program
+            .environment
+            .set("TMPDIR", home.join("tmp").to_string_lossy());
         program.bounds = Bounds::Lease(Box::new(held));
         Ok(())
     }

@@ -37,23 +37,26 @@
 mod bounds;
 mod exchange;
 mod files;
-mod inner;
 mod hold;
+mod inner;
 mod kernel;
 
 mod outer;
+mod own;
 mod place;
 mod plan;
 mod report;
 mod seccomp;
 mod stage;
 mod sweep;
+mod system;
 mod view;
 
 pub use exchange::Access;
 pub use hold::Hold;
 pub use kernel::Kernel;
 
+pub use own::{cgroup_is_delegated, close_memory, is_root, memory_is_closed};
 pub use place::{Place, Program, Protected};
 pub use plan::{Input, Plan, Prepared};
 pub use report::{End, Refusal, Report};

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 #[cfg(target_os = "linux")]
 use std::sync::Arc;
 
-use crate::limits::Limits;
 #[cfg(target_os = "linux")]
 use crate::confine::{Kernel, Protected};
+use crate::limits::Limits;
 
 /// What confines the programs of an agent. By default each is kept to its job's lease, and a job whose program cannot be is
 /// refused.

@@ -149,13 +149,19 @@ async fn bounds(
 
     let program = found.program.map_err(|error| {
         let details = RawJson::of(&json!({"exit_code": NOT_FOUND})).unwrap_or(RawJson::NULL);
-        failed(subject, &format!("ended with status {NOT_FOUND}: it cannot be run: {error}"))
-            .with_details(details)
+        failed(
+            subject,
+            &format!("ended with status {NOT_FOUND}: it cannot be run: {error}"),
+        )
+        .with_details(details)
     })?;
     let place = Place::open(directory)?;
     // It is asked about what is open: a link that was put there meanwhile leads nowhere.
     if place.path() != directory {
-        return Err(failed(subject, "is not started: its directory was replaced"));
+        return Err(failed(
+            subject,
+            "is not started: its directory was replaced",
+        ));
     }
     let held = Held::named(ctx, confinement, program, place).await?;
     Ok(Bounds::Lease(Box::new(held)))
@@ -169,7 +175,10 @@ async fn bounds(
     _: &Path,
     subject: &str,
 ) -> Result<Bounds, AgentError> {
-    Err(failed(subject, "is not started: this system cannot confine programs"))
+    Err(failed(
+        subject,
+        "is not started: this system cannot confine programs",
+    ))
 }
 
 /// The status of shells for a program that is not there.

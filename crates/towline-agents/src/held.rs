@@ -14,11 +14,11 @@ use towline_runtime::{AgentError, JobContext};
 use towline_wire::{ErrorCode, namespace};
 
 use crate::{
-    confine::{Access, Hold, Input, Kernel, Place, Plan, Program, Refusal},
+    confine::{Access, Input, Kernel, Place, Plan, Program, Refusal},
     confined::Confinement,
     grants::Grants,
     launcher::Launcher,
-    spawn::{Process, Streams},
+    process::{Kept, Process, Streams},
     trouble::failed,
 };
 
@@ -28,13 +28,6 @@ pub(crate) struct Held {
     plan: Plan,
     confinement: Confinement,
     home: Option<TempDir>,
-}
-
-/// What keeps a program: let go, everything it started ends, and then what was only for it.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    _hold: Hold,
-    _home: Option<TempDir>,
 }
 
 impl Held {
@@ -77,11 +70,14 @@ impl Held {
         let program = Program::open(&command.program, command.given)
             .map_err(|error| cannot(&command.program, &error))?;
         let mut plan = Plan::new(program).directory(open(command.directory)?);
-        let files = command.words.iter().map(|word| command.directory.join(word));
+        let files = command
+            .words
+            .iter()
+            .map(|word| command.directory.join(word));
         for file in files.filter(|file| file.is_file()) {
             plan = plan.grant(open(&file)?, Access::Read);
         }
-        for path in &confinement.read {
+        for path in environment_of(&command.program).iter().chain(&confinement.read) {
             plan = plan.grant(open(path)?, Access::Run);
         }
         let (home, kept) = match &confinement.state {
@@ -150,11 +146,7 @@ impl Held {
         else {
             return Err(cannot(&io::Error::other("it has no standard streams")));
         };
-        let kept = Kept {
-            _hold: hold,
-            _home: home,
-        };
-        let process = Process::held(child, kept);
+        let process = Process::held(child, Kept::new(hold, home));
         ctx.log("debug", report.to_string()).await?;
         Ok((
             process,
@@ -180,6 +172,12 @@ pub(crate) struct Command<'c> {
     pub(crate) directory: &'c Path,
 }
 
+/// The libraries of an interpreter that lies in a virtual environment of Python's.
+fn environment_of(program: &Path) -> Option<PathBuf> {
+    let root = program.parent()?.parent()?;
+    root.join("pyvenv.cfg").is_file().then(|| root.to_owned())
+}
+
 /// Adds what the job's lease gives, and says what of it cannot be given.
 async fn granted(ctx: &JobContext, mut plan: Plan) -> Result<Plan, AgentError> {
     let lease = ctx.lease();
@@ -201,8 +199,7 @@ async fn granted(ctx: &JobContext, mut plan: Plan) -> Result<Plan, AgentError> {
 }
 
 async fn kernel<'c>(confinement: &'c Confinement, launcher: &Launcher) -> &'c Kernel {
-    let probe = || Kernel::probe(|| launcher.command().into_std());
-    confinement.kernel.get_or_init(probe).await
+    confinement.kernel.get_or_init(|| launcher.probe()).await
 }
 
 /// A directory for its owner alone, with those above it.

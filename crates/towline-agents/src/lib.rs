@@ -46,6 +46,7 @@ pub mod launcher;
 mod limits;
 mod pipe;
 mod plain;
+mod process;
 mod relay;
 mod sandbox;
 mod spawn;

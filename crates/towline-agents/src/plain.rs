@@ -12,7 +12,8 @@ use towline_wire::RawJson;
 
 use crate::{
     pipe::Output,
-    spawn::{Process, Program, Streams},
+    process::{Process, Streams},
+    spawn::Program,
     trouble::{cancelled, failed},
 };
 

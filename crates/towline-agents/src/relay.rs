@@ -20,7 +20,8 @@ use tracing::Instrument as _;
 use crate::{
     pipe::Output,
     plain::{GRACE, describe, discard, log_lines},
-    spawn::{Process, Program, Streams},
+    process::{Process, Streams},
+    spawn::Program,
     trouble::{agent_process, cancelled, chain, failed},
 };
 use forward::Forward;

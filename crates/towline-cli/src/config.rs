@@ -3,6 +3,8 @@
 //! Every key that is not known is an error that names the nearest known one; every value that is wrong is an error that
 //! names the file, the key, the value and the remedy. Paths in the file count from the file's directory.
 
+mod confine;
+pub(crate) use confine::store_files;
 mod credentials;
 mod keys;
 
@@ -55,6 +57,7 @@ pub(crate) struct ServerSection {
     pub(crate) hello_timeout: Option<SpanValue>,
     pub(crate) drain: Option<SpanValue>,
     pub(crate) demo: Option<bool>,
+    pub(crate) allow_unconfined_root: Option<bool>,
     pub(crate) dashboard: Option<bool>,
     pub(crate) dashboard_connect: Option<Vec<String>>,
     pub(crate) limits: LimitsSection,
@@ -138,6 +141,14 @@ pub(crate) struct AgentSection {
     pub(crate) version: Option<String>,
     #[serde(default)]
     pub(crate) cwd: Option<PathBuf>,
+    #[serde(default)]
+    confine: Option<String>,
+    #[serde(default)]
+    read: Vec<PathBuf>,
+    #[serde(default)]
+    state: Option<PathBuf>,
+    #[serde(default)]
+    limits: confine::AgentLimits,
     #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
     #[serde(default)]

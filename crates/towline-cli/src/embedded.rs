@@ -10,6 +10,7 @@ use towline::{
 use crate::{
     agents,
     config::Config,
+    confinement::confinement,
     data_dir::{self, DataDir},
     failure::{Failure, Outcome, chain},
     output, serve,
@@ -127,7 +128,9 @@ impl Embedded {
             .shared_store(store)
             .options(options)
             .trace_link(towline::otel::OpenTelemetryLink);
-        let mut builder = agents::configured(agents::built_in(builder), config)?;
+        let confinement = confinement(config, data, []);
+        let builder = agents::built_in(builder, &confinement);
+        let mut builder = agents::configured(builder, config, &confinement)?;
         if let Some(provisioner) = config.provisioner()? {
             builder = builder.credentials(provisioner);
         }

@@ -18,6 +18,7 @@ pub(crate) use settings::limits;
 use crate::{
     agents,
     args::ServeArgs,
+    confinement::confinement,
     connect::Context,
     exit,
     failure::{Failure, Outcome, chain},
@@ -91,12 +92,13 @@ async fn start(
         .shared_store(store)
         .options(settings.options.clone())
         .trace_link(OpenTelemetryLink);
+    let confinement = confinement(&context.config, &context.data, settings.own_files());
     let builder = if settings.demo {
-        agents::built_in(builder)
+        agents::built_in(builder, &confinement)
     } else {
         builder
     };
-    let mut builder = agents::configured(builder, &context.config)?;
+    let mut builder = agents::configured(builder, &context.config, &confinement)?;
     if let Some(provisioner) = context.config.provisioner()? {
         builder = builder.credentials(provisioner);
     }

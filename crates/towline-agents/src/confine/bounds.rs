@@ -12,8 +12,7 @@ use rustix::{
 
 use super::{
     exchange::{Mode, Order},
-    outer::because,
-    report::Refusal,
+    report::{Refusal, because},
     sweep::tasks_of_user,
 };
 
@@ -38,7 +37,9 @@ pub(super) fn limit(order: &Order, numbers: bool) -> Result<bool, Refusal> {
     for (resource, value) in set {
         if let Some(value) = value {
             // What the system bounds lower stays lower.
-            let value = getrlimit(resource).maximum.map_or(value, |maximum| maximum.min(value));
+            let value = getrlimit(resource)
+                .maximum
+                .map_or(value, |maximum| maximum.min(value));
             let limit = Rlimit {
                 current: Some(value),
                 maximum: Some(value),

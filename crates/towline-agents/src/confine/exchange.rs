@@ -8,7 +8,10 @@ use std::{
     fs::File,
     io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _},
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
 };
 
 use rustix::{
@@ -20,7 +23,14 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::report::Said;
 use crate::limits::Limits;
+
+/// What the first stage tells the second.
+pub(super) const INNER: &str = "inner";
+
+/// The status when the program was not run, as shells have it.
+pub(super) const NOT_RUN: u8 = 126;
 
 /// As many descriptors as the kernel takes in a message.
 pub(super) const MAX_DESCRIPTORS: usize = 253;
@@ -122,11 +132,7 @@ impl Descriptors {
 }
 
 /// Sends an order with its descriptors. Takes no time: the text goes as a file in memory, the message is one byte.
-pub(super) fn send(
-    to: impl AsFd,
-    order: &Order,
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+pub(super) fn send(to: impl AsFd, order: &Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut text = File::from(rustix::fs::memfd_create("order", MemfdFlags::CLOEXEC)?);
     text.write_all(&serde_json::to_vec(order)?)?;
     let mut all = vec![text.as_fd()];
@@ -137,7 +143,12 @@ pub(super) fn send(
     if all.len() > MAX_DESCRIPTORS || !ancillary.push(rights) {
         return Err(io::Error::other("too many files and directories"));
     }
-    rustix::net::sendmsg(to, &[IoSlice::new(b"o")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(
+        to,
+        &[IoSlice::new(b"o")],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }
 
@@ -169,4 +180,12 @@ pub(super) fn receive(from: impl AsFd) -> io::Result<(Order, Descriptors)> {
     let descriptors = Descriptors::sort(&order, all)
         .ok_or_else(|| io::Error::other("the order has too few descriptors"))?;
     Ok((order, descriptors))
+}
+
+/// Writes a line; whether somebody still reads it shows elsewhere.
+pub(super) fn tell(to: &mut UnixStream, said: &Said) {
+    if let Ok(mut line) = serde_json::to_vec(said) {
+        line.push(b'\n');
+        let _ = to.write_all(&line);
+    }
 }

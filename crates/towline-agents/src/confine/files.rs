@@ -1,40 +1,25 @@
 //! What the kernel's Landlock lets a program do with files, and that it reaches nobody outside.
 
 use std::{
-    fs, io,
-    os::fd::{BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
 };
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, LandlockStatus,
-    PathBeneath, RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _,
-    RulesetError, RulesetStatus, Scope,
+    PathBeneath, RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreated,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
 use rustix::fs::CWD;
 
 use super::{
     exchange::{Access, Descriptors, Mode, Order},
-    outer::because,
     place::open_exactly,
-    report::Refusal,
+    report::{Refusal, because},
+    system::SystemPlace,
     view::Got,
 };
-
-/// What every program needs to start: programs, libraries, and what they read.
-const SYSTEM: [&str; 11] = [
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/nix/store",
-    "/etc/ld.so.cache",
-    "/etc/alternatives",
-    "/etc/localtime",
-];
 
 /// Devices without a machine behind them, and whether they may be written to.
 const DEVICES: [(&str, bool); 5] = [
@@ -50,36 +35,6 @@ const RIGHTS: ABI = ABI::V5;
 
 /// From here on signals can be kept inside, which a program without namespaces needs.
 const SCOPES: u8 = 6;
-
-/// A place of the system.
-pub(super) struct SystemPlace {
-    pub(super) path: String,
-    /// Its name without links.
-    pub(super) real: PathBuf,
-    pub(super) directory: bool,
-    /// What it is a link to; then the place is elsewhere.
-    pub(super) link: Option<PathBuf>,
-    pub(super) fd: OwnedFd,
-}
-
-/// The places of the system that are there.
-pub(super) fn system() -> Vec<SystemPlace> {
-    let found = SYSTEM.iter().filter_map(|path| {
-        let link = fs::read_link(path).ok();
-        let real = fs::canonicalize(path).ok()?;
-        let fd = open_exactly(CWD, &real).ok()?;
-        // A link inside `/usr` or to another place below leads there in the new view as well; another one is that file.
-        let kept = link.filter(|_| SYSTEM.iter().any(|place| real.starts_with(place)));
-        Some(SystemPlace {
-            path: (*path).to_owned(),
-            directory: real.is_dir(),
-            real,
-            link: kept,
-            fd,
-        })
-    });
-    found.collect()
-}
 
 /// Confines this process to what the order grants. Gives the version of the interface that holds.
 pub(super) fn restrict(
@@ -105,7 +60,9 @@ fn enforced(mode: Mode, status: &RestrictionStatus) -> Result<u8, Refusal> {
             );
         }
         LandlockStatus::NotImplemented => {
-            return missing("this kernel has no landlock: it needs Linux 5.13 or later, built with it");
+            return missing(
+                "this kernel has no landlock: it needs Linux 5.13 or later, built with it",
+            );
         }
     };
     if status.ruleset == RulesetStatus::NotEnforced || !status.no_new_privs {
@@ -148,13 +105,15 @@ fn rules(
     system: &[SystemPlace],
     view: &Got,
 ) -> Result<RulesetCreated, RulesetError> {
-    use std::os::fd::AsFd as _;
-
     for place in system {
         ruleset = rule(ruleset, place.fd.as_fd(), place.directory, Access::Run)?;
     }
     for (path, writes) in DEVICES {
-        let access = if writes { Access::ReadWrite } else { Access::Read };
+        let access = if writes {
+            Access::ReadWrite
+        } else {
+            Access::Read
+        };
         ruleset = named(ruleset, path, access)?;
     }
     for (place, fd) in order.granted.iter().zip(&descriptors.granted) {
@@ -193,8 +152,6 @@ fn named(
     path: &str,
     access: Access,
 ) -> Result<RulesetCreated, RulesetError> {
-    use std::os::fd::AsFd as _;
-
     match open_exactly(CWD, Path::new(path)) {
         Ok(fd) => rule(ruleset, fd.as_fd(), Path::new(path).is_dir(), access),
         Err(_) => Ok(ruleset),

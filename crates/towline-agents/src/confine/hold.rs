@@ -1,13 +1,23 @@
 //! The runtime's end of the socket to a launcher.
 
-use std::{io, os::unix::net::UnixStream as Socket};
+use std::{
+    io,
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::net::UnixStream as Socket,
+    },
+    process::{Command, Stdio},
+};
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
     net::UnixStream,
 };
 
-use super::report::{Refusal, Report, Said};
+use super::{
+    exchange::{self, Order},
+    report::{Refusal, Report, Said},
+};
 
 /// More than any launcher says.
 const LONGEST: u64 = 1024 * 1024;
@@ -56,6 +66,21 @@ impl Hold {
         }
         serde_json::from_slice(&line).map_err(|_| silent())
     }
+}
+
+/// Sets the command up, and puts the order where the launcher will read it.
+pub(super) fn hand_over(
+    launcher: &mut Command,
+    order: &Order,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<Hold> {
+    let (ours, theirs) = Socket::pair()?;
+    exchange::send(&ours, order, descriptors)?;
+    launcher
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(theirs)));
+    Hold::new(ours)
 }
 
 fn silent() -> Refusal {

@@ -28,14 +28,11 @@ use rustix::{
 
 use super::{
     bounds,
-    exchange::{self, Descriptors, Mode, Order},
+    exchange::{self, Descriptors, Mode, NOT_RUN, Order, tell},
     files,
-    outer::{because, tell},
     place::open_exactly,
-    report::{End, Refusal, Report, Said},
-    seccomp,
-    stage::NOT_RUN,
-    view,
+    report::{End, Refusal, Report, Said, because},
+    seccomp, system, view,
 };
 
 pub(super) fn run() -> ExitCode {
@@ -77,7 +74,7 @@ fn confine_and_run(control: &mut UnixStream) -> Result<ExitCode, Refusal> {
 /// Gives up, in this order: the rest of the file system, resources, capabilities, files, system calls.
 fn confine(order: &Order, descriptors: &Descriptors) -> Result<Report, Refusal> {
     let mut view = view::Got::default();
-    let system = files::system();
+    let system = system::places();
     if order.mode == Mode::Namespaces {
         view = view::build(order, descriptors, &system)?;
         start_in(&order.directory)?;

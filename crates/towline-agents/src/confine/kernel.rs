@@ -11,9 +11,8 @@ use crate::limits::Limits;
 
 use super::{
     exchange::{Mode, Order},
-
+    hold::hand_over,
     place::Place,
-    plan::hand_over,
     report::{Refusal, Report},
 };
 

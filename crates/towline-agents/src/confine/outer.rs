@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::{net::UnixStream, process::ExitStatusExt as _},
@@ -21,9 +21,8 @@ use rustix::{
 };
 
 use super::{
-    exchange::{self, Descriptors, Mode, Order},
-    report::{Refusal, Said},
-    stage::{INNER, NOT_RUN},
+    exchange::{self, Descriptors, INNER, Mode, NOT_RUN, Order, tell},
+    report::{Refusal, Said, because},
     sweep::sweep,
 };
 
@@ -42,18 +41,6 @@ pub(super) fn run() -> ExitCode {
             ExitCode::from(NOT_RUN)
         }
     }
-}
-
-/// Writes a line; whether somebody still reads it shows elsewhere.
-pub(super) fn tell(to: &mut UnixStream, said: &Said) {
-    if let Ok(mut line) = serde_json::to_vec(said) {
-        line.push(b'\n');
-        let _ = to.write_all(&line);
-    }
-}
-
-pub(super) fn because(what: &str) -> impl Fn(io::Error) -> Refusal + '_ {
-    move |error| Refusal::CannotConfine(format!("{what}: {error}"))
 }
 
 fn begin(control: &UnixStream) -> Result<(Mode, Child, UnixStream), Refusal> {
@@ -126,7 +113,12 @@ fn second_stage(order: &Order, descriptors: &Descriptors) -> io::Result<(Child, 
 }
 
 /// Waits for the program's end, or for the runtime's; then ends everything.
-fn supervise(mut control: UnixStream, mode: Mode, mut child: Child, mut inner: UnixStream) -> ExitCode {
+fn supervise(
+    mut control: UnixStream,
+    mode: Mode,
+    mut child: Child,
+    mut inner: UnixStream,
+) -> ExitCode {
     let mut heard = Heard::default();
     if until_the_end(&mut control, &child, &mut inner, &mut heard).is_err() {
         // Nobody to run it for is left, or nothing can be heard any more.
@@ -172,10 +164,7 @@ fn until_the_end(
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ready: Vec<bool> = watched
-            .iter()
-            .map(|fd| !fd.revents().is_empty())
-            .collect();
+        let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
         if ready.get(2).copied().unwrap_or(false) {
             talks = heard.read(inner, control)? > 0;
         }
@@ -221,5 +210,8 @@ fn end_like(code: Option<i32>, signal: Option<i32>) -> ExitCode {
         let _ = nix::sys::signal::raise(signal).and_then(|()| nix::sys::signal::raise(signal));
         return ExitCode::from(u8::try_from(128 + signal as i32).unwrap_or(NOT_RUN));
     }
-    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(NOT_RUN))
+    ExitCode::from(
+        code.and_then(|code| u8::try_from(code).ok())
+            .unwrap_or(NOT_RUN),
+    )
 }

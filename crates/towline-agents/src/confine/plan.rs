@@ -2,21 +2,17 @@
 
 use std::{
     io::{self, PipeWriter},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
-    },
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use crate::limits::Limits;
 
 use super::{
-    exchange::{self, Access, Granted, MAX_DESCRIPTORS, Mode, Order},
-    hold::Hold,
+    exchange::{Access, Granted, MAX_DESCRIPTORS, Mode, Order},
+    hold::{Hold, hand_over},
     kernel::Kernel,
-
     place::{Place, Program, Protected},
     report::Refusal,
 };
@@ -143,7 +139,10 @@ impl Plan {
         self.check(mode)?;
         let broken = |error: io::Error| Refusal::CannotConfine(error.to_string());
         let (read, write) = match input {
-            Input::Nothing => (std::fs::File::open("/dev/null").map_err(broken)?.into(), None),
+            Input::Nothing => (
+                std::fs::File::open("/dev/null").map_err(broken)?.into(),
+                None,
+            ),
             Input::Piped => {
                 let (read, write) = io::pipe().map_err(broken)?;
                 (OwnedFd::from(read), Some(write))
@@ -154,14 +153,15 @@ impl Plan {
             None => &Place::open("/").map_err(broken)?,
         };
         let order = self.order(mode, directory);
-        let mut descriptors = vec![read.as_fd(), self.program.place().as_fd(), directory.as_fd()];
+        let mut descriptors = vec![
+            read.as_fd(),
+            self.program.place().as_fd(),
+            directory.as_fd(),
+        ];
         descriptors.extend(self.granted.iter().map(|(place, ..)| place.as_fd()));
         descriptors.extend(self.passed.iter().map(|(_, descriptor)| descriptor.as_fd()));
         let hold = hand_over(launcher, &order, &descriptors).map_err(broken)?;
-        Ok(Prepared {
-            hold,
-            stdin: write,
-        })
+        Ok(Prepared { hold, stdin: write })
     }
 
     fn check(&self, mode: Mode) -> Result<(), Refusal> {
@@ -220,23 +220,10 @@ impl Plan {
             directory: directory.text(),
             granted: granted.collect(),
             passed: self.passed.iter().map(|(name, _)| name.clone()).collect(),
-            hidden: hidden.map(|path| path.to_string_lossy().into_owned()).collect(),
+            hidden: hidden
+                .map(|path| path.to_string_lossy().into_owned())
+                .collect(),
             limits: self.limits.clone(),
         }
     }
-}
-
-/// Sets the command up, and puts the order where the launcher will read it.
-pub(super) fn hand_over(
-    launcher: &mut Command,
-    order: &Order,
-    descriptors: &[std::os::fd::BorrowedFd<'_>],
-) -> io::Result<Hold> {
-    let (ours, theirs) = UnixStream::pair()?;
-    exchange::send(&ours, order, descriptors)?;
-    launcher
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::from(OwnedFd::from(theirs)));
-    Hold::new(ours)
 }

@@ -1,6 +1,6 @@
 //! What the launcher says: what was taken from a program, or why it does not run.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -116,4 +116,9 @@ pub(super) enum Said {
         code: Option<i32>,
         signal: Option<i32>,
     },
+}
+
+/// Makes a refusal of an error, by what it was about.
+pub(super) fn because(what: &str) -> impl Fn(io::Error) -> Refusal + '_ {
+    move |error| Refusal::CannotConfine(format!("{what}: {error}"))
 }

@@ -77,7 +77,12 @@ fn numbered_once() -> BpfProgram {
     };
     vec![
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, OTHER_NUMBERS),
+        statement(
+            libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K,
+            0,
+            1,
+            OTHER_NUMBERS,
+        ),
         statement(
             libc::BPF_RET | libc::BPF_K,
             0,
@@ -89,7 +94,10 @@ fn numbered_once() -> BpfProgram {
 }
 
 fn refused() -> Built<Rules> {
-    let mut rules: Rules = calls::REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let mut rules: Rules = calls::REFUSED
+        .iter()
+        .map(|call| (*call, Vec::new()))
+        .collect();
     let mut add = |call: i64, of: Vec<SeccompRule>| {
         rules.insert(call, of);
     };
@@ -187,7 +195,10 @@ mod tests {
             libc::SYS_mount,
             libc::SYS_bpf,
         ] {
-            assert!(refused[&door].is_empty(), "{door} is refused whatever its arguments");
+            assert!(
+                refused[&door].is_empty(),
+                "{door} is refused whatever its arguments"
+            );
         }
         for unknown in [libc::SYS_io_uring_setup, libc::SYS_clone3, libc::SYS_shmget] {
             assert!(!calls::ALLOWED.contains(&unknown) && !refused.contains_key(&unknown));

@@ -6,13 +6,7 @@
 
 use std::{ffi::OsString, fs, os::fd::AsRawFd as _, process::ExitCode};
 
-use super::{inner, outer};
-
-/// What the first stage tells the second.
-pub(super) const INNER: &str = "inner";
-
-/// The status when the program was not run, as shells have it.
-pub(super) const NOT_RUN: u8 = 126;
+use super::{exchange::INNER, inner, outer};
 
 /// Whether a launcher's arguments, after those that made its program one, are those of a stage: none for the first.
 pub(crate) fn is_stage(args: &[OsString]) -> bool {

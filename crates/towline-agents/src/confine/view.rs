@@ -18,10 +18,9 @@ use rustix::{
 
 use super::{
     exchange::{Descriptors, Order},
-    files::SystemPlace,
-    outer::because,
     place::open_exactly,
-    report::Refusal,
+    report::{Refusal, because},
+    system::SystemPlace,
 };
 
 /// Where the new root is put together before it becomes the root; whatever is there comes back into view with the old root.
@@ -149,10 +148,18 @@ fn trees(
             own: false,
         });
     }
-    let program = (!order.probe).then_some((&order.program, false, false, false, &descriptors.program));
+    let program =
+        (!order.probe).then_some((&order.program, false, false, false, &descriptors.program));
     let granted = order.granted.iter().zip(&descriptors.granted);
-    let granted = granted
-        .map(|(place, fd)| (&place.path, place.directory, place.access.writes(), place.own, fd));
+    let granted = granted.map(|(place, fd)| {
+        (
+            &place.path,
+            place.directory,
+            place.access.writes(),
+            place.own,
+            fd,
+        )
+    });
     for (path, directory, writes, own, fd) in granted.chain(program) {
         let what = format!("`{path}`");
         // The descriptor is of the runtime's namespace of mounts; what is put here has to be of this one, and the same.
@@ -208,7 +215,13 @@ fn blanks(order: &Order, trees: &[Tree]) -> io::Result<Vec<(PathBuf, OwnedFd)>> 
     if hidden.is_empty() {
         return Ok(Vec::new());
     }
-    mount("tmpfs", BASE, "tmpfs", small(), c"mode=0755,size=4k,nr_inodes=8")?;
+    mount(
+        "tmpfs",
+        BASE,
+        "tmpfs",
+        small(),
+        c"mode=0755,size=4k,nr_inodes=8",
+    )?;
     let base = open_exactly(CWD, BASE.as_ref())?;
     rustix::fs::mkdirat(&base, "directory", Bits::empty())?;
     file(&base, "file", Bits::empty())?;
@@ -251,7 +264,13 @@ impl Root {
             Some(root) => {
                 move_to(&root.tree, CWD, BASE, MoveMountFlags::empty())?;
             }
-            None => mount("tmpfs", BASE, "tmpfs", small(), c"mode=0755,size=1m,nr_inodes=8k")?,
+            None => mount(
+                "tmpfs",
+                BASE,
+                "tmpfs",
+                small(),
+                c"mode=0755,size=1m,nr_inodes=8k",
+            )?,
         }
         let mut this = Self {
             fd: open_exactly(CWD, BASE.as_ref())?,
@@ -274,7 +293,13 @@ impl Root {
     fn scratch(&mut self, path: &str, options: &str) -> io::Result<()> {
         let target = self.target(Path::new(path), true)?;
         let options = std::ffi::CString::new(options)?;
-        mount("tmpfs", named(&target), "tmpfs", small(), options.as_c_str())?;
+        mount(
+            "tmpfs",
+            named(&target),
+            "tmpfs",
+            small(),
+            options.as_c_str(),
+        )?;
         self.given.push((PathBuf::from(path), true));
         self.got.scratch.push(self.find(Path::new(path))?);
         Ok(())
@@ -299,7 +324,13 @@ impl Root {
                 continue;
             };
             if FileType::from_raw_mode(rustix::fs::fstat(&there)?.st_mode) == FileType::Directory {
-                mount("tmpfs", named(&there), "tmpfs", small() | MountFlags::RDONLY, c"mode=0555,size=4k")?;
+                mount(
+                    "tmpfs",
+                    named(&there),
+                    "tmpfs",
+                    small() | MountFlags::RDONLY,
+                    c"mode=0555,size=4k",
+                )?;
             } else {
                 let null = clone(open_exactly(CWD, Path::new("/dev/null"))?, "")?;
                 move_over(&null, &there)?;
@@ -315,14 +346,25 @@ impl Root {
     fn devices(&mut self, devices: Vec<(&str, OwnedFd)>) -> io::Result<()> {
         if self.whole {
             let target = self.target(Path::new("/dev"), true)?;
-            mount("tmpfs", named(&target), "tmpfs", small(), c"mode=0755,size=64k,nr_inodes=64")?;
+            mount(
+                "tmpfs",
+                named(&target),
+                "tmpfs",
+                small(),
+                c"mode=0755,size=64k,nr_inodes=64",
+            )?;
         }
         for (name, device) in devices {
             let target = self.target(&Path::new("/dev").join(name), false)?;
             move_over(&device, &target)?;
         }
         let directory = self.target(Path::new("/dev"), true)?;
-        for (name, leads) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
+        for (name, leads) in [
+            ("fd", ""),
+            ("stdin", "/0"),
+            ("stdout", "/1"),
+            ("stderr", "/2"),
+        ] {
             rustix::fs::symlinkat(format!("/proc/self/fd{leads}"), &directory, name)?;
         }
         self.scratch("/dev/shm", "mode=1777,size=64m,nr_inodes=4k")
@@ -382,8 +424,14 @@ impl Root {
             };
             if own.iter().any(|tree| tree.path.starts_with(&path)) {
                 // Something in it is the program's own: its place is made first.
-                mount("tmpfs", named(&target), "tmpfs", small(), c"mode=0711,size=4k,nr_inodes=64")
-                    .map_err(|error| cannot(error.into()))?;
+                mount(
+                    "tmpfs",
+                    named(&target),
+                    "tmpfs",
+                    small(),
+                    c"mode=0711,size=4k,nr_inodes=64",
+                )
+                .map_err(|error| cannot(error.into()))?;
                 let placed = self.find(&path).map_err(cannot)?;
                 self.around.push(placed);
             } else {
@@ -447,7 +495,10 @@ impl Root {
     fn restrict_below(&self) -> io::Result<()> {
         for point in mounted_below(BASE)? {
             let path = Path::new("/").join(&point);
-            let of = self.given.iter().rfind(|(given, _)| path.starts_with(given));
+            let of = self
+                .given
+                .iter()
+                .rfind(|(given, _)| path.starts_with(given));
             let Some((given, writes)) = of else { continue };
             let ours = path.starts_with("/proc") || path.starts_with("/dev") || *given == path;
             if !ours {
@@ -485,9 +536,14 @@ fn mounted_below(directory: &str) -> io::Result<Vec<PathBuf>> {
 
 /// The table writes space, tab, newline and backslash as octal numbers.
 fn unescaped(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 /// The name of what a descriptor is of, for calls that take names only.
@@ -526,4 +582,3 @@ fn restrict(placed: &OwnedFd, read_only: bool, no_devices: bool) -> io::Result<(
     }
     Ok(mount_remount(named(placed), flags, c"")?)
 }
-

@@ -42,7 +42,10 @@ async fn a_daemon_ends_with_its_program() {
     for kernel in both().await {
         // The output ends only when nobody holds it any more.
         let ran = run(python(DAEMON), &kernel).await;
-        assert_eq!((ran.stdout.as_str(), ran.status.code()), ("started\n", Some(0)));
+        assert_eq!(
+            (ran.stdout.as_str(), ran.status.code()),
+            ("started\n", Some(0))
+        );
     }
 }
 
@@ -73,7 +76,10 @@ async fn a_killed_launcher_leaves_nobody() {
 async fn the_status_is_the_programs() {
     for kernel in both().await {
         assert_eq!(run(shell("exit 7"), &kernel).await.status.code(), Some(7));
-        assert_eq!(run(shell("exit 137"), &kernel).await.status.code(), Some(137));
+        assert_eq!(
+            run(shell("exit 137"), &kernel).await.status.code(),
+            Some(137)
+        );
         for signal in [Signal::SIGKILL, Signal::SIGSEGV] {
             let ran = run(shell(&format!("kill -{} $$", signal as i32)), &kernel).await;
             assert_eq!(ran.status.signal(), Some(signal as i32), "{ran:?}");
@@ -96,10 +102,15 @@ async fn a_program_hears_the_signals_of_its_group() {
 #[tokio::test]
 async fn input_and_passed_descriptors_arrive() {
     for kernel in both().await {
-        let ran = start(shell("cat"), &kernel, Some(b"from here")).await.unwrap().end().await;
+        let ran = start(shell("cat"), &kernel, Some(b"from here"))
+            .await
+            .unwrap()
+            .end()
+            .await;
         assert_eq!(ran.stdout, "from here");
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let script = "import os; os.write(int(os.environ['EVENTS']), b'event'); print(os.environ['EVENTS'])";
+        let script =
+            "import os; os.write(int(os.environ['EVENTS']), b'event'); print(os.environ['EVENTS'])";
         let plan = python(script).pass("EVENTS", OwnedFd::from(theirs));
         let ran = start(plan, &kernel, None).await.unwrap().end().await;
         assert!(ran.status.success(), "{ran:?}");
@@ -119,7 +130,10 @@ async fn nothing_is_inherited() {
     let tries: Vec<(String, String)> = (3..200)
         .map(|fd| (format!("{fd}"), format!("os.fstat({fd})")))
         .collect();
-    let tries: Vec<(&str, &str)> = tries.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    let tries: Vec<(&str, &str)> = tries
+        .iter()
+        .map(|(a, b)| (a.as_str(), b.as_str()))
+        .collect();
     for kernel in both().await {
         let ran = run(python(&attempts("", &tries)), &kernel).await;
         assert_eq!(ran.stdout, "", "{ran:?}");

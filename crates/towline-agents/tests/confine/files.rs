@@ -67,7 +67,11 @@ fn programs_are_asked_about_by_their_own_names() {
     program(&path.join("private/deploy"), "deployed");
     program(&path.join("tools/build"), "built");
     symlink(path.join("private/deploy"), path.join("tools/link")).unwrap();
-    let names = |spelled: &str| Program::find(&format!("{}/{spelled}", path.display())).unwrap().names();
+    let names = |spelled: &str| {
+        Program::find(&format!("{}/{spelled}", path.display()))
+            .unwrap()
+            .names()
+    };
     let is = |name: &str| vec![path.join(name).to_str().unwrap().to_owned()];
     assert_eq!(names("tools/build"), is("tools/build"));
     assert_eq!(names("tools/../private/deploy"), is("private/deploy"));
@@ -76,8 +80,16 @@ fn programs_are_asked_about_by_their_own_names() {
     let climbed = Program::find("/usr/bin/../bin/env").unwrap();
     assert_eq!(climbed.names(), [climbed.path().to_str().unwrap()]);
     assert_eq!(Program::find("env").unwrap().names(), ["env"]);
-    assert!(Program::find("/bin/sh").unwrap().names().contains(&"/bin/sh".to_owned()));
-    assert!(Program::find(path.to_str().unwrap()).is_err(), "a directory is no program");
+    assert!(
+        Program::find("/bin/sh")
+            .unwrap()
+            .names()
+            .contains(&"/bin/sh".to_owned())
+    );
+    assert!(
+        Program::find(path.to_str().unwrap()).is_err(),
+        "a directory is no program"
+    );
 }
 
 /// [ARCP 18-1] What runs is the file that was looked at, whatever its name leads to by then.
@@ -132,7 +144,10 @@ async fn own_files_are_seen_by_nobody() {
             }
             Err(Refusal::Protected { path: named, .. }) => {
                 assert!(named.starts_with(path.join("work")), "{named:?}");
-                assert!(kernel.namespaces.is_err(), "with namespaces they are hidden");
+                assert!(
+                    kernel.namespaces.is_err(),
+                    "with namespaces they are hidden"
+                );
             }
             Err(other) => panic!("{other}"),
         }
@@ -140,7 +155,11 @@ async fn own_files_are_seen_by_nobody() {
             .grant(place(path.join("work/.towline/sessions")), Access::Read)
             .protect(&protected);
         let refused = inside
-            .prepare(&mut launcher(), &kernel, towline_agents::confine::Input::Nothing)
+            .prepare(
+                &mut launcher(),
+                &kernel,
+                towline_agents::confine::Input::Nothing,
+            )
             .unwrap_err();
         assert!(refused.to_string().contains(".towline"), "{refused}");
     }
@@ -153,7 +172,10 @@ async fn a_directory_of_its_own_inside_of_what_is_hidden() {
     let (_directory, path) = scratch();
     fs::create_dir_all(path.join("data/state")).unwrap();
     fs::write(path.join("data/key"), "secret").unwrap();
-    let script = format!("cd {}/data; echo x > state/new; cat key; cat state/new", path.display());
+    let script = format!(
+        "cd {}/data; echo x > state/new; cat key; cat state/new",
+        path.display()
+    );
     let plan = shell(&script)
         .grant(place(&path), Access::Read)
         .grant_own(place(path.join("data/state")), Access::ReadWrite)
@@ -184,8 +206,15 @@ async fn everything_to_read_is_not_everything() {
     assert!(!path.join("new").exists());
     for refused in ["/dev", "/proc", "/proc/1"] {
         let plan = shell("true").grant(place(refused), Access::Read);
-        let refusal = plan.prepare(&mut launcher(), &kernel, towline_agents::confine::Input::Nothing);
-        assert!(matches!(refusal, Err(Refusal::Protected { .. })), "{refused}");
+        let refusal = plan.prepare(
+            &mut launcher(),
+            &kernel,
+            towline_agents::confine::Input::Nothing,
+        );
+        assert!(
+            matches!(refusal, Err(Refusal::Protected { .. })),
+            "{refused}"
+        );
     }
 }
 
@@ -196,10 +225,15 @@ async fn a_place_below_tmp_and_a_tmp_of_its_own() {
     let directory = tempfile::tempdir_in("/tmp").unwrap();
     fs::write(directory.path().join("file"), "granted\n").unwrap();
     let name = directory.path().display();
-    let script = format!("ls -A /tmp | wc -l; cat {name}/file; echo x > /tmp/own && cat /tmp/own; echo x > {name}/file");
+    let script = format!(
+        "ls -A /tmp | wc -l; cat {name}/file; echo x > /tmp/own && cat /tmp/own; echo x > {name}/file"
+    );
     let plan = shell(&script).grant(place(directory.path()), Access::Read);
     let ran = run(plan, &kernel).await;
     assert_eq!(ran.stdout, "1\ngranted\nx\n", "{ran:?}");
-    assert_eq!(fs::read_to_string(directory.path().join("file")).unwrap(), "granted\n");
+    assert_eq!(
+        fs::read_to_string(directory.path().join("file")).unwrap(),
+        "granted\n"
+    );
     assert!(!std::path::Path::new("/tmp/own").exists());
 }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use tokio::io::AsyncReadExt as _;
-use towline_agents::confine::{Input, Kernel, Hold, Place, Plan, Program, Refusal, Report};
+use towline_agents::confine::{Hold, Input, Kernel, Place, Plan, Program, Refusal, Report};
 
 /// Longer than anything here takes; a test that hangs fails by it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,7 +70,11 @@ struct Ran {
 
 async fn start(plan: Plan, kernel: &Kernel, stdin: Option<&[u8]>) -> Result<Started, Refusal> {
     let mut command = launcher();
-    let input = if stdin.is_some() { Input::Piped } else { Input::Nothing };
+    let input = if stdin.is_some() {
+        Input::Piped
+    } else {
+        Input::Nothing
+    };
     let mut prepared = plan.prepare(&mut command, kernel, input)?;
     command
         .stdout(Stdio::piped())
@@ -118,7 +122,11 @@ impl Started {
 
     /// Lets go of it, and gives what it said until everything was gone.
     async fn let_go(self) -> Ran {
-        let Self { child, hold, report } = self;
+        let Self {
+            child,
+            hold,
+            report,
+        } = self;
         drop(hold);
         let ended = tokio::time::timeout(PATIENCE, async {
             let output = child.wait_with_output().await.unwrap();
@@ -150,7 +158,9 @@ fn place(path: impl AsRef<std::path::Path>) -> Place {
 
 /// What each line of a probe does is tried; what went well is printed. Nothing may go well.
 fn attempts(setup: &str, tries: &[(&str, &str)]) -> String {
-    let mut script = format!("import ctypes, os, resource, socket, sys\nlibc = ctypes.CDLL(None, use_errno=True)\ndef call(*a):\n  r = libc.syscall(*a)\n  if r < 0: raise OSError(ctypes.get_errno(), '')\n  return r\n{setup}\n");
+    let mut script = format!(
+        "import ctypes, os, resource, socket, sys\nlibc = ctypes.CDLL(None, use_errno=True)\ndef call(*a):\n  r = libc.syscall(*a)\n  if r < 0: raise OSError(ctypes.get_errno(), '')\n  return r\n{setup}\n"
+    );
     for (name, what) in tries {
         let indented = what.replace('\n', "\n  ");
         script.push_str(&format!(

@@ -34,16 +34,37 @@ async fn other_processes_are_out_of_reach() {
     let tries = [
         ("signal", "os.kill(pid, 0)"),
         ("stop", "os.kill(pid, 19)"),
-        ("limit", "resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 0))"),
-        ("limit of the parent", "resource.prlimit(parent, resource.RLIMIT_FSIZE, (0, 0))"),
+        (
+            "limit",
+            "resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 0))",
+        ),
+        (
+            "limit of the parent",
+            "resource.prlimit(parent, resource.RLIMIT_FSIZE, (0, 0))",
+        ),
         ("processors", "os.sched_setaffinity(pid, {0})"),
-        ("scheduler", "os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))"),
+        (
+            "scheduler",
+            "os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))",
+        ),
         ("priority", "os.setpriority(os.PRIO_PROCESS, pid, 19)"),
-        ("priority of the parent", "os.setpriority(os.PRIO_PROCESS, parent, 19)"),
-        ("priority of all of a user", "os.setpriority(os.PRIO_USER, 0, 19)"),
-        ("priority of the group", "os.setpriority(os.PRIO_PGRP, 0, 19)"),
+        (
+            "priority of the parent",
+            "os.setpriority(os.PRIO_PROCESS, parent, 19)",
+        ),
+        (
+            "priority of all of a user",
+            "os.setpriority(os.PRIO_USER, 0, 19)",
+        ),
+        (
+            "priority of the group",
+            "os.setpriority(os.PRIO_PGRP, 0, 19)",
+        ),
         ("disk priority", "call(251, 1, pid, 0x6007)"),
-        ("disk priority of a user", "call(251, 3, os.getuid(), 0x6007)"),
+        (
+            "disk priority of a user",
+            "call(251, 3, os.getuid(), 0x6007)",
+        ),
         ("trace", "call(101, 16, pid, 0, 0)"),
         ("memory", "call(310, pid, buffer, 1, buffer, 1, 0)"),
         ("descriptors", "call(438, call(434, pid, 0), 0, 0)"),
@@ -63,20 +84,32 @@ async fn the_kernel_is_closed() {
     let (_directory, path) = scratch();
     let setup = format!("d = {:?}", path.to_str().unwrap());
     let tries = [
-        ("block device", "os.mknod(d + '/block', 0o60600, os.makedev(7, 0))"),
-        ("character device", "os.mknod(d + '/character', 0o20600, os.makedev(1, 1))"),
+        (
+            "block device",
+            "os.mknod(d + '/block', 0o60600, os.makedev(7, 0))",
+        ),
+        (
+            "character device",
+            "os.mknod(d + '/character', 0o20600, os.makedev(1, 1))",
+        ),
         ("user namespace", "call(272, 0x10000000)"),
         ("mounts", "call(165, b'none', d.encode(), b'tmpfs', 0, 0)"),
         ("new mounts", "call(428, -100, b'/', 1)"),
         ("root", "os.chroot(d)"),
         ("host name", "socket.sethostname('x')"),
         ("bpf", "call(321, 0, ctypes.create_string_buffer(128), 128)"),
-        ("perf", "call(298, ctypes.create_string_buffer(128), 0, -1, -1, 0)"),
+        (
+            "perf",
+            "call(298, ctypes.create_string_buffer(128), 0, -1, -1, 0)",
+        ),
         ("keys", "call(250, 0, -3, 1)"),
         ("page faults", "call(323, 0)"),
         ("kernel", "call(246, 0, 0, 0, 0)"),
         ("module", "call(175, 0, 0, b'')"),
-        ("handles", "call(304, -100, ctypes.create_string_buffer(128), 0)"),
+        (
+            "handles",
+            "call(304, -100, ctypes.create_string_buffer(128), 0)",
+        ),
         ("terminal", "import fcntl\nfcntl.ioctl(0, 0x5412, b'x')"),
         ("shared memory", "call(29, 1, 4096, 0o1600)"),
         ("personality", "call(135, 0x0040000)"),
@@ -98,7 +131,11 @@ async fn the_kernel_is_closed() {
 #[tokio::test]
 async fn it_sees_its_own_processes_only() {
     let [kernel, _] = both().await;
-    let ran = run(shell("grep ^Cap /proc/self/status; ls -d /proc/[0-9]* | wc -l"), &kernel).await;
+    let ran = run(
+        shell("grep ^Cap /proc/self/status; ls -d /proc/[0-9]* | wc -l"),
+        &kernel,
+    )
+    .await;
     assert!(ran.report.proc);
     let lines: Vec<&str> = ran.stdout.lines().collect();
     for line in &lines[..5] {
@@ -153,6 +190,9 @@ async fn the_environment_is_what_was_set() {
         let plan = python("import os; print(sorted(os.environ.items()))").env("A", "b c");
         let ran = run(plan, &kernel).await;
         assert!(ran.stdout.starts_with("[('A', 'b c')"), "{ran:?}");
-        assert!(!ran.stdout.contains("PATH") && !ran.stdout.contains("CARGO"), "{ran:?}");
+        assert!(
+            !ran.stdout.contains("PATH") && !ran.stdout.contains("CARGO"),
+            "{ran:?}"
+        );
     }
 }

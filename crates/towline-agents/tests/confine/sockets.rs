@@ -14,18 +14,45 @@ async fn there_is_no_network_by_any_door() {
     let setup = format!("to = ('127.0.0.1', {port})");
     let tries = [
         ("tcp", "socket.create_connection(to, 2)"),
-        ("mptcp", "s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)\ns.connect(to)"),
-        ("fastopen", "s = socket.socket()\ns.sendto(b'x', 0x20000000, to)"),
+        (
+            "mptcp",
+            "s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)\ns.connect(to)",
+        ),
+        (
+            "fastopen",
+            "s = socket.socket()\ns.sendto(b'x', 0x20000000, to)",
+        ),
         ("listen", "s = socket.socket()\ns.listen()"),
         ("bind", "s = socket.socket()\ns.bind(('127.0.0.1', 0))"),
-        ("udp", "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.sendto(b'x', to)"),
-        ("udp6", "s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)"),
-        ("ping", "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1)"),
-        ("raw", "s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 255)"),
-        ("packet", "s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x300)"),
-        ("netlink", "s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)"),
+        (
+            "udp",
+            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.sendto(b'x', to)",
+        ),
+        (
+            "udp6",
+            "s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)",
+        ),
+        (
+            "ping",
+            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1)",
+        ),
+        (
+            "raw",
+            "s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 255)",
+        ),
+        (
+            "packet",
+            "s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x300)",
+        ),
+        (
+            "netlink",
+            "s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)",
+        ),
         ("vsock", "s = socket.socket(40, socket.SOCK_STREAM)"),
-        ("kernel crypto", "s = socket.socket(38, socket.SOCK_SEQPACKET)"),
+        (
+            "kernel crypto",
+            "s = socket.socket(38, socket.SOCK_SEQPACKET)",
+        ),
         ("ring", "call(425, 8, ctypes.create_string_buffer(120))"),
         ("old numbers", "call(0x40000000 + 41, 2, 1, 0)"),
     ];
@@ -46,8 +73,14 @@ async fn there_is_no_socket_by_path() {
     messages.set_nonblocking(true).unwrap();
     let setup = format!("d = {:?}", path.to_str().unwrap());
     let tries = [
-        ("stream", "s = socket.socket(socket.AF_UNIX)\ns.connect(d + '/stream')"),
-        ("listening", "s = socket.socket(socket.AF_UNIX)\ns.bind(d + '/own')"),
+        (
+            "stream",
+            "s = socket.socket(socket.AF_UNIX)\ns.connect(d + '/stream')",
+        ),
+        (
+            "listening",
+            "s = socket.socket(socket.AF_UNIX)\ns.bind(d + '/own')",
+        ),
         (
             "messages of a pair",
             "a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\na.sendto(b'x', d + '/messages')",
@@ -60,7 +93,10 @@ async fn there_is_no_socket_by_path() {
             "a stream of a pair",
             "a, b = socket.socketpair()\na.sendmsg([b'x'], [], 0, d + '/messages')",
         ),
-        ("another pair", "a, b = socket.socketpair()\na.connect(d + '/stream')"),
+        (
+            "another pair",
+            "a, b = socket.socketpair()\na.connect(d + '/stream')",
+        ),
         ("internet pair", "socket.socketpair(socket.AF_INET)"),
     ];
     for kernel in both().await {
@@ -77,7 +113,8 @@ async fn there_is_no_socket_by_path() {
 #[tokio::test]
 async fn pairs_of_sockets_work() {
     for kernel in both().await {
-        let script = "import socket; a, b = socket.socketpair(); a.send(b'hi'); print(b.recv(2).decode())";
+        let script =
+            "import socket; a, b = socket.socketpair(); a.send(b'hi'); print(b.recv(2).decode())";
         assert_eq!(run(python(script), &kernel).await.stdout, "hi\n");
     }
 }

@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use towline::{agents::ProcessAgent, otel::TransportTracing as _, runtime::RuntimeBuilder};
+use towline::{
+    agents::{Confinement, ProcessAgent},
+    otel::TransportTracing as _,
+    runtime::RuntimeBuilder,
+};
 
 use crate::{
     config::{AgentSection, Config},
@@ -10,12 +14,20 @@ use crate::{
 };
 
 /// Registers the agents of the file.
-pub(crate) fn configured(builder: RuntimeBuilder, config: &Config) -> Outcome<RuntimeBuilder> {
+pub(crate) fn configured(
+    builder: RuntimeBuilder,
+    config: &Config,
+    confinement: &Confinement,
+) -> Outcome<RuntimeBuilder> {
     config
         .agents
         .iter()
         .try_fold(builder, |builder, (name, section)| {
-            let agent = process(name, section, config)?;
+            let agent = process(name, section, config)?.confinement(config.confinement(
+                name,
+                section,
+                confinement,
+            )?);
             Ok(match &section.version {
                 Some(version) => builder.agent(&format!("{name}@{version}"), agent),
                 None => builder.agent(name, agent),

@@ -32,6 +32,13 @@ pub(crate) struct LiteLlmSection {
     timeout: Option<SpanValue>,
 }
 
+impl CredentialsSection {
+    /// The file with the proxy's own key.
+    pub(super) fn key_file(&self) -> Option<&PathBuf> {
+        self.litellm.as_ref().map(|litellm| &litellm.key_file)
+    }
+}
+
 impl Config {
     pub(super) fn validate_credentials(&self) -> Outcome<()> {
         let Some(litellm) = &self.credentials.litellm else {
