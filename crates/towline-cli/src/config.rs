@@ -54,6 +54,7 @@ pub(crate) struct ServerSection {
     pub(crate) tls_key: Option<PathBuf>,
     pub(crate) heartbeat: Option<SpanValue>,
     pub(crate) resume_window: Option<SpanValue>,
+    pub(crate) idle_timeout: Option<SpanValue>,
     pub(crate) hello_timeout: Option<SpanValue>,
     pub(crate) drain: Option<SpanValue>,
     pub(crate) demo: Option<bool>,
@@ -227,11 +228,12 @@ impl Config {
             server.resume_window.as_ref(),
             str::parse,
         )?;
-        self.span(
-            "server.hello_timeout",
-            server.hello_timeout.as_ref(),
-            values::positive_span,
-        )?;
+        for (key, span) in [
+            ("server.hello_timeout", &server.hello_timeout),
+            ("server.idle_timeout", &server.idle_timeout),
+        ] {
+            self.span(key, span.as_ref(), values::positive_span)?;
+        }
         self.span("server.drain", server.drain.as_ref(), str::parse)?;
         let retention = &self.store.retention;
         for (key, span) in [("age", &retention.age), ("audit_age", &retention.audit_age)] {

@@ -37,7 +37,7 @@ impl Context {
         Ok(Self {
             config,
             data: DataDir::new(global.data_dir.as_deref()),
-            traced: Target::new(global.otlp.as_deref())?.is_some(),
+            traced: Target::new(global.otlp.as_deref()).is_ok_and(|target| target.is_some()),
         })
     }
 

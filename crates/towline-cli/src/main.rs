@@ -31,7 +31,7 @@ use clap::Parser as _;
 use crate::{
     args::Cli,
     failure::{Failure, Outcome},
-    telemetry::{Target, Telemetry},
+    telemetry::Telemetry,
 };
 
 fn main() -> ExitCode {
@@ -78,8 +78,9 @@ fn run(cli: Cli) -> Outcome {
     let runtime =
         runtime.map_err(|error| Failure::local(format!("cannot start threads: {error}")))?;
     let inside = runtime.enter();
-    let telemetry = Telemetry::install(Target::new(cli.global.otlp.as_deref())?.as_ref())?;
+    let telemetry = Telemetry::install(cli.global.otlp.as_deref());
     logging::install(&cli, &telemetry);
+    telemetry.complain();
     let outcome = runtime.block_on(commands::run(cli));
     telemetry.finish();
     drop(inside);

@@ -3,7 +3,10 @@
 use std::{fmt, io::Read as _, str::FromStr, time::Duration};
 
 use serde_json::Value;
-use towline::wire::{Amount, RawJson, namespace};
+use towline::{
+    proto::{lease::Amounts, limits},
+    wire::{RawJson, namespace},
+};
 
 /// A span of time as a person writes it: `500ms`, `10s`, `5m`, `1.5h`, `7d`, `1h30m`; a bare number is seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,12 +80,12 @@ pub(crate) fn positive_span(text: &str) -> Result<Span, String> {
 /// A heartbeat interval: at least a second [ARCP 6.4-2].
 pub(crate) fn heartbeat(text: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
-    match span.0 < Duration::from_secs(1) {
-        true => Err(format!(
+    if span.0 < *limits::HEARTBEAT.start() {
+        return Err(format!(
             "a heartbeat interval of `{text}` is too short; give at least 1 (second)"
-        )),
-        false => Ok(span),
+        ));
     }
+    Ok(span)
 }
 
 /// One grant, as `--lease` takes it.
@@ -137,19 +140,11 @@ impl FromStr for Budget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("`{text}` is not a budget; write CURRENCY:AMOUNT such as USD:1.00");
-        let (currency, amount) = text.split_once(':').ok_or_else(refuse)?;
-        let starts_well = currency.starts_with(|c: char| c.is_ascii_alphabetic());
-        let rest_is_well = currency
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-        let number: Amount = amount.parse().map_err(|_| refuse())?;
-        let plain = amount.chars().all(|c| c.is_ascii_digit() || c == '.')
-            && !amount.starts_with('.')
-            && !amount.ends_with('.');
-        match starts_well && rest_is_well && plain && !number.is_negative() {
-            true => Ok(Self(text.to_owned())),
-            false => Err(refuse()),
+        match Amounts::parse(&[text.to_owned()]) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err(format!(
+                "`{text}` is not a budget; write CURRENCY:AMOUNT such as USD:1.00, with at most 28 digits"
+            )),
         }
     }
 }
@@ -339,8 +334,19 @@ mod tests {
             assert!(text.parse::<Budget>().is_ok(), "{text}");
         }
         for text in [
-            "", "USD", "USD:", ":1", "1USD:1", "USD:-1", "USD:1e3", "USD:.5", "USD:1.", "USD:+1",
+            "",
+            "USD",
+            "USD:",
+            ":1",
+            "1USD:1",
+            "USD:-1",
+            "USD:1e3",
+            "USD:.5",
+            "USD:1.",
+            "USD:+1",
             "US D:1",
+            "USD:1.0.0",
+            "USD:12345678901234567890123456789",
         ] {
             let error = text.parse::<Budget>().expect_err(text);
             assert!(error.contains("USD:1.00"), "{error}");

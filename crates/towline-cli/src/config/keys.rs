@@ -30,6 +30,7 @@ static FILE: Shape = Keys(&[
             ("tls_key", Leaf),
             ("heartbeat", Leaf),
             ("resume_window", Leaf),
+            ("idle_timeout", Leaf),
             ("hello_timeout", Leaf),
             ("drain", Leaf),
             ("demo", Leaf),

@@ -119,12 +119,16 @@ fn beside_dashboard(path: &str) -> Outcome<()> {
 /// The runtime's options as flags and file give them.
 fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
     let server = &config.server;
-    let mut options = RuntimeOptions::default();
+    // The dashboard, `towline cancel` and the submitter are sessions of one person [ARCP 7.4-2].
+    let mut options = RuntimeOptions::default().principal_cancels(true);
     if let Some(span) = pick(args.heartbeat, &server.heartbeat) {
         options = options.heartbeat(span);
     }
     if let Some(span) = pick(args.resume_window, &server.resume_window) {
         options = options.resume_window(span);
+    }
+    if let Some(span) = pick(None, &server.idle_timeout) {
+        options = options.idle_timeout(span);
     }
     if let Some(span) = pick(args.hello_timeout, &server.hello_timeout) {
         options = options.hello_timeout(span);
@@ -140,7 +144,7 @@ fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
 
 /// What holds for an embedded runtime as well: retention and job limits.
 pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions {
-    let mut admission = towline::proto::admission::AdmissionLimits::default();
+    let mut admission = towline::runtime::AdmissionLimits::default();
     if let Some(jobs) = config.server.limits.jobs_per_principal {
         admission.per_principal = jobs as usize;
     }
