@@ -77,7 +77,10 @@ impl Held {
         for file in files.filter(|file| file.is_file()) {
             plan = plan.grant(open(&file)?, Access::Read);
         }
-        for path in environment_of(&command.program).iter().chain(&confinement.read) {
+        for path in environment_of(&command.program)
+            .iter()
+            .chain(&confinement.read)
+        {
             plan = plan.grant(open(path)?, Access::Run);
         }
         let (home, kept) = match &confinement.state {

@@ -66,7 +66,7 @@ fn confine_and_run(control: &mut UnixStream) -> Result<ExitCode, Refusal> {
     }
     let command = command(&order, &descriptors);
     match order.mode {
-        Mode::Namespaces => first_process(control, command),
+        Mode::Namespaces => first_process(control, command, descriptors),
         Mode::Plain => become_it(command),
     }
 }
@@ -88,7 +88,7 @@ fn confine(order: &Order, descriptors: &Descriptors) -> Result<Report, Refusal> 
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| because("closed memory")(error.into()))?;
     let landlock = files::restrict(order, descriptors, &system, &view)?;
-    seccomp::restrict()?;
+    seccomp::restrict(order.mode)?;
     let namespaces: &[&str] = match order.mode {
         Mode::Namespaces => &["user", "pid", "mount", "ipc", "uts", "cgroup", "net"],
         Mode::Plain => &[],
@@ -149,8 +149,14 @@ fn become_it(mut command: Command) -> Result<ExitCode, Refusal> {
 
 /// Starts the program, buries whoever falls to the first process of a namespace, and ends with the program: the kernel ends
 /// the rest.
-fn first_process(control: &mut UnixStream, mut command: Command) -> Result<ExitCode, Refusal> {
+fn first_process(
+    control: &mut UnixStream,
+    mut command: Command,
+    descriptors: Descriptors,
+) -> Result<ExitCode, Refusal> {
     let program = command.spawn().map_err(|error| cannot_run(&error))?;
+    // Held until here for the program to take over.
+    drop(descriptors);
     let null = std::fs::File::options()
         .read(true)
         .write(true)

@@ -12,7 +12,7 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter, sock_filter,
 };
 
-use super::report::Refusal;
+use super::{exchange::Mode, report::Refusal};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Built<T> = Result<T, seccompiler::BackendError>;
@@ -36,25 +36,30 @@ const SOCKET_TYPE: u64 = 0xf;
 const OTHER_NUMBERS: u32 = 0x4000_0000;
 
 /// Leaves this process, and all it becomes and starts, the calls of the list.
-pub(super) fn restrict() -> Result<(), Refusal> {
+pub(super) fn restrict(mode: Mode) -> Result<(), Refusal> {
     let missing = |what: String| Refusal::CannotConfine(format!("seccomp: {what}"));
-    for filter in filters().map_err(|error| missing(error.to_string()))? {
+    for filter in filters(mode).map_err(|error| missing(error.to_string()))? {
         apply_filter(&filter).map_err(|error| missing(error.to_string()))?;
     }
     Ok(())
 }
 
-fn filters() -> Built<Vec<BpfProgram>> {
+fn filters(mode: Mode) -> Built<Vec<BpfProgram>> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let errno = |number: i32| SeccompAction::Errno(number.unsigned_abs());
     let known = calls::ALLOWED.iter().map(|call| (*call, Vec::new()));
     let known = SeccompFilter::new(
-        known.chain(refused_of(&refused()?)).collect(),
+        known.chain(refused_of(&refused(mode)?)).collect(),
         errno(libc::ENOSYS),
         SeccompAction::Allow,
         arch,
     )?;
-    let refused = SeccompFilter::new(refused()?, SeccompAction::Allow, errno(libc::EPERM), arch)?;
+    let refused = SeccompFilter::new(
+        refused(mode)?,
+        SeccompAction::Allow,
+        errno(libc::EPERM),
+        arch,
+    )?;
     Ok(vec![
         numbered_once(),
         BpfProgram::try_from(known)?,
@@ -93,7 +98,7 @@ fn numbered_once() -> BpfProgram {
     ]
 }
 
-fn refused() -> Built<Rules> {
+fn refused(mode: Mode) -> Built<Rules> {
     let mut rules: Rules = calls::REFUSED
         .iter()
         .map(|call| (*call, Vec::new()))
@@ -142,6 +147,14 @@ fn refused() -> Built<Rules> {
     add(libc::SYS_mknodat, made(2)?);
     #[cfg(target_arch = "x86_64")]
     add(libc::SYS_mknod, made(1)?);
+    if mode == Mode::Plain {
+        // Landlock does not look at what is changed about a file and not in it. Without a view of its own the program can
+        // name every file there is; those it could open it may still change by descriptor.
+        for call in calls::ABOUT_FILES {
+            add(*call, Vec::new());
+        }
+        add(libc::SYS_utimensat, vec![rule(&[wide_is_not(1, 0)?])?]);
+    }
     Ok(rules)
 }
 
@@ -185,7 +198,7 @@ mod tests {
         for call in calls::REFUSED {
             assert!(!calls::ALLOWED.contains(call), "{call} is on both lists");
         }
-        let refused = refused().unwrap();
+        let refused = refused(Mode::Namespaces).unwrap();
         for door in [
             libc::SYS_socket,
             libc::SYS_connect,
@@ -207,8 +220,10 @@ mod tests {
 
     #[test]
     fn filters_fit_into_the_kernel() {
-        for filter in filters().unwrap() {
-            assert!(filter.len() < 4096, "{}", filter.len());
+        for mode in [Mode::Namespaces, Mode::Plain] {
+            for filter in filters(mode).unwrap() {
+                assert!(filter.len() < 4096, "{}", filter.len());
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use towline_agents::confine::{Access, Plan, Program, Protected, Refusal};
 
-use super::{both, launcher, place, run, scratch, shell, start};
+use super::{attempts, both, launcher, place, python, run, scratch, shell, start};
 
 /// [ARCP 18-1] Reading is what was granted for reading, writing what was granted for writing.
 #[tokio::test]
@@ -49,6 +49,44 @@ async fn a_link_swapped_after_the_check_leads_nowhere() {
             Ok(running) => assert_eq!(running.end().await.stdout, ""),
             Err(refusal) => assert!(matches!(refusal, Refusal::CannotConfine(_)), "{refusal}"),
         }
+    }
+}
+
+/// [ARCP 18-1] What Landlock does not look at: whose a file is, who may use it, when it was changed, by its mere name.
+#[tokio::test]
+async fn what_is_noted_of_foreign_files_stays() {
+    for kernel in both().await {
+        let (_directory, path) = scratch();
+        fs::create_dir(path.join("read")).unwrap();
+        fs::write(path.join("secret"), "x").unwrap();
+        fs::write(path.join("read/file"), "x").unwrap();
+        let names = [path.join("secret"), path.join("read/file")];
+        let noted = |name: &std::path::PathBuf| {
+            let meta = fs::metadata(name).unwrap();
+            (meta.permissions().mode(), meta.modified().unwrap())
+        };
+        let before = names.each_ref().map(noted);
+        let setup = format!(
+            "names = {:?}",
+            names.each_ref().map(|name| name.to_str().unwrap())
+        );
+        let each = |what: &str| format!("for n in names: {what}");
+        let (mode, time, owner, extra) = (
+            each("os.chmod(n, 0o777)"),
+            each("os.utime(n, (1, 1))"),
+            each("os.chown(n, os.getuid(), os.getgid())"),
+            each("os.setxattr(n, 'user.x', b'x')"),
+        );
+        let tries = [
+            ("mode", mode.as_str()),
+            ("time", &time),
+            ("owner", &owner),
+            ("extra", &extra),
+        ];
+        let plan = python(&attempts(&setup, &tries)).grant(place(path.join("read")), Access::Read);
+        let ran = run(plan, &kernel).await;
+        assert_eq!(ran.stdout, "", "{ran:?}");
+        assert_eq!(names.each_ref().map(noted), before);
     }
 }
 

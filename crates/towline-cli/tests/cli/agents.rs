@@ -303,6 +303,54 @@ mod exec {
         assert!(target.exists());
     }
 
+    /// [ARCP 18-1] Towline's own files are seen by no program, whatever its lease says; [ARCP 18-2] nor is the network.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn towlines_own_files_and_the_network_are_out_of_reach() {
+        let place = Place::new();
+        let key = place.write("key", "s3cret");
+        place.write(
+            "towline.toml",
+            "[[auth.tokens]]\nprincipal = \"a\"\ntoken_file = \"key\"\n",
+        );
+        let tree = format!("fs.read={}/**", place.path().display());
+        let flags = ["--lease", "tool.call=exec:sh", "--lease", tree.as_str()];
+        let script = format!(
+            "cat {} {0}/../towline.toml; ls {1}/.towline; cat {1}/towline.toml",
+            key.display(),
+            place.path().display()
+        );
+        let ran = exec(&place, &["sh", "-c", &script], &flags);
+        assert!(
+            !ran.stdout.contains("s3cret") && !ran.stdout.contains("principal"),
+            "{ran:?}"
+        );
+        assert!(!ran.stdout.contains("towline.db"), "{ran:?}");
+        let fetch = [
+            "--lease",
+            "tool.call=exec:sh",
+            "--lease",
+            "net.fetch=https://example.com/**",
+        ];
+        exec(&place, &["sh", "-c", "true"], &fetch)
+            .status(1)
+            .says(&["PERMISSION_DENIED", "net.fetch"]);
+    }
+
+    /// [ARCP 18-1] `argv[0]` is asked of the lease without links and `..`.
+    #[test]
+    fn a_way_around_a_directory_of_tools_is_refused() {
+        let place = Place::new();
+        place.write("tools/keep", "");
+        let tools = format!("tool.call=exec:{}/tools/**", place.path().display());
+        let around = format!(
+            "{}/tools/../../../../../../usr/bin/id",
+            place.path().display()
+        );
+        let ran = exec(&place, &[&around], &["--lease", &tools]).status(1);
+        ran.says(&["PERMISSION_DENIED"]);
+    }
+
     #[test]
     fn patterns_the_kernel_cannot_be_told_are_left_out_and_named() {
         let place = Place::new();
