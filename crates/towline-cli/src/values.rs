@@ -4,7 +4,8 @@ use std::{fmt, io::Read as _, str::FromStr, time::Duration};
 
 use serde_json::Value;
 use towline::{
-    proto::{lease::Amounts, limits},
+    lease::Amounts,
+    limits,
     wire::{RawJson, namespace},
 };
 

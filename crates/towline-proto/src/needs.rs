@@ -32,8 +32,8 @@ pub fn check_type(kind: &MessageType, features: FeatureSet) -> Result<(), Need> 
 pub fn check_submit(submit: &Submit, features: FeatureSet) -> Result<(), Need> {
     SUBMIT
         .iter()
-        .filter(|(asks, _)| asks(submit))
-        .try_for_each(|(_, need)| need.check(features))
+        .filter(|used| (used.is_there)(submit))
+        .try_for_each(|used| used.need.check(features))
 }
 
 impl Need {
@@ -70,36 +70,41 @@ const TYPES: [Need; 5] = [
     },
 ];
 
-/// What of a submit needs a feature, and how to see that it is there.
-const SUBMIT: [(fn(&Submit) -> bool, Need); 4] = [
-    (
-        |submit| submit.agent.contains('@'),
-        Need {
+/// Something in a submit that needs a feature, and how to see that it is there.
+struct Use {
+    is_there: fn(&Submit) -> bool,
+    need: Need,
+}
+
+const SUBMIT: [Use; 4] = [
+    Use {
+        is_there: |submit| submit.agent.contains('@'),
+        need: Need {
             feature: Feature::AgentVersions,
             what: "`agent` with a version",
         },
-    ),
-    (
-        |submit| bounds(submit).is_some_and(|bounds| bounds.expires_at.is_some()),
-        Need {
+    },
+    Use {
+        is_there: |submit| bounds(submit).is_some_and(|bounds| bounds.expires_at.is_some()),
+        need: Need {
             feature: Feature::LeaseExpiresAt,
             what: "`lease_constraints.expires_at`",
         },
-    ),
-    (
-        |submit| names(submit, namespace::COST_BUDGET),
-        Need {
+    },
+    Use {
+        is_there: |submit| names(submit, namespace::COST_BUDGET),
+        need: Need {
             feature: Feature::CostBudget,
             what: "`lease_request.cost.budget`",
         },
-    ),
-    (
-        |submit| names(submit, namespace::MODEL_USE),
-        Need {
+    },
+    Use {
+        is_there: |submit| names(submit, namespace::MODEL_USE),
+        need: Need {
             feature: Feature::ModelUse,
             what: "`lease_request.model.use`",
         },
-    ),
+    },
 ];
 
 fn bounds(submit: &Submit) -> Option<&towline_wire::LeaseConstraints> {

@@ -62,10 +62,13 @@ pub use towline_wire as wire;
 /// before it is tried.
 pub mod lease {
     pub use towline_proto::lease::{
-        Decision, DenyReason, Explanation, Kind, LeaseError, LeaseSet, Operation, Pattern,
-        PatternError, PatternVerdict, ValueError, Violation, ViolationReason,
+        Amounts, BudgetError, Decision, DenyReason, Explanation, Kind, LeaseError, LeaseSet,
+        Operation, Pattern, PatternError, PatternVerdict, ValueError, Violation, ViolationReason,
     };
 }
+
+/// Sizes, counts and spans that the protocol fixes, to check a value before it is sent.
+pub use towline_proto::limits;
 
 /// Transports: WebSocket, stdio, memory, and the traits for your own.
 pub use towline_transport as transport;
