@@ -10,17 +10,20 @@ mod commands;
 mod config;
 mod confinement;
 mod connect;
+mod context;
 mod data_dir;
 mod embedded;
 mod exit;
 mod failure;
+mod hosting;
+mod job_name;
 mod logging;
 mod nearest;
 mod output;
-
 mod serve;
 mod sessions;
 mod signals;
+mod store_choice;
 mod telemetry;
 mod values;
 

@@ -13,16 +13,13 @@ use towline::{
     transport::StdioTransport,
 };
 
-pub(crate) use settings::limits;
-
 use crate::{
-    agents,
     args::ServeArgs,
     confinement::confinement,
-    connect::Context,
+    context::Context,
     exit,
     failure::{Failure, Outcome, chain},
-    output,
+    hosting, output,
     signals::Signals,
     telemetry::traced,
 };
@@ -93,15 +90,7 @@ async fn start(
         .options(settings.options.clone())
         .trace_link(OpenTelemetryLink);
     let confinement = confinement(&context.config, &context.data, settings.own_files());
-    let builder = if settings.demo {
-        agents::built_in(builder, &confinement)
-    } else {
-        builder
-    };
-    let mut builder = agents::configured(builder, &context.config, &confinement)?;
-    if let Some(provisioner) = context.config.provisioner()? {
-        builder = builder.credentials(provisioner);
-    }
+    let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
     let runtime = builder
         .build()
         .await

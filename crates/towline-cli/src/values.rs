@@ -70,11 +70,12 @@ fn seconds_of(seconds: f64) -> Option<Duration> {
 /// A span that is not zero: for intervals and timeouts.
 pub(crate) fn positive_span(text: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
-    match span.0.is_zero() {
-        true => Err(format!(
+    if span.0.is_zero() {
+        Err(format!(
             "`{text}` has to be more than zero; write 10s or 5m"
-        )),
-        false => Ok(span),
+        ))
+    } else {
+        Ok(span)
     }
 }
 
@@ -233,11 +234,12 @@ pub(crate) fn listen_address(text: &str) -> Result<String, String> {
     let well = text
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    match well {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
+    if well {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
             "`{text}` is not an address; write HOST:PORT such as 127.0.0.1:7777 (port 0 takes a free one)"
-        )),
+        ))
     }
 }
 
@@ -245,21 +247,23 @@ pub(crate) fn listen_address(text: &str) -> Result<String, String> {
 pub(crate) fn endpoint_path(text: &str) -> Result<String, String> {
     // Braces and stars mean something to the router.
     let well = text.starts_with('/') && !text.contains(['{', '}', '*', '?', '#', ' ']);
-    match well {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
+    if well {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
             "`{text}` is not a path; write one that begins with `/`, such as /arcp"
-        )),
+        ))
     }
 }
 
 /// The URL of a server.
 pub(crate) fn server_url(text: &str) -> Result<String, String> {
-    match text.starts_with("ws://") || text.starts_with("wss://") {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
+    if text.starts_with("ws://") || text.starts_with("wss://") {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
             "`{text}` is not the URL of a server; write ws://HOST:PORT/arcp or wss://HOST/arcp"
-        )),
+        ))
     }
 }
 

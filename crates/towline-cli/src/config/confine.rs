@@ -30,21 +30,12 @@ enum Size {
 impl Config {
     /// The files that are nobody's business but this program's: the file itself, and those it names that hold secrets or data.
     pub(crate) fn own_files(&self) -> Vec<PathBuf> {
-        let tokens = self
-            .auth
-            .tokens
-            .iter()
-            .filter_map(|token| token.token_file.as_ref());
-        let jwt = self
-            .auth
-            .jwt
-            .iter()
-            .filter_map(|jwt| jwt.secret_file.as_ref());
         let agents = self
             .agents
             .values()
             .filter_map(|agent| agent.token_file.as_ref());
-        let named = tokens.chain(jwt).chain(agents).chain(&self.server.tls_key);
+        let secrets = self.auth.secret_files();
+        let named = secrets.chain(agents).chain(&self.server.tls_key);
         let mut own: Vec<PathBuf> = named
             .chain(self.credentials.key_file())
             .map(|file| self.path(file))
@@ -55,8 +46,8 @@ impl Config {
                 .iter()
                 .flat_map(|path| store_files(&self.path(path))),
         );
-        if !self.file.as_os_str().is_empty() {
-            own.push(self.file.clone());
+        if !self.file.0.as_os_str().is_empty() {
+            own.push(self.file.0.clone());
         }
         own
     }

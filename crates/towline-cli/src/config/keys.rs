@@ -110,10 +110,12 @@ static FILE: Shape = Keys(&[
         "agents",
         Named(&Keys(&[
             ("command", Leaf),
+            ("builtin", Leaf),
             ("protocol", Leaf),
             ("version", Leaf),
             ("cwd", Leaf),
             ("env", Leaf),
+            ("env_pass", Leaf),
             ("token_file", Leaf),
             ("confine", Leaf),
             ("read", Leaf),
