@@ -427,7 +427,7 @@ mod exec {
             "--lease",
             "tool.call=exec:sh",
             "--max-runtime",
-            "1s",
+            "5s",
             "-o",
             "ndjson",
         ];
