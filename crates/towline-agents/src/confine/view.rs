@@ -488,7 +488,13 @@ impl Root {
 
     /// Whether a path is in a tree that was put here, and not in what was made for one.
     fn is_given(&self, path: &Path) -> bool {
-        self.given.iter().any(|(given, _)| path.starts_with(given))
+        let around = self
+            .given
+            .iter()
+            .rfind(|(given, _)| path.starts_with(given));
+        around.is_some_and(|(given, _)| {
+            ![Path::new("/tmp"), Path::new("/dev/shm")].contains(&given.as_path())
+        })
     }
 
     /// What is mounted below a tree came in with it, and is to be no more than it.
