@@ -5,6 +5,7 @@
 
 mod books;
 pub(crate) mod committer;
+mod isolate;
 mod keys;
 mod lookup;
 mod queue;
@@ -12,6 +13,7 @@ mod registry;
 mod services;
 mod sessions;
 mod tx;
+mod witness;
 mod write;
 
 use std::sync::Arc;

@@ -28,6 +28,8 @@ pub struct RuntimeOptions {
     pub(crate) inline_result: usize,
     pub(crate) pending_bytes: usize,
     pub(crate) tail_bytes: usize,
+    pub(crate) max_starts: u32,
+    pub(crate) node_pending_bytes: usize,
     pub(crate) max_depth: u32,
     pub(crate) max_children: usize,
     pub(crate) conceal_foreign_jobs: bool,
@@ -60,6 +62,8 @@ impl Default for RuntimeOptions {
             inline_result: 4 * 1024 * 1024,
             pending_bytes: 1024 * 1024,
             tail_bytes: 1024 * 1024,
+            max_starts: 3,
+            node_pending_bytes: 256 * 1024 * 1024,
             max_depth: 8,
             max_children: 64,
             conceal_foreign_jobs: false,
@@ -128,6 +132,12 @@ setters! {
     pending_bytes: usize,
     /// How many bytes of a job's latest events are kept in memory for those who watch it live. Default 1 MiB.
     tail_bytes: usize,
+    /// How often a restartable agent is started for one job without keeping a checkpoint, before a restart of the runtime
+    /// ends the job with INTERNAL_ERROR, `restarted_too_often`: it may be what ends the runtime. Default 3, 1 at least.
+    max_starts: u32,
+    /// How many bytes of events of all jobs together may wait for their commit before agents that emit wait. Jobs with less
+    /// than 64 KiB waiting do not count. Default 256 MiB.
+    node_pending_bytes: usize,
     /// How deep delegation may go [ARCP 10-2]. Default 8.
     max_depth: u32,
     /// How many children a job may have at once [ARCP 10-2]. Default 64.

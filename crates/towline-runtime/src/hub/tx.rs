@@ -32,19 +32,26 @@ pub(crate) trait Command: Send {
 /// A transaction being gathered.
 pub(crate) struct Tx<'h> {
     pub(crate) hub: &'h Arc<Hub>,
-    pub(super) batch: Batch,
+    batch: Batch,
     /// What the audit log says when the batch is durable, and not a moment before.
-    pub(super) audits: Vec<AuditRow>,
-    pub(super) spans: Vec<(Arc<SessionEntry>, Span)>,
+    audits: Vec<AuditRow>,
+    spans: Vec<(Arc<SessionEntry>, Span)>,
     /// The last number of every session that got spans in this transaction.
     last: HashMap<SessionId, EventSeq>,
     /// Sessions that are taken up in this transaction: nothing else may take them up, or end them, before it is known
     /// how that went.
     taken_up: HashSet<SessionId>,
     /// The jobs that were taken from, each with its blocks.
-    pub(super) jobs: Vec<TakenFrom>,
+    jobs: Vec<TakenFrom>,
     /// Where each of them is in `jobs`.
     places: HashMap<JobId, usize>,
+}
+
+/// What was decided, beside the batch that makes it durable.
+pub(super) struct Decided {
+    pub(super) audits: Vec<AuditRow>,
+    pub(super) spans: Vec<(Arc<SessionEntry>, Span)>,
+    pub(super) jobs: Vec<TakenFrom>,
 }
 
 /// A job and what a transaction took from it.
@@ -62,6 +69,16 @@ impl<'h> Tx<'h> {
             jobs: Vec::new(),
             places: HashMap::new(),
         }
+    }
+
+    /// Everything was decided.
+    pub(super) fn decided(self) -> (Decided, Batch) {
+        let decided = Decided {
+            audits: self.audits,
+            spans: self.spans,
+            jobs: self.jobs,
+        };
+        (decided, self.batch)
     }
 
     /// Adds a change.

@@ -221,7 +221,7 @@ async fn keys_and_validation() {
         .await;
     peer.until_end(&job).await;
 
-    disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
+    disk.next_commit(Fault::Fail(StoreError::Full("test".into())));
     let error = peer
         .refused(
             "job.submit",

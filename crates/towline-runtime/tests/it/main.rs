@@ -20,6 +20,7 @@ mod handshake;
 mod heartbeat;
 mod http;
 mod jobs;
+mod keeping;
 mod keys;
 mod lifecycle;
 mod limits;

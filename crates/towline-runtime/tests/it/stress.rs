@@ -326,10 +326,7 @@ async fn nothing_is_sent_before_its_commit() {
             );
         }
     }
-    for fault in [
-        Fault::Hang,
-        Fault::Fail(StoreError::Full("test".to_owned())),
-    ] {
+    for fault in [Fault::Hang, Fault::Fail(StoreError::Full("test".into()))] {
         disk.every_commit(Some(fault));
         valve.open(50);
         peer.expect_silence().await;

@@ -547,7 +547,7 @@ async fn unsubscribing_with_a_store_that_fails() {
     let (mut owner, mut watcher) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
     let job = owner.start(json!({"agent": "valve"})).await;
     subscribe(&mut watcher, json!({"job_id": job})).await;
-    disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
+    disk.next_commit(Fault::Fail(StoreError::Full("test".into())));
     watcher
         .send("job.unsubscribe", json!({"job_id": job}))
         .await;
@@ -577,13 +577,13 @@ async fn a_refused_subscribe() {
     let (mut owner, mut watcher) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
     let job = owner.start(json!({"agent": "valve"})).await;
     let request = json!({"job_id": job, "history": true});
-    disk.fail_reads(Some(StoreError::Failed("test".to_owned())));
+    disk.fail_reads(Some(StoreError::Failed("test".into())));
     watcher
         .refused("job.subscribe", request.clone(), "INTERNAL_ERROR")
         .await;
     disk.fail_reads(None);
-    disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
-    disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
+    disk.next_commit(Fault::Fail(StoreError::Full("test".into())));
+    disk.next_commit(Fault::Fail(StoreError::Full("test".into())));
     watcher
         .refused("job.subscribe", request.clone(), "INTERNAL_ERROR")
         .await;
