@@ -15,6 +15,7 @@ use towline::{
 
 use crate::{
     args::ServeArgs,
+    confinement::confinement,
     context::Context,
     exit,
     failure::{Failure, Outcome, chain},
@@ -88,7 +89,8 @@ async fn start(
         .shared_store(store)
         .options(settings.options.clone())
         .trace_link(OpenTelemetryLink);
-    let builder = hosting::host(builder, &context.config, settings.demo)?;
+    let confinement = confinement(&context.config, &context.data, settings.own_files());
+    let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
     let runtime = builder
         .build()
         .await
