@@ -2,6 +2,7 @@
 //! namespaces and python3 can run. Each is tried with namespaces of its own and without.
 
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod ends;
 mod files;
