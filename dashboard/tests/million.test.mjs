@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Server, launch, watchErrors } from './support.mjs';
+import { Server, launch, newPage, watchErrors } from './support.mjs';
 
 const EVENTS = 1_000_000;
 
@@ -11,7 +11,7 @@ test('a job of a million events scrolls smoothly and stays small', async (t) => 
   t.after(() => browser.close());
   const { job } = await client.run('burst', { n: EVENTS });
   client.close();
-  const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+  const page = await newPage(browser, { viewport: { width: 1280, height: 800 } });
   const errors = watchErrors(page);
   await page.goto(server.link);
   await page.goto(`${server.page}#/jobs/${job}`);

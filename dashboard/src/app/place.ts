@@ -13,9 +13,12 @@ export type Place =
 const hash = signal(location.hash);
 addEventListener('hashchange', () => {
   // A link with a token may be opened in a tab that has the page already.
-  if (location.hash.startsWith('#token=')) location.reload();
+  if (location.hash.startsWith('#token=')) arrived.value = firstToken();
   hash.value = location.hash;
 });
+
+/** A token that came in the fragment while the page was open. */
+export const arrived = signal<string | undefined>(undefined);
 
 export const place = computed<Place>(() => {
   const [, first, second] = hash.value.split('/');

@@ -100,6 +100,7 @@ export function Timeline({ head, follow, setFollow, selected, select }: Props) {
   const rows = useRows(head.id, head.version, first, last);
   const [active, setActive] = useState(0);
   const wantsFocus = useRef(false);
+  const [, setTurn] = useState(0);
   const ownScroll = useRef(false);
   useLayoutEffect(() => {
     if (!follow || !box.current) return;
@@ -113,7 +114,7 @@ export function Timeline({ head, follow, setFollow, selected, select }: Props) {
     if (follow && !isAtEnd && !ownScroll.current) setFollow(false);
     ownScroll.current = false;
   }, [top]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!wantsFocus.current) return;
     const button = box.current?.querySelector<HTMLElement>(`[data-row="${active}"] button`);
     if (!button) return;
@@ -129,9 +130,11 @@ export function Timeline({ head, follow, setFollow, selected, select }: Props) {
     const from = isInside ? active : first + Math.min(OVERSCAN, first);
     const next = Math.max(0, Math.min(head.rows - 1, isInside || Math.abs(step) > 1 ? from + step : from));
     if (step < 0) setFollow(false);
-    setActive(next);
     wantsFocus.current = true;
     scrollTo(next);
+    setActive(next);
+    // Also where the active row stays the same and only the focus comes to it.
+    setTurn((turn) => turn + 1);
   };
   const toggle = useCallback(
     (fold: FoldRow) => {

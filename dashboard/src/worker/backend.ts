@@ -13,6 +13,9 @@ import { Subscriptions } from './subscriptions';
 const POLL_MS = 1500;
 /** How often the page is told of what changed. */
 const TELL_MS = 100;
+/** … and while events pour in, when more often would only take time from them. */
+const TELL_LOUD_MS = 400;
+const LOUD_EVENTS = 500;
 /** Logs of jobs that ended are searched for refusals up to this size. */
 const SCANNED_EVENTS = 5000;
 const SCANNED_JOBS = 40;
@@ -30,6 +33,8 @@ export class Backend {
   #changedJobs = new Set<string>();
   #isTelling = false;
   #tableChanged = false;
+  #untold = 0;
+  #wasLoud = false;
   #isVisible = true;
   #stopPolling: () => void = () => {};
   #scan = { limit: SCANNED_JOBS, done: new Set<string>(), skipped: 0, isRunning: false };
@@ -146,6 +151,7 @@ export class Backend {
   }
 
   #event(event: EventFrame): void {
+    this.#untold++;
     this.#subscriptions.event(event);
   }
 
@@ -296,8 +302,10 @@ export class Backend {
   #tellSoon(): void {
     if (this.#isTelling) return;
     this.#isTelling = true;
-    this.host.after(TELL_MS, () => {
+    this.host.after(this.#wasLoud ? TELL_LOUD_MS : TELL_MS, () => {
       this.#isTelling = false;
+      this.#wasLoud = this.#untold > LOUD_EVENTS;
+      this.#untold = 0;
       this.#version++;
       if (this.#tableChanged) this.post({ push: 'jobs' });
       this.#tableChanged = false;
