@@ -207,7 +207,9 @@ export function watchErrors(page) {
   const errors = [];
   page.on('pageerror', (error) => errors.push(String(error)));
   page.on('console', (message) => {
-    if (message.type() === 'error' && !/WebSocket connection to .* failed/.test(message.text())) errors.push(message.text());
+    // A connection that fails is what some tests are about; a program without the HTTP interface does not know of inputs.
+    const expected = /WebSocket connection to .* failed/.test(message.text()) || message.location().url.includes('/v1/jobs/');
+    if (message.type() === 'error' && !expected) errors.push(message.text());
   });
   return errors;
 }

@@ -99,6 +99,23 @@ export function forget(): void {
   }
 }
 
+/**
+ * What a job of this page's own server was given, from its HTTP interface; ARCP itself does not tell. `undefined` where
+ * there is no such interface, or nothing was given.
+ */
+export async function toldInput(job: string): Promise<string | undefined> {
+  const token = kept();
+  if (!target.isOwn || token === undefined) return undefined;
+  try {
+    const answer = await fetch(`/v1/jobs/${encodeURIComponent(job)}`, { headers: { authorization: `Bearer ${token}` } });
+    const told: unknown = answer.ok ? await answer.json() : undefined;
+    const input = typeof told === 'object' && told !== null && 'input' in told ? told.input : undefined;
+    return input === undefined ? undefined : JSON.stringify(input, null, 2);
+  } catch {
+    return undefined;
+  }
+}
+
 function kept(): string | undefined {
   try {
     return sessionStorage.getItem(key) ?? undefined;

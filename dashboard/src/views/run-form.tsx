@@ -1,6 +1,6 @@
 /** What to run, and with what: for a job again or for a new one. */
 
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { Told, ask, runtime } from '../app/link';
 import { goTo, jobLink } from '../app/place';
 import type { Lease } from '../arcp/wire';
@@ -10,16 +10,27 @@ import { Alert } from './bits';
 interface Props {
   button: string;
   first: { agent: string; input: string; lease: Lease };
-  isInputKnown: boolean;
+  /** Where the input is not known yet: who may know it. Asked once, when somebody turns to the form. */
+  findInput?: () => Promise<string | undefined>;
 }
 
-export function RunForm({ button, first, isInputKnown }: Props) {
+export function RunForm({ button, first, findInput }: Props) {
   const [agent, setAgent] = useState(first.agent);
   const [input, setInput] = useState(first.input);
   const [lease, setLease] = useState(written(first.lease));
   const [seconds, setSeconds] = useState('');
   const [error, setError] = useState<string>();
   const [isBusy, setBusy] = useState(false);
+  const search = useRef<Promise<string | undefined> | undefined>(undefined);
+  const [isUnknown, setUnknown] = useState(false);
+  const look = async () => {
+    if (!findInput || input) return input;
+    search.current ??= findInput();
+    const found = await search.current;
+    if (found === undefined) setUnknown(true);
+    else setInput((typed) => typed || found);
+    return found ?? '';
+  };
   const agents = runtime.value?.agents ?? [];
   const run = async (event: Event) => {
     event.preventDefault();
@@ -28,7 +39,7 @@ export function RunForm({ button, first, isInputKnown }: Props) {
     try {
       const { job } = await ask('submit', {
         agent,
-        input: checked(input),
+        input: checked(await look()),
         lease: read(lease),
         maxRuntimeSec: seconds.trim() ? Number(seconds) : undefined,
       });
@@ -39,7 +50,7 @@ export function RunForm({ button, first, isInputKnown }: Props) {
     setBusy(false);
   };
   return (
-    <form class="run" onSubmit={run}>
+    <form class="run" onSubmit={run} onFocusIn={look}>
       <label>
         Agent
         <input value={agent} list="agents" autocomplete="off" onInput={(event) => setAgent(event.currentTarget.value)} />
@@ -55,7 +66,7 @@ export function RunForm({ button, first, isInputKnown }: Props) {
         Input (JSON)
         <textarea rows={4} spellcheck={false} value={input} onInput={(event) => setInput(event.currentTarget.value)} />
       </label>
-      {!isInputKnown && <p class="quiet">This runtime does not tell what the job was given; write it here.</p>}
+      {isUnknown && !input && <p class="quiet">This runtime does not tell what the job was given; write it here.</p>}
       <label>
         Lease, a line each: NAMESPACE=PATTERN
         <textarea rows={3} spellcheck={false} value={lease} onInput={(event) => setLease(event.currentTarget.value)} />
