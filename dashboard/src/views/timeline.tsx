@@ -233,7 +233,7 @@ function FoldLine({ row }: { row: FoldRow }) {
   const what = row.counts.map(([kind, n]) => `${number(n)} × ${nameOf(kind)}`).join(', ');
   return (
     <>
-      <span class="seq" aria-hidden="true">
+      <span class="seq num" aria-hidden="true">
         {row.isOpen ? '▾' : '▸'}
       </span>
       <span class="time num">{clock(row.from)}</span>
