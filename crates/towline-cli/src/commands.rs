@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 use crate::{
     args::{Cli, Command, LeaseCommand},
-    connect::Context,
+    context::Context,
     failure::Outcome,
 };
 

@@ -13,15 +13,12 @@ use towline::{
     transport::StdioTransport,
 };
 
-pub(crate) use settings::limits;
-
 use crate::{
-    agents,
     args::ServeArgs,
-    connect::Context,
+    context::Context,
     exit,
     failure::{Failure, Outcome, chain},
-    output,
+    hosting, output,
     signals::Signals,
     telemetry::traced,
 };
@@ -91,15 +88,7 @@ async fn start(
         .shared_store(store)
         .options(settings.options.clone())
         .trace_link(OpenTelemetryLink);
-    let builder = if settings.demo {
-        agents::built_in(builder)
-    } else {
-        builder
-    };
-    let mut builder = agents::configured(builder, &context.config)?;
-    if let Some(provisioner) = context.config.provisioner()? {
-        builder = builder.credentials(provisioner);
-    }
+    let builder = hosting::host(builder, &context.config, settings.demo)?;
     let runtime = builder
         .build()
         .await

@@ -8,7 +8,8 @@ use towline::{
 use super::{following, following::Followed, lease};
 use crate::{
     args::{OutputFormat, RunArgs},
-    connect::{self, Connection, Context, failed},
+    connect::{self, Connection, failed},
+    context::Context,
     exit,
     failure::{Failure, Outcome},
     output::{self, Follower},
@@ -29,9 +30,10 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
         .transpose()
         .map_err(Failure::usage)?;
     let connection = Connection::open(context, &args.connect).await?;
-    let outcome = match args.detach {
-        true => detach(context, &connection, &args, input).await,
-        false => follow(&connection, &args, input).await,
+    let outcome = if args.detach {
+        detach(context, &connection, &args, input).await
+    } else {
+        follow(&connection, &args, input).await
     };
     connection.close().await;
     outcome

@@ -31,5 +31,6 @@ mod shares;
 mod stress;
 mod submit;
 mod subscribe;
+mod tokens;
 mod trace;
 mod versions;
