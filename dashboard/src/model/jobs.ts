@@ -163,6 +163,8 @@ export interface Overview {
   endedLastMinute: number;
   failedLastHour: number;
   questions: number;
+  /** Whether everything was listed once. */
+  isLoaded: boolean;
   tells: { spent: boolean; principals: boolean; questions: boolean; progress: boolean };
 }
 
@@ -241,6 +243,7 @@ export class Jobs {
       endedLastMinute: this.#endedSince(now - 60_000),
       failedLastHour: failed,
       questions,
+      isLoaded: false,
       tells,
     };
   }

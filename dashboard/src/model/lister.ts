@@ -22,6 +22,7 @@ export class Lister {
   #again = false;
   #newest = 0;
   #isFollowing = false;
+  #isLoaded = false;
   #known = new Set<string>();
 
   constructor(
@@ -31,9 +32,9 @@ export class Lister {
     private readonly changed: () => void,
   ) {}
 
-  /** Whether changes come by themselves. */
-  get isFollowing(): boolean {
-    return this.#isFollowing;
+  /** Whether everything there is was listed once, or there is nothing to list. */
+  get isLoaded(): boolean {
+    return this.#isLoaded || (this.connection.welcome !== undefined && !this.connection.has('list_jobs') && !this.connection.has(LIST));
   }
 
   /** After a welcome of a new session. What was followed is not any more, and what was known may have ended. */
@@ -158,6 +159,7 @@ export class Lister {
 
   /** A listing that was whole names every job there is; retention took the others. */
   #forgetOthers(seen: ReadonlySet<string>, isWhole: boolean): void {
+    this.#isLoaded = true;
     if (isWhole) for (const id of this.#known) if (!seen.has(id)) this.jobs.forget(id);
     this.#known = new Set(isWhole ? seen : [...this.#known, ...seen]);
     this.changed();

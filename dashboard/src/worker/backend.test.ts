@@ -150,6 +150,36 @@ describe('a job that is looked at', () => {
     expect(await ask('result', { job: 'a' })).toMatchObject({ text: '{\n  "ok": true\n}', isJson: true });
   });
 
+  it('is subscribed to when the connection is back, having been opened without one', async () => {
+    const { peer, ask, head } = begin(['subscribe']);
+    peer.lose();
+    await ask('open', { job: 'a' });
+    await settle();
+    peer.pass(1000);
+    peer.welcome('sess_1', ['subscribe']);
+    reply(peer, peer.sent('job.subscribe')[0], 'job.subscribed', { job_id: 'a', current_status: 'running', agent: 'x', lease: {} });
+    await settle();
+    peer.pass(1000);
+    expect(head()).toMatchObject({ status: 'running', refusal: undefined });
+  });
+
+  it('is submitted once, however often it has to be said', async () => {
+    const { peer, ask } = begin(['subscribe']);
+    const submitted = ask('submit', { agent: 'echo', input: '{"n":1}' });
+    const first = peer.sent('job.submit')[0];
+    peer.lose();
+    await settle();
+    peer.pass(1000);
+    peer.welcome('sess_1', ['subscribe']);
+    await settle();
+    const second = peer.sent('job.submit')[0];
+    expect(second?.payload).toEqual(first?.payload);
+    expect(first?.payload).toMatchObject({ agent: 'echo', input: { n: 1 } });
+    reply(peer, second, 'job.accepted', { job_id: 'j1', agent: 'echo' });
+    expect(await submitted).toEqual({ job: 'j1' });
+    expect(await ask('inputOf', { job: 'j1' })).toBe('{"n":1}');
+  });
+
   it('is numbered by the page where events carry no number of the job', async () => {
     const { peer, ask, head } = begin(['subscribe']);
     await ask('open', { job: 'a' });

@@ -18,6 +18,8 @@ const TELL_LOUD_MS = 400;
 const LOUD_EVENTS = 500;
 /** Logs of jobs that ended are searched for refusals up to this size. */
 const SCANNED_EVENTS = 5000;
+/** How long something that has to be said waits for the connection to come back. */
+const WELCOME_MS = 30_000;
 const SCANNED_JOBS = 40;
 /** Questions of a job that is older than this were asked before; its log is short enough to look. */
 const ASKED_WITHIN_EVENTS = 5000;
@@ -39,6 +41,7 @@ export class Backend {
   #stopPolling: () => void = () => {};
   #scan = { limit: SCANNED_JOBS, done: new Set<string>(), skipped: 0, isRunning: false };
   #version = 0;
+  #onWelcome: (() => void)[] = [];
 
   constructor(
     private readonly host: Host,
@@ -146,7 +149,8 @@ export class Backend {
     if (!resumed) {
       this.#lister?.restart();
       this.#subscriptions.restart();
-    }
+    } else this.#subscriptions.resumed();
+    for (const call of this.#onWelcome.splice(0)) call();
     void this.#refresh();
   }
 
@@ -190,6 +194,7 @@ export class Backend {
     const overview = this.#jobs.overview(filter, limit, this.host.now());
     overview.jobs = overview.jobs.map((job) => this.#enriched(job));
     overview.questions = Math.max(overview.questions, this.#questions().length);
+    overview.isLoaded = this.#lister?.isLoaded ?? false;
     overview.tells.progress ||= overview.jobs.some((job) => job.progress !== undefined);
     overview.tells.questions ||= this.#connection?.has(INPUT) ?? false;
     return overview;
@@ -224,11 +229,26 @@ export class Backend {
     if (lease && Object.keys(lease).length > 0) payload.lease_request = lease;
     if (expiresAt) payload.lease_constraints = { expires_at: expiresAt };
     if (maxRuntimeSec) payload.max_runtime_sec = maxRuntimeSec;
-    const reply = await this.#session().request('job.submit', payload, 'job.accepted');
+    const reply = await this.#insist(() => this.#session().request('job.submit', payload, 'job.accepted'));
     const job = reply.jobId ?? '';
     this.#inputs.set(job, input.trim());
     void this.#lister?.refresh();
     return { job };
+  }
+
+  /** Says it again, after the connection is back, when that was lost before the answer. */
+  async #insist<T>(call: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await call();
+      } catch (error) {
+        if (!(error instanceof RequestError) || error.code !== 'OFFLINE' || attempt === 3) throw error;
+        await new Promise<void>((resolve, reject) => {
+          this.#onWelcome.push(resolve);
+          this.host.after(WELCOME_MS, () => reject(error));
+        });
+      }
+    }
   }
 
   #questions(): Question[] {
