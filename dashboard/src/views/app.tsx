@@ -123,9 +123,13 @@ function Navigation() {
   const mayBeAsked = runtime.value?.features.includes(INPUT) ?? false;
   const waiting = mayBeAsked ? (questions?.length ?? 0) : 0;
   const link = (view: string, name: string, href: string, extra?: string) => (
-    <a href={href} aria-current={here === view ? 'page' : undefined} aria-label={extra ? `${name} (${extra})` : undefined}>
+    <a href={href} aria-current={here === view ? 'page' : undefined} aria-description={extra}>
       {name}
-      {extra && <span class="count">{waiting}</span>}
+      {extra && (
+        <span class="count" aria-hidden="true">
+          {waiting}
+        </span>
+      )}
     </a>
   );
   return (

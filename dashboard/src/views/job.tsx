@@ -191,7 +191,11 @@ function Events({ head }: { head: Head }) {
   const [kinds, setKinds] = useState<string[]>([]);
   const [text, setText] = useState('');
   const [selected, select] = useState<number>();
-  const [follow, setFollow] = useState(head.status === undefined || isLive(head.status));
+  // The end first: that is where a job that runs is, and what became of one that does not.
+  const [follow, setFollow] = useState(true);
+  useEffect(() => {
+    if (kinds.length > 0 || text) setFollow(false);
+  }, [kinds, text]);
   useEffect(() => {
     const timer = setTimeout(() => void ask('filter', { job: head.id, kinds, text }), 150);
     return () => clearTimeout(timer);

@@ -14,15 +14,11 @@ interface Props {
   findInput?: () => Promise<string | undefined>;
 }
 
-export function RunForm({ button, first, findInput }: Props) {
-  const [agent, setAgent] = useState(first.agent);
-  const [input, setInput] = useState(first.input);
-  const [lease, setLease] = useState(written(first.lease));
-  const [seconds, setSeconds] = useState('');
-  const [error, setError] = useState<string>();
-  const [isBusy, setBusy] = useState(false);
-  const search = useRef<Promise<string | undefined> | undefined>(undefined);
+/** The input that is typed; where nothing is, what was found. */
+function useInput(first: string, findInput: Props['findInput']) {
+  const [input, setInput] = useState(first);
   const [isUnknown, setUnknown] = useState(false);
+  const search = useRef<Promise<string | undefined> | undefined>(undefined);
   const look = async () => {
     if (!findInput || input) return input;
     search.current ??= findInput();
@@ -31,6 +27,16 @@ export function RunForm({ button, first, findInput }: Props) {
     else setInput((typed) => typed || found);
     return found ?? '';
   };
+  return { input, setInput, look, isUnknown };
+}
+
+export function RunForm({ button, first, findInput }: Props) {
+  const [agent, setAgent] = useState(first.agent);
+  const { input, setInput, look, isUnknown } = useInput(first.input, findInput);
+  const [lease, setLease] = useState(written(first.lease));
+  const [seconds, setSeconds] = useState('');
+  const [error, setError] = useState<string>();
+  const [isBusy, setBusy] = useState(false);
   const agents = runtime.value?.agents ?? [];
   const run = async (event: Event) => {
     event.preventDefault();
