@@ -12,6 +12,7 @@ import { readJobs, type Job, type Jobs } from './jobs';
 const PAGE = 1000;
 /** As many jobs as are held; older ones are not asked for. */
 const MOST = 20_000;
+const LOOK_AGAIN_MS = 30_000;
 /** Pages come oldest first, so the past is asked for in strips from now backwards, until there are enough jobs. */
 const STRIPS = [600_000, 3_600_000, 6 * 3_600_000, 86_400_000, 7 * 86_400_000, 30 * 86_400_000];
 
@@ -23,6 +24,7 @@ export class Lister {
   #newest = 0;
   #isFollowing = false;
   #isLoaded = false;
+  #listedAt = 0;
   #known = new Set<string>();
 
   constructor(
@@ -41,6 +43,11 @@ export class Lister {
   restart(): void {
     this.#isFollowing = false;
     this.#newest = 0;
+  }
+
+  /** After a welcome that took the session up: pushes may have been missed, and whether they go on is not told. */
+  resumed(): void {
+    this.#isFollowing = false;
   }
 
   /** A push, or a page that nobody waits for. */
@@ -69,7 +76,15 @@ export class Lister {
   }
 
   async #follow(): Promise<void> {
-    if (this.#isFollowing) return;
+    if (this.#isFollowing) {
+      // Pushes tell everything; the newest page is looked at now and then all the same, for who relies on them alone shows
+      // what is wrong for ever when one is lost.
+      if (this.now() - this.#listedAt < LOOK_AGAIN_MS) return;
+      this.#listedAt = this.now();
+      await this.#page({}, undefined, { order: 'desc' });
+      return;
+    }
+    this.#listedAt = this.now();
     let cursor: string | undefined;
     let taken = 0;
     const seen = new Set<string>();

@@ -57,6 +57,18 @@ describe('a runtime that pushes its list', () => {
     expect(jobs.map((job) => job.id)).toEqual(['a', 'b']);
     expect(jobs[0]).toMatchObject({ principal: 'alice', spent: { USD: '0.5' }, openQuestions: 1 });
     expect(principals).toEqual(['alice', 'bob']);
+    // Now and then it is looked at all the same, and after a loss it is followed anew.
+    for (let n = 0; n < 14; n++) {
+      peer.pass(2000);
+      await settle();
+    }
+    expect(peer.sent('session.list_jobs')).toHaveLength(2);
+    expect(peer.sent('session.list_jobs')[1]?.payload).not.toHaveProperty('follow');
+    peer.lose();
+    await settle();
+    peer.pass(1000);
+    peer.welcome('sess_1', LIST);
+    expect(peer.sent('session.list_jobs')[0]?.payload).toMatchObject({ follow: true });
     expect(tells).toMatchObject({ principals: true, questions: true, spent: true });
   });
 

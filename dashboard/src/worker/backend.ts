@@ -1,7 +1,7 @@
 /** What the worker does for the page: it holds the session, the table of jobs and the logs, and answers questions about them. */
 
 import { Connection, RequestError, type Host, type Phase } from '../arcp/connection';
-import { INPUT, LIST, isLive, type EventFrame, type Message, type Welcome } from '../arcp/wire';
+import { INPUT, LIST, isLive, isObject, type EventFrame, type Message, type Welcome } from '../arcp/wire';
 import type { Question } from '../model/digest';
 import { Jobs, type Job } from '../model/jobs';
 import { Lister } from '../model/lister';
@@ -149,7 +149,10 @@ export class Backend {
     if (!resumed) {
       this.#lister?.restart();
       this.#subscriptions.restart();
-    } else this.#subscriptions.resumed();
+    } else {
+      this.#lister?.resumed();
+      this.#subscriptions.resumed();
+    }
     for (const call of this.#onWelcome.splice(0)) call();
     void this.#refresh();
   }
@@ -162,7 +165,7 @@ export class Backend {
   #message(message: Message): void {
     const { type } = message;
     if (type === 'job.result' || type === 'job.error') this.#subscriptions.end(message);
-    else if (type === 'session.jobs' || Array.isArray(message.payload.jobs)) this.#lister?.pushed(message);
+    else if (type === 'session.jobs' || Array.isArray(message.payload.jobs) || isObject(message.payload.job)) this.#lister?.pushed(message);
     else if (type === 'job.accepted') void this.#lister?.refresh();
   }
 
