@@ -17,6 +17,8 @@ mod remote;
 mod sleep;
 mod spend;
 mod stream;
+mod tck_echo;
+mod tck_log_emitter;
 mod versioned;
 
 use std::time::Duration;
@@ -46,6 +48,13 @@ pub(crate) fn built_in(builder: RuntimeBuilder) -> RuntimeBuilder {
         .agent("versioned@1.0.0", versioned::one)
         .agent("versioned@2.0.0", versioned::two)
         .default_version("versioned@2.0.0")
+}
+
+/// Registers the agents that the conformance kits of other SDKs ask a runtime for.
+pub(crate) fn for_kits(builder: RuntimeBuilder) -> RuntimeBuilder {
+    builder
+        .agent("tck-echo@1.0.0", tck_echo::run)
+        .agent("tck-log-emitter@1.0.0", tck_log_emitter::run)
 }
 
 /// Waits for so long; `true` when the job has to end instead.

@@ -73,7 +73,7 @@ async fn start(
         .options(settings.options.clone())
         .trace_link(OpenTelemetryLink);
     let builder = if settings.demo {
-        agents::built_in(builder)
+        agents::for_kits(agents::built_in(builder))
     } else {
         builder
     };

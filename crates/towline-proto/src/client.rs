@@ -5,6 +5,8 @@
 
 mod acker;
 mod asking;
+mod doubt;
+mod early;
 mod handshake;
 mod jobs;
 mod live;
@@ -333,6 +335,11 @@ pub enum Effect {
         event_seq: Option<EventSeq>,
         /// How.
         end: Box<JobEnd>,
+    },
+    /// A job has ended, and the runtime told nobody here how. It keeps its key: what is known of its past can be asked for.
+    Ceased {
+        /// The job.
+        job: JobKey,
     },
     /// A job is no longer watched; its key is free from here on.
     Released {

@@ -120,7 +120,9 @@ impl Credentials {
     /// # Errors
     /// [`AuthRefusal`] naming the scheme, or the token's length when that is beyond any token's.
     pub fn from_hello(auth: Option<&Auth>, peer: Option<SocketAddr>) -> Result<Self, AuthRefusal> {
+        // An empty scheme is one SDK's way to leave it out.
         let scheme = auth.and_then(|auth| auth.scheme.as_deref());
+        let scheme = scheme.filter(|scheme| !scheme.is_empty());
         if let Some(other) = scheme.filter(|scheme| !scheme.eq_ignore_ascii_case(BEARER)) {
             let other: String = other.chars().take(32).collect();
             let message = format!("`auth.scheme` is {other:?}, this runtime takes \"{BEARER}\"");

@@ -18,7 +18,7 @@ use towline_proto::{
     server::{Request, RequestKind},
 };
 use towline_store::StoreError;
-use towline_wire::{Envelope, MessageId, Payload};
+use towline_wire::{Envelope, JobId, JobStatus, MessageId, Payload, payload};
 
 use crate::hub::Hub;
 use crate::session::{Attachment, Reply, SessionEntry, SlotId};
@@ -41,6 +41,33 @@ impl Asker {
     /// Replies.
     pub(crate) fn reply(&self, reply: Reply) {
         self.attachment.fill(self.slot, reply);
+    }
+
+    /// Says no to a subscribe, in the form the client's SDK can read.
+    pub(crate) fn refuse_subscribe(&self, job: &JobId, refusal: &Refusal) {
+        if !self
+            .session
+            .lock()
+            .dialect
+            .refuses_subscribe_with_job_error()
+        {
+            return self.refuse(refusal);
+        }
+        let error = envelope(&self.as_job_error(refusal)).with_job(job.clone());
+        self.reply(Reply::plain(error));
+    }
+
+    /// A refusal for those who read it as the end of a job.
+    pub(crate) fn as_job_error(&self, refusal: &Refusal) -> payload::JobError {
+        payload::JobError {
+            final_status: JobStatus::Error,
+            code: refusal.code.clone(),
+            message: refusal.message.clone(),
+            retryable: refusal.code.is_retryable(),
+            details: refusal.details.clone(),
+            request_id: self.request.clone(),
+            completed_at: None,
+        }
     }
 
     /// Says no, unless that would cost the client more than it is worth: one SDK's client waits for no answer here, and

@@ -9,8 +9,14 @@ use towline_wire::{
 
 use super::{
     Counters, Effect, Established, HandshakeError, JobKey, Loss, Moment, Over, Reply, Request,
-    RequestError, RequestKey, ResumePoint, SessionConfig, acker::Acker, handshake, jobs::Jobs,
-    numbering::Numbering, requests::Requests,
+    RequestError, RequestKey, ResumePoint, SessionConfig,
+    acker::Acker,
+    doubt::{Doubts, Why},
+    early::Early,
+    handshake,
+    jobs::Jobs,
+    numbering::Numbering,
+    requests::Requests,
 };
 use crate::{
     Dialect,
@@ -44,6 +50,8 @@ pub struct ClientSession {
     pub(super) numbering: Numbering,
     pub(super) jobs: Jobs,
     pub(super) requests: Requests,
+    pub(super) early: Early,
+    pub(super) doubts: Doubts,
     pub(super) counters: Counters,
     /// The driver does not read, so silence says nothing.
     paused: bool,
@@ -93,6 +101,8 @@ impl ClientSession {
             numbering: Numbering::after(last),
             jobs: known,
             requests: Requests::default(),
+            early: Early::default(),
+            doubts: Doubts::default(),
             counters: Counters::default(),
             paused: false,
         };
@@ -116,15 +126,23 @@ impl ClientSession {
         self.state = State::AwaitWelcome {
             until: at.now + self.config.handshake_timeout,
         };
-        // No session on the envelope: a new one has none yet, and a resume names it in the payload.
-        out.push(Effect::Send(opening.with_id(at.names.message())));
+        let id = at.names.message();
+        let session = point.map(|point| point.session_id);
+        let opening = Envelope {
+            session_id: session.or_else(|| handshake::wished_session(&id)),
+            ..opening.with_id(id)
+        };
+        out.push(Effect::Send(opening));
     }
 
     /// An envelope came.
     pub fn receive(&mut self, envelope: Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
         self.heard(at.now);
         match self.state {
-            State::Live { .. } | State::Closing { .. } => self.receive_live(envelope, at, out),
+            State::Live { .. } | State::Closing { .. } => {
+                self.receive_live(envelope, at, out);
+                self.release_strays(out);
+            }
             State::AwaitWelcome { .. } => self.receive_answer(&envelope, at, out),
             State::Idle | State::Over => {}
         }
@@ -231,6 +249,7 @@ impl ClientSession {
                 let beat = heartbeat.as_ref().map(Heartbeat::deadline);
                 beat.into_iter()
                     .chain(acker.as_ref().and_then(Acker::deadline))
+                    .chain(self.doubts.deadline())
                     .min()
             }
             State::Idle | State::Over => None,
@@ -246,10 +265,14 @@ impl ClientSession {
         out: &mut Vec<Effect>,
     ) {
         self.expire_requests(at, out);
+        self.release_strays(out);
         match &self.state {
             State::AwaitWelcome { until } if at.now >= *until => self.handshake_timed_out(out),
             State::Closing { until } if at.now >= *until => self.end(Over::Closed, out),
-            State::Live { .. } => self.tick_live(at, processed, out),
+            State::Live { .. } => {
+                self.tick_live(at, processed, out);
+                self.look_into_doubts(at, out);
+            }
             _ => {}
         }
     }
@@ -363,6 +386,31 @@ impl ClientSession {
         self.jobs.watch(id)
     }
 
+    /// Whether the job is one of those that a list of jobs, or a subscribe, can still tell something of.
+    pub(super) fn can_list(&self) -> bool {
+        let settled = self.settled.as_ref();
+        settled.is_some_and(|settled| settled.features.has(Feature::ListJobs))
+    }
+
+    /// Asks which jobs live, when it is time to.
+    fn look_into_doubts(&mut self, at: Moment<'_>, out: &mut Vec<Effect>) {
+        // What waits to be read may be what was not heard.
+        if !self.is_live() || self.paused {
+            return;
+        }
+        if let Some(list) = self.doubts.question(at.now) {
+            self.ask_which_live(list, at, out);
+        }
+    }
+
+    /// Lets a job go of which nothing more is to come.
+    pub fn forget(&mut self, id: &JobId) {
+        if let Some(job) = self.jobs.find(id) {
+            self.doubts.settle(job);
+            self.jobs.close(job);
+        }
+    }
+
     /// What was counted.
     pub const fn counters(&self) -> Counters {
         self.counters
@@ -407,6 +455,12 @@ impl ClientSession {
                 .map(|interval| Heartbeat::new(interval, at.now)),
             acker: policy.map(|policy| Acker::new(policy, EventSeq::ZERO, at.now)),
         };
+        self.doubts.clear();
+        if established.resumed && dialect.goes_quiet_after_resume() {
+            for (job, id) in self.jobs.own_jobs() {
+                self.doubts.add(job, id, Why::Resumed, at.now);
+            }
+        }
         out.push(Effect::Up(Box::new(established)));
         self.resend(at, out);
     }
@@ -423,6 +477,7 @@ impl ClientSession {
         }
         self.state = State::Idle;
         self.requests_lost(out);
+        self.release_strays(out);
     }
 
     pub(super) fn end(&mut self, over: Over, out: &mut Vec<Effect>) {

@@ -6,7 +6,10 @@ use towline_wire::{
 };
 
 use super::{Effect, need};
-use crate::refusal::Refusal;
+use crate::{
+    dialect::{is_old_vocabulary, old_vocabulary},
+    refusal::Refusal,
+};
 
 /// A request, read and checked as far as its form goes.
 #[derive(Debug)]
@@ -124,6 +127,9 @@ pub(super) fn read(envelope: Envelope, features: FeatureSet) -> Result<Effect, R
 }
 
 fn unknown_type(kind: &MessageType) -> Refusal {
+    if is_old_vocabulary(kind.as_str()) {
+        return Refusal::invalid(old_vocabulary(kind.as_str()));
+    }
     let shown: String = kind.as_str().chars().take(64).collect();
     Refusal::invalid(format!(
         "`type` is `{shown}`, which this runtime does not know"

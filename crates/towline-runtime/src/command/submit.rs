@@ -339,20 +339,12 @@ fn full_budget(lease: &Lease) -> Option<BTreeMap<String, Amount>> {
 
 impl Asker {
     /// Refuses a submit, in the form the client's SDK can read.
-    fn refuse_submit(&self, refusal: &Refusal, trace: Option<TraceId>) {
+    pub(super) fn refuse_submit(&self, refusal: &Refusal, trace: Option<TraceId>) {
         let dialect = self.session.lock().dialect;
         if !dialect.refuses_submit_with_job_error() {
             return self.refuse(refusal);
         }
-        let payload = payload::JobError {
-            final_status: JobStatus::Error,
-            code: refusal.code.clone(),
-            message: refusal.message.clone(),
-            retryable: refusal.code.is_retryable(),
-            details: refusal.details.clone(),
-            request_id: self.request.clone(),
-            completed_at: None,
-        };
+        let payload = self.as_job_error(refusal);
         // That SDK drops a `job.error` without a job; a fresh id is one nothing else has.
         let fresh =
             towline_wire::JobId::minted(self.request.as_ref().map_or("refused", |id| id.as_str()));

@@ -19,7 +19,7 @@ use crate::{
 
 pub(super) async fn subscribe(hub: &Arc<Hub>, asker: Asker, job: JobId, history: Option<JobSeq>) {
     if let Err(refusal) = prepare(hub, &asker, &job, history).await {
-        asker.refuse(&refusal);
+        asker.refuse_subscribe(&job, &refusal);
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
     };
     let kinds = match known_kinds(hub, &asker, &id, Some(JobSeq::ZERO)).await {
         Ok(kinds) => kinds,
-        Err(refusal) => return asker.refuse(&refusal),
+        Err(refusal) => return asker.refuse_submit(&refusal, Some(view.row().trace)),
     };
     let history = Some(JobSeq::ZERO);
     let credentials = Ledger::shown(hub, view.row(), &asker.session, true).await;
@@ -406,6 +406,15 @@ impl SubscribeJob {
         }
     }
 
+    fn refuse(&self, refusal: &Refusal) {
+        match self.answer {
+            Answer::Subscribed => self.asker.refuse_subscribe(&self.view.row().id, refusal),
+            Answer::Accepted => self
+                .asker
+                .refuse_submit(refusal, Some(self.view.row().trace)),
+        }
+    }
+
     /// Undoes what was decided and did not become durable.
     fn undo(&self) {
         let JobView::Live(entry) = &self.view else {
@@ -432,9 +441,9 @@ impl Command for SubscribeJob {
                 if planned.observing {
                     self.undo();
                 }
-                self.asker.refuse(&store_refusal(error));
+                self.refuse(&store_refusal(error));
             }
-            (Some(Err(refusal)), _) => self.asker.refuse(&refusal),
+            (Some(Err(refusal)), _) => self.refuse(&refusal),
             (None, _) => self.asker.reply(Reply::silent()),
         }
     }

@@ -12,7 +12,7 @@ use towline_store::Principal;
 use towline_transport::{FrameSink, FrameSource, Inbound, TransportInfo};
 use towline_wire::{Feature, FeatureSet, MessageId, SessionId, payload};
 
-use super::close_frame;
+use super::{close_frame, fit::fit};
 use crate::{
     audit::{Actor, Audit},
     auth::Credentials,
@@ -39,6 +39,8 @@ pub(super) async fn run(
         sink,
         machine: ServerSession::new(hub.features),
         principal: None,
+        dialect: Dialect::Draft,
+        asked: None,
     };
     let ran = tokio::select! {
         live = shake.run(source) => Some(live),
@@ -59,6 +61,10 @@ struct Handshake<'a> {
     sink: &'a mut dyn FrameSink,
     machine: ServerSession,
     principal: Option<Principal>,
+    /// How the peer reads the draft, once it has said something.
+    dialect: Dialect,
+    /// The frame that asks for a session.
+    asked: Option<MessageId>,
 }
 
 impl Handshake<'_> {
@@ -68,7 +74,12 @@ impl Handshake<'_> {
         while matches!(effect, Effect::None) {
             effect = match timeout_at(deadline, source.receive()).await {
                 Err(_) => self.machine.on_hello_timeout(),
-                Ok(Some(Inbound::Envelope(envelope))) => self.machine.on_frame(envelope),
+                Ok(Some(Inbound::Envelope(envelope))) => {
+                    self.asked.clone_from(&envelope.id);
+                    let guess = || Dialect::of_first_frame(&envelope);
+                    self.dialect = self.hub.options.dialect.unwrap_or_else(guess);
+                    self.machine.on_frame(envelope)
+                }
                 Ok(Some(Inbound::Malformed(error))) => self.machine.on_malformed(&error),
                 Ok(Some(Inbound::TooBig { limit, fatal })) => self.machine.on_too_big(limit, fatal),
                 Ok(Some(Inbound::Alive)) => Effect::None,
@@ -127,7 +138,7 @@ impl Handshake<'_> {
         }
         hub.audit(Audit::at(hub.now()).auth_refused(self.info.peer, refusal.message()));
         self.machine.reject(
-            None,
+            self.asked.clone(),
             Refusal::unauthenticated(refusal.message()),
             Goodbye::Policy,
         )
@@ -215,6 +226,7 @@ impl Handshake<'_> {
         let welcome = envelope(&payload)
             .with_id(hub.ids.message())
             .with_session(session.id.clone());
+        let dialect = session.lock().dialect;
         let actor = Actor {
             principal: &session.principal,
             session: &session.id,
@@ -224,7 +236,11 @@ impl Handshake<'_> {
             target: "towline::session", session = %session.id, principal = %session.principal, resumed,
             client = %client.name, client_version = %client.version, peer = ?self.info.peer, "session attached"
         );
-        let sent = timeout(hub.options.hello_timeout, self.sink.send(welcome)).await;
+        let sent = timeout(
+            hub.options.hello_timeout,
+            self.sink.send(fit(welcome, dialect)),
+        )
+        .await;
         if !matches!(sent, Ok(Ok(()))) {
             tracing::debug!(target: "towline::session", session = %session.id, "the welcome was not delivered");
             hub.detach(session, &opened.attachment);
@@ -271,9 +287,10 @@ impl Handshake<'_> {
             .with_id(hub.ids.message())
             .with_session(session);
         let close = close_frame(goodbye, refusal.code.as_str());
+        let dialect = self.dialect;
         let goodbye = async {
             // The peer may be gone; then there is nobody to tell.
-            if self.sink.send(error).await.is_ok() {
+            if self.sink.send(fit(error, dialect)).await.is_ok() {
                 let _ = self.sink.close(&close).await;
             }
         };

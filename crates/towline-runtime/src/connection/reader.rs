@@ -10,6 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use towline_proto::{
+    Dialect,
     heartbeat::{Beat, Heartbeat},
     refusal::Refusal,
     server::{Effect, Goodbye, ServerSession},
@@ -18,7 +19,7 @@ use towline_transport::{FrameSink, FrameSource, Inbound};
 use towline_wire::{ErrorCode, EventSeq, Feature, MessageId, payload};
 use tracing::Instrument as _;
 
-use super::{close_frame, handshake::Live, worker::Worker, writer::Writer};
+use super::{close_frame, fit::unfit, handshake::Live, worker::Worker, writer::Writer};
 use crate::{
     command::{Asker, envelope},
     hub::Hub,
@@ -41,8 +42,10 @@ pub(super) async fn run(
     let heartbeat = features
         .has(Feature::Heartbeat)
         .then(|| Heartbeat::new(hub.options.heartbeat, started.elapsed()));
+    let dialect = session.lock().dialect;
     let mut reader = Reader {
         hub: &hub,
+        dialect,
         session,
         attachment,
         machine,
@@ -72,6 +75,7 @@ struct Reader<'h> {
     session: Arc<SessionEntry>,
     attachment: Arc<Attachment>,
     machine: ServerSession,
+    dialect: Dialect,
     worker: Worker,
     heartbeat: Option<Heartbeat>,
     started: Instant,
@@ -166,7 +170,7 @@ impl Reader<'_> {
             heartbeat.heard(now);
         }
         let effect = match inbound {
-            Inbound::Envelope(envelope) => self.machine.on_frame(envelope),
+            Inbound::Envelope(envelope) => self.machine.on_frame(unfit(envelope, self.dialect)),
             Inbound::Malformed(error) => self.machine.on_malformed(&error),
             Inbound::TooBig { limit, fatal } => self.machine.on_too_big(limit, fatal),
             Inbound::Alive | Inbound::Closed(_) => Effect::None,

@@ -18,7 +18,7 @@ use towline_transport::{CloseFrame, FrameSink, TransportError};
 use towline_wire::{Envelope, ErrorCode, EventSeq, JobId, JobSeq, RawJson};
 
 use super::{
-    fit::{fit, leaves_events},
+    fit::{fit, leaves_event},
     frames::{JobFrames, Place},
     size::{limit_of, within},
 };
@@ -349,7 +349,7 @@ impl Writer {
         let needs_more = frames.needs_more(kind, view);
         let as_it_is = !needs_more
             && !kind.is_terminal()
-            && leaves_events(self.dialect)
+            && leaves_event(self.dialect, &payload)
             && self
                 .limit
                 .is_none_or(|limit| payload.as_str().len() <= limit);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use super::empty_object;
 use crate::{
     AgentRef, Amount, CallId, CredentialId, ErrorCode, JobId, Lease, RawJson, ResultId, Secret,
-    amount::NonNegative, read::readable,
+    amount::NonNegative, lease::Told, read::readable,
 };
 
 /// `log`.
@@ -176,7 +176,7 @@ readable!(Delegate {
     child_job_id: req,
     agent: req,
     input: opt,
-    lease: opt
+    lease: opt as Told
 });
 
 /// `progress`.
