@@ -3,6 +3,7 @@
 mod agents;
 mod cancel;
 mod confine;
+mod conformance;
 pub(crate) use confine::UNCONFINED;
 mod credentials;
 mod following;
@@ -57,6 +58,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Sessions { format } => sessions::run(&context, format.output),
         Command::Store { store, command } => store::run(&context, &store, command).await,
         Command::Credentials(args) => credentials::run(&context, args).await,
+        Command::Conformance(args) => conformance::run(&args).await,
         Command::Bench(args) => crate::bench::run(args).await,
         // These are commands of `run_plain`.
         Command::Completions { .. }

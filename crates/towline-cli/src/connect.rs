@@ -225,7 +225,7 @@ pub(crate) async fn save(client: &Client, saved: SavedSession, sessions: &Sessio
 
 /// The token of the flags, or of the file they name; else that of the environment, or of the file it names. (Not clap's own
 /// reading of the environment: a flag for the one has to beat a variable for the other.)
-fn token(args: &ConnectArgs) -> Outcome<Option<Secret>> {
+pub(crate) fn token(args: &ConnectArgs) -> Outcome<Option<Secret>> {
     if let Some(token) = &args.token {
         return Ok(Some(token.clone()));
     }

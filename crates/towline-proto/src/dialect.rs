@@ -288,8 +288,9 @@ pub fn is_old_vocabulary(kind: &str) -> bool {
 pub fn old_vocabulary(seen: &str) -> String {
     let seen: String = seen.chars().take(64).collect();
     format!(
-        "`{seen}` is of the older ARCP vocabulary (session.open, tool.invoke) that the Rust crate `arcp` 2.0, the Kotlin and the \
-         Swift SDKs speak; this peer speaks ARCP v1.1, which begins with `session.hello` and runs jobs with `job.submit`"
+        "`{seen}` is of the older protocol (session.open, tool.invoke) that the Rust crate `arcp` 2.0, the Kotlin and the Swift \
+         SDKs speak under the same name; this peer speaks ARCP v1.1, which begins with `session.hello` and runs jobs with \
+         `job.submit`"
     )
 }
 
