@@ -1,10 +1,10 @@
 //! An agent in a process of its own that speaks ARCP over standard input and output.
 //!
-//! This program is both: started with `agent` it is the agent, else the parent that starts itself. `towline serve` does
-//! what the parent does here for each job of an `[agents.NAME]` with `protocol = "arcp"`, and any SDK can be the child.
+//! This program is both: started with `agent` it is the agent, else a runtime that starts the agent for each job, as
+//! `towline serve` does for an `[agents.NAME]` of its configuration. Any SDK can be the child.
 //!
 //! ```sh
-//! cargo run -p towline --example process_agent
+//! cargo run -p towline --features agents --example process_agent
 //! ```
 
 #![expect(
@@ -13,13 +13,15 @@
     reason = "an example shows what it does"
 )]
 
+use std::process::ExitCode;
+
 use towline::{
-    Client, ClientOptions, Event, Runtime, StdioTransport,
+    Client, ClientOptions, Event, MemoryTransport, Runtime, StdioTransport,
+    agents::ProcessAgent,
     runtime::{AgentError, JobContext, auth::StaticTokens},
-    transport::{ChildOptions, ChildProcess},
 };
 
-const TOKEN: &str = "ARCP_TOKEN";
+type Done = Result<(), Box<dyn std::error::Error>>;
 
 async fn review(ctx: JobContext, text: String) -> Result<Vec<String>, AgentError> {
     ctx.thought("looking for words that say nothing").await?;
@@ -29,9 +31,12 @@ async fn review(ctx: JobContext, text: String) -> Result<Vec<String>, AgentError
 }
 
 /// The child. Standard output carries envelopes and nothing else; what it has to say goes to standard error.
-async fn agent() -> Result<(), Box<dyn std::error::Error>> {
+async fn agent() -> Done {
     let runtime = Runtime::builder()
-        .authenticator(StaticTokens::new([("parent", std::env::var(TOKEN)?)])?)
+        .authenticator(StaticTokens::new([(
+            "parent",
+            std::env::var("ARCP_TOKEN")?,
+        )])?)
         .agent("review", review)
         .build()
         .await?;
@@ -44,38 +49,54 @@ async fn agent() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn parent() -> Result<(), Box<dyn std::error::Error>> {
-    let options = ChildOptions::new(std::env::current_exe()?)
-        .args(["agent"])
-        .env(TOKEN, "between-us")
-        .on_stderr(|line| println!("the child says: {line}"));
-    let (mut child, transport) = ChildProcess::spawn(&options)?;
-    let client = Client::connect(transport, ClientOptions::bearer("between-us")).await?;
+/// The runtime, and a client of it.
+async fn parent() -> Done {
+    let this = std::env::current_exe()?;
+    let review = ProcessAgent::arcp([this.as_os_str(), "agent".as_ref()]);
+    let runtime = Runtime::builder()
+        .authenticator(StaticTokens::new([("me", "a-token")])?)
+        .agent("review", review)
+        .build()
+        .await?;
+    let (near, far) = MemoryTransport::pair();
+    runtime.accept(far);
+    let client = Client::connect(near, ClientOptions::bearer("a-token")).await?;
     let mut job = client
         .submit("review")
         .input("it is really just very good")
         .send()
         .await?;
     while let Some(event) = job.next_event().await? {
-        if let Event::Thought(thought) = event.event()? {
-            println!("the agent thinks: {}", thought.text);
+        match event.event()? {
+            Event::Thought(thought) => println!("the agent thinks: {}", thought.text),
+            Event::Log(log) => println!("the child says: {}", log.message),
+            _ => {}
         }
     }
     let found: Vec<String> = job.result_json().await?;
     println!("found: {found:?}");
     assert_eq!(found, ["really", "just", "very"]);
-    // The end of its input ends the child.
     client.close("done").await?;
-    let status = child.wait().await?;
-    println!("the child ended with {status}");
-    assert!(status.success());
+    runtime.shutdown().await;
     Ok(())
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match std::env::args().nth(1).as_deref() {
-        Some("agent") => agent().await,
-        _ => parent().await,
+fn main() -> ExitCode {
+    // First of all: this program also starts the agent's process, and keeps together what that starts.
+    if let Some(status) = towline::agents::launcher::run_if_asked() {
+        return status;
+    }
+    let done = tokio::runtime::Runtime::new()
+        .map_err(Into::into)
+        .and_then(|tokio| match std::env::args().nth(1).as_deref() {
+            Some("agent") => tokio.block_on(agent()),
+            _ => tokio.block_on(parent()),
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod peer;
 pub mod pipe;
 pub mod program;
+pub mod rooms;
 pub mod server;
 pub mod traceability;
 

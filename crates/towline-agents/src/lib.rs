@@ -1,1 +1,50 @@
 //! Agents that are not Rust closures: programs and processes that a runtime starts, confines and ends.
+//!
+//! | agent | a job is |
+//! | --- | --- |
+//! | [`ProcessAgent::arcp`] | a session with a child process that speaks ARCP on its standard input and output |
+//! | [`ProcessAgent::exec`] | a run of a program: input on standard input, output is the result |
+//! | [`ExecAgent`] | a run of whatever program the job names and its lease covers, kept to the files of the lease |
+//! | [`IndexAgent`] | a walk through a tree that the lease lets it read |
+//!
+//! They are registered like any other:
+//!
+//! ```
+//! use towline_agents::{ExecAgent, ProcessAgent};
+//! use towline_runtime::Runtime;
+//!
+//! # async fn build() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = Runtime::builder()
+//!     .agent("words", ProcessAgent::exec(["wc", "-w"]))
+//!     .agent("review", ProcessAgent::arcp(["python3", "agent.py"]).current_dir("/opt/review"))
+//!     .agent("exec", ExecAgent::new());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a program has to give up it can only give up itself, and what it starts can only be kept together from above: so
+//! programs are started by a [`Launcher`]. A `main` that begins with [`launcher::run_if_asked`] makes the runtime's own
+//! program one.
+//!
+//! A program has ended when its process has, whoever still holds its output; what it started ends with it. It sees
+//! nothing of the runtime's environment but what it is given.
+
+mod agent;
+mod environment;
+mod exec;
+mod index;
+#[cfg(target_os = "linux")]
+mod keeper;
+pub mod launcher;
+mod pipe;
+mod plain;
+mod relay;
+mod sandbox;
+mod spawn;
+mod trouble;
+
+pub use agent::ProcessAgent;
+pub use environment::may_pass;
+pub use exec::ExecAgent;
+pub use index::IndexAgent;
+pub use launcher::Launcher;

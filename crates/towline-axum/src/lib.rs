@@ -3,6 +3,8 @@
 //! [`RouterExt::route_arcp`] mounts a WebSocket endpoint, [`health_routes`] the two probes a supervisor asks for. The
 //! runtime is shared: several endpoints, each with its own [`EndpointOptions`], may serve one.
 //!
+//! With the feature `dashboard`, `dashboard_routes` serves the operator's page, which is embedded in the crate.
+//!
 //! ```no_run
 //! use std::net::SocketAddr;
 //!
@@ -21,6 +23,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod endpoint;
 mod gate;
 mod health;
@@ -31,6 +35,8 @@ mod refusal;
 mod router;
 mod upgrade;
 
+#[cfg(feature = "dashboard")]
+pub use dashboard::{ConnectError, DashboardOptions, dashboard_routes};
 pub use health::health_routes;
 pub use options::EndpointOptions;
 pub use router::RouterExt;

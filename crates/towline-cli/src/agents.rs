@@ -1,5 +1,5 @@
-//! The agents this program brings along: real ones (`index`, `exec`), those for tries, tests and measuring, and those that
-//! `towline.toml` names.
+//! The agents this program hosts: the real ones of the library (`index`, `exec`), those for tries, tests and measuring, and
+//! those that `towline.toml` names.
 
 mod access;
 mod burst;
@@ -7,27 +7,21 @@ mod chatty;
 mod configured;
 mod delegate;
 mod echo;
-mod exec;
 mod fail;
-mod index;
 mod kinds;
-mod language;
-mod process;
-mod remote;
 mod sleep;
 mod spend;
 mod stream;
 mod tck_echo;
 mod tck_log_emitter;
 mod versioned;
-
-use std::time::Duration;
+mod waiting;
 
 pub(crate) use configured::configured;
 
 use towline::{
-    ErrorCode,
-    runtime::{AgentError, JobContext, RuntimeBuilder},
+    agents::{ExecAgent, IndexAgent},
+    runtime::RuntimeBuilder,
 };
 
 /// Registers the built-in agents. None of them is run again after a restart.
@@ -38,9 +32,9 @@ pub(crate) fn built_in(builder: RuntimeBuilder) -> RuntimeBuilder {
         .agent("chatty", chatty::run)
         .agent("delegate", delegate::run)
         .agent("echo", echo::run)
-        .agent("exec", exec::run)
+        .agent("exec", ExecAgent::new())
         .agent("fail", fail::run)
-        .agent("index", index::run)
+        .agent("index", IndexAgent::new())
         .agent("kinds", kinds::run)
         .agent("sleep", sleep::run)
         .agent("spend", spend::run)
@@ -55,17 +49,4 @@ pub(crate) fn for_kits(builder: RuntimeBuilder) -> RuntimeBuilder {
     builder
         .agent("tck-echo@1.0.0", tck_echo::run)
         .agent("tck-log-emitter@1.0.0", tck_log_emitter::run)
-}
-
-/// Waits for so long; `true` when the job has to end instead.
-async fn interrupted(ctx: &JobContext, time: Duration) -> bool {
-    tokio::select! {
-        () = tokio::time::sleep(time) => false,
-        () = ctx.cancelled() => true,
-    }
-}
-
-/// How an agent that heard a cancel ends. The runtime knows better why and says so.
-fn cancelled() -> AgentError {
-    AgentError::new(ErrorCode::CANCELLED, "the job was cancelled")
 }

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
-pub(crate) use operate::{ConfineArgs, CredentialsArgs, LeaseCommand, StoreArgs, StoreCommand};
+pub(crate) use operate::{CredentialsArgs, LeaseCommand, StoreArgs, StoreCommand};
 pub(crate) use run::{CancelArgs, GetArgs, JobsArgs, ResultArgs, RunArgs, WatchArgs};
 pub(crate) use serve::ServeArgs;
 
@@ -139,9 +139,6 @@ pub(crate) enum Command {
     /// Measure a server on this machine
     #[command(hide = true)]
     Bench(crate::bench::BenchArgs),
-    /// Confines itself and becomes another program; for `exec`, not for people
-    #[command(name = "__confine", hide = true)]
-    Confine(ConfineArgs),
 }
 
 fn after_long_help() -> String {

@@ -2,9 +2,7 @@
 
 mod agents;
 mod cancel;
-mod confine;
 mod conformance;
-pub(crate) use confine::UNCONFINED;
 mod credentials;
 mod following;
 mod get;
@@ -35,7 +33,6 @@ pub(crate) fn run_plain(cli: &Cli) -> Option<Outcome> {
         Command::Lease {
             command: LeaseCommand::Explain { lease, budget, op },
         } => lease::explain(lease, budget, op),
-        Command::Confine(args) => confine::run(args),
         _ => return None,
     })
 }
@@ -64,7 +61,6 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Completions { .. }
         | Command::Man
         | Command::Version { .. }
-        | Command::Lease { .. }
-        | Command::Confine(_) => Ok(crate::exit::SUCCESS),
+        | Command::Lease { .. } => Ok(crate::exit::SUCCESS),
     }
 }

@@ -34,6 +34,10 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    // Before there are threads: agents in processes are started through this program.
+    if let Some(code) = towline::agents::launcher::run_if_asked() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -59,7 +63,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Outcome {
-    // Commands that need no runtime run without one; `__confine` has to: it may have only one thread.
+    // Commands that need no runtime run without one.
     if let Some(outcome) = commands::run_plain(&cli) {
         return outcome;
     }

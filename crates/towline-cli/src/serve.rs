@@ -5,7 +5,7 @@ mod http;
 mod settings;
 mod tls;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use towline::{
     otel::OpenTelemetryLink,
@@ -44,9 +44,13 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let runtime = start(context, &settings, authenticator).await?;
     let bound = listener.address();
     let scheme = if settings.tls.is_some() { "wss" } else { "ws" };
-    let mut server = listener.serve(http::router(context, &runtime, &settings, bound, metrics))?;
+    let router = http::router(context, &runtime, &settings, bound, metrics)?;
+    let mut server = listener.serve(router)?;
     if let Some(token) = &admission.minted {
         output::line(&format!("token: {token}"))?;
+    }
+    if settings.dashboard {
+        output::line(&page_line(&settings, bound, admission.minted.as_deref()))?;
     }
     output::line(&format!("listening on {scheme}://{bound}{}", settings.path))?;
     tokio::select! {
@@ -58,6 +62,21 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     }
     runtime.shutdown().await;
     Ok(exit::SUCCESS)
+}
+
+/// Where the dashboard is. A token this server made itself stands in the fragment, which no browser sends or logs, so that
+/// the link signs in.
+fn page_line(settings: &Settings, bound: SocketAddr, minted: Option<&str>) -> String {
+    let scheme = if settings.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let fragment = minted.map(|token| format!("#token={token}"));
+    format!(
+        "dashboard: {scheme}://{bound}/{}",
+        fragment.unwrap_or_default()
+    )
 }
 
 async fn start(

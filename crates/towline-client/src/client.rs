@@ -2,24 +2,16 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::Instant,
-};
-use towline_proto::{
-    Dialect,
-    client::{Counters, Established, Loss, Request},
-};
+use tokio::time::Instant;
+use towline_proto::client::{Counters, Request};
 use towline_transport::Transport;
-use towline_wire::{
-    FeatureSet, JobId, SessionId,
-    payload::{AgentListing, Jobs, PeerInfo, Subscribed},
-};
+use towline_wire::JobId;
 
 use crate::{
-    ClientError, ClientOptions, JobHandle, ListBuilder, ResumeState, SessionOver, SubmitBuilder,
-    SubscribeBuilder, UnsolicitedJobs, driver::Driver, feed::Feed, job::Seat, options::Traces,
-    unsolicited::Unclaimed,
+    ClientError, ClientOptions, Connection, JobHandle, ListBuilder, ResumeState, SessionInfo,
+    SubmitBuilder, SubscribeBuilder, UnsolicitedJobs,
+    driver::Driver,
+    shared::{Boxed, Command, Shared, over},
 };
 
 /// A session with a runtime.
@@ -48,138 +40,6 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,
-}
-
-/// What clients and handles have in common: the way to the session's task.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) view: watch::Receiver<View>,
-    pub(crate) unclaimed: Arc<Unclaimed>,
-    pub(crate) result_cap: u64,
-    pub(crate) buffer: usize,
-    pub(crate) traces: Traces,
-}
-
-/// What the session's task shows.
-#[derive(Debug, Clone)]
-pub(crate) struct View {
-    pub(crate) session: Option<Arc<SessionInfo>>,
-    pub(crate) connection: Connection,
-}
-
-/// What the session's task is told.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Ask {
-        request: Request,
-        reply: oneshot::Sender<Result<Answer, ClientError>>,
-    },
-    ResumeWith {
-        transport: Boxed,
-        reply: oneshot::Sender<Result<(), ClientError>>,
-    },
-    ResumeState {
-        reply: oneshot::Sender<Option<ResumeState>>,
-    },
-    Counters {
-        reply: oneshot::Sender<Counters>,
-    },
-    Close {
-        reason: String,
-        reply: oneshot::Sender<()>,
-    },
-    Leave {
-        reply: oneshot::Sender<()>,
-    },
-}
-
-/// A transport, for `Debug`'s sake.
-pub(crate) struct Boxed(pub(crate) Box<dyn Transport>);
-
-impl std::fmt::Debug for Boxed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.info().fmt(f)
-    }
-}
-
-/// What a request gave.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Job(Seat),
-    Subscribed(Seat, Box<Subscribed>),
-    Jobs(Jobs),
-    Done,
-}
-
-/// How the session's connection is.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Connection {
-    /// It stands.
-    Live,
-    /// It was lost; another one is being made.
-    Reconnecting {
-        /// Tries so far, since the loss.
-        attempts: u32,
-        /// Why it was lost.
-        cause: Loss,
-    },
-    /// It was lost, and there is no connector; see [`Client::resume_with`].
-    Lost {
-        /// Why.
-        cause: Loss,
-    },
-    /// The session is over.
-    Over(SessionOver),
-}
-
-/// What was settled when the session was opened, or last resumed.
-#[derive(Debug, Clone)]
-pub struct SessionInfo {
-    established: Established,
-}
-
-impl SessionInfo {
-    pub(crate) const fn new(established: Established) -> Self {
-        Self { established }
-    }
-
-    /// The session.
-    pub const fn id(&self) -> &SessionId {
-        &self.established.session_id
-    }
-
-    /// The features in effect.
-    pub const fn features(&self) -> FeatureSet {
-        self.established.features
-    }
-
-    /// Who the runtime says it is.
-    pub const fn runtime(&self) -> &PeerInfo {
-        &self.established.welcome.runtime
-    }
-
-    /// The agents it hosts, as of the welcome.
-    pub fn agents(&self) -> &[AgentListing] {
-        &self.established.welcome.capabilities.agents
-    }
-
-    /// Whose reading of the draft it follows.
-    pub const fn dialect(&self) -> Dialect {
-        self.established.dialect
-    }
-
-    /// How long after a loss the session can be resumed, if the runtime said so.
-    pub fn resume_window(&self) -> Option<Duration> {
-        let seconds = self.established.welcome.resume_window_sec?;
-        Duration::try_from_secs_f64(seconds).ok()
-    }
-
-    /// How often a silent peer speaks; `None` without `heartbeat`.
-    pub const fn heartbeat_interval(&self) -> Option<Duration> {
-        self.established.heartbeat
-    }
 }
 
 impl Client {
@@ -339,9 +199,7 @@ impl Client {
             Err(error) => Err(error),
         }
     }
-}
 
-impl Client {
     /// Lets the session go without a word: nothing more is acknowledged, nothing is closed, the connection is dropped. To a
     /// runtime that forgets closed sessions, or frees what was acknowledged, the session stays what it was, to be taken up
     /// with the [`Client::resume_state`] of before.
@@ -353,44 +211,5 @@ impl Client {
             Ok(()) | Err(ClientError::SessionOver(_)) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-}
-
-impl Shared {
-    /// Asks the runtime, by way of the session's task.
-    pub(crate) async fn ask(&self, request: Request) -> Result<Answer, ClientError> {
-        self.tell(|reply| Command::Ask { request, reply }).await?
-    }
-
-    /// Whether the runtime counts a job's events by the job's own numbers [ARCP 7.6-3].
-    pub(crate) fn counts_job_events(&self) -> bool {
-        let session = self.view.borrow().session.clone();
-        session.is_some_and(|session| session.dialect() == Dialect::Draft)
-    }
-
-    pub(crate) async fn unsubscribe(&self, feed: Feed) -> Result<(), ClientError> {
-        let job = feed.job().clone();
-        drop(feed);
-        self.ask(Request::Unsubscribe { job }).await.map(|_| ())
-    }
-
-    async fn tell<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Result<T, ClientError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.commands.send(command(reply)).await.is_ok();
-        let answer = if sent { answer.await.ok() } else { None };
-        answer.ok_or_else(|| match over(&self.view) {
-            Connection::Over(why) => ClientError::SessionOver(why),
-            _ => ClientError::stopped(),
-        })
-    }
-}
-
-fn over(view: &watch::Receiver<View>) -> Connection {
-    match view.borrow().connection.clone() {
-        over @ Connection::Over(_) => over,
-        _ => Connection::Over(SessionOver::Stopped),
     }
 }

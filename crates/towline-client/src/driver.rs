@@ -33,9 +33,9 @@ use self::{
 };
 use crate::{
     ClientError, ClientOptions, Connection, JobEvent, SessionOver,
-    client::{Answer, Command, Shared, View},
     job::Seat,
     mailbox::{Mailbox, Role},
+    shared::{Answer, Command, Shared, View},
     unsolicited::Unclaimed,
 };
 

@@ -16,10 +16,10 @@ use towline_wire::{JobId, payload::Accepted};
 
 use crate::{
     ClientError, JobEvent, Outcome, ResultStream,
-    client::{Answer, Shared},
     feed::Feed,
     mailbox::Mailbox,
     result,
+    shared::{Answer, Shared},
 };
 
 /// A job, from its acceptance to its end.

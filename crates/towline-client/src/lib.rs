@@ -39,6 +39,7 @@ mod options;
 mod outcome;
 mod result;
 mod resume;
+mod shared;
 mod submit;
 mod subscription;
 mod unsolicited;
@@ -50,7 +51,7 @@ pub use towline_proto::{
 };
 
 pub use self::{
-    client::{Client, Connection, SessionInfo},
+    client::Client,
     connector::{Backoff, Connecting, Connector},
     error::{ClientError, Origin, SessionOver},
     event::JobEvent,
@@ -60,6 +61,7 @@ pub use self::{
     outcome::{JobFailure, JobOutput, Outcome, Success},
     result::ResultStream,
     resume::ResumeState,
+    shared::{Connection, SessionInfo},
     submit::SubmitBuilder,
     subscription::{SubscribeBuilder, Subscription},
     unsolicited::UnsolicitedJobs,

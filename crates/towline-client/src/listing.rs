@@ -11,7 +11,7 @@ use towline_wire::{
 
 use crate::{
     ClientError,
-    client::{Answer, Shared},
+    shared::{Answer, Shared},
 };
 
 /// A listing to be asked for; see [`crate::Client::list_jobs`].

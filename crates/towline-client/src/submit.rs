@@ -10,7 +10,7 @@ use towline_wire::{
 
 use crate::{
     ClientError, JobHandle,
-    client::{Answer, Shared},
+    shared::{Answer, Shared},
 };
 
 /// A submit to be sent; see [`crate::Client::submit`].

@@ -12,9 +12,9 @@ use towline_wire::{JobId, JobSeq, payload::Subscribed};
 
 use crate::{
     ClientError, JobEvent, Outcome, ResultStream,
-    client::{Answer, Shared},
     feed::Feed,
     job::Seat,
+    shared::{Answer, Shared},
 };
 
 /// A subscribe to be sent; see [`crate::Client::subscribe`].

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use towline_wire::JobId;
 
-use crate::{JobHandle, client::Shared, job::Seat};
+use crate::{JobHandle, job::Seat, shared::Shared};
 
 /// Jobs that nobody has asked for, one after the other; see [`crate::Client::unsolicited_jobs`].
 ///

@@ -1,7 +1,7 @@
 //! What a runtime runs: agents, by name and version (§7.5).
 
 mod error;
-mod registry;
+mod host;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -11,8 +11,7 @@ use towline_wire::{RawJson, explain_json};
 use crate::JobContext;
 
 pub use error::AgentError;
-pub use registry::RegisterError;
-pub(crate) use registry::{AgentEntry, Registry};
+pub(crate) use host::Host;
 
 /// The future of a running agent.
 pub type AgentFuture = Pin<Box<dyn Future<Output = Result<RawJson, AgentError>> + Send>>;

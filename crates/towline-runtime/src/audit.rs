@@ -312,7 +312,7 @@ struct Fields {
 /// Writes an entry to the `tracing` target [`TARGET`], at `INFO`, one field for each of the entry's. Call it after the
 /// entry is committed.
 pub fn record(row: &AuditRow) {
-    if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+    if !is_heard() {
         return;
     }
     let fields = fields(&row.data);
@@ -334,6 +334,11 @@ pub fn record(row: &AuditRow) {
         reason = fields.reason,
         "audit"
     );
+}
+
+/// Whether anybody listens to [`record`].
+pub(crate) fn is_heard() -> bool {
+    tracing::enabled!(target: TARGET, tracing::Level::INFO)
 }
 
 /// An entry of a store that a later version wrote may have other fields; what cannot be read is left out.

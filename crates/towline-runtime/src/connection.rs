@@ -5,6 +5,7 @@
 
 mod fit;
 mod frames;
+mod goodbye;
 mod handshake;
 mod reader;
 mod size;
@@ -14,8 +15,7 @@ mod writer;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use towline_proto::server::Goodbye;
-use towline_transport::{CloseCode, CloseFrame, Transport};
+use towline_transport::Transport;
 
 use crate::hub::Hub;
 
@@ -36,7 +36,7 @@ impl Connection {
 /// Takes a connection.
 pub(crate) fn accept(hub: &Arc<Hub>, transport: Box<dyn Transport>) -> Connection {
     let hub = Arc::clone(hub);
-    let task = hub.tasks.clone().spawn(drive(hub, transport));
+    let task = hub.scope.tasks.clone().spawn(drive(hub, transport));
     Connection { task }
 }
 
@@ -49,17 +49,4 @@ async fn drive(hub: Arc<Hub>, transport: Box<dyn Transport>) {
     if let Some(live) = shaken {
         Box::pin(reader::run(hub, live, sink, source)).await;
     }
-}
-
-/// The close frame of a goodbye [ARCP 4-7].
-fn close_frame(goodbye: Goodbye, reason: &str) -> CloseFrame {
-    let code = match goodbye {
-        Goodbye::Normal => CloseCode::NORMAL,
-        Goodbye::GoingAway => CloseCode::GOING_AWAY,
-        Goodbye::Protocol => CloseCode::PROTOCOL,
-        Goodbye::Policy => CloseCode::POLICY,
-        Goodbye::TooBig => CloseCode::TOO_BIG,
-        Goodbye::Internal => CloseCode::INTERNAL,
-    };
-    CloseFrame::new(code, reason)
 }

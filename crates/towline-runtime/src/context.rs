@@ -9,6 +9,7 @@ mod http;
 mod models;
 mod result;
 mod tools;
+mod trace;
 
 use std::sync::Arc;
 
@@ -18,8 +19,7 @@ use towline_wire::{
     AgentRef, JobId, Lease, LeaseConstraints, RawJson, SessionId, Timestamp, TraceId,
 };
 
-use crate::hub::Hub;
-use crate::job::JobEntry;
+use crate::{credentials::JobCredential, hub::Hub, job::JobEntry};
 
 pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
 pub use error::{Denied, EventError};
@@ -43,11 +43,22 @@ pub use tools::{Tool, ToolError, with_meta};
 pub struct JobContext {
     pub(crate) hub: Arc<Hub>,
     pub(crate) job: Arc<JobEntry>,
+    equipment: Arc<Equipment>,
+}
+
+/// What the agents of a runtime share.
+pub(crate) struct Equipment {
+    pub(crate) tools: ToolRegistry,
+    pub(crate) http: HttpClients,
 }
 
 impl JobContext {
-    pub(crate) fn new(hub: Arc<Hub>, job: Arc<JobEntry>) -> Self {
-        Self { hub, job }
+    pub(crate) fn new(hub: Arc<Hub>, job: Arc<JobEntry>, equipment: Arc<Equipment>) -> Self {
+        Self {
+            hub,
+            job,
+            equipment,
+        }
     }
 
     /// The job.
@@ -95,6 +106,11 @@ impl JobContext {
         self.job.lock().budget_now().unwrap_or_default()
     }
 
+    /// The credentials that were issued for the job, with the values they have now; a rotation changes them.
+    pub fn credentials(&self) -> Vec<JobCredential> {
+        self.hub.services.credentials.of_agent(self.job_id())
+    }
+
     /// When the lease's authority ends.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.job.lock().authority.expires_at()
@@ -131,17 +147,19 @@ impl JobContext {
     /// [`EventError`] when the value has no JSON form, or the store failed.
     pub async fn checkpoint(&self, value: impl serde::Serialize) -> Result<(), EventError> {
         let value = RawJson::of(&value).map_err(EventError::unserialisable)?;
-        let (done, written) = tokio::sync::oneshot::channel();
         let change = Change::Checkpoint {
             job: self.job_id().clone(),
             value,
         };
-        self.hub.command(crate::hub::WriteAndTell { change, done });
-        match written.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(message)) => Err(EventError::Store(message)),
-            Err(_) => Err(EventError::JobEnded),
-        }
+        let written = self.hub.write(vec![change], Vec::new()).await;
+        let stopping = &self.hub.scope.stopping;
+        written.map_err(|message| {
+            if stopping.is_cancelled() {
+                EventError::JobEnded
+            } else {
+                EventError::Store(message)
+            }
+        })
     }
 
     /// The latest checkpoint of an earlier run of this job; `None` when it runs for the first time.
@@ -149,7 +167,7 @@ impl JobContext {
     /// # Errors
     /// [`EventError`] when the store failed or the value does not read as `T`.
     pub async fn restored<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>, EventError> {
-        let stored = self.hub.store.checkpoint(self.job_id()).await;
+        let stored = self.hub.services.store.checkpoint(self.job_id()).await;
         let stored = stored.map_err(|error| EventError::Store(error.to_string()))?;
         stored
             .map(|value| value.read().map_err(EventError::unserialisable))

@@ -16,8 +16,9 @@
 //! ([`JobContext::credentials`](crate::JobContext::credentials)), and to the session that submitted it, over a transport
 //! nobody else can read [ARCP 9.8-1]. Everything else is written without it.
 
-mod commit;
+mod announce;
 mod entry;
+mod issue;
 mod ledger;
 mod litellm;
 mod memory;
@@ -32,8 +33,8 @@ use futures_util::future::BoxFuture;
 use towline_store::{CredentialRow, Principal};
 use towline_wire::{AgentRef, Amount, CredentialId, JobId, Secret, Timestamp};
 
-pub(crate) use commit::AnnounceRotation;
-pub(crate) use ledger::{AskedBy, IssuedCredentials, Ledger};
+pub(crate) use issue::{AskedBy, IssuedCredentials};
+pub(crate) use ledger::Ledger;
 pub use litellm::{LiteLlmConfigError, LiteLlmOptions, LiteLlmProvisioner};
 pub use memory::InMemoryProvisioner;
 pub use options::CredentialOptions;

@@ -1,161 +1,79 @@
-//! The only place that knows two sessions at once.
+//! The only place that knows two sessions at once, and the one through which everything becomes durable.
+//!
+//! [`Services`] are what a runtime was built from and never change. [`Books`] say which jobs and sessions are in memory.
+//! The [`CommitQueue`] leads to the committer, the one task that writes.
 
 mod books;
-mod committer;
+pub(crate) mod committer;
 mod keys;
+mod lookup;
 mod queue;
+mod registry;
+mod services;
+mod sessions;
+mod tx;
 mod write;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use towline_env::{Clock, Ids};
-use towline_proto::admission::AdmissionQueue;
-use towline_store::{EventStore, Principal};
-use towline_wire::{FeatureSet, JobId, SessionId, payload::PeerInfo};
+use towline_wire::Timestamp;
 
-use crate::{
-    RuntimeOptions,
-    agent::Registry,
-    auth::{AuthLimiter, Authenticator},
-    credentials::Ledger,
-    job::JobEntry,
-    policy::{LeasePolicy, ObservePolicy},
-    session::SessionEntry,
-    trace::TraceLink,
-};
+use crate::job::JobEntry;
+use queue::CommitQueue;
 
-pub(crate) use books::{JobView, hash_token};
-pub(crate) use committer::{Command, Tx};
-pub(crate) use keys::{KeyGuard, KeysInFlight};
-pub(crate) use queue::CommitQueue;
-pub(crate) use write::{EndSession, SaveSession, Trim, Write, WriteAndTell};
+pub(crate) use books::{Books, Queued, hash_token};
+pub(crate) use keys::KeyGuard;
+pub(crate) use lookup::JobView;
+pub use registry::RegisterError;
+pub(crate) use registry::{AgentEntry, Registry};
+pub(crate) use services::Services;
+pub(crate) use sessions::{EndSession, SaveSession};
+pub(crate) use tx::{Command, Tx};
 
 /// Everything the parts of a runtime share.
 pub(crate) struct Hub {
-    pub(crate) info: PeerInfo,
-    pub(crate) options: RuntimeOptions,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) ids: Ids,
-    pub(crate) store: Arc<dyn EventStore>,
-    pub(crate) agents: Registry,
-    pub(crate) authenticator: Arc<dyn Authenticator>,
-    pub(crate) limiter: AuthLimiter,
-    pub(crate) observe: Arc<dyn ObservePolicy>,
-    pub(crate) lease_policy: Option<Arc<dyn LeasePolicy>>,
-    pub(crate) features: FeatureSet,
-    pub(crate) tools: crate::context::ToolRegistry,
-    pub(crate) http: crate::context::HttpClients,
-    pub(crate) credentials: Ledger,
-    pub(crate) trace_link: Arc<dyn TraceLink>,
-    pub(crate) queue: CommitQueue,
+    pub(crate) services: Services,
+    pub(crate) books: Books,
+    pub(crate) commits: CommitQueue,
+    pub(crate) scope: Scope,
+}
+
+/// How long things live.
+#[derive(Default)]
+pub(crate) struct Scope {
+    /// Every task of the runtime but the agents' own.
     pub(crate) tasks: TaskTracker,
     /// No new sessions, no new jobs.
     pub(crate) draining: CancellationToken,
     /// Everything ends.
     pub(crate) stopping: CancellationToken,
-    jobs: Mutex<Jobs>,
-    sessions: Mutex<Sessions>,
-    pub(crate) admission: Mutex<AdmissionQueue<Principal, crate::life::Waiting>>,
-    /// Idempotency keys whose first submit is under way.
-    pub(crate) keys: KeysInFlight,
-}
-
-/// Jobs in memory.
-#[derive(Default)]
-struct Jobs {
-    entries: HashMap<JobId, Arc<JobEntry>>,
-    /// Finished jobs that are still in memory, oldest first.
-    recent: VecDeque<JobId>,
-    live: usize,
-}
-
-/// Sessions in memory.
-#[derive(Default)]
-struct Sessions {
-    entries: HashMap<SessionId, Arc<SessionEntry>>,
-    by_token: HashMap<[u8; 32], SessionId>,
-    attached: HashMap<Principal, usize>,
-}
-
-/// What a hub is made of.
-pub(crate) struct HubParts {
-    pub(crate) info: PeerInfo,
-    pub(crate) options: RuntimeOptions,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) ids: Ids,
-    pub(crate) store: Arc<dyn EventStore>,
-    pub(crate) agents: Registry,
-    pub(crate) authenticator: Arc<dyn Authenticator>,
-    pub(crate) observe: Arc<dyn ObservePolicy>,
-    pub(crate) lease_policy: Option<Arc<dyn LeasePolicy>>,
-    pub(crate) tools: crate::context::ToolRegistry,
-    pub(crate) http: crate::context::HttpClients,
-    pub(crate) credentials: Ledger,
-    pub(crate) trace_link: Arc<dyn TraceLink>,
 }
 
 impl Hub {
-    pub(crate) fn new(parts: HubParts) -> Arc<Self> {
-        let features = match parts.credentials.is_offered(parts.store.is_durable()) {
-            true => FeatureSet::ALL,
-            false => FeatureSet::ALL.without(towline_wire::Feature::ProvisionedCredentials),
-        };
-        let admission = AdmissionQueue::new(parts.options.admission);
+    pub(crate) fn new(services: Services) -> Arc<Self> {
+        let books = Books::new(&services.options);
         Arc::new(Self {
-            info: parts.info,
-            options: parts.options,
-            clock: parts.clock,
-            ids: parts.ids,
-            store: parts.store,
-            agents: parts.agents,
-            authenticator: parts.authenticator,
-            limiter: AuthLimiter::new(),
-            observe: parts.observe,
-            lease_policy: parts.lease_policy,
-            features,
-            tools: parts.tools,
-            http: parts.http,
-            credentials: parts.credentials,
-            trace_link: parts.trace_link,
-            queue: CommitQueue::default(),
-            tasks: TaskTracker::new(),
-            draining: CancellationToken::new(),
-            stopping: CancellationToken::new(),
-            jobs: Mutex::default(),
-            sessions: Mutex::default(),
-            admission: Mutex::new(admission),
-            keys: KeysInFlight::default(),
+            services,
+            books,
+            commits: CommitQueue::default(),
+            scope: Scope::default(),
         })
-    }
-
-    /// Starts the tasks every runtime has.
-    pub(crate) fn start(self: &Arc<Self>) {
-        self.tasks.spawn(committer::run(Arc::clone(self)));
-        self.tasks
-            .spawn(crate::life::janitor::run(Arc::clone(self)));
     }
 
     /// Hands a command to the committer.
     pub(crate) fn command(&self, command: impl Command + 'static) {
-        self.queue.push_command(Box::new(command));
+        self.commits.push_command(Box::new(command));
     }
 
     /// Tells the committer that a job has something to commit.
-    pub(crate) fn flush(&self, job: &Arc<JobEntry>) {
-        if job.lock().enqueue() {
-            self.queue.push_job(Arc::clone(job));
+    pub(crate) fn enqueue(&self, job: &Arc<JobEntry>) {
+        if job.lock().log.enqueue() {
+            self.commits.push_job(Arc::clone(job));
         }
     }
 
-    pub(crate) fn now(&self) -> towline_wire::Timestamp {
-        self.clock.now()
+    pub(crate) fn now(&self) -> Timestamp {
+        self.services.clock.now()
     }
 }
-
-/// How many finished jobs stay in memory, so that what follows an end at once (a late subscriber, a list) is quick.
-const RECENT_JOBS: usize = 1024;

@@ -1,6 +1,8 @@
 //! A job in memory: what is fixed, what changes, its log on the way to the store. Data only; `life` acts on it.
 
 mod entry;
+mod log;
 mod tail;
 
-pub(crate) use entry::{Closed, JobEntry, Waiting, remaining};
+pub(crate) use entry::{CausedBy, Changes, JobEntry, Place, RunJob, remaining};
+pub(crate) use log::{AppendError, Backlog};

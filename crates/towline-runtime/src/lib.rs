@@ -24,7 +24,7 @@ mod runtime;
 mod session;
 mod trace;
 
-pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, RegisterError, agent_fn};
+pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
 pub use connection::Connection;
 pub use context::{
     ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, FileEntry, FileError,
@@ -32,6 +32,7 @@ pub use context::{
     ModelPermit, Permit, ResultWriter, SkipReason, Tool, ToolError, UpstreamRefusal, Visit, Walk,
     with_meta,
 };
+pub use hub::RegisterError;
 pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};
 pub use towline_proto::lease::Operation;

@@ -1,9 +1,32 @@
 //! What happens to a job from its acceptance to its end, and what has to be looked after meanwhile.
+//!
+//! `places` says when a job begins, `run` watches over its agent, `end` holds everything about how it ends. `recovery`
+//! takes up what an earlier run of the runtime left, `janitor` lets go of what nobody needs any more.
 
-pub(crate) mod janitor;
+mod end;
+mod janitor;
 mod places;
-pub(crate) mod recovery;
+mod recovery;
 mod run;
 
-pub(crate) use places::Waiting;
-pub(crate) use run::{after_end, finish, lease_expired, settle, start, stop_job, stopped};
+use std::sync::Arc;
+
+use towline_store::StoreError;
+
+use crate::hub::{Hub, committer};
+
+pub(crate) use end::{lease_expired, stop_job, stopped};
+pub(crate) use places::{claim_place, never_accepted, start_accepted};
+
+/// Takes up what the store keeps, and starts the tasks every runtime has.
+///
+/// # Errors
+/// What the store says when it cannot be read; nothing is started then.
+pub(crate) async fn begin(hub: &Arc<Hub>) -> Result<(), StoreError> {
+    let recovery = recovery::load(hub).await?;
+    let tasks = &hub.scope.tasks;
+    tasks.spawn(committer::run(Arc::clone(hub), end::ended));
+    tasks.spawn(janitor::run(Arc::clone(hub)));
+    recovery::resume(hub, recovery);
+    Ok(())
+}

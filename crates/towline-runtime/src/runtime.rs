@@ -7,16 +7,17 @@ use towline_env::{Clock, Ids, SystemClock};
 use towline_proto::job::Cause;
 use towline_store::{EventStore, MemoryStore, StoreError};
 use towline_transport::Transport;
-use towline_wire::{AgentRef, CredentialId, payload::PeerInfo};
+use towline_wire::{AgentRef, CredentialId, Feature, FeatureSet, payload::PeerInfo};
 
 use crate::{
     RuntimeOptions,
-    agent::{AgentEntry, IntoAgent, RegisterError, Registry},
-    auth::Authenticator,
+    agent::{Agent, Host, IntoAgent},
+    auth::{AuthLimiter, Authenticator},
     connection::{Connection, accept},
-    context::{HttpClients, HttpOptions, Tool, ToolRegistry},
+    context::{Equipment, HttpClients, HttpOptions, Tool, ToolRegistry},
     credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
-    hub::{Hub, HubParts},
+    hub::{AgentEntry, Hub, RegisterError, Registry, Services},
+    life,
     policy::{LeasePolicy, ObservePolicy, OwnJobsOnly},
     trace::{TraceLink, Unlinked},
 };
@@ -42,6 +43,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Runtime {
     hub: Arc<Hub>,
+    host: Host,
 }
 
 /// Describes a runtime.
@@ -53,6 +55,7 @@ pub struct RuntimeBuilder {
     ids: Ids,
     store: Option<Arc<dyn EventStore>>,
     agents: Registry,
+    host: Host,
     failed: Option<RegisterError>,
     authenticator: Option<Arc<dyn Authenticator>>,
     observe: Arc<dyn ObservePolicy>,
@@ -101,6 +104,7 @@ impl Runtime {
             ids: Ids::system(),
             store: None,
             agents: Registry::default(),
+            host: Host::default(),
             failed: None,
             authenticator: None,
             observe: Arc::new(OwnJobsOnly),
@@ -124,40 +128,43 @@ impl Runtime {
     /// [`RegisterError`] when the name breaks the grammar or is taken.
     pub fn add_agent<M>(&self, agent: &str, run: impl IntoAgent<M>) -> Result<(), RegisterError> {
         let entry = AgentEntry {
-            agent: run.into_agent(),
+            agent: self.host.seat(run.into_agent()),
             restartable: false,
         };
-        self.hub.agents.add(&AgentRef::parse(agent)?, entry)
+        self.hub
+            .services
+            .agents
+            .add(&AgentRef::parse(agent)?, entry)
     }
 
     /// Removes an agent: one version, or, without a version, all. Its running jobs go on. `false` when there was none.
     pub fn remove_agent(&self, agent: &str) -> bool {
-        AgentRef::parse(agent).is_ok_and(|agent| self.hub.agents.remove(&agent))
+        AgentRef::parse(agent).is_ok_and(|agent| self.hub.services.agents.remove(&agent))
     }
 
     /// Whether new sessions are taken: not while shutting down.
     pub fn is_ready(&self) -> bool {
-        !self.hub.draining.is_cancelled()
+        !self.hub.scope.draining.is_cancelled()
     }
 
     /// Whether the authenticator lets anybody in; see [`crate::auth::check_bind`].
     pub fn lets_anyone_in(&self) -> bool {
-        self.hub.authenticator.lets_anyone_in()
+        self.hub.services.authenticator.lets_anyone_in()
     }
 
     /// How many jobs are not finished.
     pub fn live_jobs(&self) -> usize {
-        self.hub.live_jobs()
+        self.hub.books.jobs.live()
     }
 
     /// How many sessions have a connection.
     pub fn attached_sessions(&self) -> usize {
-        self.hub.attached_sessions()
+        self.hub.books.sessions.attached()
     }
 
     /// The credentials that are out, without their values: those jobs use, and those that still have to be revoked.
     pub fn credentials(&self) -> Vec<CredentialInfo> {
-        self.hub.credentials.infos()
+        self.hub.services.credentials.infos()
     }
 
     /// Gives a credential of a running job another value. Its submitter is told, and the value before is revoked
@@ -169,6 +176,7 @@ impl Runtime {
         let (hub, id) = (Arc::clone(&self.hub), id.clone());
         let rotation = self
             .hub
+            .scope
             .tasks
             .spawn(async move { Ledger::rotate(&hub, &id).await });
         rotation.await.unwrap_or_else(|_| {
@@ -180,12 +188,12 @@ impl Runtime {
 
     /// The store, for operators.
     pub fn store(&self) -> &Arc<dyn EventStore> {
-        &self.hub.store
+        &self.hub.services.store
     }
 
     /// A token that is cancelled when the shutdown begins.
     pub fn shutting_down(&self) -> CancellationToken {
-        self.hub.draining.child_token()
+        self.hub.scope.draining.child_token()
     }
 
     /// Shuts down in phases [ARCP 6.7-3]: no new sessions and jobs; every session is told and closed; running jobs get
@@ -193,37 +201,45 @@ impl Runtime {
     /// dropped shutdown stays half done.
     pub async fn shutdown(&self) {
         let hub = &self.hub;
-        hub.draining.cancel();
+        hub.scope.draining.cancel();
         hub.detach_all();
-        let _drained = tokio::time::timeout(hub.options.drain, self.jobs_ended()).await;
-        for job in hub.unfinished_jobs() {
-            crate::life::stop_job(hub, &job, Cause::Shutdown);
+        let _drained = tokio::time::timeout(hub.services.options.drain, self.jobs_ended()).await;
+        for job in hub.books.jobs.unfinished() {
+            life::stop_job(hub, &job, Cause::Shutdown);
         }
-        let limit = hub.options.cancel_grace + hub.options.close_timeout;
+        let limit = hub.services.options.cancel_grace + hub.services.options.close_timeout;
         let _ended = tokio::time::timeout(limit, self.jobs_ended()).await;
         // Connections say goodbye by themselves, within the close timeout.
-        let _closed =
-            tokio::time::timeout(hub.options.close_timeout, self.connections_closed()).await;
+        let _closed = tokio::time::timeout(
+            hub.services.options.close_timeout,
+            self.connections_closed(),
+        )
+        .await;
         // What cannot be revoked in time is taken up by the next start.
-        let _revoked =
-            tokio::time::timeout(hub.options.close_timeout, hub.credentials.settled()).await;
-        hub.barrier_with_limit(hub.options.close_timeout).await;
-        hub.stopping.cancel();
-        hub.tasks.close();
-        let _stopped = tokio::time::timeout(hub.options.close_timeout, hub.tasks.wait()).await;
-        if let Err(error) = hub.store.close().await {
+        let _revoked = tokio::time::timeout(
+            hub.services.options.close_timeout,
+            hub.services.credentials.settled(),
+        )
+        .await;
+        hub.barrier_with_limit(hub.services.options.close_timeout)
+            .await;
+        hub.scope.stopping.cancel();
+        hub.scope.tasks.close();
+        let _stopped =
+            tokio::time::timeout(hub.services.options.close_timeout, hub.scope.tasks.wait()).await;
+        if let Err(error) = hub.services.store.close().await {
             tracing::error!(target: "towline::store", %error, "the store did not close");
         }
     }
 
     async fn jobs_ended(&self) {
-        for job in self.hub.unfinished_jobs() {
+        for job in self.hub.books.jobs.unfinished() {
             job.ended.cancelled().await;
         }
     }
 
     async fn connections_closed(&self) {
-        while self.hub.attached_sessions() > 0 {
+        while self.hub.books.sessions.attached() > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     }
@@ -266,25 +282,13 @@ impl RuntimeBuilder {
 
     /// Adds an agent under `name` or `name@version`.
     pub fn agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
-        self.register(
-            agent,
-            AgentEntry {
-                agent: run.into_agent(),
-                restartable: false,
-            },
-        )
+        self.register(agent, run.into_agent(), false)
     }
 
     /// Adds an agent whose jobs are run again after the runtime restarts [ARCP 7.3-4]; see
     /// [`crate::JobContext::checkpoint`].
     pub fn restartable_agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
-        self.register(
-            agent,
-            AgentEntry {
-                agent: run.into_agent(),
-                restartable: true,
-            },
-        )
+        self.register(agent, run.into_agent(), true)
     }
 
     /// Makes a version the one a bare name means. Default: the highest.
@@ -350,7 +354,11 @@ impl RuntimeBuilder {
         self
     }
 
-    fn register(mut self, agent: &str, entry: AgentEntry) -> Self {
+    fn register(mut self, agent: &str, run: Arc<dyn Agent>, restartable: bool) -> Self {
+        let entry = AgentEntry {
+            agent: self.host.seat(run),
+            restartable,
+        };
         let added = AgentRef::parse(agent).map_err(RegisterError::from);
         let added = added.and_then(|agent| self.agents.add(&agent, entry));
         self.failed = self.failed.or(added.err());
@@ -366,26 +374,39 @@ impl RuntimeBuilder {
             return Err(error.into());
         }
         check(&self.options)?;
-        let hub = Hub::new(HubParts {
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let credentials = Ledger::new(self.provisioner, self.credential_options);
+        let features = if credentials.is_offered(store.is_durable()) {
+            FeatureSet::ALL
+        } else {
+            FeatureSet::ALL.without(Feature::ProvisionedCredentials)
+        };
+        let hub = Hub::new(Services {
             info: self.info,
             options: self.options,
             clock: self.clock,
             ids: self.ids,
-            store: self.store.unwrap_or_else(|| Arc::new(MemoryStore::new())),
+            store,
             agents: self.agents,
             authenticator: self.authenticator.ok_or(BuildError::NoAuthenticator)?,
+            limiter: AuthLimiter::new(),
             observe: self.observe,
             lease_policy: self.lease_policy,
-            tools: self.tools,
-            http: HttpClients::new(self.http),
-            credentials: Ledger::new(self.provisioner, self.credential_options),
+            features,
+            credentials,
             trace_link: self.trace_link,
         });
-        let recovery = crate::life::recovery::load(&hub).await?;
-        hub.start();
-        crate::life::recovery::resume(&hub, recovery);
+        let equipment = Equipment {
+            tools: self.tools,
+            http: HttpClients::new(self.http),
+        };
+        self.host.fill_in(&hub, equipment);
+        life::begin(&hub).await?;
         Ledger::resume(&hub);
-        Ok(Runtime { hub })
+        Ok(Runtime {
+            hub,
+            host: self.host,
+        })
     }
 }
 

@@ -3,16 +3,12 @@
 //! The spans are `tracing` spans at level `info` and of a target of their own, `towline::trace`: without a subscriber that
 //! wants them they cost next to nothing. A [`TraceLink`] ties them to the trace a job belongs to on the wire.
 
-use std::sync::Arc;
-
 use towline_proto::lease::Operation;
 use towline_wire::{SpanId, TraceId};
 use tracing::{Span, field::Empty};
 
 use crate::{
-    JobContext,
-    hub::Hub,
-    job::{JobEntry, remaining},
+    job::{CausedBy, JobEntry, remaining},
     session::SessionEntry,
 };
 
@@ -39,14 +35,6 @@ impl TraceLink for Unlinked {
     }
 }
 
-/// What a job's span is the child of.
-pub(crate) enum CausedBy {
-    /// A span of whoever sent the submit.
-    Remote(SpanId),
-    /// The span in which the job's parent delegated.
-    Local(Span),
-}
-
 /// The span of a connection's session.
 pub(crate) fn of_session(session: &SessionEntry) -> Span {
     tracing::info_span!(
@@ -56,7 +44,7 @@ pub(crate) fn of_session(session: &SessionEntry) -> Span {
 }
 
 /// The span of a job's run: in the job's trace, below what caused it [ARCP 11-2].
-pub(crate) fn of_job(hub: &Hub, job: &JobEntry) -> Span {
+pub(crate) fn of_job(link: &dyn TraceLink, job: &JobEntry) -> Span {
     let (row, caused_by) = (&job.row, job.lock().caused_by.take());
     let parent = match &caused_by {
         Some(CausedBy::Local(span)) => span.id(),
@@ -77,7 +65,7 @@ pub(crate) fn of_job(hub: &Hub, job: &JobEntry) -> Span {
             Some(CausedBy::Remote(span)) => span,
             _ => row.trace.unrecorded_root(),
         };
-        hub.trace_link.adopt(&span, row.trace, elsewhere);
+        link.adopt(&span, row.trace, elsewhere);
     }
     span.record("otel.name", format!("arcp.job {}", row.agent.name()));
     if let Some(parent) = &row.parent {
@@ -161,49 +149,6 @@ fn describe(span: &Span, job: &JobEntry) {
     }
     if let Some(budget) = budget.and_then(|budget| serde_json::to_string(&budget).ok()) {
         span.record("arcp.budget.remaining", budget);
-    }
-}
-
-/// A span id that stands for none.
-fn fresh(hub: &Hub) -> SpanId {
-    let bytes = hub.ids.random().max(1).to_be_bytes();
-    // Zero is the only value that is no id, and it was just ruled out.
-    SpanId::from_bytes(bytes).unwrap_or_else(|| fresh(hub))
-}
-
-impl JobContext {
-    /// The W3C `traceparent` of where the agent is now, for whatever carries the trace on: a request, a child process
-    /// (`TRACEPARENT`), a tool (`_meta.traceparent`) [ARCP 11-2]. Its trace is the job's; its span is the current one, or
-    /// the job's, or, where nobody records spans, a new one.
-    pub fn traceparent(&self) -> String {
-        format!("00-{}-{}-01", self.trace_id(), self.span_id())
-    }
-
-    /// The span of [`JobContext::traceparent`].
-    pub fn span_id(&self) -> SpanId {
-        let trace = self.trace_id();
-        let known = |span: &Span| {
-            self.hub
-                .trace_link
-                .ids_of(span)
-                .filter(|(of, _)| *of == trace)
-        };
-        let of_job = || {
-            let span = self.job.lock().span.clone();
-            known(&span)
-        };
-        known(&Span::current())
-            .or_else(of_job)
-            .map_or_else(|| fresh(&self.hub), |(_, span)| span)
-    }
-}
-
-impl Hub {
-    /// Gives a job its span, once, and hands it out.
-    pub(crate) fn begin_span(self: &Arc<Self>, job: &JobEntry) -> Span {
-        let span = of_job(self, job);
-        job.lock().span = span.clone();
-        span
     }
 }
 

@@ -159,6 +159,12 @@ impl BlockBuilder {
             kinds, ends, text, ..
         } = std::mem::replace(self, fresh);
         let text = ByteString::try_from(text).ok()?;
+        debug_assert_eq!(kinds.len(), ends.len(), "each record has its end");
+        debug_assert!(
+            ends.iter().all(|end| text.is_char_boundary(*end as usize)),
+            "records end where a character does"
+        );
+        debug_assert_eq!(ends.last().map(|end| *end as usize), Some(text.len()));
         Some(Block {
             job: job.clone(),
             first,

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use bytestring::ByteString;
-
 use crate::{
     EventSeq, JobId, JobSeq, MessageId, MessageType, Payload, RawJson, SessionId, SpanId, TraceId,
     job_event::may_hold_credential, payload::PayloadFault,
@@ -14,7 +12,7 @@ pub(crate) mod header;
 mod spliced;
 
 pub use self::{
-    encode::{Encode, write_string},
+    encode::Encode,
     spliced::{EventFrame, EventHeader},
 };
 
@@ -154,32 +152,6 @@ impl Envelope {
             .map(|field| &field.value)
     }
 
-    /// Reads a frame. The payload shares the frame's memory.
-    ///
-    /// ```
-    /// use towline_wire::Envelope;
-    ///
-    /// let refused = Envelope::decode_text(r#"{"arcp":"1.1","id":"msg_1","type":"session.ack","event_seq":"7"}"#);
-    /// let error = refused.unwrap_err();
-    /// assert_eq!(error.message, "`event_seq`: expected a whole number up to 2^53-1, found a string");
-    /// assert_eq!(error.id.unwrap().as_str(), "msg_1");
-    /// ```
-    ///
-    /// # Errors
-    /// [`DecodeError`] when the frame is not JSON, not an object, has no `type`, speaks another version, gives a header
-    /// field twice, or gives it with the wrong type.
-    pub fn decode_text(frame: impl Into<ByteString>) -> Result<Self, DecodeError> {
-        header::decode(&frame.into())
-    }
-
-    /// [`Envelope::decode_text`] for bytes that still have to be UTF-8.
-    ///
-    /// # Errors
-    /// As `decode_text`, and when the bytes are not UTF-8.
-    pub fn decode_bytes(frame: bytes::Bytes) -> Result<Self, DecodeError> {
-        Self::decode_text(utf8(frame)?)
-    }
-
     /// Reads the payload as a type, whatever `kind` says.
     ///
     /// # Errors
@@ -190,14 +162,6 @@ impl Envelope {
             fault: PayloadFault::new(self.kind.as_str(), &cause),
         })
     }
-}
-
-/// Bytes of a frame as text.
-pub(crate) fn utf8(frame: bytes::Bytes) -> Result<ByteString, DecodeError> {
-    ByteString::try_from(frame).map_err(|cause| DecodeError {
-        message: format!("the frame is not UTF-8: {cause}"),
-        id: None,
-    })
 }
 
 impl fmt::Debug for Envelope {

@@ -6,9 +6,9 @@ use serde::{Serialize, de::IgnoredAny};
 
 use crate::{
     RawJson, Timestamp, digits,
-    envelope::encode::push_string,
     open_enum::open_enum,
     payload::PayloadFault,
+    quote::push_string,
     read::{Informative, readable},
     scan::{Cursor, fill},
 };
@@ -80,12 +80,8 @@ pub struct EventPayload {
 readable!(EventPayload {
     kind: req,
     ts: opt as Informative<Timestamp>,
-    body: or(empty_object),
+    body: or(RawJson::empty_object),
 });
-
-fn empty_object() -> RawJson {
-    RawJson::EMPTY_OBJECT
-}
 
 impl fmt::Debug for EventPayload {
     /// Leaves the body out where a credential may stand in it [ARCP 9.8-5].
@@ -161,7 +157,7 @@ impl EventPayload {
         Some(Self {
             kind: EventKind::new(kind?),
             ts: ts.and_then(|ts| ts.parse().ok()),
-            body: body.unwrap_or_else(empty_object),
+            body: body.unwrap_or(RawJson::EMPTY_OBJECT),
         })
     }
 

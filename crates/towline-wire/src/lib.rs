@@ -26,6 +26,7 @@ mod lease;
 mod message_type;
 mod open_enum;
 pub mod payload;
+mod quote;
 mod raw;
 mod read;
 mod scan;
@@ -39,7 +40,7 @@ pub use agent_ref::{AgentName, AgentRef, AgentRefError};
 pub use amount::{Amount, AmountError};
 pub use envelope::{
     DecodeError, Encode, Envelope, EventFrame, EventHeader, PROTOCOL_VERSION, PayloadError,
-    UnknownField, write_string,
+    UnknownField,
 };
 pub use error_code::ErrorCode;
 pub use feature::{Feature, FeatureSet};
@@ -48,6 +49,7 @@ pub use job_event::{Event, EventKind, EventPayload, event};
 pub use lease::{Lease, LeaseConstraints, namespace};
 pub use message_type::MessageType;
 pub use payload::{Message, Payload};
+pub use quote::write_string;
 pub use raw::RawJson;
 pub use read::explain_json;
 pub use secret::Secret;

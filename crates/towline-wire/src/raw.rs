@@ -26,6 +26,11 @@ impl RawJson {
     /// The value `{}`.
     pub const EMPTY_OBJECT: Self = Self(ByteString::from_static("{}"));
 
+    /// [`RawJson::EMPTY_OBJECT`], for where a function is asked for.
+    pub(crate) const fn empty_object() -> Self {
+        Self::EMPTY_OBJECT
+    }
+
     /// Serialises a value.
     ///
     /// # Errors

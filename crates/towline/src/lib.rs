@@ -9,7 +9,9 @@
 //! | `runtime` | yes | host agents and run jobs |
 //! | `sqlite` | yes | the store that survives the process |
 //! | `axum` | no | mount a runtime on an axum router |
+//! | `dashboard` | no | the operator's page, embedded |
 //! | `otel` | no | tracing around any transport |
+//! | `agents` | no | agents that are programs and processes |
 //! | `full` | no | all of them |
 //!
 //! Features only add; none changes what another does.
@@ -65,6 +67,10 @@ pub use towline_store as store;
 /// Mounting a runtime on an axum router.
 #[cfg(feature = "axum")]
 pub use towline_axum as axum;
+
+/// Agents that are programs and processes.
+#[cfg(feature = "agents")]
+pub use towline_agents as agents;
 
 /// Tracing around any transport.
 #[cfg(feature = "otel")]

@@ -8,6 +8,8 @@ use towline::{
     runtime::{AgentError, JobContext},
 };
 
+use super::waiting;
+
 #[derive(Deserialize)]
 pub(super) struct Input {
     n: u32,
@@ -24,9 +26,9 @@ pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentEr
     for i in 1..=input.n {
         if i > 1
             && input.delay_ms > 0
-            && super::interrupted(&ctx, Duration::from_millis(input.delay_ms)).await
+            && waiting::interrupted(&ctx, Duration::from_millis(input.delay_ms)).await
         {
-            return Err(super::cancelled());
+            return Err(waiting::cancelled());
         }
         ctx.log("info", format!("line {i}")).await?;
         ctx.progress(i, Some(Amount::from(input.n)), None, None)

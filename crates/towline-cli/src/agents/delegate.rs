@@ -7,6 +7,8 @@ use towline::{
     wire::RawJson,
 };
 
+use super::waiting;
+
 #[derive(Deserialize)]
 pub(super) struct Input {
     agent: String,
@@ -49,7 +51,7 @@ pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentEr
     let outcome = tokio::select! {
         outcome = child.outcome() => outcome,
         // The end of this job cancels the child.
-        () = ctx.cancelled() => return Err(super::cancelled()),
+        () = ctx.cancelled() => return Err(waiting::cancelled()),
     };
     Ok(Output {
         child: child.job_id().clone(),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use towline::runtime::{AgentError, JobContext};
 
+use super::waiting;
+
 #[derive(Deserialize)]
 pub(super) struct Input {
     ms: u64,
@@ -21,8 +23,8 @@ pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentEr
     let time = Duration::from_millis(input.ms);
     if input.ignore_cancel {
         tokio::time::sleep(time).await;
-    } else if super::interrupted(&ctx, time).await {
-        return Err(super::cancelled());
+    } else if waiting::interrupted(&ctx, time).await {
+        return Err(waiting::cancelled());
     }
     Ok(Output { slept_ms: input.ms })
 }

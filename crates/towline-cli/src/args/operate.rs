@@ -66,23 +66,3 @@ pub(crate) struct CredentialsArgs {
     #[command(flatten)]
     pub(crate) format: FormatArgs,
 }
-
-/// `towline __confine`: how `exec` starts a program inside its lease.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ConfineArgs {
-    /// A directory or file the program may read
-    #[arg(long, hide = true)]
-    pub(crate) read: Vec<PathBuf>,
-    /// A directory or file the program may write
-    #[arg(long, hide = true)]
-    pub(crate) write: Vec<PathBuf>,
-    /// A directory or file the program may run and read
-    #[arg(long, hide = true)]
-    pub(crate) execute: Vec<PathBuf>,
-    /// Whether it may use TCP
-    #[arg(long, hide = true)]
-    pub(crate) network: bool,
-    /// The program and its arguments
-    #[arg(last = true, required = true, hide = true)]
-    pub(crate) argv: Vec<std::ffi::OsString>,
-}

@@ -45,6 +45,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "TOWLINE_DEMO")]
     pub(crate) demo: bool,
 
+    /// Serve no dashboard at /
+    #[arg(long, env = "TOWLINE_NO_DASHBOARD")]
+    pub(crate) no_dashboard: bool,
+
     /// Accept this Host header only; may be repeated, * accepts any [default on loopback: localhost, 127.0.0.1, [::1]]
     #[arg(
         long,
@@ -104,7 +108,7 @@ Examples:
   towline serve --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem --token alice:s3cret --allowed-host arcp.example
   towline serve --stdio --demo --token parent:s3cret
 
-When ready it prints one line on standard output: listening on ws://ADDRESS/arcp (wss:// with TLS).
+When ready it prints where the dashboard is, then listening on ws://ADDRESS/arcp (wss:// with TLS), on standard output.
 Times take units too: 500ms, 10s, 5m. Also served: /healthz, /readyz, /metrics (Prometheus).
 SIGTERM and SIGINT drain: sessions are told, running jobs get --drain, then the program ends with status 0; a
 second signal ends it at once.";

@@ -33,6 +33,8 @@ static FILE: Shape = Keys(&[
             ("hello_timeout", Leaf),
             ("drain", Leaf),
             ("demo", Leaf),
+            ("dashboard", Leaf),
+            ("dashboard_connect", Leaf),
             (
                 "limits",
                 Keys(&[

@@ -15,7 +15,7 @@ use axum_server::{
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::task::JoinHandle;
 use towline::{
-    axum::{EndpointOptions, RouterExt as _, health_routes},
+    axum::{DashboardOptions, EndpointOptions, RouterExt as _, dashboard_routes, health_routes},
     runtime::Runtime,
 };
 
@@ -53,13 +53,16 @@ impl Metrics {
 }
 
 /// Every route of the server.
+///
+/// # Errors
+/// A usage error when the dashboard may not connect to what the configuration names.
 pub(super) fn router(
     context: &Context,
     runtime: &Runtime,
     settings: &Settings,
     bound: SocketAddr,
     metrics: Metrics,
-) -> Router {
+) -> Outcome<Router> {
     let mut options = EndpointOptions::for_listener(bound);
     if context.traced {
         options = options.map_transport(|transport| traced(transport, true));
@@ -88,9 +91,21 @@ pub(super) fn router(
         )
             .into_response()
     };
-    health_routes(runtime)
+    let router = health_routes(runtime)
         .route("/metrics", get(render))
-        .route_arcp(&settings.path, runtime, options)
+        .merge(dashboard(settings, &options)?);
+    Ok(router.route_arcp(&settings.path, runtime, options))
+}
+
+/// The operator's page, or nothing.
+fn dashboard(settings: &Settings, options: &EndpointOptions) -> Outcome<Router> {
+    if !settings.dashboard {
+        return Ok(Router::new());
+    }
+    let page = DashboardOptions::for_endpoint(&settings.path, options)
+        .connect(&settings.dashboard_connect)
+        .map_err(|error| Failure::usage(format!("[server] dashboard_connect: {error}")))?;
+    Ok(dashboard_routes(&page))
 }
 
 /// A bound port that nobody is accepted on yet.

@@ -25,6 +25,8 @@ pub(super) struct Settings {
     pub(super) tls: Option<(PathBuf, PathBuf)>,
     pub(super) store: StoreChoice,
     pub(super) demo: bool,
+    pub(super) dashboard: bool,
+    pub(super) dashboard_connect: Vec<String>,
     pub(super) options: RuntimeOptions,
     pub(super) message_bytes: Option<usize>,
 }
@@ -40,6 +42,15 @@ impl Settings {
                 .zip(server.tls_key.as_ref())
                 .map(|(cert, key)| (config.path(cert), config.path(key))),
         };
+        let path = args
+            .path
+            .clone()
+            .or_else(|| server.path.clone())
+            .unwrap_or_else(|| DEFAULT_PATH.to_owned());
+        let dashboard = !args.no_dashboard && server.dashboard != Some(false);
+        if dashboard && !args.stdio {
+            beside_dashboard(&path)?;
+        }
         let listed = |flag: &[String], file: &Option<Vec<String>>| {
             let list = if flag.is_empty() {
                 file.clone()
@@ -54,16 +65,14 @@ impl Settings {
                 .clone()
                 .or_else(|| server.listen.clone())
                 .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
-            path: args
-                .path
-                .clone()
-                .or_else(|| server.path.clone())
-                .unwrap_or_else(|| DEFAULT_PATH.to_owned()),
+            path,
             allowed_hosts: listed(&args.allowed_host, &server.allowed_hosts),
             allowed_origins: listed(&args.allowed_origin, &server.allowed_origins),
             tls,
             store: StoreChoice::new(args.store.as_deref(), config, data)?,
             demo: args.demo || server.demo == Some(true),
+            dashboard,
+            dashboard_connect: server.dashboard_connect.clone().unwrap_or_default(),
             options: options(args, config),
             message_bytes: server
                 .limits
@@ -83,6 +92,18 @@ impl Settings {
             .next()
             .ok_or_else(|| Failure::usage(format!("`{}` names no address", self.listen)))
     }
+}
+
+/// Refuses an endpoint where the dashboard is.
+fn beside_dashboard(path: &str) -> Outcome<()> {
+    let taken = path == "/" || path.starts_with("/assets/");
+    if !taken {
+        return Ok(());
+    }
+    Err(
+        Failure::usage(format!("the endpoint's path `{path}` is the dashboard's"))
+            .help("give another --path, or serve without the dashboard: --no-dashboard"),
+    )
 }
 
 /// The runtime's options as flags and file give them.

@@ -4,7 +4,9 @@
 
 mod agents;
 mod bench;
+mod conformance;
 mod credentials;
+mod dashboard;
 mod embedded;
 mod operate;
 mod served;

@@ -17,7 +17,7 @@ fn with<'a>(flags: &'a [String; 4], args: &[&'a str]) -> Vec<&'a str> {
 fn the_first_line_says_where() {
     let place = Place::new();
     let server = place.serve(&["--token", TOKEN, "--path", "/agents"]);
-    assert!(server.before.is_empty(), "{:?}", server.before);
+    assert_eq!(server.before.len(), 1, "{:?}", server.before);
     let (address, path) = server
         .url
         .strip_prefix("ws://")
@@ -44,7 +44,9 @@ fn the_first_line_says_where() {
 fn a_minted_token_is_printed_first() {
     let place = Place::new();
     let server = place.serve(&["--store", "memory"]);
-    assert_eq!(server.before.len(), 1, "{:?}", server.before);
+    let token = server.token.as_deref().unwrap();
+    let page = format!("dashboard: http://{}/#token={token}", server.address());
+    assert_eq!(server.before, [format!("token: {token}"), page]);
     let flags = server.flags();
     place.run(with(&flags, &["run", "echo"])).ok();
     place

@@ -9,8 +9,8 @@ use towline_wire::{JobId, JobSeq};
 use super::{Driver, Waiter};
 use crate::{
     ClientError, ResumeState,
-    client::{Answer, Boxed, Command},
     mailbox::{Mailbox, Role},
+    shared::{Answer, Boxed, Command},
 };
 
 impl Driver {

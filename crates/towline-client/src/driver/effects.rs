@@ -8,9 +8,9 @@ use towline_transport::{CloseCode, CloseFrame};
 use super::{Driver, LacksPast, Waiter};
 use crate::{
     ClientError, Connection, JobEvent, SessionInfo, SessionOver,
-    client::{Answer, View},
     job::Seat,
     mailbox::{Mailbox, Role},
+    shared::{Answer, View},
 };
 
 impl Driver {

@@ -148,25 +148,179 @@ fn check(sdk: &str, expected: Expected) {
 
 #[test]
 fn go() {
-    check("go", &[]);
+    let expected: Expected = &[
+        ("hello", "go", 0),
+        ("unauth", "no session: UNAUTHENTICATED", 0),
+        ("submit_kinds", "go, accepted, success", 8),
+        ("cancel", "go, accepted, cancelling, CANCELLED", 0),
+        (
+            "errors",
+            "go, accepted, PERMISSION_DENIED | go, accepted, INTERNAL_ERROR",
+            0,
+        ),
+        ("refused_submit", "go, no: AGENT_NOT_AVAILABLE", 0),
+        (
+            "dup_key",
+            "go, accepted, success | go, no: DUPLICATE_KEY",
+            0,
+        ),
+        ("timeout", "go, accepted, TIMEOUT", 0),
+        (
+            "versions",
+            "go, accepted, success | go, accepted, success | go, no: AGENT_VERSION_NOT_AVAILABLE",
+            0,
+        ),
+        ("delegate", "go, no: AGENT_NOT_AVAILABLE", 0),
+        ("budget", "go, accepted, BUDGET_EXHAUSTED", 6),
+        ("lease_expiry", "go, accepted, LEASE_EXPIRED", 0),
+        (
+            "get_finished",
+            "go, accepted, success | go, no: JOB_NOT_FOUND",
+            0,
+        ),
+    ];
+    check("go", expected);
 }
 
 #[test]
 fn java() {
-    check("java", &[]);
+    let expected: Expected = &[
+        ("hello", "java", 0),
+        ("unauth", "", 0),
+        ("submit_kinds", "java, accepted, success", 8),
+        ("cancel", "java, accepted, cancelling, CANCELLED", 0),
+        (
+            "errors",
+            "java, accepted, PERMISSION_DENIED | java, accepted, INTERNAL_ERROR",
+            0,
+        ),
+        ("refused_submit", "java, no: INVALID_REQUEST", 0),
+        (
+            "dup_key",
+            "java, accepted, success | java, no: DUPLICATE_KEY",
+            0,
+        ),
+        ("timeout", "java, accepted, TIMEOUT", 0),
+        (
+            "versions",
+            "java, accepted, success | java, accepted, success",
+            0,
+        ),
+        ("delegate", "java, no: AGENT_NOT_AVAILABLE", 0),
+        ("budget", "java, accepted, BUDGET_EXHAUSTED", 3),
+        ("lease_expiry", "java, accepted, LEASE_EXPIRED", 0),
+        (
+            "get_finished",
+            "java, accepted, success | java, subscribed",
+            0,
+        ),
+        ("idem", "java, accepted, success | java, accepted", 0),
+        (
+            "watch_running_other_session",
+            "java, accepted | java, subscribed",
+            4,
+        ),
+    ];
+    check("java", expected);
 }
 
 #[test]
 fn ruby() {
-    check("ruby", &[]);
+    let expected: Expected = &[
+        ("hello", "ruby", 0),
+        ("unauth", "no session: UNAUTHENTICATED", 0),
+        ("cancel", "ruby, accepted, cancelling, CANCELLED", 0),
+        ("refused_submit", "ruby, no: AGENT_NOT_AVAILABLE", 0),
+        ("timeout", "ruby, accepted, TIMEOUT", 0),
+        ("budget", "ruby, accepted, PERMISSION_DENIED", 0),
+        ("lease_expiry", "ruby, accepted", 0),
+        (
+            "submit_kinds",
+            "ruby, accepted, success, no: PERMISSION_DENIED",
+            8,
+        ),
+        ("idem", "ruby, accepted, success, no: PERMISSION_DENIED", 0),
+        (
+            "dup_key",
+            "ruby, accepted, success, no: PERMISSION_DENIED",
+            0,
+        ),
+        (
+            "errors",
+            "ruby, accepted, PERMISSION_DENIED, no: PERMISSION_DENIED",
+            0,
+        ),
+    ];
+    check("ruby", expected);
 }
 
 #[test]
 fn typescript() {
-    check("typescript", &[]);
+    let expected: Expected = &[
+        ("hello", "typescript", 0),
+        ("unauth", "no session: UNAUTHENTICATED", 0),
+        ("submit_kinds", "typescript, accepted, success", 10),
+        ("cancel", "typescript, accepted, cancelling, CANCELLED", 1),
+        (
+            "errors",
+            "typescript, accepted, PERMISSION_DENIED | typescript, accepted, INTERNAL_ERROR",
+            2,
+        ),
+        ("refused_submit", "typescript, no: AGENT_NOT_AVAILABLE", 0),
+        (
+            "dup_key",
+            "typescript, accepted, success | typescript, no: DUPLICATE_KEY",
+            1,
+        ),
+        ("timeout", "typescript, accepted, TIMEOUT", 1),
+        (
+            "versions",
+            "typescript, accepted, success | typescript, accepted, success | typescript, no: AGENT_VERSION_NOT_AVAILABLE",
+            2,
+        ),
+        (
+            "delegate",
+            "typescript, accepted, opened, success, success",
+            3,
+        ),
+        ("budget", "typescript, accepted, success", 11),
+        ("lease_expiry", "typescript, accepted, LEASE_EXPIRED", 1),
+    ];
+    check("typescript", expected);
 }
 
 #[test]
 fn python() {
-    check("python", &[]);
+    let expected: Expected = &[
+        ("hello", "python", 0),
+        ("unauth", "no session: UNAUTHENTICATED", 0),
+        ("submit_kinds", "python, accepted, success", 9),
+        ("cancel", "python, accepted, cancelling, cancelled", 0),
+        (
+            "errors",
+            "python, accepted, PERMISSION_DENIED | python, accepted, PERMISSION_DENIED",
+            0,
+        ),
+        ("refused_submit", "python, no: AGENT_NOT_AVAILABLE", 0),
+        (
+            "dup_key",
+            "python, accepted, success | python, no: DUPLICATE_KEY",
+            0,
+        ),
+        ("timeout", "python, accepted, timed_out", 0),
+        (
+            "versions",
+            "python, accepted, success | python, accepted, success | python, no: AGENT_VERSION_NOT_AVAILABLE",
+            0,
+        ),
+        ("delegate", "python, accepted, success", 0),
+        ("budget", "python, accepted, BUDGET_EXHAUSTED", 6),
+        ("lease_expiry", "python, accepted, LEASE_EXPIRED", 0),
+        (
+            "idem",
+            "python, accepted, success | python, accepted, success, subscribed",
+            0,
+        ),
+    ];
+    check("python", expected);
 }

@@ -121,7 +121,7 @@ async fn unknown(context: &mut Context) -> Check {
 async fn malformed(context: &mut Context) -> Check {
     context.needs("cost.budget")?;
     let members = [
-        json!({"lease_request": {"fs.read": ["/a/[b"]}}),
+        json!({"lease_request": {"tool.call": ["search.[b"]}}),
         json!({"lease_request": {"cost.budget": ["USD"]}}),
         json!({"lease_request": {"cost.budget": ["USD:-1"]}}),
         json!({"lease_request": {"cost.budget": ["USD:1e3"]}}),

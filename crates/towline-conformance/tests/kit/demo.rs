@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use towline_runtime::{AgentError, JobContext, Runtime, StaticTokens};
+use towline_runtime::{AgentError, EventError, JobContext, Operation, Runtime, auth::StaticTokens};
 use towline_wire::{Amount, ErrorCode, Lease, event};
 
 pub(crate) const TOKEN: &str = "a-token-for-the-kit";
 
 /// The runtime.
 pub(crate) async fn runtime() -> Runtime {
-    let tokens = StaticTokens::new([("kit", TOKEN)]);
+    let tokens = StaticTokens::new([("kit", TOKEN)]).unwrap();
     let built = Runtime::builder()
         .name("demo", "1.0.0")
         .authenticator(tokens)
@@ -31,11 +31,10 @@ pub(crate) async fn runtime() -> Runtime {
 }
 
 async fn chatty(ctx: JobContext, input: Value) -> Result<Value, AgentError> {
-    let n = input["n"].as_u64().unwrap_or(0);
+    let n = u32::try_from(input["n"].as_u64().unwrap_or(0)).unwrap();
     for i in 1..=n {
         ctx.log("info", &format!("line {i}")).await?;
-        ctx.progress(Amount::from(i), Some(Amount::from(n)), None, None)
-            .await?;
+        ctx.progress(i, Some(Amount::from(n)), None, None).await?;
         if let Some(delay) = input["delay_ms"].as_u64() {
             tokio::time::sleep(Duration::from_millis(delay)).await;
         }
@@ -92,11 +91,16 @@ async fn stream(ctx: JobContext, input: Value) -> Result<Value, AgentError> {
 async fn spend(ctx: JobContext, input: Value) -> Result<Value, AgentError> {
     for cost in input["costs"].as_array().into_iter().flatten() {
         let (currency, amount) = (cost[0].as_str().unwrap(), cost[1].to_string());
-        if ctx.call_tool("search.web", &json!({})).await.is_err() {
+        let call = ctx.tool_call("search.web", &json!({})).await?;
+        let operation = Operation::ToolCall("search.web");
+        if ctx.authorize_call(operation, &call).await.is_err() {
             break;
         }
-        let amount = Amount::parse(&amount).unwrap();
-        ctx.metric("cost.search", amount, Some(currency)).await?;
+        let amount: Amount = amount.parse().unwrap();
+        match ctx.metric("cost.search", amount, Some(currency)).await {
+            Err(EventError::Metric(_)) | Ok(()) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(Value::Null)
 }

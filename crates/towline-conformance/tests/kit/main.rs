@@ -13,7 +13,7 @@ use demo::{TOKEN, runtime};
 use faults::{Fault, Faulty};
 
 fn options() -> Options {
-    Options::bearer(TOKEN).patience(Duration::from_secs(3))
+    Options::bearer(TOKEN).patience(Duration::from_secs(10))
 }
 
 /// Runs the kit against the demo runtime, whose frames go through `fault`.

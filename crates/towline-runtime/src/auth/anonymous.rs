@@ -43,11 +43,12 @@ impl Authenticator for Anonymous {
         credentials: &'a Credentials,
     ) -> BoxFuture<'a, Result<Principal, AuthRefusal>> {
         let refused = self.only_without_token && credentials.token.is_some();
-        Box::pin(ready(match refused {
-            true => Err(AuthRefusal::new(
+        Box::pin(ready(if refused {
+            Err(AuthRefusal::new(
                 "a token was sent, anonymous sessions send none",
-            )),
-            false => Ok(self.principal.clone()),
+            ))
+        } else {
+            Ok(self.principal.clone())
         }))
     }
 
@@ -68,9 +69,10 @@ pub fn check_bind(
     forced: bool,
 ) -> Result<(), OpenBind> {
     let local = address.ip().to_canonical().is_loopback();
-    match local || forced || !authenticator.lets_anyone_in() {
-        true => Ok(()),
-        false => Err(OpenBind { address }),
+    if local || forced || !authenticator.lets_anyone_in() {
+        Ok(())
+    } else {
+        Err(OpenBind { address })
     }
 }
 

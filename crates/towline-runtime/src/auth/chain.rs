@@ -80,9 +80,10 @@ fn join(refusals: Vec<AuthRefusal>) -> AuthRefusal {
             messages.push(refusal.message());
         }
     }
-    let message = match messages.is_empty() {
-        true => "no authenticator is configured".to_owned(),
-        false => messages.join("; "),
+    let message = if messages.is_empty() {
+        "no authenticator is configured".to_owned()
+    } else {
+        messages.join("; ")
     };
     let causes: Vec<_> = refusals
         .iter()

@@ -7,7 +7,7 @@ use towline_proto::{lease::Budget, refusal::Refusal};
 use towline_store::{JobQuery, JobRow, JobState, ListCursor, Principal};
 use towline_wire::{AgentRef, Amount, JobId, Timestamp, payload};
 
-use super::{Asker, envelope, store_refusal};
+use super::asker::{Asker, envelope, store_refusal};
 use crate::{credentials::Ledger, hub::Hub, job::remaining, session::Reply};
 
 pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs) {
@@ -22,6 +22,7 @@ pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs)
 async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<payload::Jobs, Refusal> {
     let query = query(hub, &asker.session.principal, list)?;
     let page = hub
+        .services
         .store
         .list_jobs(query)
         .await
@@ -51,10 +52,14 @@ fn query(hub: &Hub, principal: &Principal, list: payload::ListJobs) -> Result<Jo
         .as_deref()
         .map(|text| read_cursor(text).ok_or_else(bad_cursor))
         .transpose()?;
-    let principals = hub.observe.observable(principal).map(|mut others| {
-        others.push(principal.clone());
-        others
-    });
+    let principals = hub
+        .services
+        .observe
+        .observable(principal)
+        .map(|mut others| {
+            others.push(principal.clone());
+            others
+        });
     Ok(JobQuery {
         principals,
         status: filter.status,

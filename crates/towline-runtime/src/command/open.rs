@@ -8,9 +8,11 @@ use towline_store::{Change, Principal, SessionRow, StoreError};
 use towline_transport::TransportKind;
 use towline_wire::{EventSeq, FeatureSet, Secret};
 
-use super::store_refusal;
-use crate::hub::{Command, Hub, Tx, hash_token};
-use crate::session::{Attachment, SessionEntry};
+use super::asker::{shutting_down, store_refusal};
+use crate::{
+    hub::{Command, Hub, Tx, hash_token},
+    session::{Attachment, SessionEntry},
+};
 
 /// A session that stands, attached to a connection.
 pub(crate) struct Opened {
@@ -21,18 +23,28 @@ pub(crate) struct Opened {
     pub(crate) position: EventSeq,
 }
 
+/// What a peer asks for.
+pub(crate) struct OpenRequest {
+    pub(crate) principal: Principal,
+    pub(crate) features: FeatureSet,
+    pub(crate) dialect: Dialect,
+    pub(crate) kind: TransportKind,
+    /// Whether nobody else can read the connection.
+    pub(crate) confidential: bool,
+}
+
 /// Opens a session. Cancel safe: a session that nobody took is detached and goes with its window.
-pub(crate) async fn open(
-    hub: &Arc<Hub>,
-    principal: &Principal,
-    features: FeatureSet,
-    dialect: Dialect,
-    kind: TransportKind,
-    confidential: bool,
-) -> Result<Opened, Refusal> {
-    let token = hub.ids.resume_token();
+pub(crate) async fn open(hub: &Arc<Hub>, request: OpenRequest) -> Result<Opened, Refusal> {
+    let OpenRequest {
+        principal,
+        features,
+        dialect,
+        kind,
+        confidential,
+    } = request;
+    let token = hub.services.ids.resume_token();
     let row = SessionRow {
-        id: hub.ids.session(),
+        id: hub.services.ids.session(),
         principal: principal.clone(),
         token_hash: hash_token(&token),
         features,
@@ -42,7 +54,7 @@ pub(crate) async fn open(
         acked: EventSeq::ZERO,
         evicted: EventSeq::ZERO,
     };
-    if !hub.count_attached(principal) {
+    if !hub.books.sessions.count_attached(&principal) {
         return Err(too_many_sessions(hub));
     }
     let session = SessionEntry::new(&row, Outbox::default(), dialect);
@@ -51,7 +63,7 @@ pub(crate) async fn open(
     let (done, opened) = oneshot::channel();
     let counted = CountGuard {
         hub: Arc::clone(hub),
-        principal: principal.clone(),
+        principal,
         armed: true,
     };
     hub.command(OpenSession {
@@ -71,15 +83,10 @@ pub(crate) async fn open(
 
 /// The session cap was reached [ARCP 14-1].
 pub(super) fn too_many_sessions(hub: &Hub) -> Refusal {
-    let limit = hub.options.sessions_per_principal;
+    let limit = hub.services.options.sessions_per_principal;
     Refusal::internal(format!(
         "this principal has {limit} sessions attached, the most it may have; close one and try again"
     ))
-}
-
-/// The runtime takes no new work.
-pub(super) fn shutting_down() -> Refusal {
-    Refusal::internal("the runtime is shutting down")
 }
 
 /// Counts an attached session out again unless it came to stand.
@@ -92,7 +99,7 @@ pub(super) struct CountGuard {
 impl Drop for CountGuard {
     fn drop(&mut self) {
         if self.armed {
-            self.hub.count_detached(&self.principal);
+            self.hub.books.sessions.count_detached(&self.principal);
         }
     }
 }
@@ -112,7 +119,7 @@ impl Command for OpenSession {
     fn done(mut self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
         if result.is_ok() {
             self.counted.armed = false;
-            hub.insert_session(&self.session, None);
+            hub.books.sessions.insert(&self.session, None);
         }
         let taken = self.done.send(result.map_err(store_refusal)).is_ok();
         if !taken && let Some(attachment) = self.session.attachment() {

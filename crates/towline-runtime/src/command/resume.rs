@@ -9,11 +9,13 @@ use towline_transport::TransportKind;
 use towline_wire::{ErrorCode, FeatureSet};
 
 use super::{
-    open::{CountGuard, Opened, shutting_down, too_many_sessions},
-    store_refusal,
+    asker::{shutting_down, store_refusal},
+    open::{CountGuard, Opened, too_many_sessions},
 };
-use crate::hub::{Command, Hub, Tx, hash_token};
-use crate::session::{Attachment, DetachReason, SessionEntry};
+use crate::{
+    hub::{Command, Hub, Tx, hash_token},
+    session::{Attachment, DetachReason, SessionEntry},
+};
 
 /// What a peer asks for.
 pub(crate) struct ResumeRequest {
@@ -32,9 +34,8 @@ pub(crate) struct ResumeRequest {
 /// Takes a session up. A failed try consumes nothing [ARCP 6.3-7]; a live connection of the session is taken over
 /// without waiting for it [ARCP 6.3-8].
 pub(crate) async fn resume(hub: &Arc<Hub>, request: ResumeRequest) -> Result<Opened, Refusal> {
-    let session = hub
-        .session_of_token(&request.target.token)
-        .ok_or_else(expired)?;
+    let session = hub.books.sessions.of_token(&request.target.token);
+    let session = session.ok_or_else(expired)?;
     if request
         .target
         .session
@@ -44,7 +45,7 @@ pub(crate) async fn resume(hub: &Arc<Hub>, request: ResumeRequest) -> Result<Ope
         return Err(expired());
     }
     let (done, resumed) = oneshot::channel();
-    let token = hub.ids.resume_token();
+    let token = hub.services.ids.resume_token();
     let attachment = Attachment::new(request.kind, request.confidential);
     let position = request.target.last_event_seq;
     hub.command(ResumeSession {
@@ -109,7 +110,7 @@ impl ResumeSession {
             return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
         }
         let lost_for = state.detached_at.map(|since| hub.now().since(since));
-        if lost_for.is_some_and(|lost_for| lost_for > hub.options.resume_window) {
+        if lost_for.is_some_and(|lost_for| lost_for > hub.services.options.resume_window) {
             return Err(expired());
         }
         state
@@ -132,7 +133,7 @@ impl ResumeSession {
         if self.session.attachment().is_some() {
             return Ok(None);
         }
-        if !hub.count_attached(&self.session.principal) {
+        if !hub.books.sessions.count_attached(&self.session.principal) {
             return Err(too_many_sessions(hub));
         }
         Ok(Some(CountGuard {
@@ -166,7 +167,7 @@ impl ResumeSession {
                 state.attachment.replace(Arc::clone(&self.attachment)),
             )
         };
-        hub.insert_session(&self.session, Some(old_hash));
+        hub.books.sessions.insert(&self.session, Some(old_hash));
         superseded
     }
 }
@@ -199,9 +200,10 @@ impl Command for ResumeSession {
                 match &mut decided.counted {
                     Some(counted) => counted.armed = false,
                     // The old connection went while this was being committed, and was counted out.
-                    None if superseded.is_none() => {
-                        hub.count_attached_anyway(&self.session.principal)
-                    }
+                    None if superseded.is_none() => hub
+                        .books
+                        .sessions
+                        .count_attached_anyway(&self.session.principal),
                     None => {}
                 }
                 if let Some(old) = superseded {

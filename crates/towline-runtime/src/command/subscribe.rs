@@ -1,20 +1,23 @@
-//! `job.subscribe` and `job.unsubscribe` (§7.6).
+//! `job.subscribe` (§7.6).
 
 use std::sync::Arc;
 
 use towline_proto::refusal::Refusal;
-use towline_store::{Change, JobRow, RecordKind, StoreError};
-use towline_wire::{
-    ErrorCode, Feature, FeatureSet, JobId, JobSeq, JobStatus, MessageType, payload,
-};
+use towline_store::{Change, JobRow, JobState, RecordKind, StoreError};
+use towline_wire::{Feature, FeatureSet, JobId, JobSeq, payload};
 
-use super::{Asker, envelope, store_refusal, submit::accepted};
+use super::{
+    accept::accepted,
+    asker::{Asker, envelope, store_refusal},
+    list::budget_now,
+    visible::may_observe,
+};
 use crate::{
-    audit::{Actor, Audit, Verdict},
+    audit::{Audit, Verdict},
     credentials::Ledger,
     hub::{Command, Hub, JobView, Tx},
     job::JobEntry,
-    session::{Reply, SessionEntry},
+    session::Reply,
 };
 
 pub(super) async fn subscribe(hub: &Arc<Hub>, asker: Asker, job: JobId, history: Option<JobSeq>) {
@@ -24,7 +27,7 @@ pub(super) async fn subscribe(hub: &Arc<Hub>, asker: Asker, job: JobId, history:
 }
 
 async fn prepare(
-    hub: &Arc<Hub>,
+    hub: &Hub,
     asker: &Asker,
     job: &JobId,
     history: Option<JobSeq>,
@@ -33,160 +36,50 @@ async fn prepare(
         .look_up(job)
         .await
         .map_err(|error| store_refusal(&error))?;
-    let verdict = may_observe(hub, asker, job, view.as_ref().map(JobView::row));
-    audit(
-        hub,
-        asker,
-        job,
-        view.as_ref().map(JobView::row),
-        verdict.as_ref().err(),
-    );
+    let row = view.as_ref().map(JobView::row);
+    let verdict = may_observe(hub, asker, job, row);
+    audit(hub, asker, job, row, verdict.as_ref().err());
     verdict?;
     let view = view.ok_or_else(|| Refusal::job_not_found(job))?;
-    let kinds = known_kinds(hub, asker, job, history).await?;
-    let submitted = view.row().session == asker.session.id;
-    let credentials = Ledger::shown(hub, view.row(), &asker.session, submitted).await;
-    let (asker, answer) = (asker.clone(), Answer::Subscribed);
+    watch(hub, asker, view, history, Answer::Subscribed).await
+}
+
+/// How a session is told that it watches a job.
+pub(super) enum Answer {
+    /// With `job.subscribed`.
+    Subscribed,
+    /// With `job.accepted`: it repeated the submit of the job [ARCP 7.2-1].
+    Accepted,
+}
+
+/// Has a session watch a job it may watch, with the job's history after `history`.
+pub(super) async fn watch(
+    hub: &Hub,
+    asker: &Asker,
+    view: JobView,
+    history: Option<JobSeq>,
+    answer: Answer,
+) -> Result<(), Refusal> {
+    let row = view.row();
+    let kinds = known_kinds(hub, asker, &row.id, history).await?;
+    let with_values = matches!(answer, Answer::Accepted) || row.session == asker.session.id;
+    let credentials = Ledger::shown(hub, row, &asker.session, with_values).await;
     hub.command(SubscribeJob {
         view,
         history,
         kinds,
         credentials,
-        asker,
+        asker: asker.clone(),
         answer,
         plan: None,
     });
     Ok(())
 }
 
-/// A session that repeated another one's submit watches that job from its start, and is told `job.accepted`
-/// [ARCP 7.2-1].
-pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
-    let id = row.id.clone();
-    if row.session == asker.session.id {
-        let followed_by = end_once_more(hub, &asker, &row).await;
-        let credentials = Ledger::shown(hub, &row, &asker.session, true).await;
-        let envelope = accepted(&row, asker.request.clone(), credentials);
-        return asker.reply(Reply {
-            followed_by,
-            ..Reply::announcing(envelope, id)
-        });
-    }
-    let view = match hub.live_job(&id) {
-        Some(entry) => JobView::Live(entry),
-        None => JobView::Stored(Box::new(row)),
-    };
-    let kinds = match known_kinds(hub, &asker, &id, Some(JobSeq::ZERO)).await {
-        Ok(kinds) => kinds,
-        Err(refusal) => return asker.refuse_submit(&refusal, Some(view.row().trace)),
-    };
-    let history = Some(JobSeq::ZERO);
-    let credentials = Ledger::shown(hub, view.row(), &asker.session, true).await;
-    hub.command(SubscribeJob {
-        view,
-        history,
-        kinds,
-        credentials,
-        asker,
-        answer: Answer::Accepted,
-        plan: None,
-    });
-}
-
-/// The end of a finished job, for a client that waits for it although its session was told long ago.
-async fn end_once_more(
-    hub: &Arc<Hub>,
-    asker: &Asker,
-    row: &JobRow,
-) -> Option<towline_wire::Envelope> {
-    let waits = asker
-        .session
-        .lock()
-        .dialect
-        .waits_for_the_end_of_known_jobs();
-    if !waits || !row.state.status.is_terminal() {
-        return None;
-    }
-    // Without the record the client is where it would be with any other runtime.
-    let block = hub.block(&row.id, row.state.last_seq).await.ok()??;
-    let (kind, payload) = block.payload(row.state.last_seq)?;
-    let kind = match kind {
-        RecordKind::Result => MessageType::JOB_RESULT,
-        _ => MessageType::JOB_ERROR,
-    };
-    let end = towline_wire::Envelope {
-        payload,
-        ..towline_wire::Envelope::new(kind)
-    };
-    Some(end.with_job(row.id.clone()).with_trace(Some(row.trace)))
-}
-
-/// Whether a session may watch a job [ARCP 7.6-5].
-fn may_observe(hub: &Hub, asker: &Asker, job: &JobId, row: Option<&JobRow>) -> Result<(), Refusal> {
-    let row = row.ok_or_else(|| Refusal::job_not_found(job))?;
-    let observer = &asker.session.principal;
-    match *observer == row.principal || hub.observe.may_observe(observer, &row.principal) {
-        true => Ok(()),
-        false => Err(unseen(
-            hub,
-            &asker.session,
-            row,
-            "this principal may not watch it",
-        )),
-    }
-}
-
-/// A job of another principal: forbidden, or, where that is concealed, as if it did not exist.
-pub(super) fn unseen(hub: &Hub, session: &SessionEntry, row: &JobRow, why: &str) -> Refusal {
-    if hub.options.conceal_foreign_jobs
-        && !hub.observe.may_observe(&session.principal, &row.principal)
-    {
-        return Refusal::job_not_found(&row.id);
-    }
-    let message = format!("job `{}` belongs to another principal; {why}", row.id);
-    Refusal::new(ErrorCode::PERMISSION_DENIED, message).about(&row.id)
-}
-
 fn audit(hub: &Hub, asker: &Asker, job: &JobId, row: Option<&JobRow>, refusal: Option<&Refusal>) {
-    let actor = Actor {
-        principal: &asker.session.principal,
-        session: &asker.session.id,
-    };
     let verdict = refusal.map_or(Verdict::Allowed, |refusal| Verdict::Refused(&refusal.code));
-    hub.audit(Audit::at(hub.now()).subscribe(actor, job, row.map(|row| &row.principal), verdict));
-}
-
-/// The parent a client wants a child of: running, and the client's own [ARCP 9.4-5].
-pub(super) async fn own_running_parent(
-    hub: &Arc<Hub>,
-    asker: &Asker,
-    job: &JobId,
-) -> Result<Arc<JobEntry>, Refusal> {
-    let not_found = || {
-        Refusal::new(
-            ErrorCode::JOB_NOT_FOUND,
-            format!("`parent_job_id`: there is no job `{job}`"),
-        )
-    };
-    let view = hub
-        .look_up(job)
-        .await
-        .map_err(|error| store_refusal(&error))?;
-    let view = view
-        .filter(|view| view.row().principal == asker.session.principal)
-        .ok_or_else(not_found)?;
-    if view.row().session != asker.session.id {
-        let message = format!("`parent_job_id`: job `{job}` was submitted by another session");
-        return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message).about(job));
-    }
-    let status = view.state().status;
-    match view {
-        JobView::Live(parent) if status == JobStatus::Running => Ok(parent),
-        _ => Err(Refusal::invalid(format!(
-            "`parent_job_id`: job `{job}` is {status}, it has to be running"
-        ))
-        .about(job)),
-    }
+    let owner = row.map(|row| &row.principal);
+    hub.audit(Audit::at(hub.now()).subscribe(asker.actor(), job, owner, verdict));
 }
 
 /// Whether a session with these features sees every record there is.
@@ -198,13 +91,13 @@ fn sees_everything(hub: &Hub, features: FeatureSet) -> bool {
     ];
     needed
         .into_iter()
-        .all(|feature| features.has(feature) || !hub.features.has(feature))
+        .all(|feature| features.has(feature) || !hub.services.features.has(feature))
 }
 
 /// What the records of a job's history are, for a session that does not see all of them. Records that are committed
 /// later are found in memory.
 async fn known_kinds(
-    hub: &Arc<Hub>,
+    hub: &Hub,
     asker: &Asker,
     job: &JobId,
     history: Option<JobSeq>,
@@ -215,7 +108,7 @@ async fn known_kinds(
     let features = asker.session.lock().features;
     if sees_everything(hub, features) {
         // Nothing has to be known of the records but that they are there.
-        let there = hub.store.read_job(job, after.next(), 1).await;
+        let there = hub.services.store.read_job(job, after.next(), 1).await;
         return there.map(|_| None).map_err(|error| gone(job, &error));
     }
     let mut kinds = Kinds {
@@ -224,6 +117,7 @@ async fn known_kinds(
     };
     loop {
         let blocks = hub
+            .services
             .store
             .read_job(job, kinds.next, READ_BYTES)
             .await
@@ -260,11 +154,6 @@ impl Kinds {
     }
 }
 
-enum Answer {
-    Subscribed,
-    Accepted,
-}
-
 struct SubscribeJob {
     view: JobView,
     history: Option<JobSeq>,
@@ -289,7 +178,7 @@ impl SubscribeJob {
         };
         if let Some(entry) = &live {
             // From here on everything there is counts as history, and everything else as live.
-            tx.flush(entry);
+            tx.take(entry);
         }
         let state = self.view.state();
         let last = state.last_seq;
@@ -323,7 +212,7 @@ impl SubscribeJob {
             if entry.row.session == session.id || state.subscriptions.contains(entry.id()) {
                 return Ok(false);
             }
-            let limit = tx.hub.options.subscriptions_per_session;
+            let limit = tx.hub.services.options.subscriptions_per_session;
             if state.subscriptions.len() >= limit {
                 let message = format!(
                     "this session watches {limit} jobs, the most it may; unsubscribe from one first"
@@ -350,7 +239,7 @@ impl SubscribeJob {
             return Ok(());
         };
         while kinds.next <= last {
-            let block = live.and_then(|entry| entry.lock().block_in_flight_or(entry, kinds.next));
+            let block = live.and_then(|entry| entry.block(kinds.next));
             let block = block.ok_or_else(|| {
                 Refusal::internal("the job's history moved on too fast; try again")
             })?;
@@ -370,7 +259,7 @@ impl SubscribeJob {
         }
     }
 
-    fn reply(&self, state: &towline_store::JobState, last: JobSeq, replayed: bool) -> Reply {
+    fn reply(&self, state: &JobState, last: JobSeq, replayed: bool) -> Reply {
         let row = self.view.row();
         if matches!(self.answer, Answer::Accepted) {
             let accepted = accepted(row, self.asker.request.clone(), self.credentials.clone());
@@ -384,7 +273,7 @@ impl SubscribeJob {
             lease: row.lease.clone(),
             lease_constraints: Some(row.constraints.clone())
                 .filter(|constraints| !constraints.is_empty()),
-            budget: super::list::budget_now(state),
+            budget: budget_now(state),
             parent_job_id: row.parent.clone(),
             trace_id: Some(row.trace),
             subscribed_from: last,
@@ -407,11 +296,10 @@ impl SubscribeJob {
     }
 
     fn refuse(&self, refusal: &Refusal) {
+        let row = self.view.row();
         match self.answer {
-            Answer::Subscribed => self.asker.refuse_subscribe(&self.view.row().id, refusal),
-            Answer::Accepted => self
-                .asker
-                .refuse_submit(refusal, Some(self.view.row().trace)),
+            Answer::Subscribed => self.asker.refuse_subscribe(&row.id, refusal),
+            Answer::Accepted => self.asker.refuse_submit(refusal, Some(row.trace)),
         }
     }
 
@@ -445,49 +333,6 @@ impl Command for SubscribeJob {
             }
             (Some(Err(refusal)), _) => self.refuse(&refusal),
             (None, _) => self.asker.reply(Reply::silent()),
-        }
-    }
-}
-
-/// Silent and idempotent [ARCP 7.6-6].
-pub(super) fn unsubscribe(hub: &Arc<Hub>, asker: &Asker, job: JobId) {
-    hub.command(UnsubscribeJob {
-        session: Arc::clone(&asker.session),
-        job,
-        decided: false,
-    });
-    asker.reply(Reply::silent());
-}
-
-struct UnsubscribeJob {
-    session: Arc<SessionEntry>,
-    job: JobId,
-    /// Whether the session has stopped watching by this, and the store has to know.
-    decided: bool,
-}
-
-impl Command for UnsubscribeJob {
-    fn decide(&mut self, tx: &mut Tx<'_>) {
-        self.decided |= self.session.lock().subscriptions.remove(&self.job);
-        if !self.decided {
-            return;
-        }
-        if let Some(entry) = tx.hub.live_job(&self.job) {
-            entry
-                .lock()
-                .observers
-                .retain(|observer| !Arc::ptr_eq(observer, &self.session));
-        }
-        tx.push(Change::Unsubscribed {
-            session: self.session.id.clone(),
-            job: self.job.clone(),
-        });
-    }
-
-    fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
-        // Nobody is told, so nobody would ask again; a restart must not bring the subscription back.
-        if self.decided && result.is_err() {
-            hub.command(*self);
         }
     }
 }

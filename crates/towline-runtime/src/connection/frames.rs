@@ -26,7 +26,7 @@ pub(super) struct JobFrames {
 }
 
 /// What one record's envelope has for itself.
-pub(super) struct Place {
+pub(super) struct Stamp {
     pub(super) id: MessageId,
     pub(super) event_seq: EventSeq,
     pub(super) job_seq: JobSeq,
@@ -75,12 +75,12 @@ impl JobFrames {
     }
 
     /// The frame of an event.
-    pub(super) fn event(&self, payload: RawJson, place: Place) -> EventFrame<'_> {
+    pub(super) fn event(&self, payload: RawJson, stamp: Stamp) -> EventFrame<'_> {
         EventFrame {
             header: &self.header,
-            id: place.id,
-            event_seq: place.event_seq,
-            job_seq: place.job_seq,
+            id: stamp.id,
+            event_seq: stamp.event_seq,
+            job_seq: stamp.job_seq,
             payload,
         }
     }
@@ -108,7 +108,6 @@ impl JobFrames {
         session: &SessionEntry,
         kind: RecordKind,
         payload: RawJson,
-        _view: SpanView,
     ) -> Envelope {
         if kind == RecordKind::Rotation {
             return self.plain(
@@ -138,7 +137,7 @@ impl JobFrames {
                 .payload(completed_at)
                 .unwrap_or(RawJson::EMPTY_OBJECT)
         };
-        let limit = hub.options.inline_result;
+        let limit = hub.services.options.inline_result;
         if result.result_size.is_some_and(|size| size > limit as u64) {
             return Err(too_big(
                 "the streamed result is too big for a session that did not negotiate `result_chunk`",
@@ -177,7 +176,11 @@ impl JobFrames {
         let (mut bytes, mut is_text, mut next) = (Vec::new(), true, JobSeq::FIRST);
         let corrupt = |what: &str| StoreError::Corrupt(what.to_owned());
         loop {
-            let blocks = hub.store.read_job(&self.row.id, next, limit).await?;
+            let blocks = hub
+                .services
+                .store
+                .read_job(&self.row.id, next, limit)
+                .await?;
             let Some(last) = blocks.last().map(|block| block.last()) else {
                 return Ok((bytes, is_text));
             };

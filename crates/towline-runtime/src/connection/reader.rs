@@ -19,11 +19,18 @@ use towline_transport::{FrameSink, FrameSource, Inbound};
 use towline_wire::{ErrorCode, EventSeq, Feature, MessageId, payload};
 use tracing::Instrument as _;
 
-use super::{close_frame, fit::unfit, handshake::Live, worker::Worker, writer::Writer};
+use super::{
+    fit::unfit,
+    goodbye::{close_frame, linger},
+    handshake::Live,
+    worker::Worker,
+    writer::Writer,
+};
 use crate::{
     command::{Asker, envelope},
     hub::Hub,
     session::{Attachment, Closing, DetachReason, SessionEntry},
+    trace,
 };
 
 /// Runs a live connection to its end.
@@ -37,11 +44,11 @@ pub(super) async fn run(
     let (session, attachment) = (opened.session, opened.attachment);
     let writer = Writer::new(&hub, &session, &attachment, sink, opened.position);
     let started = writer.started();
-    let mut writing = hub.tasks.spawn(Box::new(writer).run());
+    let mut writing = hub.scope.tasks.spawn(Box::new(writer).run());
     let features = machine.features();
     let heartbeat = features
         .has(Feature::Heartbeat)
-        .then(|| Heartbeat::new(hub.options.heartbeat, started.elapsed()));
+        .then(|| Heartbeat::new(hub.services.options.heartbeat, started.elapsed()));
     let dialect = session.lock().dialect;
     let mut reader = Reader {
         hub: &hub,
@@ -53,21 +60,13 @@ pub(super) async fn run(
         heartbeat,
         started,
     };
-    let span = crate::trace::of_session(&reader.session);
+    let span = trace::of_session(&reader.session);
     async {
         reader.read(source.as_mut(), &mut writing).await;
         reader.end(source.as_mut(), writing).await;
     }
     .instrument(span)
     .await;
-}
-
-/// Reads on for a moment after the goodbye, so that the peer's own goodbye is answered and ours is not lost.
-pub(super) async fn linger(hub: &Hub, source: &mut dyn FrameSource) {
-    let drain =
-        async { while !matches!(source.receive().await, None | Some(Inbound::Closed(_))) {} };
-    // A peer that goes on talking is not listened to for long.
-    let _ = timeout(hub.options.close_timeout, drain).await;
 }
 
 struct Reader<'h> {
@@ -120,7 +119,8 @@ impl Reader<'_> {
         source: &mut dyn FrameSource,
         writing: &mut JoinHandle<()>,
     ) -> Happening {
-        let has_room = self.attachment.replies.lock().len() < self.hub.options.requests_in_flight;
+        let has_room =
+            self.attachment.replies.lock().len() < self.hub.services.options.requests_in_flight;
         let beat = self.beat_in();
         tokio::select! {
             biased;
@@ -199,7 +199,7 @@ impl Reader<'_> {
                 goodbye,
             } => return self.reject(request, &refusal, goodbye),
             Effect::Close { reason } => return self.close(reason, Goodbye::Normal, true),
-            // Pauses belong to the handshake.
+            // The other two are steps of the handshake, and that is over.
             Effect::None | Effect::Authenticate(_) | Effect::Attach(_) => {}
         }
         Flow::On
@@ -221,7 +221,7 @@ impl Reader<'_> {
         let offered = state.offered;
         if state.outbox.ack(seq, offered) {
             state.ever_acked = true;
-            let _below = state.pressure(self.hub.options.back_pressure);
+            let _below = state.pressure(self.hub.services.options.back_pressure);
         }
     }
 
@@ -237,7 +237,7 @@ impl Reader<'_> {
             Beat::Rest => Flow::On,
             Beat::Ping => {
                 let ping = payload::Ping {
-                    nonce: self.hub.ids.nonce(),
+                    nonce: self.hub.services.ids.nonce(),
                     sent_at: Some(self.hub.now()),
                 };
                 self.attachment.push_urgent(envelope(&ping));
@@ -297,8 +297,9 @@ impl Reader<'_> {
         self.hub.detach(&self.session, &self.attachment);
         if closing {
             // Both end by themselves when the peer plays along.
-            let both = async { tokio::join!(&mut writing, linger(self.hub, source)) };
-            let _ = timeout(self.hub.options.close_timeout, both).await;
+            let limit = self.hub.services.options.close_timeout;
+            let both = async { tokio::join!(&mut writing, linger(limit, source)) };
+            let _ = timeout(limit, both).await;
         }
         writing.abort();
         tracing::info!(target: "towline::session", session = %self.session.id, "session detached");

@@ -14,8 +14,8 @@ pub(super) fn limit_of(dialect: Dialect, kind: TransportKind) -> Option<usize> {
     frame.map(|frame| frame - ENVELOPE)
 }
 
-/// A frame over the limit would cost the client its connection, and after each resume again. What can be said in fewer
-/// bytes is: the number stays taken, so that the stream has no gap.
+/// Puts something shorter in the place of an envelope that is over the client's limit. Sent as it is, it would cost the
+/// client its connection, and once more after each resume; left out, it would leave a gap where its number was.
 pub(super) fn within(mut envelope: Envelope, limit: Option<usize>) -> Envelope {
     let size = envelope.payload.as_str().len();
     let Some(limit) = limit.filter(|limit| size > *limit) else {

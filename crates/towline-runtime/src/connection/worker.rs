@@ -30,7 +30,8 @@ impl Worker {
         };
         if start {
             let (worker, hub) = (self.clone(), Arc::clone(hub));
-            hub.tasks
+            hub.scope
+                .tasks
                 .clone()
                 .spawn(async move { worker.run(&hub).await });
         }

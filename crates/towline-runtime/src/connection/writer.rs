@@ -19,7 +19,7 @@ use towline_wire::{Envelope, ErrorCode, EventSeq, JobId, JobSeq, RawJson};
 
 use super::{
     fit::{fit, leaves_event},
-    frames::{JobFrames, Place},
+    frames::{JobFrames, Stamp},
     size::{limit_of, within},
 };
 use crate::hub::Hub;
@@ -112,8 +112,8 @@ impl Writer {
         self.started
     }
 
-    /// Sends until the goodbye, or until the peer is gone. What it may have to do is boxed, and it is itself: a silent
-    /// writer holds room for neither.
+    /// Sends until the goodbye, or until the peer is gone. The future of a step is large, so it is boxed for as long as the
+    /// step takes, and the writer comes boxed too: the task of a connection that has nothing to send stays small.
     pub(super) async fn run(mut self: Box<Self>) {
         let error = loop {
             let carried_out = match self.next() {
@@ -219,7 +219,7 @@ impl Writer {
 
     /// Sends an envelope that is no event: it gets its id and its session here.
     async fn feed_own(&mut self, mut envelope: Envelope) -> Result<(), End> {
-        envelope.id = Some(self.hub.ids.message());
+        envelope.id = Some(self.hub.services.ids.message());
         envelope.session_id = Some(self.session.id.clone());
         self.feed(envelope).await
     }
@@ -270,7 +270,7 @@ impl Writer {
                 return;
             }
             state.sent = self.position;
-            state.pressure(self.hub.options.back_pressure)
+            state.pressure(self.hub.services.options.back_pressure)
         };
         if let Some(lag) = lag {
             self.hub.report_pressure(&self.session, lag);
@@ -313,19 +313,19 @@ impl Writer {
         let count = usize::try_from(last.since(run.from) + 1)
             .unwrap_or(1)
             .min(FLUSH_FRAMES);
-        let mut ids = self.hub.ids.messages(count);
+        let mut ids = self.hub.services.ids.messages(count);
         self.note_offer(run.first.plus(count as u64 - 1));
         for (offset, id) in (0..count as u64).zip(&mut ids) {
             let (job_seq, event_seq) = (run.from.plus(offset), run.first.plus(offset));
             let Some((kind, payload)) = block.payload(job_seq) else {
                 break;
             };
-            let place = Place {
+            let stamp = Stamp {
                 id,
                 event_seq,
                 job_seq,
             };
-            self.record(frames, kind, payload, run.view, place).await?;
+            self.record(frames, kind, payload, run.view, stamp).await?;
             self.position = event_seq;
             if kind.is_terminal() {
                 self.announced.remove(&run.job);
@@ -344,7 +344,7 @@ impl Writer {
         kind: RecordKind,
         payload: RawJson,
         view: SpanView,
-        place: Place,
+        stamp: Stamp,
     ) -> Result<(), End> {
         let needs_more = frames.needs_more(kind, view);
         let as_it_is = !needs_more
@@ -354,17 +354,18 @@ impl Writer {
                 .limit
                 .is_none_or(|limit| payload.as_str().len() <= limit);
         if as_it_is {
-            let fed = self.sink.feed_event(&frames.event(payload, place)).await;
+            let fed = self.sink.feed_event(&frames.event(payload, stamp)).await;
             return self.fed(fed);
         }
-        let mut envelope = match needs_more {
-            false => frames.plain(kind, payload),
+        let mut envelope = if needs_more {
             // Rare, and large: a silent writer does not hold the room for it.
-            true => Box::pin(frames.special(&self.hub, &self.session, kind, payload, view)).await,
+            Box::pin(frames.special(&self.hub, &self.session, kind, payload)).await
+        } else {
+            frames.plain(kind, payload)
         };
-        envelope.id = Some(place.id);
-        envelope.job_seq = Some(place.job_seq);
-        envelope.event_seq = Some(place.event_seq);
+        envelope.id = Some(stamp.id);
+        envelope.job_seq = Some(stamp.job_seq);
+        envelope.event_seq = Some(stamp.event_seq);
         self.feed(envelope).await
     }
 

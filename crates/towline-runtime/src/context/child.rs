@@ -14,7 +14,7 @@ use super::{Denied, EventError, JobContext};
 use crate::{
     command::{ChildRequest, delegate},
     job::JobEntry,
-    trace,
+    life, trace,
 };
 
 impl JobContext {
@@ -113,7 +113,7 @@ impl Delegation {
             }),
             Err(denied) => {
                 trace::denied(&span, denied.code());
-                let call = ctx.hub.ids.call();
+                let call = ctx.hub.services.ids.call();
                 ctx.denied(&denied, &call).await;
                 Err(denied)
             }
@@ -205,7 +205,7 @@ impl ChildHandle {
         loop {
             let job = Arc::clone(&self.job);
             let drained = job.drained.notified();
-            let committed = self.job.lock().committed();
+            let committed = self.job.lock().log.last_committed();
             if self.next <= committed {
                 return self.read_next().await;
             }
@@ -242,7 +242,7 @@ impl ChildHandle {
         let cause = Cause::Cancelled {
             reason: reason.map(str::to_owned),
         };
-        crate::life::stop_job(&self.ctx.hub, &self.job, cause);
+        life::stop_job(&self.ctx.hub, &self.job, cause);
     }
 }
 

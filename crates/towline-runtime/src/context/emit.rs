@@ -7,7 +7,7 @@ use towline_proto::{lease::Charge, span::RecordKind};
 use towline_wire::{Amount, CallId, EventKind, RawJson, event, write_string};
 
 use super::{EventError, JobContext};
-use crate::job::{Closed, Waiting};
+use crate::job::{AppendError, Backlog};
 
 impl JobContext {
     /// A line of log. `level` is `debug`, `info`, `warn` or `error`.
@@ -17,7 +17,7 @@ impl JobContext {
     pub async fn log(&self, level: &str, message: impl Into<String>) -> Result<(), EventError> {
         let message = message.into();
         // The commonest of events is neither copied to be written nor looked at a byte at a time.
-        self.emit_with(RecordKind::Event, EventKind::LOG.as_str(), |out| {
+        self.emit_with(RecordKind::Event, &EventKind::LOG, |out| {
             out.extend_from_slice(b"{\"level\":");
             write_string(out, level);
             out.extend_from_slice(b",\"message\":");
@@ -44,7 +44,7 @@ impl JobContext {
             message: message.into(),
             attributes,
         };
-        self.emit_body(RecordKind::Event, EventKind::LOG.as_str(), &body)
+        self.emit_body(RecordKind::Event, &EventKind::LOG, &body)
             .await
     }
 
@@ -54,7 +54,7 @@ impl JobContext {
     /// [`EventError::JobEnded`] when the job has ended.
     pub async fn thought(&self, text: impl Into<String>) -> Result<(), EventError> {
         let body = event::Thought { text: text.into() };
-        self.emit_body(RecordKind::Event, EventKind::THOUGHT.as_str(), &body)
+        self.emit_body(RecordKind::Event, &EventKind::THOUGHT, &body)
             .await
     }
 
@@ -71,7 +71,7 @@ impl JobContext {
             phase: phase.into(),
             message: message.map(str::to_owned),
         };
-        self.emit_body(RecordKind::Event, EventKind::STATUS.as_str(), &body)
+        self.emit_body(RecordKind::Event, &EventKind::STATUS, &body)
             .await
     }
 
@@ -98,7 +98,7 @@ impl JobContext {
             units: units.map(str::to_owned),
             message: message.map(str::to_owned),
         };
-        self.emit_body(RecordKind::Progress, EventKind::PROGRESS.as_str(), &body)
+        self.emit_body(RecordKind::Progress, &EventKind::PROGRESS, &body)
             .await
     }
 
@@ -139,10 +139,10 @@ impl JobContext {
                 metric.unit.as_deref(),
             )?;
             let now = self.hub.now();
-            core.append_event(RecordKind::Event, EventKind::METRIC.as_str(), now, |out| {
+            core.append_event(RecordKind::Event, &EventKind::METRIC, now, |out| {
                 serde_json::to_writer(out, &metric)
             })
-            .map_err(closed)?;
+            .map_err(refused)?;
             if let Charge::Spent {
                 report: Some(report),
                 ..
@@ -160,12 +160,8 @@ impl JobContext {
     /// # Errors
     /// [`EventError::JobEnded`] when the job has ended.
     pub async fn artifact(&self, artifact: event::ArtifactRef) -> Result<(), EventError> {
-        self.emit_body(
-            RecordKind::Event,
-            EventKind::ARTIFACT_REF.as_str(),
-            &artifact,
-        )
-        .await
+        self.emit_body(RecordKind::Event, &EventKind::ARTIFACT_REF, &artifact)
+            .await
     }
 
     /// A tool is about to be called. Gives the id its result has to name.
@@ -177,14 +173,14 @@ impl JobContext {
         tool: impl Into<String>,
         args: impl Serialize,
     ) -> Result<CallId, EventError> {
-        let call_id = self.hub.ids.call();
+        let call_id = self.hub.services.ids.call();
         let args = RawJson::of(&args).map_err(EventError::unserialisable)?;
         let body = event::ToolCall {
             tool: tool.into(),
             args,
             call_id: call_id.clone(),
         };
-        self.emit_body(RecordKind::Event, EventKind::TOOL_CALL.as_str(), &body)
+        self.emit_body(RecordKind::Event, &EventKind::TOOL_CALL, &body)
             .await?;
         Ok(call_id)
     }
@@ -204,7 +200,7 @@ impl JobContext {
             result,
             error: None,
         };
-        self.emit_body(RecordKind::Event, EventKind::TOOL_RESULT.as_str(), &body)
+        self.emit_body(RecordKind::Event, &EventKind::TOOL_RESULT, &body)
             .await
     }
 
@@ -222,7 +218,7 @@ impl JobContext {
             result: None,
             error: Some(error),
         };
-        self.emit_body(RecordKind::Event, EventKind::TOOL_RESULT.as_str(), &body)
+        self.emit_body(RecordKind::Event, &EventKind::TOOL_RESULT, &body)
             .await
     }
 
@@ -235,9 +231,7 @@ impl JobContext {
     pub async fn emit(&self, kind: &EventKind, body: impl Serialize) -> Result<(), EventError> {
         let body = RawJson::of(&body).map_err(EventError::unserialisable)?;
         if kind.is_vendor() {
-            return self
-                .emit_body(RecordKind::Event, kind.as_str(), &body)
-                .await;
+            return self.emit_body(RecordKind::Event, kind, &body).await;
         }
         if !kind.is_known() {
             let message =
@@ -257,13 +251,9 @@ impl JobContext {
                 EventError::Invalid("progress: `current` cannot be negative".to_owned()),
             ),
             towline_wire::Event::Progress(_) => {
-                self.emit_body(RecordKind::Progress, kind.as_str(), &body)
-                    .await
+                self.emit_body(RecordKind::Progress, kind, &body).await
             }
-            _ => {
-                self.emit_body(RecordKind::Event, kind.as_str(), &body)
-                    .await
-            }
+            _ => self.emit_body(RecordKind::Event, kind, &body).await,
         }
     }
 
@@ -271,7 +261,7 @@ impl JobContext {
     pub(super) async fn emit_body<B: Serialize + ?Sized>(
         &self,
         record: RecordKind,
-        kind: &str,
+        kind: &EventKind,
         body: &B,
     ) -> Result<(), EventError> {
         self.emit_with(record, kind, |out| serde_json::to_writer(out, body))
@@ -281,33 +271,33 @@ impl JobContext {
     async fn emit_with(
         &self,
         record: RecordKind,
-        kind: &str,
+        kind: &EventKind,
         write_body: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
     ) -> Result<(), EventError> {
-        let waiting = {
+        let backlog = {
             let mut core = self.job.lock();
             core.append_event(record, kind, self.hub.now(), write_body)
-                .map_err(closed)?;
+                .map_err(refused)?;
             core.enqueue_appended()
         };
-        self.commit_waiting(waiting).await
+        self.make_room(backlog).await
     }
 
     /// Has the job's records committed, and waits while more of them than it may have are waiting.
     pub(super) async fn committed(&self) -> Result<(), EventError> {
-        let waiting = self.job.lock().enqueue_appended();
-        self.commit_waiting(waiting).await
+        let backlog = self.job.lock().enqueue_appended();
+        self.make_room(backlog).await
     }
 
-    async fn commit_waiting(&self, waiting: Waiting) -> Result<(), EventError> {
-        let limit = self.hub.options.pending_bytes;
-        if waiting.enqueue {
-            self.hub.queue.push_job_of_agent(Arc::clone(&self.job));
+    async fn make_room(&self, backlog: Backlog) -> Result<(), EventError> {
+        let limit = self.hub.services.options.pending_bytes;
+        if backlog.enqueue {
+            self.hub.commits.push_job_of_agent(Arc::clone(&self.job));
         }
-        let mut full = waiting.bytes > limit;
+        let mut full = backlog.bytes > limit;
         while full {
             let drained = self.job.drained.notified();
-            full = self.job.lock().backlog() > limit;
+            full = self.job.lock().log.bytes() > limit;
             if full {
                 drained.await;
             }
@@ -318,10 +308,10 @@ impl JobContext {
     }
 }
 
-fn closed(closed: Closed) -> EventError {
-    match closed {
-        Closed::NotRunning => EventError::JobEnded,
-        Closed::Unserialisable => EventError::Invalid("the event has no JSON form".to_owned()),
+fn refused(error: AppendError) -> EventError {
+    match error {
+        AppendError::NotRunning => EventError::JobEnded,
+        AppendError::Unserialisable => EventError::Invalid("the event has no JSON form".to_owned()),
     }
 }
 

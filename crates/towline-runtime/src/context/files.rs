@@ -75,10 +75,10 @@ impl Files {
             let room = file.metadata()?.len().min(limit);
             bytes.reserve_exact(usize::try_from(room).unwrap_or(0));
             file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-            match bytes.len() as u64 > limit {
-                true => Err(Trouble::TooLarge(limit)),
-                false => Ok(bytes),
+            if bytes.len() as u64 > limit {
+                return Err(Trouble::TooLarge(limit));
             }
+            Ok(bytes)
         };
         self.on_place(Access::Read, path, Last::Follow, read).await
     }
@@ -287,7 +287,9 @@ impl Files {
             Trouble::Denied { path: real, denial } => {
                 let denied =
                     Denied::new(denial.code().clone(), linked(access, &path, &real, &denial));
-                self.ctx.denied(&denied, &self.ctx.hub.ids.call()).await;
+                self.ctx
+                    .denied(&denied, &self.ctx.hub.services.ids.call())
+                    .await;
                 FileError::Denied(denied)
             }
         }
@@ -354,10 +356,10 @@ fn regular(place: &Place, options: &mut OpenOptions) -> Result<File, Trouble> {
             });
         }
     };
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(Trouble::NotAFile),
+    if !file.metadata()?.is_file() {
+        return Err(Trouble::NotAFile);
     }
+    Ok(file)
 }
 
 fn into_tokio(file: File) -> tokio::fs::File {

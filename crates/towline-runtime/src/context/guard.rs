@@ -7,7 +7,7 @@ use towline_proto::{
 use towline_wire::{CallId, ErrorCode, event};
 
 use super::{Denied, JobContext};
-use crate::trace;
+use crate::{life, trace};
 
 /// Proof that an operation was allowed: only [`JobContext::authorize`] makes one, and the facades that carry operations
 /// out take one. It covers this one operation, on the value as it was normalised.
@@ -45,7 +45,8 @@ impl JobContext {
     /// # Errors
     /// [`Denied`] with PERMISSION_DENIED, LEASE_EXPIRED or BUDGET_EXHAUSTED.
     pub async fn authorize(&self, operation: Operation<'_>) -> Result<Permit, Denied> {
-        self.authorize_call(operation, &self.hub.ids.call()).await
+        self.authorize_call(operation, &self.hub.services.ids.call())
+            .await
     }
 
     /// [`JobContext::authorize`] for an operation whose `tool_call` is in the log already: a refusal names that call.
@@ -93,9 +94,9 @@ impl JobContext {
         // A job that has ended needs no record of what it was refused.
         let _ = self.tool_failed(call, error).await;
         if *denied.code() == ErrorCode::LEASE_EXPIRED {
-            let stop = crate::life::stop_job(&self.hub, &self.job, Cause::LeaseExpired);
+            let stop = life::stop_job(&self.hub, &self.job, Cause::LeaseExpired);
             if stop == towline_proto::job::Stop::StopAgent {
-                crate::life::lease_expired(&self.hub, &self.job);
+                life::lease_expired(&self.hub, &self.job);
             }
         }
     }

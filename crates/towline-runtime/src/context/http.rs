@@ -58,7 +58,7 @@ impl Http {
 
     /// Begins a request.
     pub fn request(&self, method: Method, url: impl Into<String>) -> HttpRequest {
-        let options = &self.ctx.hub.http.options;
+        let options = &self.ctx.equipment.http.options;
         HttpRequest {
             ctx: self.ctx.clone(),
             method,
@@ -143,7 +143,7 @@ impl HttpRequest {
         }
         let deadline = Instant::now() + self.timeout;
         let mut permit = self.ctx.authorize(Operation::NetFetch(&self.url)).await?;
-        let limit = self.ctx.hub.http.options.max_redirects;
+        let limit = self.ctx.equipment.http.options.max_redirects;
         for _ in 0..=limit {
             let url = fetchable(&permit)?;
             let response = self.hop(&permit, url.clone(), deadline).await?;
@@ -167,7 +167,7 @@ impl HttpRequest {
         url: Url,
         deadline: Instant,
     ) -> Result<reqwest::Response, HttpError> {
-        let clients = &self.ctx.hub.http;
+        let clients = &self.ctx.equipment.http;
         let private = clients.options.private_addresses || self.names_host(permit);
         if !private
             && let Some(address) = literal_address(&url).filter(|address| !is_public(*address))
@@ -208,7 +208,9 @@ impl HttpRequest {
              without wildcards"
         );
         let denied = Denied::new(ErrorCode::PERMISSION_DENIED, message);
-        self.ctx.denied(&denied, &self.ctx.hub.ids.call()).await;
+        self.ctx
+            .denied(&denied, &self.ctx.hub.services.ids.call())
+            .await;
         HttpError::Denied(denied)
     }
 

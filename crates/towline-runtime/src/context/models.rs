@@ -57,7 +57,9 @@ impl ModelPermit {
                 format!("model.use `{model}` denied: the upstream does not let this job use it"),
             ),
         };
-        self.ctx.denied(&denied, &self.ctx.hub.ids.call()).await;
+        self.ctx
+            .denied(&denied, &self.ctx.hub.services.ids.call())
+            .await;
         denied
     }
 }

@@ -29,15 +29,17 @@ impl JobContext {
                 "the job streams its result already".to_owned(),
             ));
         }
-        let result_id = self.hub.ids.result();
+        let result_id = self.hub.services.ids.result();
         core.chunks = Some(ChunkCounter::new(
             result_id.clone(),
-            self.hub.options.chunks,
+            self.hub.services.options.chunks,
         ));
         drop(core);
         let over_stdio = self
             .hub
-            .session(&self.job.row.session)
+            .books
+            .sessions
+            .get(&self.job.row.session)
             .and_then(|session| session.attachment());
         let over_stdio =
             over_stdio.is_some_and(|attachment| attachment.kind == TransportKind::Stdio);
@@ -46,7 +48,7 @@ impl JobContext {
         } else {
             CHUNK_BYTES
         };
-        let limit = limit.min(self.hub.options.chunks.chunk);
+        let limit = limit.min(self.hub.services.options.chunks.chunk);
         Ok(ResultWriter {
             ctx: self.clone(),
             result_id,
@@ -144,13 +146,10 @@ impl ResultWriter {
                 encoding,
                 more,
             };
-            let kind = EventKind::RESULT_CHUNK;
-            core.append_event(
-                RecordKind::ResultChunk,
-                kind.as_str(),
-                self.ctx.hub.now(),
-                |out| serde_json::to_writer(out, &body),
-            )
+            let (record, kind) = (RecordKind::ResultChunk, &EventKind::RESULT_CHUNK);
+            core.append_event(record, kind, self.ctx.hub.now(), |out| {
+                serde_json::to_writer(out, &body)
+            })
             .map_err(|_| EventError::JobEnded)?;
         }
         self.ctx.committed().await

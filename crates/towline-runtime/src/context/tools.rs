@@ -103,7 +103,7 @@ impl JobContext {
     /// [`ToolError`].
     pub async fn call_tool(&self, name: &str, args: impl Serialize) -> Result<RawJson, ToolError> {
         let args = RawJson::of(&args).map_err(EventError::unserialisable)?;
-        let Some(tool) = self.hub.tools.0.get(name).cloned() else {
+        let Some(tool) = self.equipment.tools.0.get(name).cloned() else {
             return Err(ToolError::Unknown(name.to_owned()));
         };
         let ctx = self.clone();

@@ -41,7 +41,7 @@ struct Shape {
 struct Value {
     /// From 0, one more with every rotation.
     number: u32,
-    state: State,
+    state: Phase,
     /// When the call that made it began.
     asked_at: Timestamp,
     upstream_ref: Option<String>,
@@ -51,7 +51,7 @@ struct Value {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+enum Phase {
     /// Its call has not been answered.
     Intent,
     /// The job may use it.
@@ -138,7 +138,7 @@ impl Entry {
     pub(super) fn issued(&mut self, number: u32, issued: Issued) {
         for value in &mut self.values {
             if value.number == number {
-                value.state = State::Issued;
+                value.state = Phase::Issued;
                 value.upstream_ref = issued.upstream_ref.clone();
                 value.secret = Some(issued.value.clone());
             } else {
@@ -172,7 +172,7 @@ impl Entry {
         let due = self
             .values
             .iter()
-            .filter(|value| value.state != State::Issued);
+            .filter(|value| value.state != Phase::Issued);
         due.map(|value| Due {
             number: value.number,
             is_unknown: value.secret.is_none(),
@@ -224,11 +224,14 @@ impl Entry {
     /// The credential as an operator sees it.
     pub(super) fn info(&self) -> CredentialInfo {
         let has = |state| self.values.iter().any(|value| value.state == state);
-        let state = match self.values.is_empty() {
-            true => CredentialState::Revoked,
-            false if has(State::Revoking) => CredentialState::Revoking,
-            false if has(State::Issued) => CredentialState::Issued,
-            false => CredentialState::Intent,
+        let state = if self.values.is_empty() {
+            CredentialState::Revoked
+        } else if has(Phase::Revoking) {
+            CredentialState::Revoking
+        } else if has(Phase::Issued) {
+            CredentialState::Issued
+        } else {
+            CredentialState::Intent
         };
         CredentialInfo {
             id: self.id.clone(),
@@ -254,7 +257,7 @@ impl Entry {
     fn push(&mut self, number: u32, now: Timestamp) {
         self.values.push(Value {
             number,
-            state: State::Intent,
+            state: Phase::Intent,
             asked_at: now,
             upstream_ref: None,
             secret: None,
@@ -265,7 +268,7 @@ impl Entry {
         self.values
             .iter()
             .rev()
-            .find(|value| value.state == State::Issued)
+            .find(|value| value.state == Phase::Issued)
     }
 
     fn upstream(&self, value: &Value) -> UpstreamValue {
@@ -279,7 +282,7 @@ impl Entry {
 
 impl Value {
     fn retire(&mut self) {
-        self.state = State::Revoking;
+        self.state = Phase::Revoking;
     }
 }
 

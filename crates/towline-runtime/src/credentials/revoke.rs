@@ -7,7 +7,6 @@ use towline_store::Change;
 
 use super::{
     CredentialProvisioner, Revocation,
-    commit::write_all,
     entry::Due,
     ledger::{Credential, State},
 };
@@ -32,21 +31,21 @@ pub(super) fn begin(hub: &Arc<Hub>, credential: &Arc<Credential>) {
         }
         state.revoking = true;
     }
-    hub.credentials.count_pending(true);
+    hub.services.credentials.count_pending(true);
     let (hub, credential) = (Arc::clone(hub), Arc::clone(credential));
-    hub.tasks.clone().spawn(async move {
+    hub.scope.tasks.clone().spawn(async move {
         tokio::select! {
             () = run(&hub, &credential, provisioner.as_ref()) => {}
             // What is left is taken up by the next start.
-            () = hub.stopping.cancelled() => {}
+            () = hub.scope.stopping.cancelled() => {}
         }
-        hub.credentials.count_pending(false);
+        hub.services.credentials.count_pending(false);
     });
 }
 
 /// The provisioner that made a credential. Nobody else can revoke it, so without it the operator has to be told.
 fn provisioner(hub: &Hub, credential: &Credential) -> Option<Arc<dyn CredentialProvisioner>> {
-    let found = hub.credentials.provisioner.as_ref();
+    let found = hub.services.credentials.provisioner.as_ref();
     let state = credential.lock();
     let own = found.filter(|provisioner| provisioner.name() == state.entry.provisioner);
     if own.is_none() {
@@ -98,7 +97,7 @@ fn rests(hub: &Hub, credential: &Arc<Credential>) -> bool {
         state.entry.is_outstanding()
     };
     if !outstanding {
-        hub.credentials.remove(credential);
+        hub.services.credentials.remove(credential);
     }
     true
 }
@@ -142,7 +141,7 @@ async fn pass(
 }
 
 async fn revoke(hub: &Hub, provisioner: &dyn CredentialProvisioner, due: &Due) -> Pass {
-    let options = &hub.credentials.options;
+    let options = &hub.services.credentials.options;
     match timeout(options.timeout, provisioner.revoke(&due.value)).await {
         Ok(Ok(Revocation::Revoked)) => Pass::Done,
         Ok(Ok(Revocation::NotFound)) => {
@@ -150,9 +149,10 @@ async fn revoke(hub: &Hub, provisioner: &dyn CredentialProvisioner, due: &Due) -
             let left = options
                 .unknown_for
                 .saturating_sub(hub.now().since(due.asked_at));
-            match due.is_unknown && !left.is_zero() {
-                true => Pass::TooEarly(left),
-                false => Pass::Done,
+            if due.is_unknown && !left.is_zero() {
+                Pass::TooEarly(left)
+            } else {
+                Pass::Done
             }
         }
         Ok(Err(error)) => Pass::Failed(error.to_string()),
@@ -162,27 +162,24 @@ async fn revoke(hub: &Hub, provisioner: &dyn CredentialProvisioner, due: &Due) -
 
 /// Writes the entry as it stands, when it has changed.
 async fn keep(hub: &Arc<Hub>, credential: &Credential) -> Result<(), String> {
-    let changes = {
+    let (row, audit) = {
         let mut state = credential.lock();
         if !std::mem::take(&mut state.dirty) {
             return Ok(());
         }
         let entry = &state.entry;
-        let mut changes = vec![Change::Credential(entry.row())];
-        if !entry.is_outstanding() {
-            let audit = Audit::at(hub.now());
-            let audit = audit.credential_revoked(
+        let audit = (!entry.is_outstanding()).then(|| {
+            Audit::at(hub.now()).credential_revoked(
                 &entry.principal(),
                 &entry.job,
                 &entry.id,
                 Verdict::Allowed,
-            );
-            crate::audit::record(&audit);
-            changes.push(Change::Audit(audit));
-        }
-        changes
+            )
+        });
+        (entry.row(), audit)
     };
-    let written = write_all(hub, changes).await;
+    let audits = audit.into_iter().collect();
+    let written = hub.write(vec![Change::Credential(row)], audits).await;
     if written.is_err() {
         credential.lock().dirty = true;
     }
@@ -195,7 +192,7 @@ fn report(hub: &Arc<Hub>, credential: &Credential, reason: &str, failures: u32) 
     let state = credential.lock();
     let entry = &state.entry;
     let reason = entry.scrub(reason);
-    if failures < hub.credentials.options.alarm_after {
+    if failures < hub.services.credentials.options.alarm_after {
         tracing::warn!(
             target: "towline::credentials", credential = %entry.id, job = %entry.job, failures, %reason,
             "revoking failed, trying again"
@@ -206,7 +203,7 @@ fn report(hub: &Arc<Hub>, credential: &Credential, reason: &str, failures: u32) 
         target: "towline::credentials", credential = %entry.id, job = %entry.job, failures, %reason,
         "a credential cannot be revoked; it stays good at the upstream until it is"
     );
-    if failures == hub.credentials.options.alarm_after {
+    if failures == hub.services.credentials.options.alarm_after {
         let audit = Audit::at(hub.now());
         hub.audit(audit.credential_revoked(
             &entry.principal(),
@@ -219,7 +216,7 @@ fn report(hub: &Arc<Hub>, credential: &Credential, reason: &str, failures: u32) 
 
 /// Twice as long with every failure, up to a bound, less up to a half, so that many do not come at once.
 fn backoff(hub: &Hub, failures: u32) -> Duration {
-    let options = &hub.credentials.options;
+    let options = &hub.services.credentials.options;
     let doubled = 1u32
         .checked_shl(failures.saturating_sub(1))
         .unwrap_or(u32::MAX);
@@ -227,6 +224,6 @@ fn backoff(hub: &Hub, failures: u32) -> Duration {
         .first_pause
         .saturating_mul(doubled)
         .min(options.longest_pause);
-    let share = (hub.ids.random() % 1024) as u32;
+    let share = (hub.services.ids.random() % 1024) as u32;
     pause - pause / 2 * share / 1024
 }

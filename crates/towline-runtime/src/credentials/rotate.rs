@@ -7,9 +7,10 @@ use towline_store::Change;
 use towline_wire::{CredentialId, JobId};
 
 use super::{
-    AnnounceRotation, CredentialProvisioner, IssueRequest, Issued, ProvisionError, UpstreamValue,
-    commit::write_all,
-    ledger::{Credential, Ledger, constraints, request},
+    CredentialProvisioner, IssueRequest, Issued, ProvisionError, UpstreamValue,
+    announce::AnnounceRotation,
+    issue::{constraints, request},
+    ledger::{Credential, Ledger},
     revoke,
 };
 use crate::{
@@ -42,7 +43,7 @@ impl Ledger {
     /// Rotates a credential of a running job: another value is made and becomes durable, the submitter is told, and then the
     /// value before is revoked [ARCP 9.8-3].
     pub(crate) async fn rotate(hub: &Arc<Hub>, id: &CredentialId) -> Result<(), RotateError> {
-        let ledger = &hub.credentials;
+        let ledger = &hub.services.credentials;
         let unknown = || RotateError::Unknown(id.clone());
         let credential = ledger.find(id).ok_or_else(unknown)?;
         let provisioner = ledger.provisioner.clone().ok_or_else(unknown)?;
@@ -53,7 +54,9 @@ impl Ledger {
         };
         let current = current.ok_or_else(unknown)?;
         let job = hub
-            .live_job(&job)
+            .books
+            .jobs
+            .get(&job)
             .filter(|job| job.lock().machine.is_open())
             .ok_or(RotateError::NotRunning(job))?;
         let rotation = Rotation {
@@ -109,9 +112,8 @@ impl Rotation<'_> {
     /// The intent is durable before the upstream is asked.
     async fn keep(&self) -> Result<(), RotateError> {
         let row = self.credential.lock().entry.row();
-        write_all(self.hub, vec![Change::Credential(row)])
-            .await
-            .map_err(RotateError::Store)
+        let written = self.hub.write(vec![Change::Credential(row)], Vec::new());
+        written.await.map_err(RotateError::Store)
     }
 
     async fn ask(
@@ -121,7 +123,7 @@ impl Rotation<'_> {
         request: &IssueRequest,
         current: &UpstreamValue,
     ) -> Result<Issued, RotateError> {
-        let limit = self.hub.credentials.options.timeout;
+        let limit = self.hub.services.credentials.options.timeout;
         let error = match timeout(limit, provisioner.rotate(request, current)).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
@@ -150,7 +152,8 @@ impl Rotation<'_> {
     async fn swap(&self, number: u32, value: Issued) -> Result<(), RotateError> {
         let mut next = self.credential.lock().entry.clone();
         next.issued(number, value.clone());
-        let written = write_all(self.hub, vec![Change::Credential(next.row())]).await;
+        let change = Change::Credential(next.row());
+        let written = self.hub.write(vec![change], Vec::new()).await;
         let mut state = self.credential.lock();
         match written {
             Ok(()) => {

@@ -1,12 +1,10 @@
 //! Who is shown what of a credential. Nothing else writes a value into a message.
 
-use std::sync::Arc;
-
 use towline_store::JobRow;
-use towline_wire::{CredentialId, EventPayload, Feature, RawJson, Secret, event, payload};
+use towline_wire::{CredentialId, EventPayload, Feature, JobId, RawJson, Secret, event, payload};
 
 use super::{entry::Entry, ledger::Ledger};
-use crate::{JobContext, hub::Hub, session::SessionEntry};
+use crate::{hub::Hub, session::SessionEntry};
 
 /// A credential as the agent of its job has it.
 #[derive(Debug, Clone)]
@@ -24,10 +22,10 @@ pub struct JobCredential {
     pub profile: Option<String>,
 }
 
-impl JobContext {
-    /// The credentials that were issued for the job, with the values they have now; a rotation changes them.
-    pub fn credentials(&self) -> Vec<JobCredential> {
-        let found = self.hub.credentials.of_job(self.job_id());
+impl Ledger {
+    /// The credentials of a job as its agent has them, with the values they have now.
+    pub(crate) fn of_agent(&self, job: &JobId) -> Vec<JobCredential> {
+        let found = self.of_job(job);
         let shown = found
             .iter()
             .filter_map(|credential| credential.lock().entry.shown(true));
@@ -50,14 +48,12 @@ impl JobContext {
         });
         usable.collect()
     }
-}
 
-impl Ledger {
     /// The credentials of a job as a session is shown them in `job.accepted` and `job.subscribed`; `None` for sessions of
     /// other principals, those without the feature, and jobs without credentials. `with_values`: the session submitted the
     /// job, or repeated its submit; over a connection that others can read it gets no values all the same [ARCP 9.8-1].
     pub(crate) async fn shown(
-        hub: &Arc<Hub>,
+        hub: &Hub,
         row: &JobRow,
         session: &SessionEntry,
         with_values: bool,
@@ -66,12 +62,17 @@ impl Ledger {
             return None;
         }
         let with_values = with_values && is_confidential(session);
-        let live = hub.credentials.shown_live(row, with_values);
+        let live = hub.services.credentials.shown_live(row, with_values);
         if live.is_some() {
             return live;
         }
         // Those of a job that is over are revoked; what is left of them is in the store.
-        let rows = hub.store.credentials_of(&row.id).await.unwrap_or_default();
+        let rows = hub
+            .services
+            .store
+            .credentials_of(&row.id)
+            .await
+            .unwrap_or_default();
         let entries = rows.iter().filter_map(|row| Entry::read(row).ok());
         some(entries.filter_map(|entry| entry.shown(false)).collect())
     }
@@ -82,7 +83,11 @@ impl Ledger {
         row: &JobRow,
         session: &SessionEntry,
     ) -> Option<Vec<payload::Credential>> {
-        let live = || hub.credentials.shown_live(row, is_confidential(session));
+        let live = || {
+            hub.services
+                .credentials
+                .shown_live(row, is_confidential(session))
+        };
         may_know(hub, row, session).then(live).flatten()
     }
 
@@ -93,7 +98,7 @@ impl Ledger {
         session: &SessionEntry,
     ) -> Option<Vec<payload::Credential>> {
         let own = row.session == session.id && may_know(hub, row, session);
-        own.then(|| hub.credentials.shown_live(row, false))
+        own.then(|| hub.services.credentials.shown_live(row, false))
             .flatten()
     }
 
@@ -111,7 +116,7 @@ impl Ledger {
         let filled = || {
             let event: EventPayload = payload.read().ok()?;
             let rotation = event.rotation().ok()??;
-            let value = Some(hub.credentials.secret(&row.id, &rotation.id)?);
+            let value = Some(hub.services.credentials.secret(&row.id, &rotation.id)?);
             let body = RawJson::of(&event::Rotation { value, ..rotation }).ok()?;
             Some(EventPayload { body, ..event }.to_json())
         };
@@ -131,7 +136,7 @@ impl Ledger {
 
 /// Whether a session may know that a job has credentials: it belongs to the submitting principal, and speaks the feature.
 fn may_know(hub: &Hub, row: &JobRow, session: &SessionEntry) -> bool {
-    hub.features.has(Feature::ProvisionedCredentials)
+    hub.services.features.has(Feature::ProvisionedCredentials)
         && session.principal == row.principal
         && session.lock().features.has(Feature::ProvisionedCredentials)
 }

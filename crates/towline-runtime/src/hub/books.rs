@@ -1,83 +1,77 @@
-//! Finding jobs and sessions, and what follows when they change.
+//! Which jobs and sessions are in memory.
+//!
+//! Each table has a lock of its own that is held for one look or one entry; nothing else is locked meanwhile.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use towline_proto::span::RecordKind;
-use towline_store::{AuditRow, Block, Change, JobRow, JobState, Principal, StoreError};
-use towline_wire::{EventSeq, JobId, JobSeq, Secret, SessionId, event};
+use towline_proto::admission::AdmissionQueue;
+use towline_store::Principal;
+use towline_wire::{JobId, Secret, SessionId};
 
-use super::{Hub, RECENT_JOBS};
-use crate::job::JobEntry;
-use crate::session::{Attachment, DetachReason, SessionEntry};
+use super::keys::KeysInFlight;
+use crate::{RuntimeOptions, job::JobEntry, session::SessionEntry};
 
-/// A job as a request sees it: in memory, or as the store has it.
-pub(crate) enum JobView {
-    /// It is in memory.
-    Live(Arc<JobEntry>),
-    /// It is finished and only in the store.
-    Stored(Box<JobRow>),
+/// The tables of a runtime.
+pub(crate) struct Books {
+    pub(crate) jobs: JobTable,
+    pub(crate) sessions: SessionTable,
+    /// Who runs and who waits for a place.
+    pub(crate) admission: Mutex<AdmissionQueue<Principal, Queued>>,
+    /// Idempotency keys whose first submit is under way.
+    pub(crate) keys: KeysInFlight,
 }
 
-impl JobView {
-    /// What is fixed about it.
-    pub(crate) fn row(&self) -> &JobRow {
-        match self {
-            Self::Live(entry) => &entry.row,
-            Self::Stored(row) => row,
-        }
-    }
-
-    /// How it stands.
-    pub(crate) fn state(&self) -> JobState {
-        match self {
-            Self::Live(entry) => entry.state(),
-            Self::Stored(row) => row.state.clone(),
+impl Books {
+    pub(crate) fn new(options: &RuntimeOptions) -> Self {
+        Self {
+            jobs: JobTable::default(),
+            sessions: SessionTable::new(options.sessions_per_principal),
+            admission: Mutex::new(AdmissionQueue::new(options.admission)),
+            keys: KeysInFlight::default(),
         }
     }
 }
 
-impl Hub {
+/// A job that waits for a place.
+pub(crate) struct Queued(pub(crate) Arc<JobEntry>);
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// Jobs in memory: those that are not finished, and the latest that are.
+#[derive(Default)]
+pub(crate) struct JobTable(Mutex<Jobs>);
+
+#[derive(Default)]
+struct Jobs {
+    entries: HashMap<JobId, Arc<JobEntry>>,
+    /// Finished jobs that are still in memory, oldest first.
+    recent: VecDeque<JobId>,
+    live: usize,
+}
+
+impl JobTable {
     /// A job in memory.
-    pub(crate) fn live_job(&self, job: &JobId) -> Option<Arc<JobEntry>> {
-        self.jobs.lock().entries.get(job).cloned()
-    }
-
-    /// A job, wherever it is.
-    pub(crate) async fn job(&self, job: &JobId) -> Result<Option<JobView>, StoreError> {
-        if let Some(entry) = self.live_job(job) {
-            return Ok(Some(JobView::Live(entry)));
-        }
-        Ok(self
-            .store
-            .job(job)
-            .await?
-            .map(|row| JobView::Stored(Box::new(row))))
-    }
-
-    /// A job a peer names. Where foreign jobs are concealed, finding one takes as long as finding none [ARCP 7.6-5].
-    pub(crate) async fn look_up(&self, job: &JobId) -> Result<Option<JobView>, StoreError> {
-        let live = self.live_job(job);
-        if live.is_some() && !self.options.conceal_foreign_jobs {
-            return Ok(live.map(JobView::Live));
-        }
-        // A submit that came before may not have reached the committer's books yet.
-        self.barrier().await;
-        let stored = self.store.job(job).await?;
-        match self.live_job(job) {
-            Some(entry) => Ok(Some(JobView::Live(entry))),
-            None => Ok(stored.map(|row| JobView::Stored(Box::new(row)))),
-        }
+    pub(crate) fn get(&self, job: &JobId) -> Option<Arc<JobEntry>> {
+        self.0.lock().entries.get(job).cloned()
     }
 
     /// How many jobs are not finished.
-    pub(crate) fn live_jobs(&self) -> usize {
-        self.jobs.lock().live
+    pub(crate) fn live(&self) -> usize {
+        self.0.lock().live
     }
 
-    /// Every job in memory that is not finished.
-    pub(crate) fn unfinished_jobs(&self) -> Vec<Arc<JobEntry>> {
-        let jobs = self.jobs.lock();
+    /// Every job that is not finished.
+    pub(crate) fn unfinished(&self) -> Vec<Arc<JobEntry>> {
+        let jobs = self.0.lock();
         jobs.entries
             .values()
             .filter(|job| !job.ended.is_cancelled())
@@ -86,80 +80,65 @@ impl Hub {
     }
 
     /// A new job is durable: from now on it can be found.
-    pub(crate) fn insert_job(&self, job: &Arc<JobEntry>) {
-        let mut jobs = self.jobs.lock();
-        if jobs
-            .entries
-            .insert(job.id().clone(), Arc::clone(job))
-            .is_none()
-        {
-            jobs.live += 1;
-        }
+    pub(crate) fn insert(&self, job: &Arc<JobEntry>) {
+        let mut jobs = self.0.lock();
+        let known = jobs.entries.insert(job.id().clone(), Arc::clone(job));
+        jobs.live += usize::from(known.is_none());
     }
 
-    /// The terminal is committed.
-    pub(super) fn job_ended(self: &Arc<Self>, job: &Arc<JobEntry>) {
-        if job.ended.is_cancelled() {
-            return;
-        }
-        job.ended.cancel();
-        job.tail.lock().trim(RECENT_TAIL);
-        {
-            let mut jobs = self.jobs.lock();
-            jobs.live = jobs.live.saturating_sub(1);
-            jobs.recent.push_back(job.id().clone());
-            while jobs.recent.len() > RECENT_JOBS {
-                if let Some(oldest) = jobs.recent.pop_front() {
-                    jobs.entries.remove(&oldest);
-                }
+    /// A job is finished. It stays for a while, and the oldest of those that are finished goes.
+    pub(crate) fn retire(&self, job: &JobId) {
+        let mut jobs = self.0.lock();
+        jobs.live = jobs.live.saturating_sub(1);
+        jobs.recent.push_back(job.clone());
+        while jobs.recent.len() > RECENT_JOBS {
+            if let Some(oldest) = jobs.recent.pop_front() {
+                jobs.entries.remove(&oldest);
             }
         }
-        job.lock().observers.clear();
-        metrics::counter!("towline_jobs_ended_total", "status" => job.lock().machine.status().as_str()).increment(1);
-        crate::life::after_end(self, job);
     }
+}
 
-    /// A block of a job's log: from memory when it is recent, else from the store.
-    pub(crate) async fn block(
-        &self,
-        job: &JobId,
-        seq: JobSeq,
-    ) -> Result<Option<Arc<Block>>, StoreError> {
-        if let Some(entry) = self.live_job(job)
-            && let Some(block) = entry.tail.lock().block(seq)
-        {
-            return Ok(Some(block));
+/// Sessions in memory: those that are attached or can be resumed.
+pub(crate) struct SessionTable {
+    sessions: Mutex<Sessions>,
+    /// How many sessions of one principal may be attached.
+    per_principal: usize,
+}
+
+#[derive(Default)]
+struct Sessions {
+    entries: HashMap<SessionId, Arc<SessionEntry>>,
+    by_token: HashMap<[u8; 32], SessionId>,
+    attached: HashMap<Principal, usize>,
+}
+
+impl SessionTable {
+    fn new(per_principal: usize) -> Self {
+        Self {
+            sessions: Mutex::default(),
+            per_principal,
         }
-        Ok(self
-            .store
-            .read_job(job, seq, READ_BYTES)
-            .await?
-            .into_iter()
-            .next())
     }
 
     /// A session in memory.
-    pub(crate) fn session(&self, session: &SessionId) -> Option<Arc<SessionEntry>> {
+    pub(crate) fn get(&self, session: &SessionId) -> Option<Arc<SessionEntry>> {
         self.sessions.lock().entries.get(session).cloned()
     }
 
     /// Every session in memory.
-    pub(crate) fn all_sessions(&self) -> Vec<Arc<SessionEntry>> {
+    pub(crate) fn all(&self) -> Vec<Arc<SessionEntry>> {
         self.sessions.lock().entries.values().cloned().collect()
     }
 
     /// The session a resume token is good for.
-    pub(crate) fn session_of_token(&self, token: &Secret) -> Option<Arc<SessionEntry>> {
+    pub(crate) fn of_token(&self, token: &Secret) -> Option<Arc<SessionEntry>> {
         let hash = hash_token(token);
         let entry = {
             let sessions = self.sessions.lock();
             // Looking a hash up by its value tells nothing about the token it came from.
-            Arc::clone(
-                sessions
-                    .by_token
-                    .get(&hash)
-                    .and_then(|session| sessions.entries.get(session))?,
-            )
+            let id = sessions.by_token.get(&hash)?;
+            Arc::clone(sessions.entries.get(id)?)
         };
         // Never a session's lock inside that of the sessions: others take them the other way round.
         let current = entry.lock().token_hash;
@@ -168,7 +147,7 @@ impl Hub {
     }
 
     /// A session is durable under this token.
-    pub(crate) fn insert_session(&self, session: &Arc<SessionEntry>, old_token: Option<[u8; 32]>) {
+    pub(crate) fn insert(&self, session: &Arc<SessionEntry>, old_token: Option<[u8; 32]>) {
         let token = session.lock().token_hash;
         let mut sessions = self.sessions.lock();
         if let Some(old) = old_token {
@@ -181,7 +160,7 @@ impl Hub {
     }
 
     /// A session can be resumed no more.
-    pub(crate) fn forget_session(&self, session: &Arc<SessionEntry>) {
+    pub(crate) fn forget(&self, session: &Arc<SessionEntry>) {
         let token = {
             let mut state = session.lock();
             state.gone = true;
@@ -196,19 +175,15 @@ impl Hub {
     pub(crate) fn count_attached(&self, principal: &Principal) -> bool {
         let mut sessions = self.sessions.lock();
         let count = sessions.attached.entry(principal.clone()).or_default();
-        let room = *count < self.options.sessions_per_principal;
+        let room = *count < self.per_principal;
         *count += usize::from(room);
         room
     }
 
     /// Counts an attached session in, whatever the cap.
     pub(crate) fn count_attached_anyway(&self, principal: &Principal) {
-        *self
-            .sessions
-            .lock()
-            .attached
-            .entry(principal.clone())
-            .or_default() += 1;
+        let mut sessions = self.sessions.lock();
+        *sessions.attached.entry(principal.clone()).or_default() += 1;
     }
 
     /// Counts it out again.
@@ -223,86 +198,8 @@ impl Hub {
     }
 
     /// How many sessions are attached.
-    pub(crate) fn attached_sessions(&self) -> usize {
+    pub(crate) fn attached(&self) -> usize {
         self.sessions.lock().attached.values().sum()
-    }
-
-    /// A connection is over. The session stays for the resume window [ARCP 6.3-6].
-    pub(crate) fn detach(&self, session: &Arc<SessionEntry>, attachment: &Arc<Attachment>) {
-        {
-            let mut state = session.lock();
-            let current = state
-                .attachment
-                .as_ref()
-                .is_some_and(|current| Arc::ptr_eq(current, attachment));
-            if !current {
-                return;
-            }
-            state.attachment = None;
-            state.detached_at = Some(self.now());
-        }
-        self.count_detached(&session.principal);
-        self.command(crate::hub::SaveSession(Arc::clone(session)));
-    }
-
-    /// Forgets the beginning of a stream; a resume from before it is refused [ARCP 6.5-2].
-    pub(crate) fn evict(&self, session: &Arc<SessionEntry>, up_to: EventSeq, why: &str) {
-        session.lock().outbox.evict(up_to);
-        tracing::warn!(target: "towline::session", session = %session.id, %up_to, "events evicted: {why}");
-        self.command(crate::hub::Trim {
-            session: session.id.clone(),
-            up_to,
-        });
-        self.command(crate::hub::SaveSession(Arc::clone(session)));
-    }
-
-    /// Tells a session's most recent running job that the session lags [ARCP 6.5-3].
-    pub(crate) fn report_pressure(&self, session: &SessionEntry, lag: u64) {
-        let mut own: Vec<_> = {
-            let jobs = self.jobs.lock();
-            let own = jobs
-                .entries
-                .values()
-                .filter(|job| job.row.session == session.id && !job.ended.is_cancelled());
-            own.cloned().collect()
-        };
-        own.sort_unstable_by(|left, right| right.id().cmp(left.id()));
-        let message = format!("a session is {lag} events behind");
-        let body = event::Status {
-            phase: "back_pressure".to_owned(),
-            message: Some(message),
-        };
-        let now = self.now();
-        let told = own.iter().find(|job| {
-            let mut core = job.lock();
-            core.append_event(RecordKind::Event, "status", now, |out| {
-                serde_json::to_writer(out, &body)
-            })
-            .is_ok()
-        });
-        if let Some(job) = told {
-            self.flush(job);
-        }
-    }
-
-    /// Ends every connection of the runtime [ARCP 6.7-3].
-    pub(crate) fn detach_all(&self) {
-        for session in self.all_sessions() {
-            if let Some(attachment) = session.attachment() {
-                attachment.detach(DetachReason::Shutdown);
-            }
-        }
-    }
-
-    /// Writes an audit entry with the next commit [ARCP 14-3]. While the store takes nothing, strangers that fail to
-    /// authenticate must not fill the memory: what is too much is only logged [ARCP 14-4].
-    pub(crate) fn audit(&self, row: AuditRow) {
-        crate::audit::record(&row);
-        if self.queue.len() >= AUDIT_BACKLOG {
-            tracing::error!(target: "towline::store", action = %row.action, "the store is behind; an audit entry is only logged");
-            return;
-        }
-        self.command(crate::hub::Write(Change::Audit(row)));
     }
 }
 
@@ -311,9 +208,5 @@ pub(crate) fn hash_token(token: &Secret) -> [u8; 32] {
     Sha256::digest(token.expose()).into()
 }
 
-/// How much may wait for its commit before audit entries have to stay out.
-const AUDIT_BACKLOG: usize = 65_536;
-/// How much of a log is read from the store at once.
-const READ_BYTES: usize = 1024 * 1024;
-/// How many bytes of a finished job's events stay in memory; the store has the rest.
-const RECENT_TAIL: usize = 64 * 1024;
+/// How many finished jobs stay in memory, so that what follows an end at once (a late subscriber, a list) is quick.
+const RECENT_JOBS: usize = 1024;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};
 
-use super::Command;
+use super::tx::Command;
 use crate::job::JobEntry;
 
 /// Work for the committer, in order. Bounded by its sources: a job is in it at most once, commands are bounded by the
@@ -70,9 +70,9 @@ impl CommitQueue {
     }
 }
 
-/// A task that is woken on one of tokio's threads is first in line there, where no other thread can take it. A task with
-/// nothing to do pushes it out into the line that all threads share: should this thread be blocked next, the committer,
-/// and with it every session, does not wait for that [ARCP 7.3-4].
+/// Lets another thread take the committer, which this one has just woken, should an agent block this one next
+/// [ARCP 7.3-4]. Tokio keeps the task that a thread woke last in a slot from which no other thread takes, and moves it into
+/// the line that all of them take from when the thread wakes another. So this wakes another, which has nothing to do.
 fn free_from_this_thread() {
     if let Ok(runtime) = Handle::try_current() {
         drop(runtime.spawn(std::future::ready(())));

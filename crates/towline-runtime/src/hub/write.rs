@@ -1,110 +1,49 @@
-//! Changes nobody waits for, and waiting for changes.
+//! Changes that were decided elsewhere, entries of the audit log, and waiting for what is queued.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
-use towline_store::{Change, StoreError};
-use towline_wire::{EventSeq, SessionId};
+use towline_store::{AuditRow, Change, StoreError};
 
-use super::{Command, Hub, Tx};
-use crate::session::SessionEntry;
-
-/// Writes one change.
-pub(crate) struct Write(pub(crate) Change);
-
-impl Command for Write {
-    fn decide(&mut self, tx: &mut Tx<'_>) {
-        tx.push(self.0.clone());
-    }
-
-    fn done(self: Box<Self>, _hub: &Arc<Hub>, _result: Result<(), &StoreError>) {}
-}
-
-/// Writes one change and tells how that went.
-pub(crate) struct WriteAndTell {
-    pub(crate) change: Change,
-    pub(crate) done: oneshot::Sender<Result<(), String>>,
-}
-
-impl Command for WriteAndTell {
-    fn decide(&mut self, tx: &mut Tx<'_>) {
-        tx.push(self.change.clone());
-    }
-
-    fn done(self: Box<Self>, _hub: &Arc<Hub>, result: Result<(), &StoreError>) {
-        // Whoever waited may have gone.
-        let _ = self.done.send(result.map_err(ToString::to_string));
-    }
-}
-
-/// Writes a session's row as it stands when the committer gets to it.
-pub(crate) struct SaveSession(pub(crate) Arc<SessionEntry>);
-
-impl Command for SaveSession {
-    fn decide(&mut self, tx: &mut Tx<'_>) {
-        if !self.0.lock().gone {
-            tx.push(Change::Session(Box::new(self.0.row())));
-        }
-    }
-
-    fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
-        // The row says when the window began; it is worth another try.
-        if result.is_err() {
-            hub.command(*self);
-        }
-    }
-}
-
-/// Lets a session's stream go up to a number.
-pub(crate) struct Trim {
-    pub(crate) session: SessionId,
-    pub(crate) up_to: EventSeq,
-}
-
-impl Command for Trim {
-    fn decide(&mut self, tx: &mut Tx<'_>) {
-        tx.push(Change::Trim {
-            session: self.session.clone(),
-            up_to: self.up_to,
-        });
-    }
-
-    fn done(self: Box<Self>, _hub: &Arc<Hub>, _result: Result<(), &StoreError>) {}
-}
-
-/// Ends a session that cannot be resumed any more, unless it was resumed a moment before.
-pub(crate) struct EndSession(pub(crate) Arc<SessionEntry>);
-
-impl Command for EndSession {
-    fn decide(&mut self, tx: &mut Tx<'_>) {
-        let mut state = self.0.lock();
-        state.ending = false;
-        if state.attachment.is_none() && !state.gone && !tx.is_taken_up(&self.0.id) {
-            state.gone = true;
-            tx.push(Change::SessionGone(self.0.id.clone()));
-        }
-    }
-
-    fn done(self: Box<Self>, hub: &Arc<Hub>, _result: Result<(), &StoreError>) {
-        if self.0.lock().gone {
-            hub.forget_session(&self.0);
-        }
-    }
-}
-
-/// Tells when everything that was queued before it is durable (or has failed).
-pub(crate) struct Barrier(pub(crate) oneshot::Sender<()>);
-
-impl Command for Barrier {
-    fn decide(&mut self, _tx: &mut Tx<'_>) {}
-
-    fn done(self: Box<Self>, _hub: &Arc<Hub>, _result: Result<(), &StoreError>) {
-        // Whoever waited may have gone.
-        let _ = self.0.send(());
-    }
-}
+use super::{
+    Hub,
+    tx::{Command, Tx},
+};
+use crate::audit;
 
 impl Hub {
+    /// Writes changes, with entries of the audit log that tell of them, and waits until they are durable. Cancel safe: they
+    /// are written all the same.
+    ///
+    /// # Errors
+    /// What the store says, or that the runtime has stopped.
+    pub(crate) async fn write(
+        &self,
+        changes: Vec<Change>,
+        audits: Vec<AuditRow>,
+    ) -> Result<(), String> {
+        let (done, written) = oneshot::channel();
+        self.command(Write {
+            changes,
+            audits,
+            done,
+        });
+        written
+            .await
+            .unwrap_or_else(|_| Err("the runtime has stopped".to_owned()))
+    }
+
+    /// Writes an audit entry with the next commit [ARCP 14-3]. While the store takes nothing, strangers that fail to
+    /// authenticate must not fill the memory: what is too much is only logged, at once and never again [ARCP 14-4].
+    pub(crate) fn audit(&self, row: AuditRow) {
+        if self.commits.len() >= AUDIT_BACKLOG {
+            tracing::error!(target: "towline::store", action = %row.action, "the store is behind; an audit entry is only logged");
+            audit::record(&row);
+            return;
+        }
+        self.command(WriteAudit(row));
+    }
+
     /// Waits until everything queued so far is durable, or has failed. Cancel safe.
     pub(crate) async fn barrier(&self) {
         let (done, waiting) = oneshot::channel();
@@ -118,3 +57,52 @@ impl Hub {
         let _ = tokio::time::timeout(limit, self.barrier()).await;
     }
 }
+
+struct Write {
+    changes: Vec<Change>,
+    audits: Vec<AuditRow>,
+    done: oneshot::Sender<Result<(), String>>,
+}
+
+impl Command for Write {
+    fn decide(&mut self, tx: &mut Tx<'_>) {
+        self.changes.drain(..).for_each(|change| tx.push(change));
+        self.audits.drain(..).for_each(|entry| tx.audit(entry));
+    }
+
+    fn done(self: Box<Self>, _hub: &Arc<Hub>, result: Result<(), &StoreError>) {
+        // Whoever waited may have gone.
+        let _ = self.done.send(result.map_err(ToString::to_string));
+    }
+}
+
+/// An entry of the audit log that tells of nothing else in its commit: of a refusal, say.
+struct WriteAudit(AuditRow);
+
+impl Command for WriteAudit {
+    fn decide(&mut self, tx: &mut Tx<'_>) {
+        tx.audit(self.0.clone());
+    }
+
+    fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
+        // Nobody waits who would ask again.
+        if result.is_err() {
+            hub.audit(self.0);
+        }
+    }
+}
+
+/// Tells when everything that was queued before it is durable (or has failed).
+struct Barrier(oneshot::Sender<()>);
+
+impl Command for Barrier {
+    fn decide(&mut self, _tx: &mut Tx<'_>) {}
+
+    fn done(self: Box<Self>, _hub: &Arc<Hub>, _result: Result<(), &StoreError>) {
+        // Whoever waited may have gone.
+        let _ = self.0.send(());
+    }
+}
+
+/// How much may wait for its commit before audit entries have to stay out.
+const AUDIT_BACKLOG: usize = 65_536;

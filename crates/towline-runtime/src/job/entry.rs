@@ -1,4 +1,4 @@
-//! A job in memory: its machine, its log on the way to the store, and who watches.
+//! A job in memory: its machine, its log, and who watches.
 
 use std::{
     collections::BTreeMap,
@@ -6,21 +6,32 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use towline_proto::{
     chunks::ChunkCounter,
-    job::{Cause, JobMachine, Outcome, Stop, Terminal},
+    job::{Cause, Failure, JobMachine, Outcome, Stop, Terminal},
     lease::{Authority, Budget, Remaining},
     span::RecordKind,
 };
-use towline_store::{Block, BlockBuilder, JobRow, JobState};
-use towline_wire::{Amount, JobId, JobSeq, JobStatus, RawJson, Timestamp, event, write_string};
+use towline_store::{Block, JobRow, JobState};
+use towline_wire::{
+    Amount, EventKind, JobId, JobSeq, JobStatus, RawJson, SpanId, Timestamp, event,
+};
 
-use super::tail::Tail;
+use super::{
+    log::{AppendError, Backlog, Log, Taken},
+    tail::Tail,
+};
 use crate::session::SessionEntry;
-use crate::{agent::AgentEntry, trace::CausedBy};
+
+/// Something that runs jobs: an agent, in the runtime it was registered with. A job knows no more of it.
+pub(crate) trait RunJob: Send + Sync {
+    /// Runs a job. A panic may come from here or from the future.
+    fn run(&self, job: Arc<JobEntry>) -> BoxFuture<'static, Result<RawJson, Failure>>;
+}
 
 /// A job that is in memory: because it is not finished, or because it finished a moment ago.
 pub(crate) struct JobEntry {
@@ -39,6 +50,7 @@ pub(crate) struct JobEntry {
 /// What changes about a job, all of it under one lock that is held briefly.
 pub(crate) struct JobCore {
     pub(crate) machine: JobMachine,
+    pub(crate) log: Log,
     pub(crate) authority: Authority,
     pub(crate) chunks: Option<ChunkCounter>,
     pub(crate) observers: Vec<Arc<SessionEntry>>,
@@ -48,29 +60,46 @@ pub(crate) struct JobCore {
     pub(crate) ended_with: Option<Ended>,
     /// What a streamed result's writer said of it at the end.
     pub(crate) result_summary: Option<String>,
-    /// Whether the job has a place among the running ones.
-    pub(crate) has_place: bool,
-    /// Whether the job is durable: only then may it begin.
-    pub(crate) is_durable: bool,
-    is_discarded: bool,
+    being: Being,
+    pub(crate) place: Place,
     /// What it was resolved to when it was accepted [ARCP 7.5-2]; a recovered job is resolved again.
-    pub(crate) agent: Option<AgentEntry>,
+    pub(crate) agent: Option<Arc<dyn RunJob>>,
     /// Whether its parent has back what it did not spend.
-    pub(crate) settled: bool,
+    settled: bool,
     /// What its span will be below.
     pub(crate) caused_by: Option<CausedBy>,
     /// The span of its run, while it runs.
     pub(crate) span: tracing::Span,
-    pending: BlockBuilder,
-    /// Taken from `pending` and not committed yet, in order; taken again when the commit failed.
-    in_flight: Vec<Arc<Block>>,
-    /// The last record that was taken from `pending`.
-    taken: JobSeq,
-    committed: JobSeq,
-    queued: bool,
-    state_changed: bool,
     finished_at: Option<Timestamp>,
-    clock_text: ClockText,
+}
+
+/// Whether there is such a job, as far as anybody outside may know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Being {
+    /// Its acceptance is being committed. It must not begin.
+    New,
+    /// It was accepted, and a crash does not undo that.
+    Durable,
+    /// It was not accepted. Nothing of it may be committed: a store refuses records of a job it does not have, and
+    /// everything that is committed with them.
+    Discarded,
+}
+
+/// Whether a job is counted among those that run [ARCP 7.1-5].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It waits for its turn, or needs none any more.
+    None,
+    /// It holds one, and gives it up once.
+    Held,
+}
+
+/// What a job's span is the child of.
+pub(crate) enum CausedBy {
+    /// A span of whoever sent the submit.
+    Remote(SpanId),
+    /// The span in which the job's parent delegated.
+    Local(tracing::Span),
 }
 
 /// How a job ended, for those who wait for it inside the runtime.
@@ -81,34 +110,10 @@ pub(crate) struct Ended {
     pub(crate) payload: RawJson,
 }
 
-/// The text of the current millisecond, so that a burst of events formats its time once.
-#[derive(Default)]
-struct ClockText {
-    millis: i64,
-    text: String,
-}
-
-/// A job's records that are ready for the store.
-pub(crate) struct Flush {
+/// A job's records and its state, as a commit writes them.
+pub(crate) struct Changes {
     pub(crate) blocks: Vec<Arc<Block>>,
     pub(crate) state: Option<JobState>,
-}
-
-/// What is to be done about the records of a job that wait to be committed.
-pub(crate) struct Waiting {
-    /// The job has to be put into the queue.
-    pub(crate) enqueue: bool,
-    /// How much waits.
-    pub(crate) bytes: usize,
-}
-
-/// Why a record was not added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Closed {
-    /// The job has not begun or has ended.
-    NotRunning,
-    /// The record has no JSON form.
-    Unserialisable,
 }
 
 impl JobEntry {
@@ -121,6 +126,7 @@ impl JobEntry {
         let last = row.state.last_seq;
         let core = JobCore {
             machine,
+            log: Log::new(last),
             authority,
             chunks: None,
             observers: Vec::new(),
@@ -128,21 +134,13 @@ impl JobEntry {
             parent,
             ended_with: None,
             result_summary: None,
-            has_place: false,
-            is_durable: false,
-            is_discarded: false,
+            being: Being::New,
+            place: Place::None,
             agent: None,
             settled: false,
             caused_by: None,
             span: tracing::Span::none(),
-            pending: BlockBuilder::default(),
-            in_flight: Vec::new(),
-            taken: last,
-            committed: last,
-            queued: false,
-            state_changed: false,
             finished_at: row.state.finished_at,
-            clock_text: ClockText::default(),
         };
         Arc::new(Self {
             row,
@@ -162,60 +160,70 @@ impl JobEntry {
         self.core.lock()
     }
 
-    /// How the job stands now, as far as it is committed.
+    /// How the job stands now, as far as a commit has taken it.
     pub(crate) fn state(&self) -> JobState {
         self.core.lock().state()
+    }
+
+    /// The children that are in memory.
+    pub(crate) fn children(&self) -> Vec<Arc<Self>> {
+        let core = self.core.lock();
+        core.children.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The block that holds `seq`: one being committed, or a recent one.
+    pub(crate) fn block(&self, seq: JobSeq) -> Option<Arc<Block>> {
+        let in_flight = self.core.lock().log.in_flight(seq);
+        in_flight.or_else(|| self.tail.lock().block(seq))
+    }
+
+    /// Gives the parent back what this job did not spend, once. The parent has to be committed together with the job's
+    /// terminal: a crash between the two would return the same money twice [ARCP 9.4-2].
+    pub(crate) fn settle(&self, now: Timestamp) -> Option<Arc<Self>> {
+        let (parent, budget, settled) = {
+            let mut core = self.core.lock();
+            let settled = std::mem::replace(&mut core.settled, true);
+            let budget = core.authority.budget().clone();
+            (core.parent.clone()?, budget, settled)
+        };
+        if !settled {
+            let mut core = parent.core.lock();
+            let reports = core.authority.budget_mut().settle(&budget);
+            core.log.touch();
+            for report in &reports {
+                core.report_remaining(report, now);
+            }
+        }
+        Some(parent)
     }
 }
 
 impl JobCore {
-    /// Adds a record to the log; `write` appends its payload.
-    pub(crate) fn append(
-        &mut self,
-        kind: RecordKind,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
-    ) -> Result<(), Closed> {
-        self.pending
-            .push_with(kind, write)
-            .map_err(|_| Closed::Unserialisable)
-    }
-
-    /// Adds an event to the log of a job that runs.
+    /// Adds an event to the log of a job that runs; `write_body` appends the event's body.
     pub(crate) fn append_event(
         &mut self,
         record: RecordKind,
-        kind: &str,
+        kind: &EventKind,
         now: Timestamp,
         write_body: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
-    ) -> Result<(), Closed> {
+    ) -> Result<(), AppendError> {
         if !self.machine.is_open() {
-            return Err(Closed::NotRunning);
+            return Err(AppendError::NotRunning);
         }
-        let ts = self.clock_text.of(now);
-        self.pending
-            .push_with(record, |out| {
-                out.extend_from_slice(b"{\"kind\":");
-                write_string(out, kind);
-                out.extend_from_slice(b",\"ts\":\"");
-                out.extend_from_slice(ts.as_bytes());
-                out.extend_from_slice(b"\",\"body\":");
-                write_body(out)?;
-                out.push(b'}');
-                Ok(())
-            })
-            .map_err(|_: serde_json::Error| Closed::Unserialisable)
+        self.log
+            .append_event(record, kind.as_str(), now, write_body)
     }
 
     /// Reports what is left of a currency [ARCP 9.6-4].
     pub(crate) fn report_remaining(&mut self, report: &Remaining, now: Timestamp) {
         let body = event::Metric {
-            name: "cost.budget.remaining".to_owned(),
+            name: REMAINING_METRIC.to_owned(),
             value: report.amount,
             unit: Some(report.currency.clone()),
             dimensions: None,
         };
         // A job that has just ended needs no report.
-        let _ = self.append_event(RecordKind::Event, "metric", now, |out| {
+        let _ = self.append_event(RecordKind::Event, &EventKind::METRIC, now, |out| {
             serde_json::to_writer(out, &body)
         });
     }
@@ -229,13 +237,13 @@ impl JobCore {
         };
         // A terminal always has a JSON form; a job without a last record would be worse than one with an empty one.
         let payload = terminal.payload(now).unwrap_or(RawJson::EMPTY_OBJECT);
-        let written = self.append(kind, |out| {
+        let written = self.log.append(kind, |out| {
             out.extend_from_slice(payload.as_str().as_bytes());
             Ok(())
         });
         debug_assert_eq!(written, Ok(()));
         self.finished_at = Some(now);
-        self.state_changed = true;
+        self.log.touch();
         self.ended_with = Some(Ended {
             status: terminal.status,
             is_result: terminal.is_result(),
@@ -248,7 +256,7 @@ impl JobCore {
         let stop = self.machine.stop(cause);
         match &stop {
             Stop::EndNow(terminal) => self.end(terminal, now),
-            Stop::StopAgent => self.state_changed = true,
+            Stop::StopAgent => self.log.touch(),
             Stop::Already | Stop::TooLate(_) => {}
         }
         stop
@@ -263,100 +271,45 @@ impl JobCore {
         terminal.is_some()
     }
 
-    /// Notes that the state row has to be written with the next commit.
-    pub(crate) fn touch(&mut self) {
-        self.state_changed = true;
+    /// How much waits for its commit, and whether the job has to be queued for it, for who has just appended.
+    pub(crate) fn enqueue_appended(&mut self) -> Backlog {
+        self.log.enqueue_appended()
     }
 
-    /// Bytes that wait for their commit.
-    pub(crate) fn backlog(&self) -> usize {
-        let in_flight: usize = self.in_flight.iter().map(|block| block.text().len()).sum();
-        self.pending.bytes() + in_flight
+    /// What a commit writes of the job; see [`Log::take`].
+    pub(crate) fn take(&mut self, job: &JobId, again: bool) -> Changes {
+        let Taken { blocks, with_state } = match self.being {
+            Being::Discarded => self.log.take_nothing(),
+            Being::New | Being::Durable => self.log.take(job, again),
+        };
+        let state = with_state.then(|| self.state());
+        Changes { blocks, state }
     }
 
-    /// The last record that was added.
-    pub(crate) fn appended(&self) -> JobSeq {
-        self.taken.plus(self.pending.len() as u64)
+    /// The job was accepted, or found in the store.
+    pub(crate) fn came_to_be(&mut self) {
+        debug_assert_eq!(self.being, Being::New, "a job is accepted once");
+        self.being = Being::Durable;
     }
 
-    /// The last record that is committed.
-    pub(crate) fn committed(&self) -> JobSeq {
-        self.committed
-    }
-
-    /// Whether the job has to be queued for the committer; from now on it counts as queued.
-    pub(crate) fn enqueue(&mut self) -> bool {
-        !std::mem::replace(&mut self.queued, true)
-    }
-
-    /// [`enqueue`](Self::enqueue), and how much waits, for who has just appended.
-    pub(crate) fn enqueue_appended(&mut self) -> Waiting {
-        Waiting {
-            enqueue: self.enqueue(),
-            bytes: self.backlog(),
-        }
-    }
-
-    /// What a commit writes. Until [`JobCore::flushed`] or [`JobCore::unflushed`] the records count as taken. `again`
-    /// tells that the same commit has taken from this job before, and then only what is new is given.
-    pub(crate) fn flush(&mut self, job: &JobId, again: bool) -> Flush {
-        self.queued = false;
-        if self.is_discarded {
-            return Flush {
-                blocks: Vec::new(),
-                state: None,
-            };
-        }
-        let known = if again { self.in_flight.len() } else { 0 };
-        if let Some(block) = self.pending.take(job, self.taken.next()) {
-            self.taken = block.last();
-            self.in_flight.push(Arc::new(block));
-        }
-        let blocks = self.in_flight[known..].to_vec();
-        let changed = std::mem::take(&mut self.state_changed) || !blocks.is_empty();
-        Flush {
-            blocks,
-            state: changed.then(|| self.state()),
-        }
-    }
-
-    /// The block that holds `seq`: one being committed, or a recent one.
-    pub(crate) fn block_in_flight_or(&self, entry: &JobEntry, seq: JobSeq) -> Option<Arc<Block>> {
-        let in_flight = self
-            .in_flight
-            .iter()
-            .find(|block| block.first() <= seq && seq <= block.last());
-        in_flight.cloned().or_else(|| entry.tail.lock().block(seq))
-    }
-
-    /// The commit succeeded. `true` when more is waiting.
-    pub(crate) fn flushed(&mut self) -> bool {
-        if let Some(block) = self.in_flight.last() {
-            self.committed = block.last();
-        }
-        self.in_flight.clear();
-        !self.pending.is_empty()
-    }
-
-    /// The job never came to be. Nothing of it is committed, whatever somebody who knew of it already has recorded: a
-    /// store refuses records of a job it does not have, and everything that is committed with them.
+    /// The job was not accepted after all. Somebody who knew of it may have recorded something in its log already; that is
+    /// never committed.
     pub(crate) fn discard(&mut self) {
+        debug_assert_ne!(self.being, Being::Durable, "what was acknowledged stays");
         self.machine.stop(Cause::Shutdown);
-        self.is_discarded = true;
-        // It has nothing to wait for any more; when its turn to begin comes, it gives its place up.
-        self.is_durable = true;
+        self.being = Being::Discarded;
     }
 
-    /// The commit failed: the same records have to be taken again.
-    pub(crate) fn unflushed(&mut self) {
-        self.state_changed = true;
+    /// Whether the job waits for nothing but a place. A discarded one does too: when its turn comes, it gives the place up.
+    pub(crate) fn may_begin(&self) -> bool {
+        self.being != Being::New
     }
 
     /// The row of the state, with everything taken so far.
     pub(crate) fn state(&self) -> JobState {
         JobState {
             status: self.machine.status(),
-            last_seq: self.taken,
+            last_seq: self.log.last_taken(),
             budget: budget_row(self.authority.budget()),
             finished_at: self.finished_at,
             ending: self
@@ -395,13 +348,5 @@ fn budget_row(budget: &Budget) -> Option<RawJson> {
     }
 }
 
-impl ClockText {
-    fn of(&mut self, now: Timestamp) -> &str {
-        let millis = now.unix_micros().div_euclid(1000);
-        if self.text.is_empty() || millis != self.millis {
-            self.millis = millis;
-            self.text = now.to_string();
-        }
-        &self.text
-    }
-}
+/// The metric that tells what is left of a currency.
+const REMAINING_METRIC: &str = "cost.budget.remaining";

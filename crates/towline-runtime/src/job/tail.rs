@@ -15,6 +15,12 @@ pub(crate) struct Tail {
 impl Tail {
     /// Adds a committed block; the oldest go when there are more than `limit` bytes. The newest always stays.
     pub(crate) fn push(&mut self, block: Arc<Block>, limit: usize) {
+        debug_assert!(
+            self.blocks
+                .back()
+                .is_none_or(|newest| newest.last().next() == block.first()),
+            "a tail has no gaps"
+        );
         self.bytes += block.text().len();
         self.blocks.push_back(block);
         self.trim(limit);

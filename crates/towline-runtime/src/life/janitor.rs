@@ -5,20 +5,22 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 use towline_wire::{JobId, JobStatus, Timestamp};
 
-use crate::hub::Hub;
-use crate::session::SessionEntry;
+use crate::{
+    hub::{EndSession, Hub},
+    session::SessionEntry,
+};
 
 /// Runs until the runtime stops.
-pub(crate) async fn run(hub: Arc<Hub>) {
+pub(super) async fn run(hub: Arc<Hub>) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0u64;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = hub.stopping.cancelled() => return,
+            () = hub.scope.stopping.cancelled() => return,
         }
-        hub.end_lost_sessions(hub.now());
+        end_lost_sessions(&hub);
         if ticks.is_multiple_of(RETAIN_EVERY) && ticks > 0 {
             retain(&hub).await;
         }
@@ -30,7 +32,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
 /// What is counted rather than added up. No label depends on a peer.
 fn measure(hub: &Hub) {
     let mut jobs = [(JobStatus::Pending, 0u32), (JobStatus::Running, 0)];
-    for job in hub.unfinished_jobs() {
+    for job in hub.books.jobs.unfinished() {
         let status = job.lock().machine.status();
         jobs.iter_mut()
             .filter(|(of, _)| *of == status)
@@ -40,7 +42,7 @@ fn measure(hub: &Hub) {
         metrics::gauge!("towline_jobs", "status" => status.as_str()).set(count);
     }
     let (mut attached, mut detached, mut lag) = (0u32, 0u32, 0);
-    for session in hub.all_sessions() {
+    for session in hub.books.sessions.all() {
         let state = session.lock();
         match state.attachment {
             Some(_) => attached += 1,
@@ -54,55 +56,53 @@ fn measure(hub: &Hub) {
     metrics::gauge!("towline_sessions", "state" => "detached").set(detached);
     // A sum would hide the one that matters.
     metrics::gauge!("towline_ack_lag_max").set(lag as f64);
-    hub.credentials.measure();
+    hub.services.credentials.measure();
 }
 
-impl Hub {
-    /// Ends the sessions whose window has passed, and, when too many are detached, those that were left first.
-    fn end_lost_sessions(&self, now: Timestamp) {
-        let mut detached: Vec<(Timestamp, Arc<SessionEntry>)> = Vec::new();
-        for session in self.all_sessions() {
-            let since = session.lock().detached_at;
-            let Some(since) = since else { continue };
-            match now.since(since) > self.options.resume_window {
-                true => self.end_session(&session),
-                false => detached.push((since, session)),
-            }
-        }
-        let surplus = detached
-            .len()
-            .saturating_sub(self.options.detached_sessions);
-        if surplus > 0 {
-            detached.sort_by_key(|(since, _)| *since);
-            detached
-                .iter()
-                .take(surplus)
-                .for_each(|(_, session)| self.end_session(session));
+/// Ends the sessions whose window has passed, and, when too many are detached, those that were left first.
+fn end_lost_sessions(hub: &Hub) {
+    let (now, options) = (hub.now(), &hub.services.options);
+    let mut detached: Vec<(Timestamp, Arc<SessionEntry>)> = Vec::new();
+    for session in hub.books.sessions.all() {
+        let since = session.lock().detached_at;
+        let Some(since) = since else { continue };
+        if now.since(since) > options.resume_window {
+            end_session(hub, &session);
+        } else {
+            detached.push((since, session));
         }
     }
+    let surplus = detached.len().saturating_sub(options.detached_sessions);
+    if surplus > 0 {
+        detached.sort_by_key(|(since, _)| *since);
+        detached
+            .iter()
+            .take(surplus)
+            .for_each(|(_, session)| end_session(hub, session));
+    }
+}
 
-    fn end_session(&self, session: &Arc<SessionEntry>) {
-        let told = std::mem::replace(&mut session.lock().ending, true);
-        if told {
-            return;
-        }
-        self.command(crate::hub::EndSession(Arc::clone(session)));
+fn end_session(hub: &Hub, session: &Arc<SessionEntry>) {
+    let told = std::mem::replace(&mut session.lock().ending, true);
+    if !told {
+        hub.command(EndSession(Arc::clone(session)));
     }
 }
 
 async fn retain(hub: &Arc<Hub>) {
     let keep: Vec<JobId> = {
         let mut jobs: Vec<JobId> = Vec::new();
-        for session in hub.all_sessions() {
+        for session in hub.books.sessions.all() {
             jobs.extend(session.lock().outbox.jobs().cloned());
         }
         jobs.sort_unstable();
         jobs.dedup();
         jobs
     };
-    match hub
+    let services = &hub.services;
+    match services
         .store
-        .retain(hub.now(), &hub.options.retention, &keep)
+        .retain(hub.now(), &services.options.retention, &keep)
         .await
     {
         Ok(report) => forget_evicted(hub, report),
@@ -123,7 +123,7 @@ fn forget_evicted(hub: &Arc<Hub>, report: towline_store::RetentionReport) {
         )
     });
     for (job, up_to) in gone.chain(cut) {
-        for session in hub.all_sessions() {
+        for session in hub.books.sessions.all() {
             let last = session.lock().outbox.last_of(job, up_to);
             if let Some(last) = last {
                 hub.evict(

@@ -1,61 +1,65 @@
 //! Taking up what an earlier run of the runtime left (§6.3, §7.3).
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use towline_proto::{
     Dialect,
-    job::{Cause, JobMachine, Outcome},
+    job::{Cause, Failure, JobMachine, Outcome},
     lease::{Authority, LeaseSet, ValidRequest},
     outbox::Outbox,
 };
 use towline_store::{JobRow, RecordKind, Recovered, RecoveredSession, StoreError};
-use towline_wire::{JobId, JobSeq, JobStatus, Timestamp};
+use towline_wire::{ErrorCode, JobId, JobSeq, JobStatus, Timestamp};
 
-use crate::hub::Hub;
-use crate::job::JobEntry;
-use crate::session::SessionEntry;
+use super::{end, places::admit_recovered};
+use crate::{
+    hub::{Hub, SaveSession},
+    job::JobEntry,
+    session::SessionEntry,
+};
 
 /// What was found, in memory but not begun.
-pub(crate) struct Recovery {
+pub(super) struct Recovery {
     jobs: Vec<Arc<JobEntry>>,
     /// Those whose agent may be run again.
     again: HashSet<JobId>,
 }
 
 /// Reads what the store keeps and puts sessions and jobs into the hub.
-pub(crate) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
+pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
     let Recovered {
         jobs,
         sessions,
         credentials,
-    } = hub.store.recover().await?;
-    hub.credentials.restore(credentials);
+    } = hub.services.store.recover().await?;
+    hub.services.credentials.restore(credentials);
     let now = hub.now();
     let mut watched = Vec::new();
     for session in sessions {
         let subscriptions = session.subscriptions.clone();
         let entry = restore_session(session, now);
-        hub.insert_session(&entry, None);
+        hub.books.sessions.insert(&entry, None);
         watched.push((entry, subscriptions));
     }
-    let mut restored: Vec<Arc<JobEntry>> = Vec::new();
-    for row in jobs {
-        let parent = row
-            .parent
-            .as_ref()
-            .and_then(|parent| restored.iter().find(|job| job.id() == parent))
-            .cloned();
-        let job = restore_job(hub, row, parent);
-        hub.insert_job(&job);
-        restored.push(job);
-    }
+    let restored: Vec<Arc<JobEntry>> = jobs.into_iter().map(|row| restore_job(hub, row)).collect();
+    let by_id: HashMap<&JobId, &Arc<JobEntry>> =
+        restored.iter().map(|job| (job.id(), job)).collect();
     for job in &restored {
-        let own = hub.session(&job.row.session);
-        let others = watched
-            .iter()
-            .filter(|(_, jobs)| jobs.contains(job.id()))
-            .map(|(session, _)| Arc::clone(session));
-        job.lock().observers.extend(own.into_iter().chain(others));
+        hub.books.jobs.insert(job);
+        let parent = job.row.parent.as_ref().and_then(|id| by_id.get(id));
+        if let Some(parent) = parent {
+            parent.lock().children.push(Arc::downgrade(job));
+            job.lock().parent = Some(Arc::clone(parent));
+        }
+        let own = hub.books.sessions.get(&job.row.session);
+        job.lock().observers.extend(own);
+    }
+    for (session, subscriptions) in &watched {
+        let jobs = subscriptions.iter().filter_map(|id| by_id.get(id));
+        jobs.for_each(|job| job.lock().observers.push(Arc::clone(session)));
     }
     let mut again = HashSet::new();
     for job in &restored {
@@ -73,6 +77,7 @@ pub(crate) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
 /// result is out: another run would stream another result, and a job has one [ARCP 8.4-1].
 async fn may_run_again(hub: &Hub, job: &JobEntry) -> Result<bool, StoreError> {
     if !hub
+        .services
         .agents
         .resolve(&job.row.agent)
         .is_ok_and(|(_, agent)| agent.restartable)
@@ -81,7 +86,12 @@ async fn may_run_again(hub: &Hub, job: &JobEntry) -> Result<bool, StoreError> {
     }
     let mut next = JobSeq::FIRST;
     while next <= job.row.state.last_seq {
-        let blocks = match hub.store.read_job(job.id(), next, READ_BYTES).await {
+        let blocks = match hub
+            .services
+            .store
+            .read_job(job.id(), next, READ_BYTES)
+            .await
+        {
             // Nobody knows what was there.
             Err(StoreError::Evicted { .. }) => return Ok(false),
             read => read?,
@@ -114,7 +124,7 @@ fn restore_session(session: RecoveredSession, now: Timestamp) -> Arc<SessionEntr
     entry
 }
 
-fn restore_job(hub: &Hub, row: JobRow, parent: Option<Arc<JobEntry>>) -> Arc<JobEntry> {
+fn restore_job(hub: &Hub, row: JobRow) -> Arc<JobEntry> {
     let ending = row
         .state
         .ending
@@ -127,11 +137,7 @@ fn restore_job(hub: &Hub, row: JobRow, parent: Option<Arc<JobEntry>>) -> Arc<Job
     };
     let machine = JobMachine::restored(status, ending);
     let authority = restore_authority(hub, &row);
-    let job = JobEntry::new(row, authority, machine, parent.clone());
-    if let Some(parent) = parent {
-        parent.lock().children.push(Arc::downgrade(&job));
-    }
-    job
+    JobEntry::new(row, authority, machine, None)
 }
 
 /// The lease was valid when it was granted; its expiry may have passed since.
@@ -146,7 +152,7 @@ fn restore_authority(hub: &Hub, row: &JobRow) -> Authority {
         .as_deref()
         .and_then(|text| text.parse().ok());
     // What a child may use is what its lease names, whatever its root was left free to do [ARCP 9.4-4].
-    let require_model_use = hub.options.require_model_use || row.parent.is_some();
+    let require_model_use = hub.services.options.require_model_use || row.parent.is_some();
     let authority = Authority::new(ValidRequest { leases, expires_at }, require_model_use);
     match row
         .state
@@ -160,9 +166,9 @@ fn restore_authority(hub: &Hub, row: &JobRow) -> Authority {
 }
 
 /// Jobs of restartable agents run again, jobs that never began run now, all others end [ARCP 7.3-4].
-pub(crate) fn resume(hub: &Arc<Hub>, recovery: Recovery) {
-    for session in hub.all_sessions() {
-        hub.command(crate::hub::SaveSession(session));
+pub(super) fn resume(hub: &Arc<Hub>, recovery: Recovery) {
+    for session in hub.books.sessions.all() {
+        hub.command(SaveSession(session));
     }
     let mut again = 0;
     let total = recovery.jobs.len();
@@ -179,18 +185,15 @@ fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>, may_run_again: bool) -> bool 
     let decided = job.lock().machine.ending().is_some();
     if decided {
         // Its end was decided before the crash; the agent has stopped with the process.
-        let failure = towline_proto::job::Failure::new(
-            towline_wire::ErrorCode::INTERNAL_ERROR,
-            "the agent was stopped",
-        );
-        crate::life::finish(hub, job, Outcome::Failed(failure));
+        let failure = Failure::new(ErrorCode::INTERNAL_ERROR, "the agent was stopped");
+        end::finish(hub, job, Outcome::Failed(failure));
         return false;
     }
     if was_running && !may_run_again {
-        crate::life::stop_job(hub, job, Cause::Restarted);
+        end::stop_job(hub, job, Cause::Restarted);
         return false;
     }
-    hub.admit_recovered(job);
+    admit_recovered(hub, job);
     true
 }
 

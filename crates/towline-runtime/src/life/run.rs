@@ -8,38 +8,48 @@ use tokio::{
     time::Instant,
 };
 use towline_proto::{
-    job::{Cause, Failure, Outcome, Stop},
+    job::{Cause, Failure, Outcome},
     span::RecordKind,
 };
-use towline_wire::{ErrorCode, RawJson, event};
+use towline_wire::{ErrorCode, EventKind, RawJson, event};
 use tracing::Instrument as _;
 
+use super::{end, places::give_up_place};
 use crate::{
-    AgentError, JobContext, agent::AgentEntry, audit::Audit, credentials::Ledger, hub::Hub,
-    job::JobEntry,
+    hub::Hub,
+    job::{JobEntry, RunJob},
+    trace,
 };
 
-/// Starts a job that was admitted. Does nothing when it has ended meanwhile.
-pub(crate) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+/// Runs a job that has a place. One that has ended meanwhile gives its place back instead.
+pub(super) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     let Some(agent) = begin(hub, job) else {
-        // A place was taken for a job that needs none.
-        hub.give_up_place(job);
+        // It was cancelled while it waited, say, and its turn came all the same.
+        give_up_place(hub, job);
         return;
     };
     metrics::counter!("towline_jobs_started_total").increment(1);
-    let span = hub.begin_span(job);
-    hub.tasks
+    let span = trace::of_job(hub.services.trace_link.as_ref(), job);
+    job.lock().span = span.clone();
+    hub.scope
+        .tasks
         .spawn(supervise(Arc::clone(hub), Arc::clone(job), agent).instrument(span));
 }
 
+/// What runs a job; why nothing does.
+type Agent = Result<Arc<dyn RunJob>, Failure>;
+
 /// The job's first event [ARCP 7.3-1].
-fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Result<AgentEntry, Failure>> {
+fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Agent> {
     // The agent was resolved when the job was accepted, and stays the same whatever was registered or removed since
     // [ARCP 7.5-2]. Only a job that was recovered has to look for it.
     let kept = job.lock().agent.take();
     let agent = kept
         .map_or_else(
-            || hub.agents.resolve(&job.row.agent).map(|(_, agent)| agent),
+            || {
+                let found = hub.services.agents.resolve(&job.row.agent);
+                found.map(|(_, entry)| entry.agent)
+            },
             Ok,
         )
         .map_err(|_| {
@@ -56,16 +66,16 @@ fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Result<AgentEntry, Failu
             message: None,
         };
         // The machine has just said that the job is open.
-        let _ = core.append_event(RecordKind::Event, "status", hub.now(), |out| {
+        let _ = core.append_event(RecordKind::Event, &EventKind::STATUS, hub.now(), |out| {
             serde_json::to_writer(out, &running)
         });
     }
-    hub.flush(job);
+    hub.enqueue(job);
     Some(agent)
 }
 
 /// Waits for the agent, or for a reason to stop it, and ends the job.
-async fn supervise(hub: Arc<Hub>, job: Arc<JobEntry>, agent: Result<AgentEntry, Failure>) {
+async fn supervise(hub: Arc<Hub>, job: Arc<JobEntry>, agent: Agent) {
     let outcome = match agent {
         Ok(agent) => {
             begun(&job).await;
@@ -73,29 +83,28 @@ async fn supervise(hub: Arc<Hub>, job: Arc<JobEntry>, agent: Result<AgentEntry, 
         }
         Err(failure) => Outcome::Failed(failure),
     };
-    finish(&hub, &job, outcome);
+    end::finish(&hub, &job, outcome);
 }
 
 /// Waits until the job's beginning is durable. A job that a crash finds pending is run after the restart, whatever its
 /// agent [ARCP 7.3-4]; so an agent must not have done anything before its job is known to run.
 async fn begun(job: &JobEntry) {
-    let beginning = job.lock().appended();
+    let beginning = job.lock().log.last_appended();
     loop {
         // Made before the look, so that no commit is missed.
         let drained = job.drained.notified();
-        if job.lock().committed() >= beginning {
+        if job.lock().log.last_committed() >= beginning {
             return;
         }
         drained.await;
     }
 }
 
-async fn run_agent(hub: &Arc<Hub>, job: &Arc<JobEntry>, agent: AgentEntry) -> Outcome {
-    let ctx = JobContext::new(Arc::clone(hub), Arc::clone(job));
-    let input = job.row.input.clone();
+async fn run_agent(hub: &Arc<Hub>, job: &Arc<JobEntry>, agent: Arc<dyn RunJob>) -> Outcome {
+    let running = Arc::clone(job);
     // Calling the agent may panic before there is a future; both happen in its own task.
     let run = async move {
-        AssertUnwindSafe(async move { agent.agent.run(ctx, input).await })
+        AssertUnwindSafe(async move { agent.run(running).await })
             .catch_unwind()
             .await
     };
@@ -105,9 +114,7 @@ async fn run_agent(hub: &Arc<Hub>, job: &Arc<JobEntry>, agent: AgentEntry) -> Ou
         result = &mut task => return outcome_of(hub, job, result),
         () = job.stop.cancelled() => {}
         cause = deadline(hub, job) => {
-            let stop = job.lock().stop(cause, hub.now());
-            hub.flush(job);
-            stopped(hub, job, Some(&stop));
+            end::stop_job(hub, job, cause);
         }
     }
     wind_down(hub, job, task).await
@@ -115,7 +122,7 @@ async fn run_agent(hub: &Arc<Hub>, job: &Arc<JobEntry>, agent: AgentEntry) -> Ou
 
 /// An agent that has to stop gets a grace period, then it is dropped [ARCP 7.3-4].
 async fn wind_down(hub: &Arc<Hub>, job: &Arc<JobEntry>, mut task: AgentTask) -> Outcome {
-    match tokio::time::timeout(hub.options.cancel_grace, &mut task).await {
+    match tokio::time::timeout(hub.services.options.cancel_grace, &mut task).await {
         Ok(result) => outcome_of(hub, job, result),
         Err(_) => {
             task.abort();
@@ -129,7 +136,7 @@ async fn wind_down(hub: &Arc<Hub>, job: &Arc<JobEntry>, mut task: AgentTask) -> 
 }
 
 /// What an agent gave, or the panic that ended it.
-type Caught = Result<Result<RawJson, AgentError>, Box<dyn Any + Send>>;
+type Caught = Result<Result<RawJson, Failure>, Box<dyn Any + Send>>;
 
 type AgentTask = JoinHandle<Caught>;
 
@@ -140,11 +147,11 @@ async fn deadline(hub: &Arc<Hub>, job: &JobEntry) -> Cause {
     let lease = job
         .lock()
         .expires_in(hub.now())
-        .map(|left| left.saturating_add(hub.options.expiry_grace));
+        .map(|left| left.saturating_add(hub.services.options.expiry_grace));
     tokio::select! {
         () = sleep_until(started, runtime) => Cause::TimedOut,
         () = sleep_until(started, lease.unwrap_or(Duration::MAX)) => {
-            lease_expired(hub, job);
+            end::lease_expired(hub, job);
             Cause::LeaseExpired
         }
     }
@@ -160,21 +167,10 @@ async fn sleep_until(started: Instant, after: Duration) {
     }
 }
 
-/// An expiry is logged when it takes effect [ARCP 9.5-2, 14-3].
-pub(crate) fn lease_expired(hub: &Hub, job: &JobEntry) {
-    let at = job
-        .row
-        .constraints
-        .expires_at
-        .as_deref()
-        .unwrap_or_default();
-    hub.audit(Audit::at(hub.now()).lease_expired(&job.row.principal, job.id(), at));
-}
-
 fn outcome_of(hub: &Arc<Hub>, job: &JobEntry, result: Result<Caught, JoinError>) -> Outcome {
     match result {
         Ok(Ok(Ok(value))) => returned(hub, job, value),
-        Ok(Ok(Err(error))) => Outcome::Failed(error.into_failure()),
+        Ok(Ok(Err(failure))) => Outcome::Failed(failure),
         Ok(Err(panic)) => panicked(job, panic.as_ref()),
         // Nobody aborts the task before this point; the runtime may be going down.
         Err(_) => Outcome::Failed(Failure::new(
@@ -201,7 +197,7 @@ fn panicked(job: &JobEntry, panic: &(dyn Any + Send)) -> Outcome {
 fn returned(hub: &Hub, job: &JobEntry, value: RawJson) -> Outcome {
     let core = job.lock();
     let Some(chunks) = &core.chunks else {
-        let limit = hub.options.inline_result;
+        let limit = hub.services.options.inline_result;
         if value.as_str().len() > limit {
             let message = format!(
                 "the result has more than {limit} bytes; stream it instead of returning it"
@@ -229,92 +225,6 @@ fn returned(hub: &Hub, job: &JobEntry, value: RawJson) -> Outcome {
         size: chunks.total(),
         summary: core.result_summary.clone(),
     }
-}
-
-/// The job ends.
-pub(crate) fn finish(hub: &Arc<Hub>, job: &Arc<JobEntry>, outcome: Outcome) {
-    job.lock().finish(outcome, hub.now());
-    crate::trace::job_ended(job);
-    hub.flush(job);
-}
-
-/// Settles a child's budget with its parent's, once; gives the parent, which has to be committed together with the
-/// child's terminal: a crash between the two would return the same money twice [ARCP 9.4-2].
-pub(crate) fn settle(hub: &Hub, job: &JobEntry) -> Option<Arc<JobEntry>> {
-    let (parent, budget, settled) = {
-        let mut core = job.lock();
-        let settled = std::mem::replace(&mut core.settled, true);
-        (
-            core.parent.clone()?,
-            core.authority.budget().clone(),
-            settled,
-        )
-    };
-    if !settled {
-        let mut core = parent.lock();
-        let reports = core.authority.budget_mut().settle(&budget);
-        core.touch();
-        for report in &reports {
-            core.report_remaining(report, hub.now());
-        }
-    }
-    Some(parent)
-}
-
-/// A stop was decided: the agent hears of it, and so do the children [ARCP 7.4-4].
-pub(crate) fn stopped(hub: &Arc<Hub>, job: &Arc<JobEntry>, stop: Option<&Stop>) {
-    match stop {
-        Some(Stop::StopAgent) => job.stop.cancel(),
-        Some(Stop::EndNow(_)) => hub.give_up_place(job),
-        _ => return,
-    }
-    stop_children(hub, job, "the parent job was stopped");
-}
-
-fn stop_children(hub: &Arc<Hub>, job: &JobEntry, reason: &str) {
-    let children: Vec<_> = job
-        .lock()
-        .children
-        .iter()
-        .filter_map(std::sync::Weak::upgrade)
-        .collect();
-    for child in children {
-        stop_job(
-            hub,
-            &child,
-            Cause::Cancelled {
-                reason: Some(reason.to_owned()),
-            },
-        );
-    }
-}
-
-/// Stops a job for a reason of the runtime's own.
-pub(crate) fn stop_job(hub: &Arc<Hub>, job: &Arc<JobEntry>, cause: Cause) -> Stop {
-    let stop = job.lock().stop(cause, hub.now());
-    hub.flush(job);
-    stopped(hub, job, Some(&stop));
-    stop
-}
-
-/// The terminal is durable.
-pub(crate) fn after_end(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
-    stop_children(hub, job, "the parent job ended");
-    hub.give_up_place(job);
-    // The children's end with their parent at the latest [ARCP 9.8-4], however long they take to stop.
-    let children: Vec<_> = job
-        .lock()
-        .children
-        .iter()
-        .filter_map(std::sync::Weak::upgrade)
-        .collect();
-    for id in children.iter().map(|child| child.id()).chain([job.id()]) {
-        Ledger::job_ended(hub, id);
-    }
-    // What is fixed stays; the family is let go, so that a chain of delegations does not keep itself in memory.
-    let mut core = job.lock();
-    core.parent = None;
-    core.children.clear();
 }
 
 /// A timer this long is set anew when it is over.

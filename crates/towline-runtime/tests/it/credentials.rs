@@ -4,7 +4,7 @@ mod crash;
 mod issuing;
 mod rotation;
 mod secrets;
-mod upstream;
+pub mod upstream;
 
 use serde_json::{Value, json};
 use towline_runtime::{AgentError, JobContext, RuntimeBuilder};

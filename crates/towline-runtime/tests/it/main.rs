@@ -8,6 +8,7 @@
 
 mod ack;
 mod agents;
+mod audit;
 mod cancel;
 mod close;
 mod credentials;

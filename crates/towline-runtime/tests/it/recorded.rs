@@ -62,7 +62,7 @@ async fn agents() -> Runtime {
     };
     let spending = |ctx: JobContext, input: Value| async move {
         for cost in input["costs"].as_array().unwrap() {
-            let amount = Amount::parse(&cost[1].to_string()).unwrap();
+            let amount: Amount = cost[1].to_string().parse().unwrap();
             ctx.metric("cost.search", amount, cost[0].as_str()).await?;
         }
         Ok::<_, AgentError>(Value::Null)
@@ -122,6 +122,10 @@ async fn say_again(lines: &[Line]) -> Conversation {
                     text = text.replace(then, now);
                 }
                 let frame: Value = serde_json::from_str(&text).unwrap();
+                if frame["type"] == "session.bye" || frame["type"] == "session.close" {
+                    // The recorded clients waited for the ends of their jobs.
+                    said.got.extend(peer.drain(Duration::from_secs(6)).await);
+                }
                 if frame["type"] == "job.submit" {
                     said.submits.push(frame);
                 }

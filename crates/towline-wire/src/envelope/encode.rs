@@ -1,7 +1,10 @@
 //! Writing a frame: text put together by hand around values that are JSON already.
 
 use super::Envelope;
-use crate::{TraceId, digits};
+use crate::{
+    TraceId, digits,
+    quote::{PushStr as _, push_text},
+};
 
 /// What can write itself as a frame. A transport lets it write straight to where its bytes wait to be sent.
 pub trait Encode {
@@ -10,17 +13,6 @@ pub trait Encode {
 
     /// Writes the frame, one line of UTF-8 without a line break, onto `out`.
     fn encode_onto(&self, out: &mut Vec<u8>);
-}
-
-/// A buffer that text is written onto.
-pub(crate) trait PushStr {
-    fn push_str(&mut self, text: &str);
-}
-
-impl PushStr for Vec<u8> {
-    fn push_str(&mut self, text: &str) {
-        self.extend_from_slice(text.as_bytes());
-    }
 }
 
 impl Encode for Envelope {
@@ -91,52 +83,6 @@ pub(super) fn push_trace(out: &mut Vec<u8>, trace: TraceId) {
     out.push_str(r#","trace_id":""#);
     out.push_str(digits::ascii(&trace.to_hex()));
     out.push(b'"');
-}
-
-/// Writes `intro` and a JSON string, whose text comes as bytes: an id need not prove again that it is text.
-pub(crate) fn push_text(out: &mut Vec<u8>, intro: &str, text: &[u8]) {
-    out.push_str(intro);
-    match escaped(text) {
-        Some(escaped) => out.push_str(&escaped),
-        None => {
-            out.push(b'"');
-            out.extend_from_slice(text);
-            out.push(b'"');
-        }
-    }
-}
-
-/// Writes a JSON string. Text with nothing to escape in it, as most is, is copied in one go.
-///
-/// ```
-/// let mut out = Vec::new();
-/// towline_wire::write_string(&mut out, "a \"quoted\" one");
-/// assert_eq!(out, br#""a \"quoted\" one""#);
-/// ```
-pub fn write_string(out: &mut Vec<u8>, text: &str) {
-    push_text(out, "", text.as_bytes());
-}
-
-/// [`push_text`] onto a text.
-pub(crate) fn push_string(out: &mut String, text: &str) {
-    match escaped(text.as_bytes()) {
-        Some(escaped) => out.push_str(&escaped),
-        None => {
-            out.push('"');
-            out.push_str(text);
-            out.push('"');
-        }
-    }
-}
-
-/// The whole JSON string, where something in it has to be escaped; our ids have nothing of the kind.
-fn escaped(text: &[u8]) -> Option<String> {
-    // Not `any`: without an early end the loop runs over many bytes at once.
-    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    let escapes = text
-        .iter()
-        .fold(false, |found, byte| found | special(*byte));
-    escapes.then(|| serde_json::Value::from(String::from_utf8_lossy(text)).to_string())
 }
 
 /// Room for a header with our own ids.

@@ -1,10 +1,10 @@
 //! The frames of one job's events: a header that is written once, with a few places to fill in for each.
 
-use super::{
-    Encode, Envelope,
-    encode::{PushStr, push_text, push_trace},
+use super::{Encode, Envelope, encode::push_trace};
+use crate::{
+    EventSeq, JobId, JobSeq, MessageId, MessageType, RawJson, SessionId, TraceId, digits,
+    quote::{PushStr as _, push_text},
 };
-use crate::{EventSeq, JobId, JobSeq, MessageId, MessageType, RawJson, SessionId, TraceId, digits};
 
 /// What the `job.event` frames of one job share for one session.
 #[derive(Debug, Clone)]

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 
-use super::empty_object;
 use crate::{
     AgentRef, Amount, CallId, CredentialId, ErrorCode, JobId, Lease, RawJson, ResultId, Secret,
     amount::NonNegative, lease::Told, read::readable,
@@ -48,7 +47,7 @@ pub struct ToolCall {
 
 readable!(ToolCall {
     tool: req,
-    args: or(empty_object) | "arguments",
+    args: or(RawJson::empty_object) | "arguments",
     call_id: req,
 });
 

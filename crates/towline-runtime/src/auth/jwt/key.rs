@@ -62,19 +62,21 @@ impl KeySet {
         let bytes = pem.as_bytes();
         // Each of these refuses keys of the other kinds, `from_rsa_pem` too: the reader looks at the key's own identifier.
         if let Ok(material) = DecodingKey::from_ec_pem(bytes) {
-            return match has_length(&material, P256_POINT_BYTES) {
-                true => key(Algorithm::ES256, material),
-                false => Err(JwtConfigError::Pem(
+            return if has_length(&material, P256_POINT_BYTES) {
+                key(Algorithm::ES256, material)
+            } else {
+                Err(JwtConfigError::Pem(
                     "its curve is not P-256, which ES256 needs",
-                )),
+                ))
             };
         }
         if let Ok(material) = DecodingKey::from_ed_pem(bytes) {
-            return match has_length(&material, ED25519_BYTES) {
-                true => key(Algorithm::EdDSA, material),
-                false => Err(JwtConfigError::Pem(
+            return if has_length(&material, ED25519_BYTES) {
+                key(Algorithm::EdDSA, material)
+            } else {
+                Err(JwtConfigError::Pem(
                     "its curve is not Ed25519, which EdDSA needs here",
-                )),
+                ))
             };
         }
         match DecodingKey::from_rsa_pem(bytes) {
@@ -105,12 +107,12 @@ impl KeySet {
             .iter()
             .filter_map(|key| serde_json::from_str::<Jwk>(key.get()).ok());
         let keys: Vec<Key> = read.filter_map(|key| key.usable(symmetric)).collect();
-        match keys.is_empty() {
-            true => Err(JwtConfigError::Jwks(format!(
+        if keys.is_empty() {
+            return Err(JwtConfigError::Jwks(format!(
                 "none of its {given} keys is for RS256, ES256 or EdDSA signatures"
-            ))),
-            false => Ok(Self { keys }),
+            )));
         }
+        Ok(Self { keys })
     }
 
     fn of(key: Key) -> Self {
@@ -125,9 +127,10 @@ impl KeySet {
 
     /// The claims, when one of the keys signed them.
     pub(super) fn verify(&self, token: &Token<'_>) -> Result<Claims, TokenFault> {
-        match self.candidates(token).any(|key| key.signed(token)) {
-            true => token.claims(),
-            false => Err(TokenFault::Signature),
+        if self.candidates(token).any(|key| key.signed(token)) {
+            token.claims()
+        } else {
+            Err(TokenFault::Signature)
         }
     }
 

@@ -113,11 +113,11 @@ impl RemoteKeys {
 
     /// The peer learns that the key is not known, or that we could not look; where we look is none of its business.
     fn unknown(&self) -> AuthRefusal {
-        match self.state.lock().keys.is_some() {
-            true => TokenFault::Signature.refusal(),
-            false => AuthRefusal::new("the token cannot be checked at the moment, try again later")
-                .with_cause("no key set could be fetched so far"),
+        if self.state.lock().keys.is_some() {
+            return TokenFault::Signature.refusal();
         }
+        AuthRefusal::new("the token cannot be checked at the moment, try again later")
+            .with_cause("no key set could be fetched so far")
     }
 
     fn spawn_fetch(

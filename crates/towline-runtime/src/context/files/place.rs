@@ -166,10 +166,8 @@ impl Way {
                     self.todo.pop();
                     self.entered.push((name, dir));
                 }
-                Err(error) => match self.is_link(&name)? {
-                    true => self.follow(&name)?,
-                    false => return Err(error),
-                },
+                Err(_) if self.is_link(&name)? => self.follow(&name)?,
+                Err(error) => return Err(error),
             }
         }
         Ok(None)

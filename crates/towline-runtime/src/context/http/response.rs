@@ -48,10 +48,10 @@ impl HttpResponse {
         let chunk = self.inner.chunk().await;
         let chunk = chunk.map_err(|error| HttpError::of(&self.url, error))?;
         self.read += chunk.as_ref().map_or(0, Bytes::len);
-        match self.read > self.limit {
-            true => Err(self.too_large()),
-            false => Ok(chunk),
+        if self.read > self.limit {
+            return Err(self.too_large());
         }
+        Ok(chunk)
     }
 
     /// The whole body.

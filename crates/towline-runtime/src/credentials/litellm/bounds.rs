@@ -38,14 +38,14 @@ fn models(
     }
     models.sort_unstable();
     models.dedup();
-    match models.is_empty() {
+    if models.is_empty() {
         // An empty list would open every model.
-        true => Err(ProvisionError::refused(format!(
+        return Err(ProvisionError::refused(format!(
             "the lease's models ({}) are none the proxy was said to have",
             patterns.join(", ")
-        ))),
-        false => Ok(models),
+        )));
     }
+    Ok(models)
 }
 
 fn covered(pattern: &str, known: &[String]) -> Result<Vec<String>, ProvisionError> {
@@ -57,12 +57,12 @@ fn covered(pattern: &str, known: &[String]) -> Result<Vec<String>, ProvisionErro
             .filter(|model| parsed.matches(model) == Ok(true));
         return Ok(covered.cloned().collect());
     }
-    match pattern.contains(['*', '?', '[', ']', '{', '}', '\\']) {
-        true => Err(ProvisionError::refused(format!(
+    if pattern.contains(['*', '?', '[', ']', '{', '}', '\\']) {
+        return Err(ProvisionError::refused(format!(
             "`model.use` has the pattern `{pattern}`, and the proxy's models were not listed, so it cannot be resolved"
-        ))),
-        false => Ok(vec![pattern.to_owned()]),
+        )));
     }
+    Ok(vec![pattern.to_owned()])
 }
 
 fn budget(budget: &[(String, Amount)]) -> Result<Option<Amount>, ProvisionError> {

@@ -93,9 +93,10 @@ impl StandIn {
             .iter()
             .filter_map(|alias| inner.keys.remove(alias.as_str().unwrap()))
             .collect();
-        match deleted.is_empty() {
-            true => error(404, "{'error': 'No keys found'}"),
-            false => (200, json!({ "deleted_keys": deleted })),
+        if deleted.is_empty() {
+            error(404, "{'error': 'No keys found'}")
+        } else {
+            (200, json!({ "deleted_keys": deleted }))
         }
     }
 }

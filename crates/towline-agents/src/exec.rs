@@ -1,21 +1,20 @@
 //! `exec`: runs a program its lease names, confined to the files its lease names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::json;
-use tokio::process::Command;
-use towline::{
-    ErrorCode, Lease,
-    proto::lease::{LeaseSet, Operation},
-    runtime::{AgentError, JobContext},
-    wire::{RawJson, event, namespace},
+use towline_proto::lease::{LeaseSet, Operation};
+use towline_runtime::{Agent, AgentError, AgentFuture, JobContext};
+use towline_wire::{Lease, RawJson, event, explain_json, namespace};
+
+use crate::{
+    environment::{self, Environment},
+    launcher::Launcher,
+    plain,
+    sandbox::{Bounds, Granted},
+    spawn::Program,
 };
-
-use super::process;
-
-/// Where programs are looked for: never in a directory that a job may choose.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What every program needs to start: itself, the libraries, and what they read.
 const SYSTEM: &[&str] = &[
@@ -44,8 +43,49 @@ const NETWORK: &[&str] = &[
     "/etc/pki",
 ];
 
+/// Runs a program that the job names and its lease covers (`tool.call`, `exec:NAME`), kept by the kernel to the files of the
+/// lease's `fs.read` and `fs.write`. Its input is `{argv, cwd?, stdin?}`, its result what the program prints.
+///
+/// ```
+/// use towline_agents::{ExecAgent, Launcher};
+///
+/// let exec = ExecAgent::new();
+/// let exec = ExecAgent::new().launcher(Launcher::program("/opt/mine").arg("confine"));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ExecAgent {
+    launcher: Option<Launcher>,
+}
+
+impl ExecAgent {
+    /// With the launcher that [`Launcher::find`] finds.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The program that starts programs. Default: as [`Launcher::find`] finds it; without one, jobs are refused.
+    #[must_use]
+    pub fn launcher(mut self, launcher: Launcher) -> Self {
+        self.launcher = Some(launcher);
+        self
+    }
+}
+
+impl Agent for ExecAgent {
+    fn run(&self, ctx: JobContext, input: RawJson) -> AgentFuture {
+        let launcher = self.launcher.clone();
+        Box::pin(async move {
+            let input = input
+                .read::<Input>()
+                .map_err(|cause| AgentError::invalid_input(&explain_json(&cause)))?;
+            let launcher = launcher.map_or_else(Launcher::find, Ok)?;
+            run(ctx, launcher, input).await
+        })
+    }
+}
+
 #[derive(Deserialize)]
-pub(super) struct Input {
+struct Input {
     argv: Vec<String>,
     #[serde(default)]
     cwd: Option<String>,
@@ -53,7 +93,7 @@ pub(super) struct Input {
     stdin: Option<String>,
 }
 
-pub(super) async fn run(ctx: JobContext, input: Input) -> Result<RawJson, AgentError> {
+async fn run(ctx: JobContext, launcher: Launcher, input: Input) -> Result<RawJson, AgentError> {
     let name = program(&input.argv)?;
     let tool = format!("exec:{name}");
     let call = ctx.tool_call(&tool, json!({"argv": input.argv})).await?;
@@ -73,28 +113,27 @@ pub(super) async fn run(ctx: JobContext, input: Input) -> Result<RawJson, AgentE
         )
         .await?;
     }
-    let mut command = Command::new(this_program()?);
-    command.arg("__confine");
-    grants.tell(&mut command, name);
-    if lease.patterns(namespace::NET_FETCH).is_empty() {
-        command.arg("--").args(&input.argv);
-    } else {
-        for path in NETWORK {
-            command.arg("--read").arg(path);
-        }
-        command.arg("--network").arg("--").args(&input.argv);
-    }
-    command
-        .current_dir(&cwd)
-        .env_clear()
-        .env("PATH", PATH)
-        .env("LANG", "C.UTF-8")
-        .env("HOME", &cwd);
-    command
-        .env("ARCP_JOB_ID", ctx.job_id().as_str())
-        .env("TRACEPARENT", ctx.traceparent());
+    let mut variables = Environment::default();
+    // Never in a directory that a job may choose.
+    variables.set("PATH", environment::PATH);
+    variables.set("LANG", "C.UTF-8");
+    variables.set("HOME", cwd.to_string_lossy());
+    let mut program = Program {
+        argv: input.argv.iter().map(Into::into).collect(),
+        directory: Some(cwd),
+        environment: variables,
+        bounds: Bounds::Lease(grants.granted(&lease, name)),
+        launcher: Some(launcher),
+    };
+    program.tell_job(&ctx);
     tracing::debug!(job = %ctx.job_id(), tool = permit.value(), "running a program");
-    let gave = process::run(&ctx, command, name, input.stdin.map(String::into_bytes)).await;
+    let gave = plain::run(
+        &ctx,
+        &program,
+        &format!("the program `{name}`"),
+        input.stdin.map(String::into_bytes),
+    )
+    .await;
     match &gave {
         Ok(_) => ctx.tool_result(&call, json!({"exit_code": 0})).await?,
         // A job that has to end takes no more events.
@@ -117,11 +156,12 @@ fn tool_error(error: &AgentError) -> event::ToolError {
 fn program(argv: &[String]) -> Result<&str, AgentError> {
     let name = argv.first().map_or("", String::as_str);
     let well = !name.is_empty() && (!name.contains('/') || name.starts_with('/'));
-    match well {
-        true => Ok(name),
-        false => Err(AgentError::invalid_input(&format!(
+    if well {
+        Ok(name)
+    } else {
+        Err(AgentError::invalid_input(&format!(
             "`argv[0]` is `{name}`; give a program's bare name, or its absolute path"
-        ))),
+        )))
     }
 }
 
@@ -168,18 +208,17 @@ impl Grants {
         }
     }
 
-    fn tell(&self, command: &mut Command, program: &str) {
-        let absolute = program.starts_with('/').then(|| Path::new(program));
-        let execute = SYSTEM.iter().map(Path::new).chain(absolute);
-        for path in execute {
-            command.arg("--execute").arg(path);
-        }
-        let null = Path::new("/dev/null");
-        for path in self.read.iter().map(PathBuf::as_path).chain([null]) {
-            command.arg("--read").arg(path);
-        }
-        for path in self.write.iter().map(PathBuf::as_path).chain([null]) {
-            command.arg("--write").arg(path);
+    /// All the program gets: what the lease gives it, and what every program needs.
+    fn granted(self, lease: &Lease, program: &str) -> Granted {
+        let absolute = program.starts_with('/').then(|| PathBuf::from(program));
+        let null = || PathBuf::from("/dev/null");
+        let network = !lease.patterns(namespace::NET_FETCH).is_empty();
+        let names = NETWORK.iter().filter(|_| network).map(PathBuf::from);
+        Granted {
+            read: self.read.into_iter().chain([null()]).chain(names).collect(),
+            write: self.write.into_iter().chain([null()]).collect(),
+            execute: SYSTEM.iter().map(PathBuf::from).chain(absolute).collect(),
+            network,
         }
     }
 }
@@ -200,13 +239,12 @@ fn path_of(set: &LeaseSet, namespace: &str, pattern: &str) -> Option<PathBuf> {
     if !tree && path.is_dir() {
         return None;
     }
-    let covered = match tree && path.is_dir() {
-        true => {
-            let below = format!("{}/**", escaped(text.trim_end_matches('/')));
-            let child = LeaseSet::compile(&Lease::new().with(namespace, below)).ok()?;
-            set.contains(&child).is_ok()
-        }
-        false => set.check(namespace, text).is_allowed(),
+    let covered = if tree && path.is_dir() {
+        let below = format!("{}/**", escaped(text.trim_end_matches('/')));
+        let child = LeaseSet::compile(&Lease::new().with(namespace, below)).ok()?;
+        set.contains(&child).is_ok()
+    } else {
+        set.check(namespace, text).is_allowed()
     };
     covered.then_some(path)
 }
@@ -220,20 +258,6 @@ fn escaped(path: &str) -> String {
         out.push(c);
     }
     out
-}
-
-/// The program we are, even when its file was replaced meanwhile.
-fn this_program() -> Result<PathBuf, AgentError> {
-    let linux = Path::new("/proc/self/exe");
-    match linux.exists() {
-        true => Ok(linux.to_owned()),
-        false => std::env::current_exe().map_err(|error| {
-            AgentError::new(
-                ErrorCode::INTERNAL_ERROR,
-                format!("cannot confine programs here: {error}"),
-            )
-        }),
-    }
 }
 
 #[cfg(test)]

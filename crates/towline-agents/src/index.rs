@@ -1,5 +1,7 @@
 //! `index`: walks a tree through the lease and streams one JSON line for each file.
 
+mod language;
+
 use std::{
     collections::BTreeSet,
     io::Read,
@@ -10,16 +12,15 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use towline::{
-    Amount, ErrorCode,
-    runtime::{AgentError, FileEntry, FileError, JobContext, ResultWriter, Visit},
-    wire::RawJson,
+use towline_runtime::{
+    Agent, AgentError, AgentFuture, FileEntry, FileError, JobContext, ResultWriter, Visit,
 };
+use towline_wire::{Amount, ErrorCode, RawJson, explain_json};
 
-use super::language;
+use crate::trouble::cancelled;
 
 /// Directories that are nobody's sources: left out unless everything is asked for.
-const LEFT_OUT: [&str; 2] = [".git", crate::data_dir::DEFAULT];
+const LEFT_OUT: [&str; 2] = [".git", ".towline"];
 
 /// A file of this name says that its directory can be made anew (bford.info/cachedir).
 const CACHE_TAG: &str = "CACHEDIR.TAG";
@@ -33,8 +34,31 @@ const REPORTS: usize = 200;
 /// Lines are sent in pieces of about this size.
 const PIECE: usize = 64 * 1024;
 
+/// Describes the files below `root`: a streamed result with one line of JSON for each (path, bytes, lines, language,
+/// sha256). Its input is `{root, glob?, all?}`, and the lease has to have `fs.read` on the tree.
+#[derive(Debug, Clone, Default)]
+pub struct IndexAgent;
+
+impl IndexAgent {
+    /// One.
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl Agent for IndexAgent {
+    fn run(&self, ctx: JobContext, input: RawJson) -> AgentFuture {
+        Box::pin(async move {
+            let input = input
+                .read()
+                .map_err(|cause| AgentError::invalid_input(&explain_json(&cause)))?;
+            run(ctx, input).await
+        })
+    }
+}
+
 #[derive(Deserialize)]
-pub(super) struct Input {
+struct Input {
     root: String,
     #[serde(default)]
     glob: Option<String>,
@@ -54,7 +78,7 @@ struct Line {
     sha256: String,
 }
 
-pub(super) async fn run(ctx: JobContext, input: Input) -> Result<RawJson, AgentError> {
+async fn run(ctx: JobContext, input: Input) -> Result<RawJson, AgentError> {
     let root = absolute(&input.root)?;
     let wanted = input.glob.as_deref().map(matcher).transpose()?;
     let (mut files, skipped) = walk(&ctx, &root, input.all).await?;
@@ -149,13 +173,14 @@ fn is_below(directories: &BTreeSet<String>, path: &str) -> bool {
 /// A root that cannot be walked; when the lease is in the way, with the lease that would not be.
 fn refused(root: &str, error: FileError) -> AgentError {
     if let Some(denied) = error.denied() {
-        let message = match *denied.code() == ErrorCode::PERMISSION_DENIED {
-            true => format!(
+        let message = if *denied.code() == ErrorCode::PERMISSION_DENIED {
+            format!(
                 "{}; grant it with --lease \"fs.read={}/**\"",
                 denied.message(),
                 root.trim_end_matches('/')
-            ),
-            false => denied.message().to_owned(),
+            )
+        } else {
+            denied.message().to_owned()
         };
         return AgentError::new(denied.code().clone(), message);
     }
@@ -185,7 +210,7 @@ async fn describe_all(
         .map_err(|error: AgentError| error)?
     {
         if ctx.is_cancelled() {
-            return Err(super::cancelled());
+            return Err(cancelled());
         }
         match line {
             Ok(line) => {

@@ -6,12 +6,12 @@ use parking_lot::RwLock;
 use towline_proto::refusal::Refusal;
 use towline_wire::{AgentRef, AgentRefError, ErrorCode, payload::AgentListing};
 
-use super::Agent;
+use crate::job::RunJob;
 
 /// An agent under one name and version.
 #[derive(Clone)]
 pub(crate) struct AgentEntry {
-    pub(crate) agent: Arc<dyn Agent>,
+    pub(crate) agent: Arc<dyn RunJob>,
     pub(crate) restartable: bool,
 }
 
@@ -128,11 +128,12 @@ impl Registry {
         let version = agent.version().map_or_else(|| versions.default(), Some);
         let found = version.and_then(|version| versions.entries.get_key_value(version));
         let (version, entry) = found.ok_or_else(|| ResolveError::Version(agent.clone()))?;
-        let resolved = match version.is_empty() {
-            true => agent.clone(),
-            false => agent
+        let resolved = if version.is_empty() {
+            agent.clone()
+        } else {
+            agent
                 .with_version(version)
-                .map_err(|_| ResolveError::Version(agent.clone()))?,
+                .map_err(|_| ResolveError::Version(agent.clone()))?
         };
         Ok((resolved, entry.clone()))
     }
@@ -183,17 +184,27 @@ fn by_precedence(left: &str, right: &str) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::BoxFuture;
+    use towline_proto::job::Failure;
     use towline_wire::RawJson;
 
     use super::*;
-    use crate::{AgentError, JobContext, agent::IntoAgent};
+    use crate::job::JobEntry;
+
+    /// Is registered, and never run.
+    struct Idle;
+
+    impl RunJob for Idle {
+        fn run(&self, _job: Arc<JobEntry>) -> BoxFuture<'static, Result<RawJson, Failure>> {
+            Box::pin(async { Ok(RawJson::NULL) })
+        }
+    }
 
     fn registry(agents: &[&str]) -> Registry {
         let registry = Registry::default();
         for agent in agents {
-            let run = |_ctx: JobContext, input: RawJson| async move { Ok::<_, AgentError>(input) };
             let entry = AgentEntry {
-                agent: run.into_agent(),
+                agent: Arc::new(Idle),
                 restartable: false,
             };
             registry

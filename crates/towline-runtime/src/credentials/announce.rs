@@ -1,10 +1,10 @@
-//! What the ledger commits.
+//! Telling of a rotation.
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use towline_store::{Change, RecordKind, StoreError};
-use towline_wire::event;
+use towline_wire::{EventKind, Timestamp, event};
 
 use super::{ledger::Credential, revoke};
 use crate::{
@@ -13,37 +13,12 @@ use crate::{
     job::JobEntry,
 };
 
-/// Writes changes and waits until they are durable.
-pub(super) async fn write_all(hub: &Hub, changes: Vec<Change>) -> Result<(), String> {
-    let (done, written) = oneshot::channel();
-    hub.command(WriteAll { changes, done });
-    written
-        .await
-        .unwrap_or_else(|_| Err("the runtime has stopped".to_owned()))
-}
-
-struct WriteAll {
-    changes: Vec<Change>,
-    done: oneshot::Sender<Result<(), String>>,
-}
-
-impl Command for WriteAll {
-    fn decide(&mut self, tx: &mut Tx<'_>) {
-        self.changes.drain(..).for_each(|change| tx.push(change));
-    }
-
-    fn done(self: Box<Self>, _hub: &Arc<Hub>, result: Result<(), &StoreError>) {
-        // Whoever waited may have gone.
-        let _ = self.done.send(result.map_err(ToString::to_string));
-    }
-}
-
 /// Tells the job's observers that a credential has another value. The record is without it; the submitter's is filled in as
 /// it is sent [ARCP 9.8-3].
 pub(crate) struct AnnounceRotation {
     job: Arc<JobEntry>,
     credential: Arc<Credential>,
-    /// Whether the job was still running.
+    /// Whether it stands in the job's log: not when the job was no longer running.
     told: bool,
     done: Option<oneshot::Sender<bool>>,
 }
@@ -71,23 +46,27 @@ impl AnnounceRotation {
             done: None,
         }
     }
+
+    /// Puts it into the job's log; `false` when the job is no longer running.
+    fn tell(&self, now: Timestamp) -> bool {
+        let record = event::Rotation {
+            id: self.credential.lock().entry.id.clone(),
+            value: None,
+        };
+        let mut core = self.job.lock();
+        core.append_event(RecordKind::Rotation, &EventKind::STATUS, now, |out| {
+            serde_json::to_writer(out, &record)
+        })
+        .is_ok()
+    }
 }
 
 impl Command for AnnounceRotation {
     fn decide(&mut self, tx: &mut Tx<'_>) {
         let now = tx.hub.now();
         let mut entry = self.credential.lock().entry.clone();
-        let record = event::Rotation {
-            id: entry.id.clone(),
-            value: None,
-        };
-        let written = self
-            .job
-            .lock()
-            .append_event(RecordKind::Rotation, "status", now, |out| {
-                serde_json::to_writer(out, &record)
-            });
-        self.told = written.is_ok();
+        // What a failed commit took of the log is taken again.
+        self.told = self.told || self.tell(now);
         if !self.told {
             return;
         }
@@ -98,14 +77,16 @@ impl Command for AnnounceRotation {
             &entry.id,
             Verdict::Allowed,
         );
-        crate::audit::record(&audit);
         tx.push(Change::Credential(entry.row()));
-        tx.push(Change::Audit(audit));
-        tx.flush(&self.job);
+        tx.audit(audit);
+        tx.take(&self.job);
     }
 
     fn done(mut self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
-        if self.told && result.is_ok() {
+        if self.told {
+            if result.is_err() {
+                return hub.command(*self);
+            }
             self.credential.lock().entry.announce();
         }
         if let Some(done) = self.done.take() {

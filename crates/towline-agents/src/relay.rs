@@ -1,0 +1,383 @@
+//! A job handed on to a runtime in a child process. What its agent says and gives becomes what the job says and gives.
+
+mod forward;
+mod strict;
+
+use std::{convert::Infallible, io, process::ExitStatus, sync::Arc, time::Duration};
+
+use futures_util::future::{Fuse, FusedFuture, FutureExt as _};
+use tokio::{io::AsyncRead, time::timeout};
+use tokio_util::sync::CancellationToken;
+use towline_client::{
+    Client, ClientError, ClientOptions, HandshakeError, JobHandle, JobOutput, Outcome, SessionOver,
+};
+use towline_env::{Clock as _, Ids, SystemClock};
+use towline_runtime::{AgentError, JobContext};
+use towline_transport::{StdioOptions, StdioTransport, Transport};
+use towline_wire::{ErrorCode, Feature, FeatureSet, RawJson, Secret};
+use tracing::Instrument as _;
+
+use crate::{
+    pipe::Output,
+    plain::{GRACE, describe, discard, log_lines},
+    spawn::{Process, Program, Streams},
+    trouble::{agent_process, cancelled, chain, failed},
+};
+use forward::Forward;
+use strict::{Strays, Strict};
+
+/// The longest line of a child, as long as a message to a client may be.
+const LINE: usize = 16 << 20;
+
+/// What a submit adds to its input on a line, leaving aside enormous leases.
+const ENVELOPE: usize = 4 * 1024;
+
+/// How long a child that has given its result has to end by itself, before it is asked to.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What is offered to a child: credentials are the submitter's, and no child's to hand out.
+const FEATURES: FeatureSet = FeatureSet::ALL.without(Feature::ProvisionedCredentials);
+
+/// Wraps the connection to a child.
+pub(crate) type Layer = Arc<dyn Fn(Box<dyn Transport>) -> Box<dyn Transport> + Send + Sync>;
+
+/// A child for one job.
+pub(crate) struct Child {
+    pub(crate) program: Program,
+    /// What it expects; a new one when it takes any.
+    pub(crate) token: Option<Secret>,
+    pub(crate) layer: Option<Layer>,
+}
+
+/// Runs a job in a child process.
+///
+/// The terminal is the child's, and waits for nothing after it; the process ends behind it. One that ends before has ended
+/// the job, whoever still holds its output.
+pub(crate) async fn run(
+    ctx: JobContext,
+    child: Child,
+    input: RawJson,
+) -> Result<RawJson, AgentError> {
+    let Child {
+        mut program,
+        token,
+        layer,
+    } = child;
+    let name = ctx.agent().name().to_owned();
+    let minted = || Secret::from(Ids::system().resume_token().expose().to_owned());
+    let token = token.unwrap_or_else(minted);
+    program.environment.set("ARCP_TOKEN", token.expose());
+    let subject = agent_process(&name);
+    let (mut process, streams) = program.start(&subject)?;
+    let Streams {
+        stdin,
+        stdout,
+        stderr,
+    } = streams;
+    let gone = CancellationToken::new();
+    let (transport, strays) = Strict::new(StdioTransport::over(
+        Output::new(stdout, &gone),
+        stdin,
+        StdioOptions::default()
+            .max_line_length(LINE)
+            .declare_confidential(true),
+    ));
+    let mut transport: Box<dyn Transport> = Box::new(transport);
+    if let Some(layer) = layer {
+        transport = layer(transport);
+    }
+    let options = ClientOptions::bearer(token)
+        .name("towline", env!("CARGO_PKG_VERSION"))
+        .features(FEATURES);
+    let mut stderr = Output::new(stderr, &gone);
+    let relay = Relay {
+        ctx: &ctx,
+        name: &name,
+        subject: &subject,
+    };
+    let (client, gave) = {
+        let mut relayed = std::pin::pin!(relay.run(transport, options, strays, input));
+        let mut logged = std::pin::pin!(log_lines(&ctx, &mut stderr, "debug").fuse());
+        let first = tokio::select! {
+            biased;
+            relayed = &mut relayed => First::Relayed(relayed),
+            status = process.ended() => First::Gone(status),
+            never = async { rest(logged.as_mut()).await; std::future::pending().await } => never,
+        };
+        match first {
+            First::Relayed((client, Err(lost))) if lost.was_lost => {
+                // It goes, and how it went says more.
+                let status = timeout(FAREWELL, process.ended()).await;
+                gone.cancel();
+                rest(logged).await;
+                let lost = match status {
+                    Ok(status) => lost.after_the_end(&subject, status),
+                    Err(_) => lost,
+                };
+                (client, Err(lost))
+            }
+            First::Relayed(relayed) => relayed,
+            First::Gone(status) => {
+                gone.cancel();
+                // What it said last is still in its pipes.
+                let ((client, gave), ()) = tokio::join!(relayed, rest(logged));
+                (
+                    client,
+                    gave.map_err(|error| error.after_the_end(&subject, status)),
+                )
+            }
+        }
+    };
+    if ctx.is_cancelled() {
+        tokio::select! {
+            () = process.stop(LAST_WORDS) => {}
+            never = unheard(&mut stderr) => match never {},
+        }
+    } else {
+        let farewell = farewell(client, process, stderr);
+        drop(tokio::spawn(farewell.in_current_span()));
+    }
+    gave.map_err(Broken::into_error)
+}
+
+/// What came first.
+enum First {
+    Relayed((Option<Client>, Result<RawJson, Broken>)),
+    Gone(io::Result<ExitStatus>),
+}
+
+/// What is left of the log, unless it is over.
+async fn rest<F: Future<Output = Result<(), AgentError>>>(logged: std::pin::Pin<&mut Fuse<F>>) {
+    if !logged.is_terminated() {
+        // A job that has ended takes no more lines.
+        drop(logged.await);
+    }
+}
+
+/// Sees a child off that has given what it had to give: it hears the goodbye, is asked to end, is ended.
+async fn farewell(
+    client: Option<Client>,
+    mut process: Process,
+    mut stderr: impl AsyncRead + Unpin + Send,
+) {
+    let goodbye = async {
+        if let Some(client) = client {
+            // Whether it heard it does not change what it gave.
+            drop(client.close("done").await);
+        }
+    };
+    let ending = async {
+        let leaves = async {
+            goodbye.await;
+            process.ended().await.is_ok()
+        };
+        if timeout(FAREWELL, leaves).await.is_err() {
+            process.stop(GRACE).await;
+        }
+    };
+    tokio::select! {
+        () = ending => {}
+        never = unheard(&mut stderr) => match never {},
+    }
+}
+
+/// Lets a child complain to the end, for nobody: the job is over, and a pipe that is not read might end the child.
+async fn unheard(stderr: &mut (impl AsyncRead + Unpin)) -> Infallible {
+    discard(stderr).await;
+    std::future::pending().await
+}
+
+/// One job's way through a child.
+struct Relay<'j> {
+    ctx: &'j JobContext,
+    name: &'j str,
+    /// What errors call the child.
+    subject: &'j str,
+}
+
+impl Relay<'_> {
+    /// The client, if a session came about, and what the child gave.
+    async fn run(
+        &self,
+        transport: Box<dyn Transport>,
+        options: ClientOptions,
+        strays: Strays,
+        input: RawJson,
+    ) -> (Option<Client>, Result<RawJson, Broken>) {
+        let connected = tokio::select! {
+            connected = Client::connect(transport, options) => connected,
+            () = self.ctx.cancelled() => return (None, Err(cancelled().into())),
+        };
+        match connected {
+            Ok(client) => {
+                let gave = self.relay(&client, strays, input).await;
+                (Some(client), gave)
+            }
+            Err(error) => (None, Err(self.broken(error))),
+        }
+    }
+
+    async fn relay(
+        &self,
+        client: &Client,
+        mut strays: Strays,
+        input: RawJson,
+    ) -> Result<RawJson, Broken> {
+        let mut job = tokio::select! {
+            submitted = self.submit(client, input) => submitted?,
+            () = self.ctx.cancelled() => return Err(cancelled().into()),
+        };
+        let mut forward = Forward::new(self.ctx);
+        loop {
+            tokio::select! {
+                event = job.next_event() => match event.map_err(|error| self.broken(error))? {
+                    Some(event) => forward.event(&event).await?,
+                    None => break,
+                },
+                Some(stray) = strays.recv() => {
+                    self.ctx.log("warn", stray).await.map_err(AgentError::from)?;
+                }
+                () = self.ctx.cancelled() => return stop(job).await,
+            }
+        }
+        let outcome = job.outcome().await.map_err(|error| self.broken(error))?;
+        conclude(outcome, forward).await.map_err(Broken::from)
+    }
+
+    async fn submit(&self, client: &Client, input: RawJson) -> Result<JobHandle, Broken> {
+        let session = client.session();
+        let limit = session
+            .as_ref()
+            .and_then(|session| session.dialect().line_limit());
+        self.check_size(limit, &input)?;
+        let mut submit = client
+            .submit(self.name)
+            .input(input)
+            .lease(self.ctx.lease().clone())
+            .within(self.ctx.trace_id(), self.ctx.span_id());
+        let tells = session.is_some_and(|session| session.features().has(Feature::LeaseExpiresAt));
+        if let Some(at) = self.ctx.expires_at().filter(|_| tells) {
+            submit = submit.expires_at(at);
+        }
+        submit.send().await.map_err(|error| self.refused(error))
+    }
+
+    /// One SDK reads no longer lines than these, and breaks on others.
+    fn check_size(&self, limit: Option<usize>, input: &RawJson) -> Result<(), AgentError> {
+        let size = input.as_str().len();
+        match limit.filter(|limit| size + ENVELOPE > *limit) {
+            None => Ok(()),
+            Some(limit) => Err(AgentError::new(
+                ErrorCode::INVALID_REQUEST,
+                format!(
+                    "the input has {size} bytes, and {} reads lines of at most {limit}",
+                    self.subject
+                ),
+            )),
+        }
+    }
+
+    /// A submit that failed. A lease that ended while the child started is refused by it as one that lies in the past, which
+    /// is not what is wrong with it.
+    fn refused(&self, error: ClientError) -> Broken {
+        let has_expired = |at| at <= SystemClock.now();
+        if error.code() == Some(&ErrorCode::INVALID_REQUEST)
+            && self.ctx.expires_at().is_some_and(has_expired)
+        {
+            let message = format!("the lease expired while {} started", self.subject);
+            return AgentError::new(ErrorCode::LEASE_EXPIRED, message).into();
+        }
+        self.broken(error)
+    }
+
+    /// The child refused, or talks nonsense, or is gone. Its code is kept where it is about the job.
+    fn broken(&self, error: ClientError) -> Broken {
+        let was_lost = matches!(
+            error,
+            ClientError::Connect(_)
+                | ClientError::Disconnected { .. }
+                | ClientError::Handshake(HandshakeError::Ended)
+                | ClientError::SessionOver(
+                    SessionOver::ByRuntime { .. } | SessionOver::NotResumable
+                )
+        );
+        if let ClientError::SessionOver(SessionOver::TooBig { limit }) = error {
+            let what = format!(
+                "sent a line of more than {limit} bytes; results of that size have to be streamed"
+            );
+            return failed(self.subject, &what).into();
+        }
+        let code = error
+            .code()
+            .filter(|code| **code != ErrorCode::UNAUTHENTICATED)
+            .cloned();
+        let message = format!("{}: {}", self.subject, chain(&error));
+        let error = AgentError::new(code.unwrap_or(ErrorCode::INTERNAL_ERROR), message);
+        Broken { error, was_lost }
+    }
+}
+
+/// Why a job in a child came to nothing.
+struct Broken {
+    error: AgentError,
+    /// Whether the connection just ended, of which the end of the process is the better account.
+    was_lost: bool,
+}
+
+impl Broken {
+    fn into_error(self) -> AgentError {
+        self.error
+    }
+
+    /// The same, now that the process is known to have ended.
+    fn after_the_end(self, subject: &str, status: io::Result<ExitStatus>) -> Self {
+        if self.was_lost {
+            let how = status.map_or_else(|error| error.to_string(), describe);
+            failed(subject, &format!("ended with {how} before its job did")).into()
+        } else {
+            self
+        }
+    }
+}
+
+impl From<AgentError> for Broken {
+    fn from(error: AgentError) -> Self {
+        Self {
+            error,
+            was_lost: false,
+        }
+    }
+}
+
+/// Asks for the end and waits a little for it; what the job ends with is the runtime's business.
+async fn stop(mut job: JobHandle) -> Result<RawJson, Broken> {
+    if job.cancel("the job has to end").await.is_ok() {
+        // Whether it ended in time or not, the process is ended next.
+        drop(timeout(GRACE, job.outcome()).await);
+    }
+    Err(cancelled().into())
+}
+
+async fn conclude(outcome: Outcome, forward: Forward<'_>) -> Result<RawJson, AgentError> {
+    match outcome {
+        Outcome::Success(success) => {
+            if forward.finish(success.summary.as_deref()).await? {
+                return Ok(RawJson::NULL);
+            }
+            match success.result {
+                JobOutput::Inline { value, .. } => Ok(value),
+                JobOutput::Streamed { .. } => Ok(RawJson::NULL),
+            }
+        }
+        Outcome::Failure(failure) => {
+            let error = AgentError::new(failure.code, failure.message);
+            Err(match failure.details {
+                Some(details) => error.with_details(details),
+                None => error,
+            })
+        }
+    }
+}
+
+/// How long a process has between being asked to end and its end, when its job was given time already.
+const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -1,0 +1,7 @@
+//! Agents that are real processes: shells that behave, and shells that do not.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod ends;
+mod relayed;
+mod support;

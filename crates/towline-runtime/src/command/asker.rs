@@ -1,0 +1,113 @@
+//! Where a request came from, and how it is answered.
+
+use std::sync::Arc;
+
+use towline_proto::refusal::Refusal;
+use towline_store::StoreError;
+use towline_wire::{Envelope, JobId, JobStatus, MessageId, Payload, TraceId, payload};
+
+use crate::{
+    audit::Actor,
+    session::{Attachment, Reply, SessionEntry, SlotId},
+};
+
+/// Where a request came from, and where its reply goes.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    pub(crate) session: Arc<SessionEntry>,
+    pub(crate) attachment: Arc<Attachment>,
+    pub(crate) slot: SlotId,
+    pub(crate) request: Option<MessageId>,
+}
+
+impl Asker {
+    /// Who asks, as the audit log has it.
+    pub(super) fn actor(&self) -> Actor<'_> {
+        Actor {
+            principal: &self.session.principal,
+            session: &self.session.id,
+        }
+    }
+
+    /// Replies.
+    pub(crate) fn reply(&self, reply: Reply) {
+        self.attachment.fill(self.slot, reply);
+    }
+
+    /// Says no.
+    pub(crate) fn refuse(&self, refusal: &Refusal) {
+        let payload = refusal.payload(self.request.clone());
+        self.reply(Reply::plain(envelope(&payload)));
+    }
+
+    /// Says no to a request that not every client waits for an answer to. One SDK's client takes an error it does not wait
+    /// for as the end of all its jobs, which is worse than not knowing; it gets no answer.
+    pub(super) fn refuse_quietly(&self, refusal: &Refusal) {
+        if self.session.lock().dialect.fails_every_job_on_an_error() {
+            self.reply(Reply::silent());
+        } else {
+            self.refuse(refusal);
+        }
+    }
+
+    /// Refuses a submit, in the form the client's SDK can read.
+    pub(super) fn refuse_submit(&self, refusal: &Refusal, trace: Option<TraceId>) {
+        let dialect = self.session.lock().dialect;
+        if !dialect.refuses_submit_with_job_error() {
+            return self.refuse(refusal);
+        }
+        let payload = self.as_job_error(refusal);
+        // That SDK drops a `job.error` without a job; a fresh id is one nothing else has.
+        let fresh = JobId::minted(self.request.as_ref().map_or("refused", |id| id.as_str()));
+        self.reply(Reply::plain(
+            envelope(&payload).with_job(fresh).with_trace(trace),
+        ));
+    }
+
+    /// Says no to a subscribe, in the form the client's SDK can read.
+    pub(super) fn refuse_subscribe(&self, job: &JobId, refusal: &Refusal) {
+        let dialect = self.session.lock().dialect;
+        if !dialect.refuses_subscribe_with_job_error() {
+            return self.refuse(refusal);
+        }
+        let error = envelope(&self.as_job_error(refusal)).with_job(job.clone());
+        self.reply(Reply::plain(error));
+    }
+
+    /// A refusal for those who read it as the end of a job.
+    fn as_job_error(&self, refusal: &Refusal) -> payload::JobError {
+        payload::JobError {
+            final_status: JobStatus::Error,
+            code: refusal.code.clone(),
+            message: refusal.message.clone(),
+            retryable: refusal.code.is_retryable(),
+            details: refusal.details.clone(),
+            request_id: self.request.clone(),
+            completed_at: None,
+        }
+    }
+}
+
+/// An envelope around one of our payloads. Each of them has a JSON form; should one ever not, the peer gets its message
+/// without the fields and can tell that something is wrong, which a message that never comes would not show.
+pub(crate) fn envelope<P: Payload>(payload: &P) -> Envelope {
+    let envelope = Envelope::of(payload);
+    debug_assert!(envelope.is_ok(), "a payload of ours has a JSON form");
+    envelope.unwrap_or_else(|_| Envelope::new(P::TYPE))
+}
+
+/// The store's failures as the peer sees them: ours, and worth another try [ARCP 12-1].
+pub(super) fn store_refusal(error: &StoreError) -> Refusal {
+    tracing::error!(target: "towline::store", %error, "request failed");
+    match error {
+        StoreError::Full(_) => {
+            Refusal::internal("the runtime's store is out of space; try again later")
+        }
+        _ => Refusal::internal("the runtime's store failed; try again later"),
+    }
+}
+
+/// The runtime takes no new work.
+pub(super) fn shutting_down() -> Refusal {
+    Refusal::internal("the runtime is shutting down")
+}

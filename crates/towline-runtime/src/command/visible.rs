@@ -1,0 +1,92 @@
+//! What a principal may see of the jobs of others, and do with its own.
+
+use std::sync::Arc;
+
+use towline_proto::refusal::Refusal;
+use towline_store::JobRow;
+use towline_wire::{ErrorCode, JobId, JobStatus};
+
+use super::asker::{Asker, store_refusal};
+use crate::{
+    hub::{Hub, JobView},
+    job::JobEntry,
+    session::SessionEntry,
+};
+
+/// Whether a session may watch a job [ARCP 7.6-5].
+pub(super) fn may_observe(
+    hub: &Hub,
+    asker: &Asker,
+    job: &JobId,
+    row: Option<&JobRow>,
+) -> Result<(), Refusal> {
+    let row = row.ok_or_else(|| Refusal::job_not_found(job))?;
+    let session = &asker.session;
+    if session.principal == row.principal || may_see(hub, session, row) {
+        return Ok(());
+    }
+    Err(unseen(hub, session, row, "this principal may not watch it"))
+}
+
+/// Whether a session may cancel a job: only the submitting one, however often it was resumed [ARCP 7.4-2].
+pub(super) fn may_cancel(hub: &Hub, asker: &Asker, row: &JobRow) -> Result<(), Refusal> {
+    let session = &asker.session;
+    if row.session == session.id {
+        return Ok(());
+    }
+    if row.principal != session.principal {
+        return Err(unseen(hub, session, row, "this session may not cancel it"));
+    }
+    let submitter_is_gone = hub.books.sessions.get(&row.session).is_none();
+    if hub.services.options.principal_cancels || submitter_is_gone {
+        return Ok(());
+    }
+    let message = format!(
+        "job `{}` was submitted by another session, and only that one may cancel it",
+        row.id
+    );
+    Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message).about(&row.id))
+}
+
+/// The parent a client wants a child of: running, and the client's own [ARCP 9.4-5].
+pub(super) async fn own_running_parent(
+    hub: &Hub,
+    asker: &Asker,
+    job: &JobId,
+) -> Result<Arc<JobEntry>, Refusal> {
+    let view = hub
+        .look_up(job)
+        .await
+        .map_err(|error| store_refusal(&error))?;
+    let own = view.filter(|view| view.row().principal == asker.session.principal);
+    let view = own.ok_or_else(|| {
+        let message = format!("`parent_job_id`: there is no job `{job}`");
+        Refusal::new(ErrorCode::JOB_NOT_FOUND, message)
+    })?;
+    if view.row().session != asker.session.id {
+        let message = format!("`parent_job_id`: job `{job}` was submitted by another session");
+        return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message).about(job));
+    }
+    let status = view.state().status;
+    match view {
+        JobView::Live(parent) if status == JobStatus::Running => Ok(parent),
+        _ => Err(Refusal::invalid(format!(
+            "`parent_job_id`: job `{job}` is {status}, it has to be running"
+        ))
+        .about(job)),
+    }
+}
+
+/// A job of another principal: forbidden, or, where that is concealed, as if it did not exist.
+fn unseen(hub: &Hub, session: &SessionEntry, row: &JobRow, why: &str) -> Refusal {
+    if hub.services.options.conceal_foreign_jobs && !may_see(hub, session, row) {
+        return Refusal::job_not_found(&row.id);
+    }
+    let message = format!("job `{}` belongs to another principal; {why}", row.id);
+    Refusal::new(ErrorCode::PERMISSION_DENIED, message).about(&row.id)
+}
+
+fn may_see(hub: &Hub, session: &SessionEntry, row: &JobRow) -> bool {
+    let policy = &hub.services.observe;
+    policy.may_observe(&session.principal, &row.principal)
+}

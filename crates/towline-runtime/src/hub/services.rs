@@ -1,0 +1,34 @@
+//! What a runtime was built from.
+
+use std::sync::Arc;
+
+use towline_env::{Clock, Ids};
+use towline_store::EventStore;
+use towline_wire::{FeatureSet, payload::PeerInfo};
+
+use super::registry::Registry;
+use crate::{
+    RuntimeOptions,
+    auth::{AuthLimiter, Authenticator},
+    credentials::Ledger,
+    policy::{LeasePolicy, ObservePolicy},
+    trace::TraceLink,
+};
+
+/// What the parts of a runtime call on. Which ones there are never changes; agents may come and go in their registry.
+pub(crate) struct Services {
+    pub(crate) info: PeerInfo,
+    pub(crate) options: RuntimeOptions,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Ids,
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) agents: Registry,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) limiter: AuthLimiter,
+    pub(crate) observe: Arc<dyn ObservePolicy>,
+    pub(crate) lease_policy: Option<Arc<dyn LeasePolicy>>,
+    /// What this runtime can do, and offers.
+    pub(crate) features: FeatureSet,
+    pub(crate) credentials: Ledger,
+    pub(crate) trace_link: Arc<dyn TraceLink>,
+}

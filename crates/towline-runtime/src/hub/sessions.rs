@@ -1,0 +1,130 @@
+//! What happens to sessions beside their streams: they lose their connection, their beginning, and at last themselves.
+
+use std::sync::Arc;
+
+use towline_proto::span::RecordKind;
+use towline_store::{Change, StoreError};
+use towline_wire::{EventKind, EventSeq, SessionId, event};
+
+use super::{
+    Hub,
+    tx::{Command, Tx},
+};
+use crate::session::{Attachment, DetachReason, SessionEntry};
+
+impl Hub {
+    /// A connection is over. The session stays for the resume window [ARCP 6.3-6].
+    pub(crate) fn detach(&self, session: &Arc<SessionEntry>, attachment: &Arc<Attachment>) {
+        {
+            let mut state = session.lock();
+            let current = state
+                .attachment
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, attachment));
+            if !current {
+                return;
+            }
+            state.attachment = None;
+            state.detached_at = Some(self.now());
+        }
+        self.books.sessions.count_detached(&session.principal);
+        self.command(SaveSession(Arc::clone(session)));
+    }
+
+    /// Ends every connection of the runtime [ARCP 6.7-3].
+    pub(crate) fn detach_all(&self) {
+        for session in self.books.sessions.all() {
+            if let Some(attachment) = session.attachment() {
+                attachment.detach(DetachReason::Shutdown);
+            }
+        }
+    }
+
+    /// Forgets the beginning of a stream; a resume from before it is refused [ARCP 6.5-2].
+    pub(crate) fn evict(&self, session: &Arc<SessionEntry>, up_to: EventSeq, why: &str) {
+        session.lock().outbox.evict(up_to);
+        tracing::warn!(target: "towline::session", session = %session.id, %up_to, "events evicted: {why}");
+        self.command(Trim {
+            session: session.id.clone(),
+            up_to,
+        });
+        self.command(SaveSession(Arc::clone(session)));
+    }
+
+    /// Tells a session's most recent running job that the session lags [ARCP 6.5-3].
+    pub(crate) fn report_pressure(&self, session: &SessionEntry, lag: u64) {
+        let mut own = self.books.jobs.unfinished();
+        own.retain(|job| job.row.session == session.id);
+        own.sort_unstable_by(|left, right| right.id().cmp(left.id()));
+        let body = event::Status {
+            phase: "back_pressure".to_owned(),
+            message: Some(format!("a session is {lag} events behind")),
+        };
+        let now = self.now();
+        let told = own.iter().find(|job| {
+            let mut core = job.lock();
+            core.append_event(RecordKind::Event, &EventKind::STATUS, now, |out| {
+                serde_json::to_writer(out, &body)
+            })
+            .is_ok()
+        });
+        if let Some(job) = told {
+            self.enqueue(job);
+        }
+    }
+}
+
+/// Writes a session's row as it stands when the committer gets to it.
+pub(crate) struct SaveSession(pub(crate) Arc<SessionEntry>);
+
+impl Command for SaveSession {
+    fn decide(&mut self, tx: &mut Tx<'_>) {
+        if !self.0.lock().gone {
+            tx.push(Change::Session(Box::new(self.0.row())));
+        }
+    }
+
+    fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
+        // The row says when the window began; it is worth another try.
+        if result.is_err() {
+            hub.command(*self);
+        }
+    }
+}
+
+/// Lets a session's stream go up to a number.
+struct Trim {
+    session: SessionId,
+    up_to: EventSeq,
+}
+
+impl Command for Trim {
+    fn decide(&mut self, tx: &mut Tx<'_>) {
+        tx.push(Change::Trim {
+            session: self.session.clone(),
+            up_to: self.up_to,
+        });
+    }
+
+    fn done(self: Box<Self>, _hub: &Arc<Hub>, _result: Result<(), &StoreError>) {}
+}
+
+/// Ends a session that cannot be resumed any more, unless it was resumed a moment before.
+pub(crate) struct EndSession(pub(crate) Arc<SessionEntry>);
+
+impl Command for EndSession {
+    fn decide(&mut self, tx: &mut Tx<'_>) {
+        let mut state = self.0.lock();
+        state.ending = false;
+        if state.attachment.is_none() && !state.gone && !tx.is_taken_up(&self.0.id) {
+            state.gone = true;
+            tx.push(Change::SessionGone(self.0.id.clone()));
+        }
+    }
+
+    fn done(self: Box<Self>, hub: &Arc<Hub>, _result: Result<(), &StoreError>) {
+        if self.0.lock().gone {
+            hub.books.sessions.forget(&self.0);
+        }
+    }
+}

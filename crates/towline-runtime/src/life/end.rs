@@ -1,0 +1,91 @@
+//! A job's end, from the reason to the last trace of it.
+//!
+//! ```text
+//! somebody wants it:  cancel, deadline, shutdown, the parent's end ──▶ stop_job ──▶ stopped ─┬─▶ it never began ───────┐
+//!                                                                                            └─▶ its agent hears of it  │
+//! the agent is done:  run ──▶ finish ◀───────────────────────────────────────────── returns, fails, is dropped ◀─┘      │
+//!                               │                                                                                       │
+//!                               ▼                                                                                       │
+//!                     the terminal is in the log ◀──────────────────────────────────────────────────────────────────────┘
+//!                               │ commit, together with the parent's budget (`JobEntry::settle`)
+//!                               ▼
+//!                             ended
+//! ```
+
+use std::sync::Arc;
+
+use towline_proto::job::{Cause, Outcome, Stop};
+
+use crate::{audit::Audit, credentials::Ledger, hub::Hub, job::JobEntry, trace};
+
+use super::places::give_up_place;
+
+/// Stops a job for a reason of the runtime's own.
+pub(crate) fn stop_job(hub: &Arc<Hub>, job: &Arc<JobEntry>, cause: Cause) -> Stop {
+    let stop = job.lock().stop(cause, hub.now());
+    hub.enqueue(job);
+    stopped(hub, job, &stop);
+    stop
+}
+
+/// A stop was decided: the agent hears of it, and so do the children [ARCP 7.4-4].
+pub(crate) fn stopped(hub: &Arc<Hub>, job: &Arc<JobEntry>, stop: &Stop) {
+    match stop {
+        Stop::StopAgent => job.stop.cancel(),
+        Stop::EndNow(_) => give_up_place(hub, job),
+        Stop::Already | Stop::TooLate(_) => return,
+    }
+    stop_children(hub, job, "the parent job was stopped");
+}
+
+/// An expiry is logged when it takes effect [ARCP 9.5-2, 14-3].
+pub(crate) fn lease_expired(hub: &Hub, job: &JobEntry) {
+    let expires_at = &job.row.constraints.expires_at;
+    let at = expires_at.as_deref().unwrap_or_default();
+    hub.audit(Audit::at(hub.now()).lease_expired(&job.row.principal, job.id(), at));
+}
+
+/// The agent is done: the terminal becomes the log's last record, unless the job has one.
+pub(super) fn finish(hub: &Arc<Hub>, job: &Arc<JobEntry>, outcome: Outcome) {
+    job.lock().finish(outcome, hub.now());
+    trace::job_ended(job);
+    hub.enqueue(job);
+}
+
+/// The terminal is durable: from here on the job is over for everybody.
+pub(super) fn ended(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+    if job.ended.is_cancelled() {
+        return;
+    }
+    job.ended.cancel();
+    job.tail.lock().trim(RECENT_TAIL);
+    hub.books.jobs.retire(job.id());
+    let status = {
+        let mut core = job.lock();
+        core.observers.clear();
+        core.machine.status()
+    };
+    debug_assert!(status.is_terminal(), "only what has ended ends");
+    metrics::counter!("towline_jobs_ended_total", "status" => status.as_str()).increment(1);
+    stop_children(hub, job, "the parent job ended");
+    give_up_place(hub, job);
+    // The children's credentials end with their parent at the latest [ARCP 9.8-4], however long they take to stop.
+    for child in job.children() {
+        Ledger::job_ended(hub, child.id());
+    }
+    Ledger::job_ended(hub, job.id());
+    // What is fixed stays; the family is let go, so that a chain of delegations does not keep itself in memory.
+    let mut core = job.lock();
+    core.parent = None;
+    core.children.clear();
+}
+
+fn stop_children(hub: &Arc<Hub>, job: &JobEntry, reason: &str) {
+    for child in job.children() {
+        let reason = Some(reason.to_owned());
+        stop_job(hub, &child, Cause::Cancelled { reason });
+    }
+}
+
+/// How many bytes of a finished job's events stay in memory; the store has the rest.
+const RECENT_TAIL: usize = 64 * 1024;

@@ -1,0 +1,100 @@
+/** What to run, and with what: for a job again or for a new one. */
+
+import { useState } from 'preact/hooks';
+import { Told, ask, runtime } from '../app/link';
+import { goTo, jobLink } from '../app/place';
+import type { Lease } from '../arcp/wire';
+import { nameOf } from '../text';
+import { Alert } from './bits';
+
+interface Props {
+  button: string;
+  first: { agent: string; input: string; lease: Lease };
+  isInputKnown: boolean;
+}
+
+export function RunForm({ button, first, isInputKnown }: Props) {
+  const [agent, setAgent] = useState(first.agent);
+  const [input, setInput] = useState(first.input);
+  const [lease, setLease] = useState(written(first.lease));
+  const [seconds, setSeconds] = useState('');
+  const [error, setError] = useState<string>();
+  const [isBusy, setBusy] = useState(false);
+  const agents = runtime.value?.agents ?? [];
+  const run = async (event: Event) => {
+    event.preventDefault();
+    setError(undefined);
+    setBusy(true);
+    try {
+      const { job } = await ask('submit', {
+        agent,
+        input: checked(input),
+        lease: read(lease),
+        maxRuntimeSec: seconds.trim() ? Number(seconds) : undefined,
+      });
+      goTo(jobLink(job));
+    } catch (refused) {
+      setError(refused instanceof Told ? `${refused.failure.code}: ${refused.message}` : String((refused as Error).message));
+    }
+    setBusy(false);
+  };
+  return (
+    <form class="run" onSubmit={run}>
+      <label>
+        Agent
+        <input value={agent} list="agents" autocomplete="off" onInput={(event) => setAgent(event.currentTarget.value)} />
+      </label>
+      <datalist id="agents">
+        {agents.map(({ name }) => (
+          <option key={name} value={name}>
+            {nameOf(name)}
+          </option>
+        ))}
+      </datalist>
+      <label>
+        Input (JSON)
+        <textarea rows={4} spellcheck={false} value={input} onInput={(event) => setInput(event.currentTarget.value)} />
+      </label>
+      {!isInputKnown && <p class="quiet">This runtime does not tell what the job was given; write it here.</p>}
+      <label>
+        Lease, a line each: NAMESPACE=PATTERN
+        <textarea rows={3} spellcheck={false} value={lease} onInput={(event) => setLease(event.currentTarget.value)} />
+      </label>
+      <label>
+        Longest runtime, seconds
+        <input inputMode="decimal" value={seconds} onInput={(event) => setSeconds(event.currentTarget.value)} placeholder="no limit" />
+      </label>
+      <button type="submit" class="primary" disabled={!agent.trim() || isBusy}>
+        {button}
+      </button>
+      <Alert error={error} />
+    </form>
+  );
+}
+
+function written(lease: Lease): string {
+  return Object.entries(lease)
+    .flatMap(([namespace, patterns]) => patterns.map((pattern) => `${namespace}=${pattern}`))
+    .join('\n');
+}
+
+function read(text: string): Lease {
+  const lease: Lease = {};
+  for (const line of text.split('\n').map((line) => line.trim())) {
+    if (!line) continue;
+    const at = line.indexOf('=');
+    if (at < 1) throw new Error(`“${line}” is not NAMESPACE=PATTERN, such as fs.read=/work/**`);
+    (lease[line.slice(0, at)] ??= []).push(line.slice(at + 1));
+  }
+  return lease;
+}
+
+function checked(input: string): string {
+  if (!input.trim()) return '';
+  try {
+    JSON.parse(input);
+    return input;
+  } catch (error) {
+    throw new Error(`The input is not JSON: ${(error as Error).message}`);
+  }
+}
