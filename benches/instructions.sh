@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 command -v valgrind >/dev/null || { echo "valgrind is missing: install it, or count elsewhere" >&2; exit 2; }
-cargo build --quiet --release -p towline-benches --bin pieces
+cargo build --quiet --profile bench -p towline-benches --bin pieces
 pieces=${CARGO_TARGET_DIR:-target}/release/pieces
 recorded=benches/instructions.txt
 runs=2000

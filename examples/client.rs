@@ -23,7 +23,7 @@ async fn square(_: JobContext, number: u64) -> Result<u64, AgentError> {
 /// Works until it is told to stop.
 async fn endless(ctx: JobContext, _: Option<()>) -> Result<(), AgentError> {
     for round in 1u32.. {
-        ctx.progress(round, None, Some("rounds"), None).await?;
+        ctx.progress(round).units("rounds").await?;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())

@@ -9,12 +9,12 @@
 use serde_json::json;
 use towline::{
     Client, ClientOptions, Event, JobStatus, Lease, MemoryTransport, Runtime,
-    runtime::{AgentError, JobContext, auth::StaticTokens},
+    runtime::{AgentError, JobContext, Level, auth::StaticTokens},
 };
 
 /// Counts the words of one text.
 async fn count(ctx: JobContext, text: String) -> Result<usize, AgentError> {
-    ctx.log("info", format!("counting {} bytes", text.len()))
+    ctx.log(Level::Info, format!("counting {} bytes", text.len()))
         .await?;
     Ok(text.split_whitespace().count())
 }
@@ -31,14 +31,14 @@ async fn total(ctx: JobContext, texts: Vec<String>) -> Result<usize, AgentError>
         match (outcome.status, outcome.result) {
             (JobStatus::Success, Some(words)) => sum += words.read::<usize>()?,
             (status, _) => {
-                ctx.log("warn", format!("{} ended as {status}", child.job_id()))
+                ctx.log(Level::Warn, format!("{} ended as {status}", child.job_id()))
                     .await?
             }
         }
     }
     // What the lease does not name cannot be delegated to. A refusal is an ordinary error.
     if let Err(refused) = ctx.delegate("total").input(json!([])).send().await {
-        ctx.log("info", refused.to_string()).await?;
+        ctx.log(Level::Info, refused.to_string()).await?;
     }
     Ok(sum)
 }

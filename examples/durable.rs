@@ -12,7 +12,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use towline::{
     Client, ClientOptions, Event, JobHandle, MemoryTransport, Runtime,
-    runtime::{AgentError, JobContext, auth::StaticTokens},
+    runtime::{AgentError, JobContext, Level, auth::StaticTokens},
     store::SqliteStore,
 };
 
@@ -20,13 +20,13 @@ use towline::{
 async fn adding(ctx: JobContext, numbers: Vec<u64>) -> Result<u64, AgentError> {
     let (done, mut sum): (u32, u64) = ctx.restored().await?.unwrap_or_default();
     if done > 0 {
-        ctx.log("info", format!("going on after {done} numbers"))
+        ctx.log(Level::Info, format!("going on after {done} numbers"))
             .await?;
     }
     for (at, number) in (1u32..).zip(numbers).skip(done as usize) {
         sum += number;
         ctx.checkpoint((at, sum)).await?;
-        ctx.progress(at, None, Some("numbers"), None).await?;
+        ctx.progress(at).units("numbers").await?;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(sum)

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use towline::{
     Event,
     client::{Client, ClientOptions, Outcome},
-    runtime::{AgentError, JobContext, Runtime, auth::StaticTokens},
+    runtime::{AgentError, JobContext, Level, Runtime, auth::StaticTokens},
     transport::MemoryTransport,
 };
 
@@ -29,7 +29,8 @@ async fn count(ctx: JobContext, order: Order) -> Result<Counted, AgentError> {
     let mut letters = 0;
     for word in &order.words {
         letters += word.chars().count();
-        ctx.log("info", format!("{word}: {letters} so far")).await?;
+        ctx.log(Level::Info, format!("{word}: {letters} so far"))
+            .await?;
     }
     Ok(Counted { letters })
 }

@@ -9,11 +9,10 @@
 use futures_util::future::{BoxFuture, FutureExt as _};
 use towline::{
     Client, ClientOptions, ErrorCode, Lease, MemoryTransport, Runtime,
-    proto::refusal::Refusal,
     runtime::{
         JobContext, agent_fn,
         auth::{AuthRefusal, Chain, Credentials, StaticTokens, from_fn},
-        policy::{GrantedLease, LeasePolicy, LeaseRequest, ObservePolicy},
+        policy::{GrantedLease, LeasePolicy, LeaseRequest, ObservePolicy, Refusal},
     },
     store::Principal,
 };

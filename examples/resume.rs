@@ -18,7 +18,7 @@ use towline::{
     Event,
     axum::{EndpointOptions, RouterExt},
     client::{Client, ClientOptions},
-    runtime::{AgentError, JobContext, Runtime, auth::StaticTokens},
+    runtime::{AgentError, JobContext, Level, Runtime, auth::StaticTokens},
     transport::WebSocketTransport,
 };
 
@@ -26,7 +26,7 @@ const LINES: u32 = 30;
 
 async fn counting(ctx: JobContext, _: Option<()>) -> Result<u32, AgentError> {
     for n in 1..=LINES {
-        ctx.log("info", n.to_string()).await?;
+        ctx.log(Level::Info, n.to_string()).await?;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(LINES)

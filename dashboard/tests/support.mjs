@@ -57,6 +57,13 @@ export class Server {
     return server;
   }
 
+  /** A server for one test. */
+  static async for(t, extra = ['--store', 'memory'], options = {}) {
+    const server = await Server.start(extra, options);
+    t.after(() => server.stop());
+    return server;
+  }
+
   async kill() {
     this.child.kill('SIGKILL');
     await this.ended;
@@ -157,6 +164,18 @@ export function launch() {
       '--enable-precise-memory-info',
     ],
   });
+}
+
+/** A page that is signed in to a server, at one of its views; closed with the test. */
+export async function openPage(t, browser, server, hash = '', options = {}) {
+  const page = await browser.newPage(options);
+  t.after(() => page.close());
+  page.setDefaultTimeout(20_000);
+  page.errors = watchErrors(page);
+  await page.goto(server.link);
+  await page.getByRole('status').filter({ hasText: 'Connected' }).waitFor();
+  if (hash) await page.goto(`${server.page}${hash}`);
+  return page;
 }
 
 /** Errors of a page that nobody caught, and what its policy forbade. */

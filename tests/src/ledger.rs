@@ -32,7 +32,7 @@ impl Ledger {
     /// Takes one envelope in.
     ///
     /// # Panics
-    /// When an event's `event_seq` is not the last one plus 1, when its `job_seq` does not grow, or when it comes after the
+    /// When an event's `event_seq` is not the last one plus 1 (nor that of an end that comes once more), when its `job_seq` does not grow, or when it comes after the
     /// job's terminal message [ARCP 8-3, 7.3-2].
     pub fn take(&mut self, envelope: &Value) {
         let kind = envelope["type"].as_str().unwrap_or_default();
@@ -60,6 +60,9 @@ impl Ledger {
 
     fn event(&mut self, job: String, envelope: &Value) {
         let seq = envelope["event_seq"].as_u64();
+        if self.is_end_again(&job, envelope) {
+            return;
+        }
         assert_eq!(
             seq,
             Some(self.last + 1),
@@ -84,6 +87,18 @@ impl Ledger {
             Some("job.event") => track.events.push(envelope.clone()),
             _ => track.terminal = Some(envelope.clone()),
         }
+    }
+
+    /// Whether this is the end of a job once more, under its old number, as it comes behind the acceptance of a repeated submit
+    /// [ARCP 7.2-1].
+    fn is_end_again(&self, job: &str, envelope: &Value) -> bool {
+        let before = self.jobs.get(job).and_then(|track| track.terminal.as_ref());
+        let Some(before) = before.filter(|before| before["event_seq"] == envelope["event_seq"])
+        else {
+            return false;
+        };
+        assert_eq!(before["payload"], envelope["payload"], "the same end");
+        true
     }
 
     /// The job's events so far, whole envelopes.

@@ -6,7 +6,7 @@ use towline_tests::rooms::Imports;
 
 /// The rooms of the runtime, the lowest first. A file belongs to the room with the longest of the names it begins with.
 const RUNTIME: &[&[&str]] = &[
-    &["options", "policy", "audit", "auth"],
+    &["options", "policy", "audit", "auth", "store_view", "web"],
     &["session"],
     &["job"],
     &["trace"],

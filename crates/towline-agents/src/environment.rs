@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    /// [ARCP 18-1] Nothing of the runtime's environment but the three, what is passed by name, and never a secret of ours.
+    /// Nothing of the runtime's environment but the three, what is passed by name, and never a secret of ours.
     #[test]
     fn only_what_was_named_is_passed_on() {
         let ours = BTreeMap::from([

@@ -225,7 +225,9 @@ async fn describe_all(
         }
         done += 1;
         if done % step == 0 || done == total {
-            ctx.progress(amount(done), Some(amount(total)), Some("files"), None)
+            ctx.progress(amount(done))
+                .of(amount(total))
+                .units("files")
                 .await?;
         }
     }

@@ -6,7 +6,11 @@ mod strict;
 use std::{convert::Infallible, io, process::ExitStatus, sync::Arc, time::Duration};
 
 use futures_util::future::{Fuse, FusedFuture, FutureExt as _};
-use tokio::{io::AsyncRead, time::timeout};
+use tokio::{
+    io::AsyncRead,
+    process::{ChildStdin, ChildStdout},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use towline_client::{
     Client, ClientError, ClientOptions, HandshakeError, JobHandle, JobOutput, Outcome, SessionOver,
@@ -20,14 +24,17 @@ use tracing::Instrument as _;
 use crate::{
     pipe::Output,
     plain::{GRACE, describe, discard, log_lines},
-    spawn::{Process, Program, Streams},
+    spawn::{Process, Program},
     trouble::{agent_process, cancelled, chain, failed},
 };
 use forward::Forward;
 use strict::{Strays, Strict};
 
-/// The longest line of a child, as long as a message to a client may be.
+/// The longest line of a child, as long as a message of a client may be.
 const LINE: usize = 16 << 20;
+
+/// The longest line to a child: what everybody reads who does not say otherwise [ARCP 4-6].
+const SENT: usize = 4 << 20;
 
 /// What a submit adds to its input on a line, leaving aside enormous leases.
 const ENVELOPE: usize = 4 * 1024;
@@ -69,65 +76,22 @@ pub(crate) async fn run(
     program.environment.set("ARCP_TOKEN", token.expose());
     let subject = agent_process(&name);
     let (mut process, streams) = program.start(&subject)?;
-    let Streams {
-        stdin,
-        stdout,
-        stderr,
-    } = streams;
     let gone = CancellationToken::new();
-    let (transport, strays) = Strict::new(StdioTransport::over(
-        Output::new(stdout, &gone),
-        stdin,
-        StdioOptions::default()
-            .max_line_length(LINE)
-            .declare_confidential(true),
-    ));
-    let mut transport: Box<dyn Transport> = Box::new(transport);
-    if let Some(layer) = layer {
-        transport = layer(transport);
-    }
+    let mut stderr = Output::new(streams.stderr, &gone);
+    let stdout = Output::new(streams.stdout, &gone);
+    let (transport, strays) = connection(stdout, streams.stdin, layer);
     let options = ClientOptions::bearer(token)
         .name("towline", env!("CARGO_PKG_VERSION"))
         .features(FEATURES);
-    let mut stderr = Output::new(stderr, &gone);
     let relay = Relay {
         ctx: &ctx,
         name: &name,
         subject: &subject,
     };
-    let (client, gave) = {
-        let mut relayed = std::pin::pin!(relay.run(transport, options, strays, input));
-        let mut logged = std::pin::pin!(log_lines(&ctx, &mut stderr, "debug").fuse());
-        let first = tokio::select! {
-            biased;
-            relayed = &mut relayed => First::Relayed(relayed),
-            status = process.ended() => First::Gone(status),
-            never = async { rest(logged.as_mut()).await; std::future::pending().await } => never,
-        };
-        match first {
-            First::Relayed((client, Err(lost))) if lost.was_lost => {
-                // It goes, and how it went says more.
-                let status = timeout(FAREWELL, process.ended()).await;
-                gone.cancel();
-                rest(logged).await;
-                let lost = match status {
-                    Ok(status) => lost.after_the_end(&subject, status),
-                    Err(_) => lost,
-                };
-                (client, Err(lost))
-            }
-            First::Relayed(relayed) => relayed,
-            First::Gone(status) => {
-                gone.cancel();
-                // What it said last is still in its pipes.
-                let ((client, gave), ()) = tokio::join!(relayed, rest(logged));
-                (
-                    client,
-                    gave.map_err(|error| error.after_the_end(&subject, status)),
-                )
-            }
-        }
-    };
+    let relayed = relay.run(transport, options, strays, input);
+    let (client, gave) = relay
+        .to_the_end(relayed, &mut process, &mut stderr, &gone)
+        .await;
     if ctx.is_cancelled() {
         tokio::select! {
             () = process.stop(LAST_WORDS) => {}
@@ -140,9 +104,31 @@ pub(crate) async fn run(
     gave.map_err(Broken::into_error)
 }
 
+/// The connection to a child, and what is told of its lines.
+fn connection(
+    stdout: Output<ChildStdout>,
+    stdin: ChildStdin,
+    layer: Option<Layer>,
+) -> (Box<dyn Transport>, Strays) {
+    let options = StdioOptions::default()
+        .max_line_length(LINE)
+        .max_send_length(SENT)
+        .declare_confidential(true);
+    let (transport, strays) = Strict::new(StdioTransport::over(stdout, stdin, options));
+    let transport: Box<dyn Transport> = Box::new(transport);
+    let transport = match layer {
+        Some(layer) => layer(transport),
+        None => transport,
+    };
+    (transport, strays)
+}
+
+/// The client, if a session came about, and what the child gave.
+type Gave = (Option<Client>, Result<RawJson, Broken>);
+
 /// What came first.
 enum First {
-    Relayed((Option<Client>, Result<RawJson, Broken>)),
+    Relayed(Gave),
     Gone(io::Result<ExitStatus>),
 }
 
@@ -196,14 +182,57 @@ struct Relay<'j> {
 }
 
 impl Relay<'_> {
-    /// The client, if a session came about, and what the child gave.
+    /// Waits for what the child gives, or for its end, and forwards its complaints until then.
+    async fn to_the_end(
+        &self,
+        relayed: impl Future<Output = Gave>,
+        process: &mut Process,
+        stderr: &mut (impl AsyncRead + Unpin),
+        gone: &CancellationToken,
+    ) -> Gave {
+        let mut relayed = std::pin::pin!(relayed);
+        let mut logged = std::pin::pin!(log_lines(self.ctx, stderr, "debug").fuse());
+        let first = tokio::select! {
+            biased;
+            relayed = &mut relayed => First::Relayed(relayed),
+            status = process.ended() => First::Gone(status),
+            never = async { rest(logged.as_mut()).await; std::future::pending().await } => never,
+        };
+        match first {
+            First::Relayed((client, Err(lost))) if lost.was_lost => {
+                // It goes, and how it went says more.
+                let status = timeout(FAREWELL, process.ended()).await;
+                gone.cancel();
+                rest(logged).await;
+                let lost = match status {
+                    Ok(status) => lost.after_the_end(self.subject, status),
+                    Err(_) => lost,
+                };
+                (client, Err(lost))
+            }
+            First::Relayed(relayed) => {
+                // What it complained of before stands in its pipe; what comes after is not waited for.
+                tokio::task::yield_now().await;
+                let _ = rest(logged).now_or_never();
+                relayed
+            }
+            First::Gone(status) => {
+                gone.cancel();
+                // What it said last is still in its pipes.
+                let ((client, gave), ()) = tokio::join!(relayed, rest(logged));
+                let gave = gave.map_err(|error| error.after_the_end(self.subject, status));
+                (client, gave)
+            }
+        }
+    }
+
     async fn run(
         &self,
         transport: Box<dyn Transport>,
         options: ClientOptions,
         strays: Strays,
         input: RawJson,
-    ) -> (Option<Client>, Result<RawJson, Broken>) {
+    ) -> Gave {
         let connected = tokio::select! {
             connected = Client::connect(transport, options) => connected,
             () = self.ctx.cancelled() => return (None, Err(cancelled().into())),
@@ -262,19 +291,19 @@ impl Relay<'_> {
         submit.send().await.map_err(|error| self.refused(error))
     }
 
-    /// One SDK reads no longer lines than these, and breaks on others.
+    /// A child that cannot read the line would never answer it; one SDK reads no more than 64 KiB, and breaks on more.
     fn check_size(&self, limit: Option<usize>, input: &RawJson) -> Result<(), AgentError> {
-        let size = input.as_str().len();
-        match limit.filter(|limit| size + ENVELOPE > *limit) {
-            None => Ok(()),
-            Some(limit) => Err(AgentError::new(
-                ErrorCode::INVALID_REQUEST,
-                format!(
-                    "the input has {size} bytes, and {} reads lines of at most {limit}",
-                    self.subject
-                ),
-            )),
+        let (size, limit) = (input.as_str().len(), limit.unwrap_or(SENT));
+        if size + ENVELOPE <= limit {
+            return Ok(());
         }
+        Err(AgentError::new(
+            ErrorCode::INVALID_REQUEST,
+            format!(
+                "the input has {size} bytes, and {} reads lines of at most {limit}; hand large inputs over by reference",
+                self.subject
+            ),
+        ))
     }
 
     /// A submit that failed. A lease that ended while the child started is refused by it as one that lies in the past, which

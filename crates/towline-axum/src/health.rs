@@ -17,12 +17,13 @@ pub fn health_routes<S: Clone + Send + Sync + 'static>(runtime: &Runtime) -> Rou
 
 pub(crate) fn routes<S: Clone + Send + Sync + 'static, H: Host>(host: H) -> Router<S> {
     let ready = move || {
-        let answer = match host.is_ready() {
-            true => (StatusCode::OK, "ready\n"),
-            false => (
+        let answer = if host.is_ready() {
+            (StatusCode::OK, "ready\n")
+        } else {
+            (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not ready: the runtime takes no new sessions\n",
-            ),
+            )
         };
         std::future::ready(answer)
     };

@@ -34,12 +34,16 @@ mod peer;
 mod refusal;
 mod router;
 mod upgrade;
+#[cfg(feature = "ws")]
+mod ws;
 
 #[cfg(feature = "dashboard")]
 pub use dashboard::{ConnectError, DashboardOptions, dashboard_routes};
 pub use health::health_routes;
 pub use options::EndpointOptions;
 pub use router::RouterExt;
+#[cfg(feature = "ws")]
+pub use ws::AxumStream;
 
 #[cfg(test)]
 mod tests;

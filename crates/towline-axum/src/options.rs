@@ -35,9 +35,10 @@ impl EndpointOptions {
     /// `localhost`, `127.0.0.1` and `[::1]`; otherwise a web page could reach the runtime through a name of its own that
     /// resolves to this machine. On other addresses any host is let in, for only the operator knows the names.
     pub fn for_listener(address: SocketAddr) -> Self {
-        match address.ip().to_canonical().is_loopback() {
-            true => Self::new().allowed_hosts(LOOPBACK_HOSTS),
-            false => Self::new(),
+        if address.ip().to_canonical().is_loopback() {
+            Self::new().allowed_hosts(LOOPBACK_HOSTS)
+        } else {
+            Self::new()
         }
     }
 

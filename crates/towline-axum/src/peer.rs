@@ -10,9 +10,10 @@ pub(crate) fn of(parts: &Parts, trust_forwarded_for: bool) -> Option<SocketAddr>
         .extensions
         .get::<ConnectInfo<SocketAddr>>()
         .map(|ConnectInfo(peer)| *peer);
-    match trust_forwarded_for {
-        true => forwarded(parts).or(socket),
-        false => socket,
+    if trust_forwarded_for {
+        forwarded(parts).or(socket)
+    } else {
+        socket
     }
 }
 

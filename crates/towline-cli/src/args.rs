@@ -56,7 +56,7 @@ pub(crate) struct GlobalArgs {
     )]
     pub(crate) log_format: LogFormat,
 
-    /// Send spans to this collector, as in http://127.0.0.1:4317 (gRPC) or http://127.0.0.1:4318 (HTTP)
+    /// Send spans to this collector, as in http://127.0.0.1:4318
     #[arg(
         long,
         global = true,

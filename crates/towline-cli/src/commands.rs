@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 
 use crate::{
     args::{Cli, Command, LeaseCommand},
-    connect::Context,
+    context::Context,
     failure::Outcome,
 };
 

@@ -10,39 +10,15 @@ use towline::{
 };
 
 use crate::{
-    args::{ConnectArgs, GlobalArgs},
-    config::{self, Config},
-    data_dir::DataDir,
+    args::ConnectArgs,
+    config,
+    context::Context,
     embedded::Embedded,
     failure::{Failure, Outcome, chain},
     output,
     sessions::{SavedSession, Sessions},
-    telemetry::{Target, traced},
+    telemetry::traced,
 };
-
-/// What every command has: the configuration and the data directory.
-pub(crate) struct Context {
-    pub(crate) config: Config,
-    pub(crate) data: DataDir,
-    /// Whether envelopes are traced.
-    pub(crate) traced: bool,
-}
-
-impl Context {
-    pub(crate) fn new(global: &GlobalArgs) -> Outcome<Self> {
-        let config = Config::load(global.config.as_deref())?;
-        Ok(Self {
-            config,
-            data: DataDir::new(global.data_dir.as_deref()),
-            traced: Target::new(global.otlp.as_deref())?.is_some(),
-        })
-    }
-
-    /// The sessions left behind here.
-    pub(crate) fn sessions(&self) -> Sessions {
-        Sessions::new(&self.data)
-    }
-}
 
 /// A session, and the runtime behind it when it is ours.
 pub(crate) struct Connection {

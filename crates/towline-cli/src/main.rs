@@ -9,17 +9,20 @@ mod bench;
 mod commands;
 mod config;
 mod connect;
+mod context;
 mod data_dir;
 mod embedded;
 mod exit;
 mod failure;
+mod hosting;
+mod job_name;
 mod logging;
 mod nearest;
 mod output;
-
 mod serve;
 mod sessions;
 mod signals;
+mod store_choice;
 mod telemetry;
 mod values;
 
@@ -30,7 +33,7 @@ use clap::Parser as _;
 use crate::{
     args::Cli,
     failure::{Failure, Outcome},
-    telemetry::{Target, Telemetry},
+    telemetry::Telemetry,
 };
 
 fn main() -> ExitCode {
@@ -73,8 +76,9 @@ fn run(cli: Cli) -> Outcome {
     let runtime =
         runtime.map_err(|error| Failure::local(format!("cannot start threads: {error}")))?;
     let inside = runtime.enter();
-    let telemetry = Telemetry::install(Target::new(cli.global.otlp.as_deref())?.as_ref())?;
+    let telemetry = Telemetry::install(cli.global.otlp.as_deref());
     logging::install(&cli, &telemetry);
+    telemetry.complain();
     let outcome = runtime.block_on(commands::run(cli));
     telemetry.finish();
     drop(inside);

@@ -13,15 +13,13 @@ use towline::{
     transport::StdioTransport,
 };
 
-pub(crate) use settings::limits;
-
 use crate::{
     agents,
     args::ServeArgs,
-    connect::Context,
+    context::Context,
     exit,
     failure::{Failure, Outcome, chain},
-    output,
+    hosting, output,
     signals::Signals,
     telemetry::traced,
 };
@@ -91,15 +89,12 @@ async fn start(
         .shared_store(store)
         .options(settings.options.clone())
         .trace_link(OpenTelemetryLink);
+    let builder = hosting::host(builder, &context.config, settings.demo)?;
     let builder = if settings.demo {
-        agents::for_kits(agents::built_in(builder))
+        agents::for_kits(builder)
     } else {
         builder
     };
-    let mut builder = agents::configured(builder, &context.config)?;
-    if let Some(provisioner) = context.config.provisioner()? {
-        builder = builder.credentials(provisioner);
-    }
     let runtime = builder
         .build()
         .await

@@ -97,9 +97,10 @@ impl Sessions {
             && job
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
-        let stem = match plain {
-            true => job.to_owned(),
-            false => hex::encode(<sha2::Sha256 as sha2::Digest>::digest(job)),
+        let stem = if plain {
+            job.to_owned()
+        } else {
+            hex::encode(<sha2::Sha256 as sha2::Digest>::digest(job))
         };
         self.directory.join(format!("{stem}.json"))
     }

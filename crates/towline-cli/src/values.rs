@@ -3,7 +3,11 @@
 use std::{fmt, io::Read as _, str::FromStr, time::Duration};
 
 use serde_json::Value;
-use towline::wire::{Amount, RawJson, namespace};
+use towline::{
+    lease::Amounts,
+    limits,
+    wire::{RawJson, namespace},
+};
 
 /// A span of time as a person writes it: `500ms`, `10s`, `5m`, `1.5h`, `7d`, `1h30m`; a bare number is seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,23 +70,24 @@ fn seconds_of(seconds: f64) -> Option<Duration> {
 /// A span that is not zero: for intervals and timeouts.
 pub(crate) fn positive_span(text: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
-    match span.0.is_zero() {
-        true => Err(format!(
+    if span.0.is_zero() {
+        Err(format!(
             "`{text}` has to be more than zero; write 10s or 5m"
-        )),
-        false => Ok(span),
+        ))
+    } else {
+        Ok(span)
     }
 }
 
 /// A heartbeat interval: at least a second [ARCP 6.4-2].
 pub(crate) fn heartbeat(text: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
-    match span.0 < Duration::from_secs(1) {
-        true => Err(format!(
+    if span.0 < *limits::HEARTBEAT.start() {
+        return Err(format!(
             "a heartbeat interval of `{text}` is too short; give at least 1 (second)"
-        )),
-        false => Ok(span),
+        ));
     }
+    Ok(span)
 }
 
 /// One grant, as `--lease` takes it.
@@ -137,19 +142,11 @@ impl FromStr for Budget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("`{text}` is not a budget; write CURRENCY:AMOUNT such as USD:1.00");
-        let (currency, amount) = text.split_once(':').ok_or_else(refuse)?;
-        let starts_well = currency.starts_with(|c: char| c.is_ascii_alphabetic());
-        let rest_is_well = currency
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-        let number: Amount = amount.parse().map_err(|_| refuse())?;
-        let plain = amount.chars().all(|c| c.is_ascii_digit() || c == '.')
-            && !amount.starts_with('.')
-            && !amount.ends_with('.');
-        match starts_well && rest_is_well && plain && !number.is_negative() {
-            true => Ok(Self(text.to_owned())),
-            false => Err(refuse()),
+        match Amounts::parse(&[text.to_owned()]) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err(format!(
+                "`{text}` is not a budget; write CURRENCY:AMOUNT such as USD:1.00, with at most 28 digits"
+            )),
         }
     }
 }
@@ -237,11 +234,12 @@ pub(crate) fn listen_address(text: &str) -> Result<String, String> {
     let well = text
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    match well {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
+    if well {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
             "`{text}` is not an address; write HOST:PORT such as 127.0.0.1:7777 (port 0 takes a free one)"
-        )),
+        ))
     }
 }
 
@@ -249,21 +247,23 @@ pub(crate) fn listen_address(text: &str) -> Result<String, String> {
 pub(crate) fn endpoint_path(text: &str) -> Result<String, String> {
     // Braces and stars mean something to the router.
     let well = text.starts_with('/') && !text.contains(['{', '}', '*', '?', '#', ' ']);
-    match well {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
+    if well {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
             "`{text}` is not a path; write one that begins with `/`, such as /arcp"
-        )),
+        ))
     }
 }
 
 /// The URL of a server.
 pub(crate) fn server_url(text: &str) -> Result<String, String> {
-    match text.starts_with("ws://") || text.starts_with("wss://") {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
+    if text.starts_with("ws://") || text.starts_with("wss://") {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
             "`{text}` is not the URL of a server; write ws://HOST:PORT/arcp or wss://HOST/arcp"
-        )),
+        ))
     }
 }
 
@@ -339,8 +339,19 @@ mod tests {
             assert!(text.parse::<Budget>().is_ok(), "{text}");
         }
         for text in [
-            "", "USD", "USD:", ":1", "1USD:1", "USD:-1", "USD:1e3", "USD:.5", "USD:1.", "USD:+1",
+            "",
+            "USD",
+            "USD:",
+            ":1",
+            "1USD:1",
+            "USD:-1",
+            "USD:1e3",
+            "USD:.5",
+            "USD:1.",
+            "USD:+1",
             "US D:1",
+            "USD:1.0.0",
+            "USD:12345678901234567890123456789",
         ] {
             let error = text.parse::<Budget>().expect_err(text);
             assert!(error.contains("USD:1.00"), "{error}");

@@ -350,7 +350,6 @@ impl Driver {
         };
         match frame {
             Inbound::Envelope(envelope) => self.session.receive(envelope, at, &mut self.effects),
-            Inbound::Alive => self.session.heard(at.now),
             Inbound::Malformed(cause) => {
                 tracing::warn!(%cause, "the runtime sent a frame that is no envelope");
                 self.session.malformed(at.now);
@@ -370,6 +369,8 @@ impl Driver {
             }
             // The end follows, and says so by itself.
             Inbound::Closed(closed) => tracing::debug!(?closed, "the connection ended"),
+            // Alive, or what else a transport may come to report.
+            _ => self.session.heard(at.now),
         }
     }
 

@@ -109,7 +109,7 @@ impl JobEvent {
         let payload = self.payload.as_str();
         kind_text(payload).map_or_else(
             || self.kind() == EventKind::RESULT_CHUNK,
-            |kind| kind == "result_chunk",
+            |kind| kind == EventKind::RESULT_CHUNK.as_str(),
         )
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::{Stream, TryStreamExt as _, stream};
+use futures_util::{Stream, TryStreamExt as _, future::BoxFuture, stream};
 use towline_proto::client::Request;
 use towline_wire::{
     JobStatus, Timestamp,
@@ -16,7 +16,7 @@ use crate::{
 
 /// A listing to be asked for; see [`crate::Client::list_jobs`].
 #[derive(Debug, Clone)]
-#[must_use = "nothing is sent before `page` or `stream`"]
+#[must_use = "nothing is sent before it is awaited, or read as `page` or `stream`"]
 pub struct ListBuilder {
     shared: Arc<Shared>,
     filter: JobFilter,
@@ -117,5 +117,15 @@ impl ListBuilder {
             Ok::<_, ClientError>(Some((stream::iter(page.jobs.into_iter().map(Ok)), next)))
         });
         pages.try_flatten()
+    }
+}
+
+/// Awaiting a listing asks for one page.
+impl IntoFuture for ListBuilder {
+    type Output = Result<JobPage, ClientError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.page().await })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use towline_proto::client::Request;
 use towline_wire::{
@@ -15,7 +16,7 @@ use crate::{
 
 /// A submit to be sent; see [`crate::Client::submit`].
 #[derive(Debug)]
-#[must_use = "nothing is sent before `send`"]
+#[must_use = "nothing is sent before it is awaited or sent"]
 pub struct SubmitBuilder {
     shared: Arc<Shared>,
     submit: Submit,
@@ -140,6 +141,16 @@ impl SubmitBuilder {
             Answer::Job(seat) => Ok(JobHandle::new(seat, shared)),
             _ => Err(ClientError::stopped()),
         }
+    }
+}
+
+/// Awaiting a submit sends it.
+impl IntoFuture for SubmitBuilder {
+    type Output = Result<JobHandle, ClientError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
     }
 }
 

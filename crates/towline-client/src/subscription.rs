@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures_util::Stream;
+use futures_util::{Stream, future::BoxFuture};
 use towline_proto::client::Request;
 use towline_wire::{JobId, JobSeq, payload::Subscribed};
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// A subscribe to be sent; see [`crate::Client::subscribe`].
 #[derive(Debug)]
-#[must_use = "nothing is sent before `send`"]
+#[must_use = "nothing is sent before it is awaited or sent"]
 pub struct SubscribeBuilder {
     shared: Arc<Shared>,
     job: JobId,
@@ -76,6 +76,16 @@ impl SubscribeBuilder {
             }
             _ => Err(ClientError::stopped()),
         }
+    }
+}
+
+/// Awaiting a subscribe sends it.
+impl IntoFuture for SubscribeBuilder {
+    type Output = Result<Subscription, ClientError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
     }
 }
 

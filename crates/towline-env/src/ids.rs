@@ -139,14 +139,13 @@ impl std::fmt::Debug for Ids {
 impl State {
     fn next(&mut self, now_ms: u64) -> Ulid {
         // Within a millisecond, and when the clock goes back, the next id is the last plus one.
-        self.last = match now_ms > self.last.timestamp_ms() {
-            true => {
-                let mut bytes = [0; 16];
-                self.entropy.fill(&mut bytes[..10]);
-                // The top bit stays clear, so that counting on cannot run into the timestamp.
-                Ulid::from_parts(now_ms, u128::from_le_bytes(bytes) >> 1)
-            }
-            false => Ulid(self.last.0 + 1),
+        self.last = if now_ms > self.last.timestamp_ms() {
+            let mut bytes = [0; 16];
+            self.entropy.fill(&mut bytes[..10]);
+            // The top bit stays clear, so that counting on cannot run into the timestamp.
+            Ulid::from_parts(now_ms, u128::from_le_bytes(bytes) >> 1)
+        } else {
+            Ulid(self.last.0 + 1)
         };
         self.last
     }

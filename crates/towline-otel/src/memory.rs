@@ -44,9 +44,10 @@ impl Memory {
         if let Some((currency, left)) = remaining(envelope) {
             self.jobs.get_or_default(job).spend(currency, left);
         }
-        match envelope.kind.is_terminal() {
-            true => self.jobs.remove(job),
-            false => self.jobs.get(job).cloned(),
+        if envelope.kind.is_terminal() {
+            self.jobs.remove(job)
+        } else {
+            self.jobs.get(job).cloned()
         }
     }
 

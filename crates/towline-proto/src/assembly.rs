@@ -1,5 +1,7 @@
 //! Putting a streamed result together (§8.4).
 
+mod inlined;
+
 use std::{collections::VecDeque, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -9,6 +11,8 @@ use towline_wire::{
     event::{ChunkEncoding, ResultChunk},
     payload::JobResult,
 };
+
+pub use inlined::Inlined;
 
 /// Checks the chunks of one job and gives back their bytes.
 ///
@@ -22,16 +26,28 @@ use towline_wire::{
 /// any ──a chunk that breaks a rule──▶ Failed
 /// ```
 ///
+/// All of it, `·` for "the same" (`next` and `last` have the number that belongs here, `skipped` has another, `other` names
+/// another result):
+///
+/// ```text
+///        │ next   last   skipped other
+/// ───────┼──────────────────────────────
+/// Empty  │ Open   Whole  Failed  Open
+/// Open   │ ·      Whole  Failed  Failed
+/// Whole  │ Failed Failed Failed  Failed
+/// Failed │ ·      ·      ·       ·
+/// ```
+///
 /// It keeps no bytes; who wants them in one piece keeps what `push` returns, or uses [`Collected`].
 #[derive(Debug, Clone)]
 pub struct Assembly {
     cap: u64,
     size: u64,
-    state: State,
+    progress: Progress,
 }
 
 #[derive(Debug, Clone)]
-enum State {
+enum Progress {
     Empty,
     Open { id: ResultId, next: u64 },
     Whole { id: ResultId },
@@ -124,7 +140,7 @@ impl Assembly {
         Self {
             cap,
             size: 0,
-            state: State::Empty,
+            progress: Progress::Empty,
         }
     }
 
@@ -140,27 +156,27 @@ impl Assembly {
     pub fn push(&mut self, chunk: ResultChunk) -> Result<Bytes, AssemblyError> {
         let taken = self.take(chunk);
         if let Err(cause) = &taken {
-            self.state = State::Failed(cause.clone());
+            self.progress = Progress::Failed(cause.clone());
         }
         taken
     }
 
     fn take(&mut self, chunk: ResultChunk) -> Result<Bytes, AssemblyError> {
-        let expected = match &self.state {
-            State::Empty => 0,
-            State::Open { id, .. } | State::Whole { id } if *id != chunk.result_id => {
+        let expected = match &self.progress {
+            Progress::Empty => 0,
+            Progress::Open { id, .. } | Progress::Whole { id } if *id != chunk.result_id => {
                 return Err(AssemblyError::OtherResult {
                     expected: id.clone(),
                     got: chunk.result_id,
                 });
             }
-            State::Open { next, .. } => *next,
-            State::Whole { .. } => {
+            Progress::Open { next, .. } => *next,
+            Progress::Whole { .. } => {
                 return Err(AssemblyError::AfterEnd {
                     got: chunk.chunk_seq,
                 });
             }
-            State::Failed(cause) => return Err(cause.clone()),
+            Progress::Failed(cause) => return Err(cause.clone()),
         };
         if chunk.chunk_seq != expected {
             return Err(AssemblyError::Order {
@@ -170,14 +186,15 @@ impl Assembly {
         }
         let bytes = self.decode(chunk.encoding, chunk.data, expected)?;
         self.size += bytes.len() as u64;
-        self.state = match chunk.more {
-            true => State::Open {
+        self.progress = if chunk.more {
+            Progress::Open {
                 id: chunk.result_id,
                 next: expected + 1,
-            },
-            false => State::Whole {
+            }
+        } else {
+            Progress::Whole {
                 id: chunk.result_id,
-            },
+            }
         };
         Ok(bytes)
     }
@@ -221,16 +238,16 @@ impl Assembly {
     /// # Errors
     /// [`AssemblyError`] when a chunk broke a rule, or the chunks and `result` do not agree.
     pub fn finish(&self, result: &JobResult) -> Result<Delivery, AssemblyError> {
-        let id = match &self.state {
-            State::Failed(cause) => return Err(cause.clone()),
-            State::Empty => {
+        let id = match &self.progress {
+            Progress::Failed(cause) => return Err(cause.clone()),
+            Progress::Empty => {
                 return match &result.result_id {
                     Some(id) => Err(AssemblyError::NoChunks { result: id.clone() }),
                     None => Ok(Delivery::Inline),
                 };
             }
-            State::Open { .. } => return Err(AssemblyError::MissingEnd { size: self.size }),
-            State::Whole { id } => id,
+            Progress::Open { .. } => return Err(AssemblyError::MissingEnd { size: self.size }),
+            Progress::Whole { id } => id,
         };
         if result
             .result
@@ -299,7 +316,7 @@ impl Collected {
     /// Fails the result as too big, for a reader that gave up before it had decoded it.
     pub fn fail_too_big(&mut self) {
         self.pieces = VecDeque::new();
-        self.assembly.state = State::Failed(AssemblyError::TooBig {
+        self.assembly.progress = Progress::Failed(AssemblyError::TooBig {
             cap: self.assembly.cap,
         });
     }
@@ -311,8 +328,8 @@ impl Collected {
 
     /// What broke the stream, if something did.
     pub const fn failure(&self) -> Option<&AssemblyError> {
-        match &self.assembly.state {
-            State::Failed(cause) => Some(cause),
+        match &self.assembly.progress {
+            Progress::Failed(cause) => Some(cause),
             _ => None,
         }
     }
@@ -522,5 +539,37 @@ mod tests {
                 got: 3
             })
         );
+    }
+
+    /// [ARCP 8.4-1] the assembly does what is drawn above it: every chunk in every phase.
+    #[test]
+    fn the_assembly_is_as_drawn() {
+        crate::drawing::walk(include_str!("assembly.rs"), |phase, event| {
+            let mut assembly = Assembly::new(16);
+            let way: &[&str] = match phase {
+                "Empty" => &[],
+                "Open" => &["next"],
+                "Whole" => &["next", "last"],
+                "Failed" => &["skipped"],
+                other => panic!("{other} is no phase"),
+            };
+            for (at, event) in (0..).zip(way.iter().chain([&event])) {
+                let piece = match *event {
+                    "next" => chunk("res_1", at, "a", true),
+                    "last" => chunk("res_1", at, "a", false),
+                    "skipped" => chunk("res_1", at + 1, "a", true),
+                    "other" => chunk("res_2", at, "a", true),
+                    other => panic!("{other} is no event"),
+                };
+                drop(assembly.push(piece));
+            }
+            let reached = match assembly.progress {
+                Progress::Empty => "Empty",
+                Progress::Open { .. } => "Open",
+                Progress::Whole { .. } => "Whole",
+                Progress::Failed(_) => "Failed",
+            };
+            reached.to_owned()
+        });
     }
 }

@@ -5,6 +5,7 @@
 
 mod acker;
 mod asking;
+mod credential;
 mod doubt;
 mod early;
 mod handshake;
@@ -26,6 +27,7 @@ use towline_wire::{
 
 pub use self::{
     acker::AckPolicy,
+    credential::authorization,
     handshake::{Established, HandshakeError, ResumePoint},
     jobs::JobKey,
     numbering::Lane,
@@ -189,9 +191,10 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.message.is_empty() {
-            true => self.code.fmt(f),
-            false => write!(f, "{}: {}", self.code, self.message),
+        if self.message.is_empty() {
+            self.code.fmt(f)
+        } else {
+            write!(f, "{}: {}", self.code, self.message)
         }
     }
 }
@@ -279,6 +282,8 @@ pub enum Loss {
     },
     /// The runtime is going away.
     Shutdown,
+    /// The runtime disconnected a session that did nothing; it can be resumed [ARCP 14-1].
+    Idle,
 }
 
 /// Why a session is over for good.

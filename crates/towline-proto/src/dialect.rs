@@ -209,9 +209,10 @@ impl Dialect {
         matches!(self, Self::Python | Self::TypeScript)
     }
 
-    /// The client waits for the end of a job it finds by its key to be told once more.
+    /// The client waits for the end of a job it finds by its key to be told once more, and drops numbers that it knows: that
+    /// end has none.
     pub const fn waits_for_the_end_of_known_jobs(self) -> bool {
-        matches!(self, Self::Python | Self::TypeScript | Self::Java)
+        matches!(self, Self::Python)
     }
 
     /// The largest frame the client reads, in bytes; `None` when it reads any.

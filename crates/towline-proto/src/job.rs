@@ -6,13 +6,26 @@
 //!     │                  │ stop (cancel, timeout, expiry,  ▲
 //!     │                  │       shutdown)                 │ finish, whatever it says
 //!     │                  └──────────▶ Ending ──────────────┘
-//!     └───────────────── stop ────────────────────────────▶┘
+//!     └────────── stop, or finish before the start ───────▶┘
+//! ```
+//!
+//! All of it, `·` for "the same":
+//!
+//! ```text
+//!         │ start   stop   finish
+//! ────────┼──────────────────────
+//! Pending │ Running Ended  Ended
+//! Running │ ·       Ending Ended
+//! Ending  │ ·       ·      Ended
+//! Ended   │ ·       ·      ·
 //! ```
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use towline_wire::{ErrorCode, JobStatus, MessageType, RawJson, ResultId, Timestamp, payload};
+use towline_wire::{
+    CallId, ErrorCode, JobId, JobStatus, MessageType, RawJson, ResultId, Timestamp, payload,
+};
 
 /// One job's lifecycle. Drive it with one call for each thing that happens; each says what follows. Whatever races, the
 /// first end that is recorded wins, and exactly one call returns a [`Terminal`] [ARCP 7.3-5].
@@ -184,6 +197,17 @@ impl JobMachine {
         };
         self.phase = Phase::Ended(terminal.status);
         Some(terminal)
+    }
+}
+
+/// Names the delegation that made a child, in the parent's `delegate` event and in the child's `job.accepted` [ARCP 8-1].
+/// It is the child's own name under another prefix, so it is the same whenever it is asked for.
+pub fn delegate_id(child: &JobId) -> CallId {
+    let name = child.as_str();
+    match name.strip_prefix(JobId::PREFIX) {
+        Some(minted) if !minted.is_empty() => CallId::minted(minted),
+        // An id that is not of our making, which is as long as an id may be or shorter.
+        _ => CallId::parse(name).unwrap_or_else(|_| CallId::minted("delegate")),
     }
 }
 
@@ -505,5 +529,47 @@ mod tests {
             }
             prop_assert_eq!(ends.first().copied(), first.filter(|_| job.status().is_terminal()));
         }
+    }
+
+    /// [ARCP 7.3-1, 7.3-5] the job does what is drawn above it: every event in every phase.
+    #[test]
+    fn the_job_is_as_drawn() {
+        crate::drawing::walk(include_str!("job.rs"), |phase, event| {
+            let mut job = JobMachine::new();
+            let way: &[&str] = match phase {
+                "Pending" => &[],
+                "Running" => &["start"],
+                "Ending" => &["start", "stop"],
+                "Ended" => &["start", "finish"],
+                other => panic!("{other} is no phase"),
+            };
+            for event in way.iter().chain([&event]) {
+                match *event {
+                    "start" => {
+                        job.start();
+                    }
+                    "stop" => drop(job.stop(Cause::TimedOut)),
+                    "finish" => drop(job.finish(Outcome::Returned(RawJson::NULL))),
+                    other => panic!("{other} is no event"),
+                }
+            }
+            let reached = match job.phase {
+                Phase::Pending => "Pending",
+                Phase::Running => "Running",
+                Phase::Ending(_) => "Ending",
+                Phase::Ended(_) => "Ended",
+            };
+            reached.to_owned()
+        });
+    }
+
+    /// [ARCP 8-1] the name of a delegation is the child's own under another prefix, whatever the child is called.
+    #[test]
+    fn a_delegation_is_named_after_its_child() {
+        let id = |text: &str| delegate_id(&JobId::parse(text).unwrap());
+        assert_eq!(id("job_01J0").as_str(), "call_01J0");
+        assert_eq!(id("job_").as_str(), "job_");
+        let foreign = "j".repeat(256);
+        assert_eq!(id(&foreign).as_str(), foreign);
     }
 }

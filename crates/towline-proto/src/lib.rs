@@ -8,10 +8,14 @@ pub mod assembly;
 pub mod chunks;
 pub mod client;
 pub mod dialect;
+#[cfg(test)]
+mod drawing;
 pub mod fingerprint;
 pub mod heartbeat;
 pub mod job;
 pub mod lease;
+pub mod limits;
+pub mod needs;
 pub mod outbox;
 pub mod refusal;
 pub mod server;

@@ -105,13 +105,9 @@ impl Outbox {
             return false;
         }
         self.last = span.last();
-        match self
-            .spans
-            .back_mut()
-            .and_then(|back| Some((back.joined(&span)?, back)))
-        {
-            Some((joined, back)) => *back = joined,
-            None => self.spans.push_back(span),
+        let absorbed = self.spans.back_mut().is_some_and(|back| back.absorb(&span));
+        if !absorbed {
+            self.spans.push_back(span);
         }
         true
     }
@@ -142,13 +138,13 @@ impl Outbox {
                 last: self.last,
             });
         }
-        match position < self.evicted {
-            true => Err(ReplayError::Gone {
+        if position < self.evicted {
+            return Err(ReplayError::Gone {
                 asked: position,
                 oldest: self.evicted.next(),
-            }),
-            false => Ok(()),
+            });
         }
+        Ok(())
     }
 
     /// Takes an acknowledgement; `false` when it says nothing new or is above what was `sent`, and is ignored
@@ -184,7 +180,19 @@ impl Outbox {
         self.spans.get(surplus - 1).map(Span::last)
     }
 
-    /// The last number whose record is in `job` at or before `seq`: what has to be evicted when the log loses that.
+    /// The first number under which a record of a job is kept.
+    pub fn number_of(&self, job: &JobId, seq: JobSeq) -> Option<EventSeq> {
+        let holds = |span: &&Span| {
+            span.job == *job
+                && span.from <= seq
+                && seq.since(span.from) < u64::from(span.count)
+                && span.last() > self.evicted
+        };
+        let span = self.spans.iter().find(holds)?;
+        Some(span.first.plus(seq.since(span.from))).filter(|number| *number > self.evicted)
+    }
+
+    /// The last number whose record is in `job` at or before `up_to`: what has to be evicted when the log loses that.
     pub fn last_of(&self, job: &JobId, up_to: JobSeq) -> Option<EventSeq> {
         let span = self
             .spans

@@ -2,6 +2,8 @@
 
 use towline_wire::{DecodeError, ErrorCode, JobId, MessageId, PayloadError, RawJson, payload};
 
+use crate::{limits::LimitError, needs::Need};
+
 /// Why a request, or a whole session, is refused. It becomes a `session.error`; the message names the field or value at
 /// fault and holds neither internals nor secrets [ARCP 12-1].
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -78,6 +80,18 @@ impl Refusal {
 impl From<&DecodeError> for Refusal {
     fn from(error: &DecodeError) -> Self {
         Self::invalid(error.message.clone())
+    }
+}
+
+impl From<LimitError> for Refusal {
+    fn from(error: LimitError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<Need> for Refusal {
+    fn from(need: Need) -> Self {
+        Self::invalid(need.to_string())
     }
 }
 

@@ -6,12 +6,29 @@
 //!      │   bare resume: straight to Attaching ────────▲                    │
 //!      └── anything else, refused, too late ──────────────────────────────▶┘
 //! ```
+//!
+//! All of it, `·` for "the same" (a frame too big for its transport is `flood`, one that a line transport can skip is
+//! `too_big`; `late` is the end of the hello's time):
+//!
+//! ```text
+//!            │ hello   resume    request close malformed too_big flood late  principal attached reject
+//! ───────────┼────────────────────────────────────────────────────────────────────────────────────────
+//! AwaitHello │ Proving Attaching Ended   Ended Ended     Ended   Ended Ended ·         ·        Ended
+//! Proving    │ ·       ·         ·       ·     ·         Ended   Ended ·     Attaching ·        Ended
+//! Attaching  │ ·       ·         ·       ·     ·         Ended   Ended ·     ·         Live     Ended
+//! Live       │ ·       ·         ·       Ended ·         ·       Ended ·     ·         ·        Ended
+//! Ended      │ ·       ·         ·       ·     ·         ·       ·     ·     ·         ·        ·
+//! ```
 
+mod goodbye;
+mod idle;
+mod replies;
 mod request;
+mod stream;
+mod tokens;
 
 use towline_wire::{
-    DecodeError, Envelope, EventSeq, Feature, FeatureSet, MessageId, MessageType, Secret,
-    SessionId, payload,
+    DecodeError, Envelope, EventSeq, FeatureSet, MessageId, MessageType, Secret, SessionId, payload,
 };
 
 use crate::{
@@ -20,7 +37,14 @@ use crate::{
     refusal::Refusal,
 };
 
-pub use request::{Request, RequestKind, Submission};
+pub use self::{
+    goodbye::Goodbye,
+    idle::Idle,
+    replies::{Farewell, Replies, Reply, Slot},
+    request::{Request, RequestKind, Submission},
+    stream::{Cursor, FLUSH_FRAMES, Step, Stream},
+    tokens::{TokenHash, Tokens},
+};
 
 /// One connection's session.
 ///
@@ -30,12 +54,12 @@ pub use request::{Request, RequestKind, Submission};
 /// [ARCP 6.1-5]. After [`Effect::Reject`] and [`Effect::Close`] the session is over and ignores what comes.
 #[derive(Debug)]
 pub struct ServerSession {
-    state: State,
+    phase: Phase,
     offered: FeatureSet,
 }
 
 #[derive(Debug)]
-enum State {
+enum Phase {
     AwaitHello,
     Proving(Box<AttachRequest>),
     Attaching,
@@ -87,23 +111,6 @@ pub enum Effect {
     },
 }
 
-/// How a connection is closed [ARCP 4-7].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goodbye {
-    /// All is well: 1000.
-    Normal,
-    /// We are going, or the peer fell silent: 1001.
-    GoingAway,
-    /// The peer broke the protocol: 1002.
-    Protocol,
-    /// Authentication, policy, no hello in time: 1008.
-    Policy,
-    /// A frame was above the limit: 1009.
-    TooBig,
-    /// Our fault: 1011.
-    Internal,
-}
-
 /// What a peer wants to attach to.
 #[derive(Debug, Clone)]
 pub struct AttachRequest {
@@ -134,51 +141,51 @@ impl ServerSession {
     /// A connection on which nothing was said. `offered` is what the runtime can do.
     pub const fn new(offered: FeatureSet) -> Self {
         Self {
-            state: State::AwaitHello,
+            phase: Phase::AwaitHello,
             offered,
         }
     }
 
     /// Whether the peer still has to introduce itself.
     pub const fn awaits_hello(&self) -> bool {
-        matches!(self.state, State::AwaitHello)
+        matches!(self.phase, Phase::AwaitHello)
     }
 
     /// Whether requests are taken.
     pub const fn is_live(&self) -> bool {
-        matches!(self.state, State::Live { .. })
+        matches!(self.phase, Phase::Live { .. })
     }
 
     /// The features in effect; none before the welcome.
     pub const fn features(&self) -> FeatureSet {
-        match &self.state {
-            State::Live { features, .. } => *features,
+        match &self.phase {
+            Phase::Live { features, .. } => *features,
             _ => FeatureSet::NONE,
         }
     }
 
     /// An envelope came.
     pub fn on_frame(&mut self, envelope: Envelope) -> Effect {
-        match &self.state {
-            State::AwaitHello => self.on_first_frame(&envelope),
-            State::Live { session, features } => {
+        match &self.phase {
+            Phase::AwaitHello => self.on_first_frame(&envelope),
+            Phase::Live { session, features } => {
                 let (session, features) = (session.clone(), *features);
                 self.on_live_frame(&session, features, envelope)
             }
             // A driver that honours the pauses does not get here.
-            State::Proving(_) | State::Attaching | State::Ended => Effect::None,
+            Phase::Proving(_) | Phase::Attaching | Phase::Ended => Effect::None,
         }
     }
 
     /// A frame came that is no envelope [ARCP 4-5].
     pub fn on_malformed(&mut self, error: &DecodeError) -> Effect {
-        match self.state {
-            State::AwaitHello => self.reject(error.id.clone(), error.into(), Goodbye::Protocol),
-            State::Live { .. } => Effect::Refuse {
+        match self.phase {
+            Phase::AwaitHello => self.reject(error.id.clone(), error.into(), Goodbye::Protocol),
+            Phase::Live { .. } => Effect::Refuse {
                 request: error.id.clone(),
                 refusal: error.into(),
             },
-            State::Proving(_) | State::Attaching | State::Ended => Effect::None,
+            Phase::Proving(_) | Phase::Attaching | Phase::Ended => Effect::None,
         }
     }
 
@@ -187,9 +194,9 @@ impl ServerSession {
         let refusal = Refusal::invalid(format!(
             "the frame has more than {limit} bytes, the limit of this runtime"
         ));
-        match self.state {
-            State::Ended => Effect::None,
-            State::Live { .. } if !fatal => Effect::Refuse {
+        match self.phase {
+            Phase::Ended => Effect::None,
+            Phase::Live { .. } if !fatal => Effect::Refuse {
                 request: None,
                 refusal,
             },
@@ -199,8 +206,8 @@ impl ServerSession {
 
     /// The hello did not come in time [ARCP 6.1-3].
     pub fn on_hello_timeout(&mut self) -> Effect {
-        match self.state {
-            State::AwaitHello => {
+        match self.phase {
+            Phase::AwaitHello => {
                 let refusal = Refusal::unauthenticated("no session.hello came in time");
                 self.reject(None, refusal, Goodbye::Policy)
             }
@@ -210,10 +217,10 @@ impl ServerSession {
 
     /// The peer proved who it is.
     pub fn on_principal(&mut self) -> Effect {
-        match std::mem::replace(&mut self.state, State::Attaching) {
-            State::Proving(attach) => Effect::Attach(attach),
+        match std::mem::replace(&mut self.phase, Phase::Attaching) {
+            Phase::Proving(attach) => Effect::Attach(attach),
             other => {
-                self.state = other;
+                self.phase = other;
                 Effect::None
             }
         }
@@ -221,19 +228,19 @@ impl ServerSession {
 
     /// The session stands.
     pub fn on_attached(&mut self, session: SessionId, features: FeatureSet) {
-        if matches!(self.state, State::Attaching) {
-            self.state = State::Live { session, features };
+        if matches!(self.phase, Phase::Attaching) {
+            self.phase = Phase::Live { session, features };
         }
     }
 
-    /// Ends the session with an error, whatever its state.
+    /// Ends the session with an error, whatever its phase.
     pub fn reject(
         &mut self,
         request: Option<MessageId>,
         refusal: Refusal,
         goodbye: Goodbye,
     ) -> Effect {
-        self.state = State::Ended;
+        self.phase = Phase::Ended;
         Effect::Reject {
             request,
             refusal,
@@ -261,11 +268,11 @@ impl ServerSession {
         match asked {
             Err(refusal) => self.reject(envelope.id.clone(), refusal, Goodbye::Protocol),
             Ok((attach, Some(auth))) => {
-                self.state = State::Proving(Box::new(attach));
+                self.phase = Phase::Proving(Box::new(attach));
                 Effect::Authenticate(auth)
             }
             Ok((attach, None)) => {
-                self.state = State::Attaching;
+                self.phase = Phase::Attaching;
                 Effect::Attach(Box::new(attach))
             }
         }
@@ -292,7 +299,7 @@ impl ServerSession {
             || envelope.kind == MessageType::SESSION_BYE;
         match request::read(envelope, features) {
             Ok(Effect::Close { reason }) if is_close => {
-                self.state = State::Ended;
+                self.phase = Phase::Ended;
                 Effect::Close { reason }
             }
             Ok(effect) => effect,
@@ -361,16 +368,6 @@ fn says_something(auth: &payload::Auth) -> bool {
     let scheme = auth.scheme.as_ref().is_some_and(|text| !text.is_empty());
     let token = auth.token.as_ref().is_some_and(|t| !t.expose().is_empty());
     scheme || token
-}
-
-/// Says which feature a request would need [ARCP 6.2-3].
-fn need(features: FeatureSet, feature: Feature, what: &str) -> Result<(), Refusal> {
-    match features.has(feature) {
-        true => Ok(()),
-        false => Err(Refusal::invalid(format!(
-            "{what} needs the feature `{feature}`, which this session did not negotiate"
-        ))),
-    }
 }
 
 #[cfg(test)]

@@ -82,15 +82,26 @@ impl Span {
 
     /// This span and `next` as one, when `next` goes on where this one ends.
     pub fn joined(&self, next: &Self) -> Option<Self> {
-        let goes_on = self.job == next.job
-            && self.view == next.view
-            && next.first == self.last().next()
-            && next.from == self.from.plus(u64::from(self.count));
-        let count = self.count.checked_add(next.count)?;
-        goes_on.then(|| Self {
+        let count = self.count_with(next)?;
+        Some(Self {
             count,
             ..self.clone()
         })
+    }
+
+    /// Takes `next` in when it goes on where this one ends; `false`, and nothing is changed, when it does not.
+    pub fn absorb(&mut self, next: &Self) -> bool {
+        let count = self.count_with(next);
+        self.count = count.unwrap_or(self.count);
+        count.is_some()
+    }
+
+    fn count_with(&self, next: &Self) -> Option<u32> {
+        let goes_on = self.view == next.view
+            && next.first == self.last().next()
+            && next.from == self.from.plus(u64::from(self.count))
+            && self.job == next.job;
+        self.count.checked_add(next.count).filter(|_| goes_on)
     }
 }
 

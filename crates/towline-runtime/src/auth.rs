@@ -16,6 +16,7 @@ use towline_wire::{Secret, payload::Auth};
 mod anonymous;
 mod chain;
 mod function;
+#[cfg(feature = "jwt")]
 mod jwt;
 mod limiter;
 mod static_tokens;
@@ -23,6 +24,7 @@ mod static_tokens;
 pub use anonymous::{Anonymous, OpenBind, check_bind};
 pub use chain::Chain;
 pub use function::{FnAuthenticator, from_fn};
+#[cfg(feature = "jwt")]
 pub use jwt::{JwksOptions, JwtConfigError, JwtVerifier};
 pub use limiter::AuthLimiter;
 pub use static_tokens::{StaticTokens, StaticTokensError};

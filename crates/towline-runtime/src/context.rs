@@ -3,10 +3,13 @@
 mod child;
 mod emit;
 mod error;
+#[cfg(feature = "files")]
 mod files;
 mod guard;
+#[cfg(feature = "http")]
 mod http;
 mod models;
+mod progress;
 mod result;
 mod tools;
 mod trace;
@@ -22,12 +25,17 @@ use towline_wire::{
 use crate::{credentials::JobCredential, hub::Hub, job::JobEntry};
 
 pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
+pub use emit::Level;
 pub use error::{Denied, EventError};
+#[cfg(feature = "files")]
 pub use files::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
 pub use guard::Permit;
+#[cfg(feature = "http")]
 pub(crate) use http::HttpClients;
+#[cfg(feature = "http")]
 pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub use models::{ModelPermit, UpstreamRefusal};
+pub use progress::Progress;
 pub use result::ResultWriter;
 pub(crate) use tools::ToolRegistry;
 pub use tools::{Tool, ToolError, with_meta};
@@ -49,6 +57,7 @@ pub struct JobContext {
 /// What the agents of a runtime share.
 pub(crate) struct Equipment {
     pub(crate) tools: ToolRegistry,
+    #[cfg(feature = "http")]
     pub(crate) http: HttpClients,
 }
 
@@ -153,11 +162,11 @@ impl JobContext {
         };
         let written = self.hub.write(vec![change], Vec::new()).await;
         let stopping = &self.hub.scope.stopping;
-        written.map_err(|message| {
+        written.map_err(|error| {
             if stopping.is_cancelled() {
                 EventError::JobEnded
             } else {
-                EventError::Store(message)
+                EventError::Store(error)
             }
         })
     }
@@ -167,8 +176,7 @@ impl JobContext {
     /// # Errors
     /// [`EventError`] when the store failed or the value does not read as `T`.
     pub async fn restored<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>, EventError> {
-        let stored = self.hub.services.store.checkpoint(self.job_id()).await;
-        let stored = stored.map_err(|error| EventError::Store(error.to_string()))?;
+        let stored = self.hub.services.store.checkpoint(self.job_id()).await?;
         stored
             .map(|value| value.read().map_err(EventError::unserialisable))
             .transpose()

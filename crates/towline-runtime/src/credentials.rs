@@ -20,6 +20,7 @@ mod announce;
 mod entry;
 mod issue;
 mod ledger;
+#[cfg(feature = "credentials")]
 mod litellm;
 mod memory;
 mod options;
@@ -35,6 +36,7 @@ use towline_wire::{AgentRef, Amount, CredentialId, JobId, Secret, Timestamp};
 
 pub(crate) use issue::{AskedBy, IssuedCredentials};
 pub(crate) use ledger::Ledger;
+#[cfg(feature = "credentials")]
 pub use litellm::{LiteLlmConfigError, LiteLlmOptions, LiteLlmProvisioner};
 pub use memory::InMemoryProvisioner;
 pub use options::CredentialOptions;

@@ -1,4 +1,4 @@
-//! The only place that knows two sessions at once, and the one through which everything becomes durable.
+//! Where everything becomes durable, and where one event is given to several sessions.
 //!
 //! [`Services`] are what a runtime was built from and never change. [`Books`] say which jobs and sessions are in memory.
 //! The [`CommitQueue`] leads to the committer, the one task that writes.

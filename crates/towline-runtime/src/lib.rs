@@ -22,18 +22,29 @@ mod options;
 pub mod policy;
 mod runtime;
 mod session;
+mod store_view;
 mod trace;
+#[cfg(feature = "web")]
+mod web;
 
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
 pub use connection::Connection;
 pub use context::{
-    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, FileEntry, FileError,
-    FileInfo, FileKind, Files, Http, HttpError, HttpOptions, HttpRequest, HttpResponse, JobContext,
-    ModelPermit, Permit, ResultWriter, SkipReason, Tool, ToolError, UpstreamRefusal, Visit, Walk,
-    with_meta,
+    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, Level,
+    ModelPermit, Permit, Progress, ResultWriter, Tool, ToolError, UpstreamRefusal, with_meta,
 };
+#[cfg(feature = "files")]
+pub use context::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
+#[cfg(feature = "http")]
+pub use context::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub use hub::RegisterError;
 pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};
-pub use towline_proto::lease::Operation;
+pub use store_view::StoreView;
+pub use towline_proto::{
+    Dialect, admission::AdmissionLimits, chunks::ChunkLimits, lease::Operation,
+};
+pub use towline_store::RetentionPolicy;
 pub use trace::TraceLink;
+#[cfg(feature = "web")]
+pub use web::WebError;

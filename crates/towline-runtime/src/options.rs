@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use towline_proto::{Dialect, admission::AdmissionLimits, chunks::ChunkLimits};
+use towline_proto::{Dialect, admission::AdmissionLimits, chunks::ChunkLimits, limits};
 use towline_store::RetentionPolicy;
 
 /// The settings of a runtime. Every setter states its default and its effect.
@@ -10,6 +10,7 @@ use towline_store::RetentionPolicy;
 pub struct RuntimeOptions {
     pub(crate) heartbeat: Duration,
     pub(crate) resume_window: Duration,
+    pub(crate) idle_timeout: Duration,
     pub(crate) hello_timeout: Duration,
     pub(crate) auth_timeout: Duration,
     pub(crate) close_timeout: Duration,
@@ -39,8 +40,9 @@ pub struct RuntimeOptions {
 impl Default for RuntimeOptions {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_secs(30),
+            heartbeat: limits::DEFAULT_HEARTBEAT,
             resume_window: Duration::from_secs(600),
+            idle_timeout: limits::DEFAULT_IDLE_LIFE,
             hello_timeout: Duration::from_secs(10),
             auth_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
@@ -87,6 +89,10 @@ setters! {
     heartbeat: Duration,
     /// How long a session can be resumed after its transport was lost (§6.3). Default 600 s.
     resume_window: Duration,
+    /// How long a session without a live job, a subscription or an open request may send nothing but heartbeats before it is
+    /// disconnected with `session.closed{reason:"idle"}` [ARCP 14-1]; it can be resumed all the same. Default 24 h;
+    /// [`Duration::MAX`] never does it.
+    idle_timeout: Duration,
     /// How long a peer may take to say hello [ARCP 6.1-3]. Default 10 s.
     hello_timeout: Duration,
     /// How long an authenticator may take [ARCP 6.1-5]. Default 10 s.

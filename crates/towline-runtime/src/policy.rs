@@ -1,9 +1,10 @@
 //! What a deployment may decide beside the protocol.
 
 use futures_util::future::BoxFuture;
-use towline_proto::refusal::Refusal;
 use towline_store::Principal;
 use towline_wire::{AgentRef, Lease, LeaseConstraints};
+
+pub use towline_proto::refusal::Refusal;
 
 /// Decides who may watch whose jobs [ARCP 7.6-5]. Submitters may always watch their own.
 pub trait ObservePolicy: Send + Sync + 'static {

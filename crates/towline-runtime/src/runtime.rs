@@ -14,11 +14,12 @@ use crate::{
     agent::{Agent, Host, IntoAgent},
     auth::{AuthLimiter, Authenticator},
     connection::{Connection, accept},
-    context::{Equipment, HttpClients, HttpOptions, Tool, ToolRegistry},
+    context::{Equipment, Tool, ToolRegistry},
     credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
     hub::{AgentEntry, Hub, RegisterError, Registry, Services},
     life,
     policy::{LeasePolicy, ObservePolicy, OwnJobsOnly},
+    store_view::StoreView,
     trace::{TraceLink, Unlinked},
 };
 
@@ -61,7 +62,8 @@ pub struct RuntimeBuilder {
     observe: Arc<dyn ObservePolicy>,
     lease_policy: Option<Arc<dyn LeasePolicy>>,
     tools: ToolRegistry,
-    http: HttpOptions,
+    #[cfg(feature = "http")]
+    http: crate::context::HttpOptions,
     provisioner: Option<Arc<dyn CredentialProvisioner>>,
     credential_options: CredentialOptions,
     trace_link: Arc<dyn TraceLink>,
@@ -110,7 +112,8 @@ impl Runtime {
             observe: Arc::new(OwnJobsOnly),
             lease_policy: None,
             tools: ToolRegistry::default(),
-            http: HttpOptions::default(),
+            #[cfg(feature = "http")]
+            http: crate::context::HttpOptions::default(),
             provisioner: None,
             credential_options: CredentialOptions::default(),
             trace_link: Arc::new(Unlinked),
@@ -186,9 +189,9 @@ impl Runtime {
         })
     }
 
-    /// The store, for operators.
-    pub fn store(&self) -> &Arc<dyn EventStore> {
-        &self.hub.services.store
+    /// What the store keeps, for operators: to read, for all that is written has to go through the runtime.
+    pub fn store(&self) -> StoreView<'_> {
+        StoreView::of(self.hub.services.store.as_ref())
     }
 
     /// A token that is cancelled when the shutdown begins.
@@ -306,7 +309,8 @@ impl RuntimeBuilder {
     }
 
     /// How agents reach the web through [`crate::JobContext::http`].
-    pub fn http(mut self, options: HttpOptions) -> Self {
+    #[cfg(feature = "http")]
+    pub fn http(mut self, options: crate::context::HttpOptions) -> Self {
         self.http = options;
         self
     }
@@ -398,7 +402,8 @@ impl RuntimeBuilder {
         });
         let equipment = Equipment {
             tools: self.tools,
-            http: HttpClients::new(self.http),
+            #[cfg(feature = "http")]
+            http: crate::context::HttpClients::new(self.http),
         };
         self.host.fill_in(&hub, equipment);
         life::begin(&hub).await?;
@@ -418,7 +423,7 @@ fn check(options: &RuntimeOptions) -> Result<(), BuildError> {
             reason,
         })
     };
-    if options.heartbeat < std::time::Duration::from_secs(1) {
+    if options.heartbeat < *towline_proto::limits::HEARTBEAT.start() {
         return setting(
             "heartbeat",
             format!("{:?}", options.heartbeat),

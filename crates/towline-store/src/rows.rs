@@ -164,6 +164,8 @@ pub struct SessionRow {
     pub principal: Principal,
     /// SHA-256 of the resume token that is good now.
     pub token_hash: [u8; 32],
+    /// That of the token before, while the client may not have the latest one [ARCP 6.3-1].
+    pub previous_token_hash: Option<[u8; 32]>,
     /// The features in effect.
     pub features: FeatureSet,
     /// The dialect chosen for it, as the runtime writes it.
@@ -340,7 +342,7 @@ impl Default for RetentionPolicy {
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How long an idempotency key stands for its job [ARCP 7.2-3].
-pub const IDEMPOTENCY_AGE: Duration = DAY;
+pub const IDEMPOTENCY_AGE: Duration = towline_proto::limits::KEY_LIFE;
 
 /// What was removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -20,13 +20,17 @@ pub mod memory;
 pub mod stdio;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
-pub use error::TransportError;
+pub use error::{Cause, TransportError};
 pub use memory::MemoryTransport;
+#[cfg(feature = "child")]
+pub use stdio::{ChildOptions, ChildProcess};
 #[cfg(feature = "stdio")]
-pub use stdio::{ChildOptions, ChildProcess, StdioOptions, StdioTransport};
+pub use stdio::{StdioOptions, StdioTransport};
 #[cfg(feature = "websocket")]
 pub use websocket::{WebSocketOptions, WebSocketTransport};
 
@@ -39,8 +43,9 @@ pub trait Transport: Send + 'static {
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>);
 }
 
-/// What is known of a connection.
+/// What is known of a connection. Made with [`TransportInfo::new`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TransportInfo {
     /// Which transport it is.
     pub kind: TransportKind,
@@ -50,8 +55,42 @@ pub struct TransportInfo {
     pub confidential: bool,
 }
 
+impl TransportInfo {
+    /// Of a peer that is nowhere in particular, over a connection that others may be able to read.
+    pub const fn new(kind: TransportKind) -> Self {
+        Self {
+            kind,
+            peer: None,
+            confidential: false,
+        }
+    }
+
+    /// Says which transport it is.
+    #[must_use]
+    pub const fn of_kind(mut self, kind: TransportKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Says where the peer is.
+    #[must_use]
+    pub const fn at(mut self, peer: Option<SocketAddr>) -> Self {
+        self.peer = peer;
+        self
+    }
+
+    /// Says whether nobody else can read the connection. Danger: credentials are sent over connections that are confidential
+    /// [ARCP 9.8-1].
+    #[must_use]
+    pub const fn confidential(mut self, confidential: bool) -> Self {
+        self.confidential = confidential;
+        self
+    }
+}
+
 /// Which transport a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TransportKind {
     /// RFC 6455, one envelope a text message.
     WebSocket,
@@ -121,6 +160,7 @@ pub trait FrameSource: Send {
 
 /// What can come from a peer.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly all that comes is an envelope, and a box for each would cost more than moving it"

@@ -77,11 +77,7 @@ impl fmt::Debug for MemoryTransport {
 
 impl Transport for MemoryTransport {
     fn info(&self) -> TransportInfo {
-        TransportInfo {
-            kind: TransportKind::Memory,
-            peer: None,
-            confidential: true,
-        }
+        TransportInfo::new(TransportKind::Memory).confidential(true)
     }
 
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {

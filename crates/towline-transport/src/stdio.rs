@@ -7,11 +7,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{FrameSink, FrameSource, Transport, TransportInfo, TransportKind};
 
+#[cfg(feature = "child")]
 mod child;
 mod halves;
 mod lines;
+#[cfg(feature = "child")]
 mod stderr;
 
+#[cfg(feature = "child")]
 pub use child::{ChildOptions, ChildProcess};
 
 /// A connection of lines.
@@ -74,11 +77,7 @@ impl fmt::Debug for StdioTransport {
 
 impl Transport for StdioTransport {
     fn info(&self) -> TransportInfo {
-        TransportInfo {
-            kind: TransportKind::Stdio,
-            peer: None,
-            confidential: self.options.confidential,
-        }
+        TransportInfo::new(TransportKind::Stdio).confidential(self.options.confidential)
     }
 
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {

@@ -3,7 +3,8 @@
 //! Three ways to a [`WebSocketTransport`]: [`connect`](WebSocketTransport::connect) for clients,
 //! [`accept`](WebSocketTransport::accept) for a server with its own listener, and
 //! [`upgraded`](WebSocketTransport::upgraded) for a server inside an HTTP framework that has answered the upgrade itself.
-//! Any other WebSocket library fits in through [`MessageSocket`].
+//! A WebSocket that is connected already fits in through [`LibrarySocket`] when it is tungstenite's, and any other library's
+//! through [`MessageSocket`].
 
 use std::net::SocketAddr;
 
@@ -17,23 +18,27 @@ use self::frame::Role;
 use crate::{FrameSink, FrameSource, Transport, TransportError, TransportInfo, TransportKind};
 
 mod accept;
+mod client_stream;
 mod connect;
 mod decoder;
 mod frame;
 mod halves;
 mod head;
+mod library;
 mod loan;
 mod options;
 mod room;
 mod socket;
 mod stream;
+#[cfg(feature = "tls")]
 mod tls;
 
+pub use client_stream::ClientStream;
+pub use library::{LibrarySocket, LibraryStream};
 pub use loan::{LentSocket, Loan};
 pub use options::WebSocketOptions;
 pub use socket::{MessageSocket, SocketMessage};
 pub use stream::StreamSocket;
-pub use tls::ClientStream;
 
 /// The value of `Sec-WebSocket-Accept` that answers a `Sec-WebSocket-Key`, for who answers an upgrade by hand.
 pub use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -153,11 +158,9 @@ impl<S: MessageSocket> WebSocketTransport<S> {
     pub fn over(socket: S, peer: Option<SocketAddr>, options: &WebSocketOptions) -> Self {
         let loopback = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
         let confidential = loopback || options.confidential;
-        let info = TransportInfo {
-            kind: TransportKind::WebSocket,
-            peer,
-            confidential,
-        };
+        let info = TransportInfo::new(TransportKind::WebSocket)
+            .at(peer)
+            .confidential(confidential);
         Self {
             socket,
             info,

@@ -45,14 +45,15 @@ impl AgentRef {
             None => (text, None),
         };
         let valid = text.len() <= 256 && is_name(name) && version.is_none_or(is_version);
-        match valid {
-            true => Ok(Self {
+        if valid {
+            Ok(Self {
                 name: name.into(),
                 version: version.map(Into::into),
-            }),
-            false => Err(AgentRefError {
+            })
+        } else {
+            Err(AgentRefError {
                 text: excerpt(text),
-            }),
+            })
         }
     }
 

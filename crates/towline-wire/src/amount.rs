@@ -97,9 +97,10 @@ fn fit(mut mantissa: i128, mut scale: i64) -> Option<Amount> {
 impl From<Decimal> for Amount {
     /// Exact up to 28 significant digits; a 29th is rounded away.
     fn from(value: Decimal) -> Self {
-        match value.mantissa().unsigned_abs() < MANTISSAS {
-            true => Self(value),
-            false => Self(value.round_sf(DIGITS).unwrap_or(value)),
+        if value.mantissa().unsigned_abs() < MANTISSAS {
+            Self(value)
+        } else {
+            Self(value.round_sf(DIGITS).unwrap_or(value))
         }
     }
 }
@@ -248,11 +249,12 @@ impl From<NonNegative> for Option<Amount> {
 impl<'de> Deserialize<'de> for NonNegative {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let amount = Amount::deserialize(deserializer)?;
-        match amount.is_negative() {
-            true => Err(D::Error::custom(format_args!(
+        if amount.is_negative() {
+            Err(D::Error::custom(format_args!(
                 "must not be negative, found {amount}"
-            ))),
-            false => Ok(Self(amount)),
+            )))
+        } else {
+            Ok(Self(amount))
         }
     }
 }

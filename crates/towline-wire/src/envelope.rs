@@ -211,9 +211,10 @@ impl Envelope {
             MessageType::JOB_SUBSCRIBE,
             MessageType::JOB_UNSUBSCRIBE,
         ];
-        match self.kind == MessageType::JOB_EVENT {
-            true => may_hold_credential(&self.payload),
-            false => !harmless.contains(&self.kind),
+        if self.kind == MessageType::JOB_EVENT {
+            may_hold_credential(&self.payload)
+        } else {
+            !harmless.contains(&self.kind)
         }
     }
 }

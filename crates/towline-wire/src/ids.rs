@@ -112,7 +112,7 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
         ///
-        /// Cheap to clone: the text is shared.
+        /// Cheap to clone: a text as short as ours is kept in place, a longer one is shared.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(IdText);
 

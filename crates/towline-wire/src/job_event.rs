@@ -88,9 +88,10 @@ impl fmt::Debug for EventPayload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("EventPayload");
         out.field("kind", &self.kind).field("ts", &self.ts);
-        match may_hold_credential(&self.body) {
-            true => out.finish_non_exhaustive(),
-            false => out.field("body", &self.body).finish(),
+        if may_hold_credential(&self.body) {
+            out.finish_non_exhaustive()
+        } else {
+            out.field("body", &self.body).finish()
         }
     }
 }
@@ -169,13 +170,13 @@ impl EventPayload {
         let Event::Status(status) = self.event()? else {
             return Ok(None);
         };
-        match status.phase == event::Rotation::PHASE {
-            true => self
-                .body
+        if status.phase == event::Rotation::PHASE {
+            self.body
                 .read()
                 .map(Some)
-                .map_err(|cause| PayloadFault::new(self.kind.as_str(), &cause)),
-            false => Ok(None),
+                .map_err(|cause| PayloadFault::new(self.kind.as_str(), &cause))
+        } else {
+            Ok(None)
         }
     }
 

@@ -76,9 +76,10 @@ impl Lease {
 
     /// Sets the patterns of a namespace; an empty list removes it.
     pub fn set(&mut self, namespace: impl Into<String>, patterns: Vec<String>) {
-        match patterns.is_empty() {
-            true => self.0.remove(&namespace.into()),
-            false => self.0.insert(namespace.into(), patterns),
+        if patterns.is_empty() {
+            self.0.remove(&namespace.into())
+        } else {
+            self.0.insert(namespace.into(), patterns)
         };
     }
 

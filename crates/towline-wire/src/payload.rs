@@ -10,9 +10,9 @@ use serde::{
 };
 
 use crate::{
-    Amount, CredentialId, Envelope, ErrorCode, EventPayload, EventSeq, FeatureSet, JobId, JobSeq,
-    JobStatus, Lease, LeaseConstraints, MessageId, MessageType, PayloadError, RawJson, ResultId,
-    Secret, SessionId, Timestamp, TraceId,
+    Amount, CallId, CredentialId, Envelope, ErrorCode, EventPayload, EventSeq, FeatureSet, JobId,
+    JobSeq, JobStatus, Lease, LeaseConstraints, MessageId, MessageType, PayloadError, RawJson,
+    ResultId, Secret, SessionId, Timestamp, TraceId,
     amount::Budget,
     lease::Told,
     read::{Informative, explain, readable},

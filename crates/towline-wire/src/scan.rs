@@ -89,9 +89,10 @@ impl<'a> Cursor<'a> {
         let (value, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
         let value = text.slice_ref(value);
-        Some(match one_line {
-            true => RawJson::from_checked(value),
-            false => RawJson::on_one_line(value),
+        Some(if one_line {
+            RawJson::from_checked(value)
+        } else {
+            RawJson::on_one_line(value)
         })
     }
 
@@ -102,9 +103,10 @@ impl<'a> Cursor<'a> {
             return Some(true);
         }
         self.space();
-        match self.eat(",") {
-            true => Some(true),
-            false => self.eat("}").then_some(false),
+        if self.eat(",") {
+            Some(true)
+        } else {
+            self.eat("}").then_some(false)
         }
     }
 

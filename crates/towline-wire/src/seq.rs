@@ -87,9 +87,10 @@ impl Visitor<'_> for SeqVisitor {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<u64, E> {
-        match value <= MAX_SEQ {
-            true => Ok(value),
-            false => Err(E::invalid_value(Unexpected::Unsigned(value), &self)),
+        if value <= MAX_SEQ {
+            Ok(value)
+        } else {
+            Err(E::invalid_value(Unexpected::Unsigned(value), &self))
         }
     }
 }

@@ -69,11 +69,12 @@ impl Timestamp {
     /// # Errors
     /// [`TimestampError`] when the text is no RFC 3339 time or names an offset.
     pub fn parse_utc(text: &str) -> Result<Self, TimestampError> {
-        match text.ends_with('Z') {
-            true => text.parse(),
-            false => Err(TimestampError {
+        if text.ends_with('Z') {
+            text.parse()
+        } else {
+            Err(TimestampError {
                 text: excerpt(text),
-            }),
+            })
         }
     }
 

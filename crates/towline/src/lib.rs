@@ -7,22 +7,37 @@
 //! | --- | --- | --- |
 //! | `client` | yes | connect, submit, watch, cancel, resume |
 //! | `runtime` | yes | host agents and run jobs |
+//! | `websocket` | yes | the WebSocket transport; with `tls` also `wss` |
+//! | `stdio` | yes | lines over this process's stdin and stdout, or any two streams; with `child` those of a child process |
 //! | `sqlite` | yes | the store that survives the process |
-//! | `axum` | no | mount a runtime on an axum router |
+//! | `files`, `http` | yes | files and the web for agents, through their lease |
+//! | `jwt` | yes | JSON Web Tokens as bearer tokens |
+//! | `credentials` | yes | the ready-made provisioner of model keys |
+//! | `axum` | no | mount a runtime on an axum router; with `axum-ws` also on axum's own WebSockets |
 //! | `dashboard` | no | the operator's page, embedded |
 //! | `otel` | no | tracing around any transport |
 //! | `agents` | no | agents that are programs and processes |
 //! | `full` | no | all of them |
 //!
-//! Features only add; none changes what another does.
+//! Features only add; none changes what another does. A program that needs little names what it needs, for a much smaller
+//! tree of dependencies:
+//!
+//! ```toml
+//! # One agent, spoken to over stdio.
+//! towline = { version = "0.1", default-features = false, features = ["runtime", "stdio"] }
+//! ```
 //!
 //! ```
+//! # #[cfg(not(all(feature = "client", feature = "runtime")))]
+//! # fn main() {}
+//! # #[cfg(all(feature = "client", feature = "runtime"))]
 //! use towline::{
 //!     client::{Client, ClientOptions},
 //!     runtime::{JobContext, Runtime, auth::StaticTokens},
 //!     transport::MemoryTransport,
 //! };
 //!
+//! # #[cfg(all(feature = "client", feature = "runtime"))]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let runtime = Runtime::builder()
@@ -43,8 +58,17 @@
 /// What is on the wire: envelopes, messages, events, ids, amounts.
 pub use towline_wire as wire;
 
-/// The rules of the protocol as machines and pure functions.
-pub use towline_proto as proto;
+/// What a lease allows, decided as the runtime decides it: to look at a lease before it is asked for, or at an operation
+/// before it is tried.
+pub mod lease {
+    pub use towline_proto::lease::{
+        Amounts, BudgetError, Decision, DenyReason, Explanation, Kind, LeaseError, LeaseSet,
+        Operation, Pattern, PatternError, PatternVerdict, ValueError, Violation, ViolationReason,
+    };
+}
+
+/// Sizes, counts and spans that the protocol fixes, to check a value before it is sent.
+pub use towline_proto::limits;
 
 /// Transports: WebSocket, stdio, memory, and the traits for your own.
 pub use towline_transport as transport;
@@ -80,7 +104,11 @@ pub use towline_otel as otel;
 pub use towline_client::{Client, ClientError, ClientOptions, JobHandle};
 #[cfg(feature = "runtime")]
 pub use towline_runtime::{AgentError, JobContext, Runtime, RuntimeOptions};
-pub use towline_transport::{MemoryTransport, StdioTransport, WebSocketTransport};
+pub use towline_transport::MemoryTransport;
+#[cfg(feature = "stdio")]
+pub use towline_transport::StdioTransport;
+#[cfg(feature = "websocket")]
+pub use towline_transport::WebSocketTransport;
 pub use towline_wire::{
     Amount, ErrorCode, Event, EventKind, JobId, JobStatus, Lease, LeaseConstraints, SessionId,
     Timestamp,

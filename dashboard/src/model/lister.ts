@@ -87,10 +87,12 @@ export class Lister {
     if (this.#newest === 0) {
       return this.#past();
     }
+    // Before anything else is listed: what is live may be newer than something that came and went unseen.
+    const since = this.#newest;
     const before = [...this.jobs.all()].filter((job) => isLive(job.status)).map((job) => job.id);
     const live = await this.#pages({ status: ['pending', 'running'] });
     // One millisecond of overlap: the bound is exclusive, and others may have been created within it.
-    await this.#pages({ created_after: iso(this.#newest - 1) });
+    await this.#pages({ created_after: iso(since - 1) });
     const ended = before.flatMap((id) => {
       const job = live.has(id) ? undefined : this.jobs.get(id);
       return job && isLive(job.status) ? [job] : [];

@@ -19,6 +19,7 @@ import {
   type Status,
 } from '../arcp/wire';
 import { Digest, parsed } from './digest';
+import type { Fold } from './folds';
 import { Log, type Entry } from './log';
 import { summarise } from './summary';
 
@@ -189,7 +190,7 @@ export class Watch {
           first: row.first,
           last: row.last,
           isOpen: row.fold.isOpen,
-          counts: [...row.fold.counts].map(([kind, n]) => [this.log.nameOf(kind), n]),
+          counts: this.#counts(row.fold, row.last),
           from: this.log.time(row.first),
           to: this.log.time(row.last),
         });
@@ -250,6 +251,16 @@ export class Watch {
       i = j + 1;
     }
     return found;
+  }
+
+  /** How many events of each kind a fold covers: all it counted, without those that stay outside while it grows. */
+  #counts(fold: Fold, last: number): [string, number][] {
+    const counts = new Map([...fold.counts].map(([kind, n]) => [this.log.nameOf(kind), n]));
+    for (let seq = last + 1; seq <= fold.last; seq++) {
+      const kind = this.log.kind(seq);
+      counts.set(kind, (counts.get(kind) ?? 0) - 1);
+    }
+    return [...counts].filter(([, n]) => n > 0);
   }
 
   #entryRow(at: number, entry: Entry | undefined): EntryRow | undefined {

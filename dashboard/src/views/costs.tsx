@@ -118,7 +118,7 @@ function DayPlot({ sums, currency }: { sums: Sum[]; currency: string }) {
         cursor: { show: false },
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC'),
         scales: { x: { range: [(days[0] as number) / 1000 - 43_200, (days[DAYS - 1] as number) / 1000 + 43_200] }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
-        axes: [{ ...axis, values: (_, ticks) => ticks.map((s) => new Date(s * 1000).toISOString().slice(5, 10)) }, { ...axis, size: 60 }],
+        axes: [{ ...axis, size: 28, values: (_, ticks) => ticks.map((s) => new Date(s * 1000).toISOString().slice(5, 10)) }, { ...axis, size: 60 }],
         series: [{}, { fill: colour(element, '--accent'), stroke: 'transparent', paths: bars, points: { show: false } }],
       },
       [days.map((day) => day / 1000), heights],

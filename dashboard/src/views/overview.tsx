@@ -156,7 +156,7 @@ function Table({ found }: { found: Found }) {
   const now = useNow();
   const { tells } = found;
   return (
-    <table class="jobs">
+    <table class="jobs" role="table">
       <caption class="hidden">Jobs, live ones first</caption>
       <thead>
         <tr>
@@ -184,16 +184,16 @@ function Table({ found }: { found: Found }) {
 
 function JobRow({ job, tells, now }: { job: Job; tells: Found['tells']; now: number }) {
   return (
-    <tr data-job-id={job.id} data-status={job.status}>
-      <td data-label="Status">
+    <tr role="row" data-job-id={job.id} data-status={job.status}>
+      <td role="cell" data-label="Status">
         <StatusBadge status={job.status} />
       </td>
-      <td data-label="Agent" class="agent">
+      <td role="cell" data-label="Agent" class="agent">
         {nameOf(job.agent)}
         {job.schedule && <span class="quiet"> · {nameOf(job.schedule)}</span>}
         {job.waitingFor && <span class="quiet"> · waits in {nameOf(job.waitingFor)}</span>}
       </td>
-      <td data-label="Job" class="name">
+      <td role="cell" data-label="Job" class="name">
         <a href={jobLink(job.id)}>{nameOf(job.id)}</a>
         {job.parent && (
           <span class="quiet" title={nameOf(job.parent)}>
@@ -202,25 +202,25 @@ function JobRow({ job, tells, now }: { job: Job; tells: Found['tells']; now: num
           </span>
         )}
       </td>
-      {tells.principals && <td data-label="Principal">{nameOf(job.principal ?? '')}</td>}
-      <td data-label="Age" class="num" title={new Date(job.created).toLocaleString()}>
+      {tells.principals && <td role="cell" data-label="Principal">{nameOf(job.principal ?? '')}</td>}
+      <td role="cell" data-label="Age" class="num" title={new Date(job.created).toLocaleString()}>
         {duration(Math.max(0, now - job.created))}
       </td>
       {tells.progress && (
-        <td data-label="Progress">{job.progress && isLive(job.status) && <ProgressBar progress={job.progress} />}</td>
+        <td role="cell" data-label="Progress">{job.progress && isLive(job.status) && <ProgressBar progress={job.progress} />}</td>
       )}
-      <td data-label="Events" class="num right">
+      <td role="cell" data-label="Events" class="num right">
         {number(job.lastSeq)}
       </td>
       {tells.spent && (
-        <td data-label="Spent">
+        <td role="cell" data-label="Spent">
           {gauges(job).map((gauge) => (
             <GaugeBar key={gauge.currency} gauge={gauge} />
           ))}
         </td>
       )}
       {tells.questions && (
-        <td data-label="Questions">
+        <td role="cell" data-label="Questions">
           {job.openQuestions ? <a class="badge asks" href={jobLink(job.id)}>{job.openQuestions} open</a> : null}
         </td>
       )}

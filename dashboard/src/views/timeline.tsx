@@ -158,7 +158,7 @@ export function Timeline({ head, follow, setFollow, selected, select }: Props) {
     );
   }
   return (
-    <div ref={box} class="scroller" tabIndex={0} role="group" aria-label="Timeline" onKeyDown={move}>
+    <div ref={box} class="scroller" style={{ '--rows': `${Math.min(shown, 2000) + 2}px` }} tabIndex={0} role="group" aria-label="Timeline" onKeyDown={move}>
       <div class="spacer" style={{ height: `${shown}px` }}>
         <ol class="rows" style={{ transform: `translateY(${offset}px)` }} aria-label="Events">
           {drawn}
@@ -234,6 +234,7 @@ function FoldLine({ row }: { row: FoldRow }) {
         {row.isOpen ? '▾' : '▸'}
       </span>
       <span class="time num">{clock(row.from)}</span>
+      <span class="kind">fold</span>
       <span class="text">
         {what}
         <span class="quiet">

@@ -261,9 +261,10 @@ export class Backend {
   async #scanDenials(): Promise<void> {
     const scan = this.#scan;
     if (scan.isRunning) return;
-    scan.isRunning = true;
     const newest = [...this.#jobs.all()].sort((a, b) => b.created - a.created).slice(0, scan.limit);
     const waiting = newest.filter((job) => !scan.done.has(job.id));
+    if (waiting.length === 0) return;
+    scan.isRunning = true;
     const lane = async () => {
       for (let job = waiting.shift(); job && scan === this.#scan; job = waiting.shift()) {
         scan.done.add(job.id);

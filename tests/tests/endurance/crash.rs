@@ -87,11 +87,10 @@ async fn nothing_acknowledged_is_lost() {
     );
     let sum = |count: fn(&Model) -> usize| -> usize { models.iter().map(count).sum() };
     eprintln!(
-        "{kills} kills, {} jobs, {} events heard, {} resumes, {} sessions whose new token was lost with the welcome",
+        "{kills} kills, {} jobs, {} events heard, {} resumes",
         jobs.len(),
         sum(Model::heard),
         sum(|model| model.resumes),
-        sum(|model| model.tokens_lost),
     );
 }
 

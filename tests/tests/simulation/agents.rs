@@ -80,7 +80,7 @@ async fn talk(ctx: JobContext, input: Value, said: u32) -> Result<Value, AgentEr
         }
         ctx.log("info", format!("thing {i}")).await?;
         if i % 3 == 0 {
-            ctx.progress(i, Some(n.into()), None, None).await?;
+            ctx.progress(i).of(n).await?;
         }
         if ctx.agent().to_string().starts_with("phoenix") {
             ctx.checkpoint(i).await?;

@@ -15,10 +15,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::sleep,
 };
-use towline::client::{
-    Client, ClientError, Connection, HandshakeError, SessionOver, SubmitBuilder,
-};
-use towline_wire::{ErrorCode, JobId, JobSeq};
+use towline::client::{Client, ClientError, Connection, SessionOver, SubmitBuilder};
+use towline_wire::{JobId, JobSeq};
 
 use crate::{
     book::Book,
@@ -230,20 +228,9 @@ impl Line {
         }
     }
 
-    /// The one way to lose a session: the welcome of a resume got lost, and with it the only token that is good
-    /// [ARCP 6.3-1].
+    /// There is no way to lose a session while its window lasts: not even a welcome that never came costs one [ARCP 6.3-1].
     fn judge(&self, why: &SessionOver) {
-        let is_expired = |error: &HandshakeError| match error {
-            HandshakeError::Refused(refusal) => refusal.code == ErrorCode::RESUME_WINDOW_EXPIRED,
-            _ => false,
-        };
-        let explained = match why {
-            SessionOver::NotResumed(error) => is_expired(error) && self.book.lost_welcomes() > 0,
-            _ => false,
-        };
-        if !explained {
-            self.book
-                .fault(format!("{}: the session is over: {why}", self.name));
-        }
+        self.book
+            .fault(format!("{}: the session is over: {why}", self.name));
     }
 }

@@ -115,6 +115,23 @@ async fn a_line_of_more_than_four_mebibytes_is_read() {
     assert!(failure.message.starts_with("long"), "{failure}");
 }
 
+/// What no child would read is refused instead of being waited for.
+#[tokio::test]
+async fn an_input_that_is_too_long_is_refused() {
+    let stage = child(&opening()).await;
+    let input = "x".repeat(5 << 20);
+    let mut job = stage
+        .client
+        .submit("script")
+        .input(input)
+        .send()
+        .await
+        .unwrap();
+    let failure = failure(&mut job).await;
+    assert_eq!(failure.code.as_str(), "INVALID_REQUEST");
+    assert!(failure.message.contains("4194304"), "{failure}");
+}
+
 /// A child that takes its time to leave does not hold the job back, and is ended behind it.
 #[tokio::test]
 async fn a_slow_goodbye_delays_nothing() {

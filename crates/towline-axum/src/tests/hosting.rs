@@ -259,10 +259,7 @@ struct Disguised(Box<dyn Transport>, TransportKind);
 
 impl Transport for Disguised {
     fn info(&self) -> TransportInfo {
-        TransportInfo {
-            kind: self.1,
-            ..self.0.info()
-        }
+        self.0.info().of_kind(self.1)
     }
 
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use towline::{
     ErrorCode,
-    proto::lease::Operation,
+    lease::Operation,
     runtime::{AgentError, JobContext},
     wire::namespace,
 };

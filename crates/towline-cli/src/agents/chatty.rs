@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use towline::{
-    Amount,
-    runtime::{AgentError, JobContext},
-};
+use towline::runtime::{AgentError, JobContext};
 
 use super::waiting;
 
@@ -31,8 +28,7 @@ pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentEr
             return Err(waiting::cancelled());
         }
         ctx.log("info", format!("line {i}")).await?;
-        ctx.progress(i, Some(Amount::from(input.n)), None, None)
-            .await?;
+        ctx.progress(i).of(input.n).send().await?;
     }
     Ok(Output { emitted: input.n })
 }

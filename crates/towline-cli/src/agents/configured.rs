@@ -1,26 +1,49 @@
-//! Agents that `towline.toml` names: a plain command run once a job, or a child process that speaks ARCP over stdio.
+//! Agents that `towline.toml` names: a plain command run once a job, a child process that speaks ARCP over stdio, or one of
+//! this program's own.
 
 use std::path::Path;
 
-use towline::{agents::ProcessAgent, otel::TransportTracing as _, runtime::RuntimeBuilder};
+use towline::{
+    agents::{ExecAgent, IndexAgent, ProcessAgent},
+    otel::TransportTracing as _,
+    runtime::{IntoAgent, RuntimeBuilder},
+};
 
 use crate::{
     config::{AgentSection, Config},
     failure::Outcome,
 };
 
-/// Registers the agents of the file.
-pub(crate) fn configured(builder: RuntimeBuilder, config: &Config) -> Outcome<RuntimeBuilder> {
-    config
-        .agents
-        .iter()
-        .try_fold(builder, |builder, (name, section)| {
-            let agent = process(name, section, config)?;
-            Ok(match &section.version {
-                Some(version) => builder.agent(&format!("{name}@{version}"), agent),
-                None => builder.agent(name, agent),
-            })
-        })
+/// Registers the agents of the file. With the built-in ones there already, naming one of them changes nothing.
+pub(crate) fn configured(
+    mut builder: RuntimeBuilder,
+    config: &Config,
+    built_in: bool,
+) -> Outcome<RuntimeBuilder> {
+    for (name, section) in &config.agents {
+        let own = section.builtin.as_deref();
+        if built_in && own == Some(name) && section.version.is_none() {
+            continue;
+        }
+        builder = match own {
+            Some("exec") => register(builder, name, section, ExecAgent::new()),
+            Some(_) => register(builder, name, section, IndexAgent::new()),
+            None => register(builder, name, section, process(name, section, config)?),
+        };
+    }
+    Ok(builder)
+}
+
+fn register<M>(
+    builder: RuntimeBuilder,
+    name: &str,
+    section: &AgentSection,
+    agent: impl IntoAgent<M>,
+) -> RuntimeBuilder {
+    match &section.version {
+        Some(version) => builder.agent(&format!("{name}@{version}"), agent),
+        None => builder.agent(name, agent),
+    }
 }
 
 fn process(name: &str, section: &AgentSection, config: &Config) -> Outcome<ProcessAgent> {
@@ -37,6 +60,9 @@ fn process(name: &str, section: &AgentSection, config: &Config) -> Outcome<Proce
     }
     for (name, value) in &section.env {
         agent = agent.env(name, value);
+    }
+    for name in &section.env_pass {
+        agent = agent.pass_env(name);
     }
     // Whatever the child traces goes on from here.
     Ok(agent.transport_layer(|transport| Box::new(transport.with_tracing())))

@@ -24,12 +24,6 @@ pub(super) async fn run(ctx: JobContext, _: Value) -> Result<Value, AgentError> 
         sha256: None,
     };
     ctx.artifact(artifact).await?;
-    ctx.progress(
-        Amount::from(1),
-        Some(Amount::from(1)),
-        Some("steps"),
-        Some("done"),
-    )
-    .await?;
+    ctx.progress(1).of(1).units("steps").message("done").await?;
     Ok(json!({"ok": true}))
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use towline::{
     Amount, ErrorCode,
-    proto::lease::Operation,
+    lease::Operation,
     runtime::{AgentError, EventError, JobContext},
 };
 

@@ -17,13 +17,12 @@ pub(super) struct Input {
 pub(super) async fn run(ctx: JobContext, input: Input) -> Result<RawJson, AgentError> {
     let mut writer = ctx.stream_result()?;
     for chunk in 0..input.chunks {
-        match input.binary {
-            true => {
-                writer
-                    .write_bytes(&bytes(chunk as usize * input.bytes, input.bytes))
-                    .await?
-            }
-            false => writer.write_text(&"a".repeat(input.bytes)).await?,
+        if input.binary {
+            writer
+                .write_bytes(&bytes(chunk as usize * input.bytes, input.bytes))
+                .await?
+        } else {
+            writer.write_text(&"a".repeat(input.bytes)).await?
         }
     }
     writer.finish(None).await?;

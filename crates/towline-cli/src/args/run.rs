@@ -101,12 +101,13 @@ fn status(text: &str) -> Result<String, String> {
         "cancelled",
         "timed_out",
     ];
-    match ALL.contains(&text) {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
+    if ALL.contains(&text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
             "`{text}` is not a job status; there are {}",
             ALL.join(", ")
-        )),
+        ))
     }
 }
 

@@ -220,11 +220,12 @@ async fn drain(job: &mut JobHandle) -> Outcome<u64> {
 }
 
 fn check(seen: u64, expected: u64) -> Outcome<()> {
-    match seen >= expected {
-        true => Ok(()),
-        false => Err(Failure::local(format!(
+    if seen >= expected {
+        Ok(())
+    } else {
+        Err(Failure::local(format!(
             "{seen} events arrived, {expected} were expected"
-        ))),
+        )))
     }
 }
 

@@ -4,7 +4,8 @@ use towline::client::SessionInfo;
 
 use crate::{
     args::{ConnectArgs, OutputFormat},
-    connect::{Connection, Context},
+    connect::Connection,
+    context::Context,
     exit,
     failure::Outcome,
     output,

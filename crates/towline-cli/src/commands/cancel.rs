@@ -1,15 +1,15 @@
 //! `towline cancel`
 
-use serde::Serialize;
-use towline::JobId;
-
 use crate::{
     args::CancelArgs,
-    connect::{Connection, Context, failed},
+    connect::{Connection, failed},
+    context::Context,
     exit,
-    failure::{Failure, Outcome},
+    failure::Outcome,
+    job_name::job_id,
     output,
 };
+use serde::Serialize;
 
 #[derive(Serialize)]
 struct Cancelled {
@@ -35,14 +35,4 @@ pub(super) async fn run(context: &Context, args: CancelArgs) -> Outcome {
         format!("{} is being cancelled", output::clean(&cancelled.job_id))
     })?;
     Ok(exit::SUCCESS)
-}
-
-/// A job's name as it was typed.
-pub(super) fn job_id(text: &str) -> Outcome<JobId> {
-    JobId::parse(text).map_err(|error| {
-        Failure::usage(format!(
-            "`{}` is not a job's name: {error}",
-            output::clean(text)
-        ))
-    })
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use towline::store::{EventStore as _, SqliteStore};
 
 use super::store;
-use crate::{args::CredentialsArgs, connect::Context, exit, failure::Outcome, output};
+use crate::{args::CredentialsArgs, context::Context, exit, failure::Outcome, output};
 
 #[derive(Serialize)]
 struct Listed {

@@ -323,6 +323,7 @@ pub(super) fn bare(job: &JobId) -> Accepted {
         accepted_at: None,
         trace_id: None,
         parent_job_id: None,
+        delegate_id: None,
     }
 }
 

@@ -9,12 +9,14 @@ use towline::{
 
 use std::collections::BTreeMap;
 
-use super::{cancel::job_id, following};
+use super::following;
 use crate::{
     args::GetArgs,
-    connect::{Connection, Context, failed},
+    connect::{Connection, failed},
+    context::Context,
     exit,
     failure::Outcome,
+    job_name::job_id,
     output::{self, EndingError},
 };
 

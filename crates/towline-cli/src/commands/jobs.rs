@@ -11,7 +11,8 @@ use towline::{
 
 use crate::{
     args::JobsArgs,
-    connect::{Connection, Context, failed},
+    connect::{Connection, failed},
+    context::Context,
     exit,
     failure::Outcome,
     output,

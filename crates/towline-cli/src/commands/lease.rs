@@ -1,6 +1,6 @@
 //! `towline lease explain`
 
-use towline::{Lease, proto::lease::LeaseSet, wire::namespace};
+use towline::{Lease, lease::LeaseSet, wire::namespace};
 
 use crate::{
     exit,

@@ -2,12 +2,14 @@
 
 use towline::client::Outcome as JobOutcome;
 
-use super::{cancel::job_id, following};
+use super::following;
 use crate::{
     args::ResultArgs,
-    connect::{Connection, Context, failed},
+    connect::{Connection, failed},
+    context::Context,
     data_dir, exit,
     failure::{Failure, Outcome},
+    job_name::job_id,
     output,
 };
 

@@ -8,7 +8,8 @@ use towline::{
 use super::{following, following::Followed, lease};
 use crate::{
     args::{OutputFormat, RunArgs},
-    connect::{self, Connection, Context, failed},
+    connect::{self, Connection, failed},
+    context::Context,
     exit,
     failure::{Failure, Outcome},
     output::{self, Follower},

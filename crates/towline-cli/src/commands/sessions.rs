@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    args::OutputFormat, connect::Context, exit, failure::Outcome, output, sessions::SavedSession,
+    args::OutputFormat, context::Context, exit, failure::Outcome, output, sessions::SavedSession,
 };
 
 /// A saved session without its secret.

@@ -7,11 +7,11 @@ use towline::store::{EventStore as _, SqliteStore, StoreError, StoreStats};
 
 use crate::{
     args::{StoreArgs, StoreCommand},
-    connect::Context,
-    embedded::StoreChoice,
+    context::Context,
     exit,
     failure::{Failure, Outcome, chain},
     output,
+    store_choice::StoreChoice,
 };
 
 /// The status when a check finds something.
@@ -94,9 +94,10 @@ pub(super) async fn blocking<T: Send + 'static>(
 /// A store's error with the file's name, where it does not have it already.
 pub(super) fn named(file: &str, error: StoreError) -> Failure {
     let text = chain(&error);
-    let failure = match text.contains(file) {
-        true => Failure::local(text),
-        false => Failure::local(format!("`{file}`: {text}")),
+    let failure = if text.contains(file) {
+        Failure::local(text)
+    } else {
+        Failure::local(format!("`{file}`: {text}"))
     };
     match error {
         StoreError::InUse(_) => failure.help("end the process that has it open first"),

@@ -2,11 +2,13 @@
 
 use towline::wire::{JobSeq, payload::Accepted};
 
-use super::{cancel::job_id, following, following::Followed};
+use super::{following, following::Followed};
 use crate::{
     args::WatchArgs,
-    connect::{Connection, Context, failed},
+    connect::{Connection, failed},
+    context::Context,
     failure::Outcome,
+    job_name::job_id,
     output::Follower,
 };
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use towline::runtime::credentials::{LiteLlmOptions, LiteLlmProvisioner};
 
-use super::{Config, SpanValue};
+use super::file::{File, SpanValue};
 use crate::{failure::Outcome, values};
 
 /// `[credentials]`
@@ -32,9 +32,9 @@ pub(crate) struct LiteLlmSection {
     timeout: Option<SpanValue>,
 }
 
-impl Config {
-    pub(super) fn validate_credentials(&self) -> Outcome<()> {
-        let Some(litellm) = &self.credentials.litellm else {
+impl CredentialsSection {
+    pub(super) fn validate(&self, file: &File) -> Outcome<()> {
+        let Some(litellm) = &self.litellm else {
             return Ok(());
         };
         for (key, span) in [
@@ -42,17 +42,17 @@ impl Config {
             ("timeout", &litellm.timeout),
         ] {
             let key = format!("credentials.litellm.{key}");
-            self.span(&key, span.as_ref(), values::positive_span)?;
+            file.span(&key, span.as_ref(), values::positive_span)?;
         }
         Ok(())
     }
 
     /// The LiteLLM proxy of the file, if it names one.
-    pub(crate) fn provisioner(&self) -> Outcome<Option<LiteLlmProvisioner>> {
-        let Some(litellm) = &self.credentials.litellm else {
+    pub(super) fn provisioner(&self, file: &File) -> Outcome<Option<LiteLlmProvisioner>> {
+        let Some(litellm) = &self.litellm else {
             return Ok(None);
         };
-        let key = self.secret("credentials.litellm.key_file", &litellm.key_file)?;
+        let key = file.secret("credentials.litellm.key_file", &litellm.key_file)?;
         let mut options = LiteLlmOptions::new().models(litellm.models.iter().cloned());
         if let Some(name) = &litellm.name {
             options = options.name(name);
@@ -60,14 +60,14 @@ impl Config {
         if let Some(endpoint) = &litellm.endpoint {
             options = options.endpoint(endpoint);
         }
-        if let Some(span) = Self::span_of(litellm.lifetime.as_ref()) {
+        if let Some(span) = litellm.lifetime.as_ref().and_then(SpanValue::span) {
             options = options.lifetime(span.0);
         }
-        if let Some(span) = Self::span_of(litellm.timeout.as_ref()) {
+        if let Some(span) = litellm.timeout.as_ref().and_then(SpanValue::span) {
             options = options.timeout(span.0);
         }
         LiteLlmProvisioner::new(&litellm.url, key, options)
             .map(Some)
-            .map_err(|error| self.wrong("credentials.litellm", &format!("cannot be used: {error}")))
+            .map_err(|error| file.wrong("credentials.litellm", &format!("cannot be used: {error}")))
     }
 }

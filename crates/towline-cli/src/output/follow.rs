@@ -8,7 +8,10 @@ use towline::{
     wire::{EventPayload, EventSeq, JobSeq, RawJson, event, payload::Accepted},
 };
 
-use super::{DIM, GREEN, RED, RESET, clean, human::Human};
+use super::{
+    human::Human,
+    terminal::{DIM, GREEN, RED, RESET, clean},
+};
 use crate::{
     args::OutputFormat,
     exit,
@@ -199,11 +202,12 @@ impl Follower {
             self.withheld = true;
             return Ok(());
         }
-        let bytes = match binary {
-            true => BASE64_STANDARD.decode(&chunk.data).map_err(|error| {
+        let bytes = if binary {
+            BASE64_STANDARD.decode(&chunk.data).map_err(|error| {
                 Failure::connection(format!("a piece of the result is not base64: {error}"))
-            })?,
-            false => chunk.data.into_bytes(),
+            })?
+        } else {
+            chunk.data.into_bytes()
         };
         self.streamed = true;
         self.to_stdout(&bytes)

@@ -8,7 +8,10 @@ use towline::{
     wire::{EventPayload, event},
 };
 
-use super::{DIM, RESET, clean, lines, note, stderr_is_terminal};
+use super::{
+    lines,
+    terminal::{DIM, RESET, clean, note, stderr_is_terminal},
+};
 
 /// At most so many bars at once; further children are followed without one.
 const MAX_BARS: usize = 8;
@@ -75,9 +78,10 @@ impl Human {
         let Some(line) = lines::line(payload) else {
             return;
         };
-        let text = match self.root.as_ref() == Some(job) {
-            true => line.text,
-            false => format!("{}  {DIM}{job}{RESET}", line.text),
+        let text = if self.root.as_ref() == Some(job) {
+            line.text
+        } else {
+            format!("{}  {DIM}{job}{RESET}", line.text)
         };
         let bar = self
             .terminal

@@ -5,7 +5,7 @@ use towline::{
     wire::{EventPayload, RawJson, event},
 };
 
-use super::{BOLD, DIM, GREEN, RED, RESET, YELLOW, clean};
+use super::terminal::{BOLD, DIM, GREEN, RED, RESET, YELLOW, clean};
 
 /// An event on one line.
 pub(super) struct Line {

@@ -21,7 +21,7 @@ use towline::{
 
 use super::{settings::Settings, tls};
 use crate::{
-    connect::Context,
+    context::Context,
     failure::{Failure, Outcome},
     telemetry::traced,
 };

@@ -8,8 +8,9 @@ use crate::{
     args::ServeArgs,
     config::{Config, SpanValue},
     data_dir::DataDir,
-    embedded::StoreChoice,
     failure::{Failure, Outcome},
+    hosting,
+    store_choice::StoreChoice,
     values::Span,
 };
 
@@ -125,30 +126,7 @@ fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
     if let Some(sessions) = server.limits.sessions_per_principal {
         options = options.sessions_per_principal(sessions as usize);
     }
-    limits(options, config)
-}
-
-/// What holds for an embedded runtime as well: retention and job limits.
-pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions {
-    let mut admission = towline::proto::admission::AdmissionLimits::default();
-    if let Some(jobs) = config.server.limits.jobs_per_principal {
-        admission.per_principal = jobs as usize;
-    }
-    if let Some(jobs) = config.server.limits.jobs {
-        admission.running = jobs as usize;
-    }
-    let mut retention = towline::store::RetentionPolicy::default();
-    let section = &config.store.retention;
-    if let Some(age) = Config::span_of(section.age.as_ref()) {
-        retention.max_age = age.0;
-    }
-    retention.max_jobs = section.jobs.unwrap_or(retention.max_jobs);
-    retention.max_bytes = section.bytes.unwrap_or(retention.max_bytes);
-    if let Some(age) = Config::span_of(section.audit_age.as_ref()) {
-        retention.audit_age = age.0;
-    }
-    retention.audit_rows = section.audit_rows.unwrap_or(retention.audit_rows);
-    options.admission(admission).retention(retention)
+    hosting::limits(options, config)
 }
 
 fn pick(flag: Option<Span>, file: &Option<SpanValue>) -> Option<Duration> {

@@ -26,7 +26,7 @@ pub(super) fn config(certificate: &Path, key: &Path) -> Outcome<Arc<ServerConfig
     }
     let private =
         PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("--tls-key", key, &error))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = towline::transport::tls::provider();
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| {

@@ -319,6 +319,53 @@ mod exec {
         .says(&["*.txt", "cannot be told"]);
     }
 
+    /// The program has ended, whoever still holds its output.
+    #[test]
+    fn a_background_child_is_not_waited_for() {
+        let place = Place::new();
+        let argv = ["bash", "-c", "sleep 1000 & echo hi"];
+        let ran = exec(&place, &argv, &["--lease", "tool.call=exec:bash"]).ok();
+        assert_eq!(ran.stdout, "hi\n");
+    }
+
+    /// A server hosts it by name, without the demo agents.
+    #[test]
+    fn it_is_hosted_by_name() {
+        let place = Place::new();
+        place.write(
+            "towline.toml",
+            "[agents.exec]\nbuiltin = \"exec\"\n[agents.walk]\nbuiltin = \"index\"\n",
+        );
+        let args = [
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--token",
+            crate::support::TOKEN,
+        ];
+        let server = crate::support::Server::start(place.command(args));
+        let flags = server.flags();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let lease = ["--lease", "tool.call=exec:echo"];
+        let ran = exec(&place, &["echo", "here"], &[&lease[..], &flags].concat()).ok();
+        assert_eq!(ran.stdout, "here\n");
+        let list = place
+            .run([&["agents", "-o", "json"][..], &flags].concat())
+            .ok();
+        let names: Vec<Value> = list
+            .json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|agent| agent["name"].clone())
+            .collect();
+        assert_eq!(names, ["exec", "walk"]);
+        drop(server);
+        // An embedded runtime has them all anyway.
+        let ran = exec(&place, &["echo", "there"], &lease).ok();
+        assert_eq!(ran.stdout, "there\n");
+    }
+
     /// What a program started ends with the job, however deep.
     #[test]
     fn the_whole_group_ends_with_the_job() {
@@ -365,6 +412,106 @@ fn a_plain_command_is_an_agent() {
     assert_eq!(ran.json()["result"], "{\"TEXT\":\"HI\"}\n");
     let ran = run_agent(&place, "odd@1.2.0", json!(null), &["-o", "json"]).status(1);
     assert_eq!(ran.json()["error"]["details"]["exit_code"], 4);
+}
+
+/// A program sees nothing of the environment of the server but what it is meant to see.
+#[cfg(unix)]
+#[test]
+fn programs_see_a_clean_environment() {
+    let place = Place::new();
+    place.write(
+        "towline.toml",
+        "[agents.show]\ncommand = [\"sh\", \"-c\", \"env | cut -d= -f1 | sort\"]\nprotocol = \"exec\"\nenv = { MODE = \"x\" }\nenv_pass = [\"PASSED\"]\n",
+    );
+    let mut command = place.command(["run", "show"]);
+    for name in [
+        "TOWLINE_TOKENS",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "PASSED",
+        "AWS_SECRET",
+        "HOME",
+    ] {
+        command.env(name, "a:secret=1");
+    }
+    command.env("LANG", "C").env("TZ", "UTC");
+    let ran = Ran::of(command.output().unwrap()).ok();
+    let names: Vec<&str> = ran
+        .stdout
+        .lines()
+        .filter(|name| !matches!(*name, "_" | "OLDPWD" | "PWD" | "SHLVL"))
+        .collect();
+    let seen = [
+        "ARCP_JOB_ID",
+        "LANG",
+        "MODE",
+        "PASSED",
+        "PATH",
+        "TRACEPARENT",
+        "TZ",
+    ];
+    assert_eq!(names, seen);
+}
+
+/// [ARCP 18-4] A server that is killed takes the programs of its jobs with it.
+#[cfg(target_os = "linux")]
+#[test]
+fn programs_do_not_outlive_a_server_that_is_killed() {
+    let place = Place::new();
+    let script = "trap '' TERM HUP; (setsid sh -c 'trap \"\" HUP; echo $$ > daemon; while :; do sleep 1000; done' &); echo $$ > main; while :; do sleep 1000; done";
+    let command = json!(["sh", "-c", script]);
+    place.write(
+        "towline.toml",
+        format!("[agents.stays]\ncommand = {command}\nprotocol = \"exec\"\n"),
+    );
+    let args = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--token",
+        crate::support::TOKEN,
+    ];
+    let server = crate::support::Server::start(place.command(args));
+    let flags = server.flags();
+    let detached = ["run", "stays", "--detach"]
+        .into_iter()
+        .chain(flags.iter().map(String::as_str));
+    place.run(detached).ok();
+    let pids: Vec<u32> = ["main", "daemon"]
+        .iter()
+        .map(|file| wait_for_pid(&place, file))
+        .collect();
+    assert!(pids.iter().all(|pid| runs(*pid)));
+    server.signal("-KILL");
+    until("the end of both", || {
+        (!pids.iter().any(|pid| runs(*pid))).then_some(())
+    });
+}
+
+#[cfg(target_os = "linux")]
+fn wait_for_pid(place: &Place, file: &str) -> u32 {
+    let path = place.path().join(file);
+    until("a number in the file", || {
+        std::fs::read_to_string(&path).ok()?.trim().parse().ok()
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.starts_with(" Z"))
+}
+
+/// Looks until there is something to see.
+#[cfg(target_os = "linux")]
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..6000 {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("never seen: {what}")
 }
 
 /// A child that speaks ARCP over stdio: here the program itself.

@@ -75,10 +75,10 @@ impl Driver {
                         self.room.clone(),
                     ));
                     from.into_iter().for_each(|from| mailbox.begin_after(from));
-                    match history {
-                        true if joins => mailbox.join_past(),
-                        true => {}
-                        false => mailbox.join_live(),
+                    if !history {
+                        mailbox.join_live();
+                    } else if joins {
+                        mailbox.join_past();
                     }
                     self.seats.add(job, mailbox.clone());
                     (job, mailbox)

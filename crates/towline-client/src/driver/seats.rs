@@ -75,9 +75,10 @@ impl Seats {
         if let Some(seats) = self.by_job.get_mut(job.index()) {
             let single = seats.len() == 1;
             seats.retain(|seat| {
-                let fill = match single {
-                    true => seat.put(lane, events.drain(..)),
-                    false => seat.put(lane, events.iter().cloned()),
+                let fill = if single {
+                    seat.put(lane, events.drain(..))
+                } else {
+                    seat.put(lane, events.iter().cloned())
                 };
                 delivered.note(seat, fill);
                 fill != Fill::Closed

@@ -363,12 +363,12 @@ async fn broken_results_are_typed_errors() {
             for frame in &frames {
                 peer.send(frame.clone()).await;
             }
-            let error = match to_file {
-                true => job
-                    .save_result(directory.path().join("x"))
+            let error = if to_file {
+                job.save_result(directory.path().join("x"))
                     .await
-                    .unwrap_err(),
-                false => job.result_bytes().await.unwrap_err(),
+                    .unwrap_err()
+            } else {
+                job.result_bytes().await.unwrap_err()
             };
             assert!(
                 matches!(&error, ClientError::Result(cause) if *cause == expected),

@@ -263,10 +263,7 @@ pub(crate) fn reconnecting(options: ClientOptions) -> (ClientOptions, mpsc::Rece
         let peers = peers.clone();
         async move {
             let (peer, near) = Peer::pair();
-            let refused = TransportError::Connect {
-                target: "script".to_owned(),
-                reason: "closed".to_owned(),
-            };
+            let refused = TransportError::unreachable("script", "closed");
             peers.send(peer).await.map_err(|_| refused)?;
             Ok(near)
         }

@@ -115,6 +115,7 @@ async fn a_silent_runtime_and_a_shutdown_are_reconnected_from() {
         peer.expect_end().await;
     })
     .0;
+    peer.expect("session.ping").await;
     peer.send(json!({"id": "c", "type": "session.closed", "session_id": SESSION, "payload": {"reason": "shutdown"}})).await;
     peer.expect_end().await;
     assert!(matches!(
@@ -136,6 +137,8 @@ async fn a_submit_whose_answer_was_lost_is_found_in_the_replay() {
             let submit = peer.expect("job.submit").await;
             drop(peer);
             let (mut peer, _) = resumed(&mut arrivals).await;
+            // [ARCP 6.3-1] it says something at once, and nothing more.
+            peer.expect("session.ping").await;
             peer.expect_silence(Duration::from_secs(5)).await;
             peer.send(accepted("job_1", &submit)).await;
             peer.send(result("job_1", 1, json!({"result": 7}))).await;

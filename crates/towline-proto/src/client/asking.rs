@@ -7,8 +7,8 @@ use towline_wire::{
 
 use super::{
     Effect, JobKey, Moment, Reply, Request, RequestError, RequestKey,
-    requests::{Pending, Phase, What},
-    session::{ClientSession, State, envelope},
+    requests::{Pending, Progress, What},
+    session::{ClientSession, Phase, envelope},
 };
 
 impl ClientSession {
@@ -74,6 +74,22 @@ impl ClientSession {
         )
     }
 
+    fn can_list(&self) -> bool {
+        let settled = self.settled.as_ref();
+        settled.is_some_and(|settled| settled.features.has(Feature::ListJobs))
+    }
+
+    /// Asks which jobs live, when it is time to.
+    pub(super) fn look_into_doubts(&mut self, at: Moment<'_>, out: &mut Vec<Effect>) {
+        // What waits to be read may be what was not heard.
+        if !self.is_live() || self.is_paused() {
+            return;
+        }
+        if let Some(list) = self.doubts.question(at.now) {
+            self.ask_which_live(list, at, out);
+        }
+    }
+
     /// Asks which jobs live. Where that cannot be asked, those that are doubted have to be taken for ended.
     pub(super) fn ask_which_live(&mut self, list: ListJobs, at: Moment<'_>, out: &mut Vec<Effect>) {
         if self.can_list() {
@@ -102,9 +118,13 @@ impl ClientSession {
         out: &mut Vec<Effect>,
     ) -> RequestKey {
         let live = self.is_live();
-        let phase = if live { Phase::Sent } else { Phase::Queued };
+        let progress = if live {
+            Progress::Sent
+        } else {
+            Progress::Queued
+        };
         let deadline = at.now + self.config.reply_timeout;
-        let key = self.requests.add(what, frame.clone(), phase, deadline);
+        let key = self.requests.add(what, frame.clone(), progress, deadline);
         if live {
             self.send_request(key, frame, at, out);
         }
@@ -197,33 +217,33 @@ impl ClientSession {
     }
 
     fn expire(&mut self, mut pending: Pending, at: Moment<'_>, out: &mut Vec<Effect>) {
-        let live = matches!(self.state, State::Live { .. });
+        let live = matches!(self.phase, Phase::Live { .. });
         if let (
-            Phase::Uncertain,
+            Progress::Uncertain,
             What::Submit {
                 idempotent: true,
                 resubmitted,
                 ..
             },
             true,
-        ) = (pending.phase, &mut pending.what, live)
+        ) = (pending.progress, &mut pending.what, live)
             && !std::mem::replace(resubmitted, true)
         {
             // The key makes a second run impossible, and the answer the same [ARCP 7.2-1].
-            pending.phase = Phase::Sent;
+            pending.progress = Progress::Sent;
             pending.deadline = at.now + self.config.reply_timeout;
             pending.frame.id = Some(at.names.message());
             self.transmit(pending.frame.clone(), at.now, out);
             return self.requests.again(pending);
         }
-        let error = match pending.phase {
-            Phase::Sent => RequestError::Timeout {
+        let error = match pending.progress {
+            Progress::Sent => RequestError::Timeout {
                 after: self.config.reply_timeout,
             },
-            Phase::Queued => RequestError::Disconnected {
+            Progress::Queued => RequestError::Disconnected {
                 maybe_accepted: false,
             },
-            Phase::Uncertain => RequestError::Disconnected {
+            Progress::Uncertain => RequestError::Disconnected {
                 maybe_accepted: true,
             },
         };
@@ -237,10 +257,10 @@ impl ClientSession {
             given_up.extend(self.requests.drain());
         }
         for pending in given_up {
-            let reply = match (&pending.what, pending.phase) {
+            let reply = match (&pending.what, pending.progress) {
                 (What::Unsubscribe, _) => Reply::Done,
-                (_, phase) => Reply::Failed(RequestError::Disconnected {
-                    maybe_accepted: phase == Phase::Uncertain,
+                (_, progress) => Reply::Failed(RequestError::Disconnected {
+                    maybe_accepted: progress == Progress::Uncertain,
                 }),
             };
             match reply {

@@ -11,6 +11,7 @@ use super::{Refusal, SessionConfig};
 use crate::{
     Dialect,
     dialect::{is_old_vocabulary, old_vocabulary},
+    limits,
 };
 
 /// From where a session is taken up again.
@@ -220,15 +221,7 @@ fn welcome(
             .unwrap_or_else(|| Dialect::of_welcome(envelope, &welcome)),
         heartbeat: features
             .has(Feature::Heartbeat)
-            .then(|| interval(welcome.heartbeat_interval_sec)),
+            .then(|| limits::heartbeat_interval(welcome.heartbeat_interval_sec)),
         welcome,
     })
-}
-
-/// Absent means 30 s; less than a second is raised to one, more than a day is lowered to one [ARCP 6.4-2].
-fn interval(seconds: Option<f64>) -> Duration {
-    let seconds = seconds
-        .filter(|seconds| seconds.is_finite())
-        .unwrap_or(30.0);
-    Duration::from_secs_f64(seconds.clamp(1.0, 86_400.0))
 }

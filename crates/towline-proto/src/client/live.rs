@@ -7,12 +7,12 @@ use towline_wire::{
 };
 
 use super::{
-    Effect, JobEnd, Lane, Loss, Moment, Over, Reply, RequestError,
+    Effect, JobEnd, Lane, Loss, Moment, Over, Reply, RequestError, credential,
     doubt::Why,
     jobs::JobKey,
     numbering::{Origin, Verdict},
     requests::{Clues, What},
-    session::{ClientSession, State},
+    session::{ClientSession, Phase},
 };
 
 impl ClientSession {
@@ -274,9 +274,10 @@ impl ClientSession {
     }
 
     fn on_accepted(&mut self, envelope: &Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
-        let Some(accepted) = self.read::<payload::Accepted>(envelope, out) else {
+        let Some(mut accepted) = self.read::<payload::Accepted>(envelope, out) else {
             return;
         };
+        credential::keep_usable(&mut accepted.credentials);
         let Some(id) = accepted.job_id.clone().or_else(|| envelope.job_id.clone()) else {
             self.counters.ignored += 1;
             return;
@@ -362,9 +363,10 @@ impl ClientSession {
     }
 
     fn on_subscribed(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) {
-        let Some(subscribed) = self.read::<payload::Subscribed>(envelope, out) else {
+        let Some(mut subscribed) = self.read::<payload::Subscribed>(envelope, out) else {
             return;
         };
+        credential::keep_usable(&mut subscribed.credentials);
         let job = subscribed.job_id.as_ref().or(envelope.job_id.as_ref());
         let clues = Clues {
             request: subscribed.request_id.as_ref(),
@@ -411,9 +413,11 @@ impl ClientSession {
             .decode::<payload::Closed>()
             .ok()
             .and_then(|closed| closed.reason);
-        match &self.state {
-            State::Closing { .. } => self.end(Over::Closed, out),
+        match &self.phase {
+            Phase::Closing { .. } => self.end(Over::Closed, out),
             _ if reason.as_deref() == Some("shutdown") => self.drop_link(Loss::Shutdown, out),
+            // The session is as it was, and whoever has it may still want it [ARCP 14-1].
+            _ if reason.as_deref() == Some("idle") => self.drop_link(Loss::Idle, out),
             _ => self.end(Over::ByRuntime { reason }, out),
         }
     }
@@ -499,9 +503,9 @@ impl ClientSession {
                 Lane::Session
             }
         };
-        if let State::Live {
+        if let Phase::Live {
             acker: Some(acker), ..
-        } = &mut self.state
+        } = &mut self.phase
         {
             acker.received();
         }

@@ -1,79 +1,64 @@
-//! Which features a request needs [ARCP 6.2-3].
+//! What a client refuses to send, because no runtime would take it [ARCP 6.2-3].
 
-use towline_wire::{Feature, FeatureSet, namespace, payload::Submit};
+use towline_wire::{FeatureSet, MessageType};
 
 use super::{Request, RequestError};
+use crate::{
+    limits::{self, LimitError},
+    needs::{self, Need},
+};
 
 /// Refuses what the session's features do not cover, and what is wrong whoever reads it.
 pub(super) fn check(request: &Request, features: FeatureSet) -> Result<(), RequestError> {
+    needs::check_type(&type_of(request), features)?;
     match request {
-        Request::Submit { submit, .. } => check_submit(submit, features),
-        Request::Subscribe { .. } | Request::Unsubscribe { .. } => {
-            need(features, Feature::Subscribe)
+        Request::Submit { submit, .. } => {
+            needs::check_submit(submit, features)?;
+            limits::check_submit(submit)?;
         }
         Request::List(list) => {
-            need(features, Feature::ListJobs)?;
-            match list.limit {
-                Some(limit) if !(1..=1000).contains(&limit) => Err(RequestError::Invalid(format!(
-                    "`limit` is {limit}, a page has 1 to 1000 jobs"
-                ))),
-                _ => Ok(()),
-            }
+            list.limit
+                .map(|limit| limits::page_jobs(Some(limit)))
+                .transpose()?;
         }
-        Request::Ping => need(features, Feature::Heartbeat),
-        Request::Cancel { .. } => Ok(()),
+        Request::Cancel { .. }
+        | Request::Subscribe { .. }
+        | Request::Unsubscribe { .. }
+        | Request::Ping => {}
+    }
+    Ok(())
+}
+
+/// What a request is sent as, in the draft's own words; a dialect that says it otherwise needs the same features.
+const fn type_of(request: &Request) -> MessageType {
+    match request {
+        Request::Submit { .. } => MessageType::JOB_SUBMIT,
+        Request::Cancel { .. } => MessageType::JOB_CANCEL,
+        Request::Subscribe { .. } => MessageType::JOB_SUBSCRIBE,
+        Request::Unsubscribe { .. } => MessageType::JOB_UNSUBSCRIBE,
+        Request::List(_) => MessageType::SESSION_LIST_JOBS,
+        Request::Ping => MessageType::SESSION_PING,
     }
 }
 
-fn check_submit(submit: &Submit, features: FeatureSet) -> Result<(), RequestError> {
-    let lease = submit.lease_request.as_ref();
-    let asks = |namespace| lease.is_some_and(|lease| !lease.patterns(namespace).is_empty());
-    let expires = submit
-        .lease_constraints
-        .as_ref()
-        .is_some_and(|bounds| bounds.expires_at.is_some());
-    let needs = [
-        (submit.agent.contains('@'), Feature::AgentVersions),
-        (asks(namespace::COST_BUDGET), Feature::CostBudget),
-        (asks(namespace::MODEL_USE), Feature::ModelUse),
-        (expires, Feature::LeaseExpiresAt),
-    ];
-    needs
-        .into_iter()
-        .filter(|(asked, _)| *asked)
-        .try_for_each(|(_, feature)| need(features, feature))?;
-    if let Some(key) = submit
-        .idempotency_key
-        .as_ref()
-        .filter(|key| key.len() > MAX_KEY_BYTES)
-    {
-        let length = key.len();
-        return Err(RequestError::Invalid(format!(
-            "the idempotency key has {length} bytes, at most {MAX_KEY_BYTES} are allowed"
-        )));
-    }
-    match submit.max_runtime_sec {
-        Some(seconds) if !(seconds.is_finite() && seconds > 0.0) => Err(RequestError::Invalid(
-            format!("`max_runtime_sec` is {seconds}, it has to be a positive number"),
-        )),
-        _ => Ok(()),
+impl From<Need> for RequestError {
+    fn from(need: Need) -> Self {
+        Self::FeatureMissing(need.feature)
     }
 }
 
-fn need(features: FeatureSet, feature: Feature) -> Result<(), RequestError> {
-    if features.has(feature) {
-        Ok(())
-    } else {
-        Err(RequestError::FeatureMissing(feature))
+impl From<LimitError> for RequestError {
+    fn from(error: LimitError) -> Self {
+        Self::Invalid(error.to_string())
     }
 }
-
-/// [ARCP 7.2-3]
-const MAX_KEY_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use towline_wire::Feature;
+
     use super::*;
+    use crate::server::{Effect, ServerSession};
 
     fn submit(json: &str) -> Request {
         Request::Submit {
@@ -127,6 +112,70 @@ mod tests {
             ),
             Ok(())
         );
+    }
+
+    /// [ARCP 6.2-3, 7.2-3, 7.3-3] what a client sends a runtime takes, and what it refuses a runtime refuses: both read
+    /// the same tables, also at their edges.
+    #[test]
+    fn client_and_runtime_agree() {
+        let key = |bytes: usize| {
+            format!(
+                r#"{{"agent":"a","idempotency_key":"{}"}}"#,
+                "k".repeat(bytes)
+            )
+        };
+        let submits = [
+            r#"{"agent":"a"}"#.to_owned(),
+            r#"{"agent":"a@1"}"#.to_owned(),
+            r#"{"agent":"a","lease_request":{"model.use":[]}}"#.to_owned(),
+            r#"{"agent":"a","lease_request":{"model.use":["m"]}}"#.to_owned(),
+            r#"{"agent":"a","lease_request":{"cost.budget":[]}}"#.to_owned(),
+            r#"{"agent":"a","lease_constraints":{}}"#.to_owned(),
+            r#"{"agent":"a","lease_constraints":{"expires_at":"2030-01-01T00:00:00Z"}}"#.to_owned(),
+            r#"{"agent":"a","max_runtime_sec":0}"#.to_owned(),
+            r#"{"agent":"a","max_runtime_sec":0.5}"#.to_owned(),
+            key(0),
+            key(1),
+            key(256),
+            key(257),
+        ];
+        let features = [
+            FeatureSet::ALL,
+            FeatureSet::NONE,
+            FeatureSet::ALL.without(Feature::ModelUse),
+            FeatureSet::ALL.without(Feature::CostBudget),
+        ];
+        for features in features {
+            for json in &submits {
+                let taken = runtime_takes("job.submit", json, features);
+                assert_eq!(check(&submit(json), features).is_ok(), taken, "{json}");
+            }
+            for limit in [0, 1, 1000, 1001] {
+                let list = Request::List(towline_wire::payload::ListJobs {
+                    limit: Some(limit),
+                    ..Default::default()
+                });
+                let json = format!(r#"{{"limit":{limit}}}"#);
+                let taken = runtime_takes("session.list_jobs", &json, features);
+                assert_eq!(check(&list, features).is_ok(), taken, "{json}");
+            }
+        }
+    }
+
+    fn runtime_takes(kind: &str, payload: &str, features: FeatureSet) -> bool {
+        let text = |kind: &str, payload: &str| {
+            let json = format!(r#"{{"arcp":"1.1","id":"m","type":"{kind}","payload":{payload}}}"#);
+            towline_wire::Envelope::decode_text(json).unwrap()
+        };
+        let mut session = ServerSession::new(FeatureSet::ALL);
+        session.on_frame(text("session.hello", r#"{"auth":{"token":"t"}}"#));
+        session.on_principal();
+        session.on_attached(towline_wire::SessionId::parse("s").unwrap(), features);
+        match session.on_frame(text(kind, payload)) {
+            Effect::Request(_) => true,
+            Effect::Refuse { .. } => false,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) struct Pending {
     pub(super) what: What,
     /// As it was, or will be, sent.
     pub(super) frame: Envelope,
-    pub(super) phase: Phase,
+    pub(super) progress: Progress,
     pub(super) deadline: Duration,
     /// The nonce of the ping behind it.
     pub(super) fence: Option<String>,
@@ -61,7 +61,7 @@ pub(super) enum What {
 
 /// Where a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum Progress {
     /// Not sent, because there is no connection.
     Queued,
     /// Sent on this connection.
@@ -88,7 +88,7 @@ impl Requests {
         &mut self,
         what: What,
         frame: Envelope,
-        phase: Phase,
+        progress: Progress,
         deadline: Duration,
     ) -> RequestKey {
         let key = self.name();
@@ -100,7 +100,7 @@ impl Requests {
             key,
             what,
             frame,
-            phase,
+            progress,
             deadline,
             fence: None,
         });
@@ -201,7 +201,7 @@ impl Requests {
     /// Whether a submit waits for its answer that may be the one of a job with this trace.
     pub(super) fn awaits_acceptance(&self, trace: Option<TraceId>) -> bool {
         self.pending.iter().any(|pending| {
-            pending.phase == Phase::Sent
+            pending.progress == Progress::Sent
                 && matches!(pending.what, What::Submit { .. })
                 && trace.is_none_or(|trace| pending.frame.trace_id == Some(trace))
         })
@@ -217,7 +217,7 @@ impl Requests {
     /// The name of the subscribe to a job that waits for its answer.
     pub(super) fn subscribe_of(&self, job: &JobId) -> Option<MessageId> {
         let of_job = |pending: &&Pending| {
-            pending.phase == Phase::Sent
+            pending.progress == Progress::Sent
                 && matches!(&pending.what, What::Subscribe { job: asked } if asked == job)
         };
         self.pending.iter().find(of_job)?.frame.id.clone()
@@ -273,10 +273,10 @@ impl Requests {
     pub(super) fn lost(&mut self) -> Vec<Pending> {
         for pending in &mut self.pending {
             pending.fence = None;
-            pending.phase = match (&pending.what, pending.phase) {
-                (What::Submit { .. }, Phase::Sent) => Phase::Uncertain,
-                (What::Submit { .. }, phase) => phase,
-                _ => Phase::Queued,
+            pending.progress = match (&pending.what, pending.progress) {
+                (What::Submit { .. }, Progress::Sent) => Progress::Uncertain,
+                (What::Submit { .. }, progress) => progress,
+                _ => Progress::Queued,
             };
         }
         self.pending.extract(|pending| {
@@ -291,13 +291,13 @@ impl Requests {
     pub(super) fn live_again(&mut self, deadline: Duration) -> Vec<(RequestKey, Envelope)> {
         let mut frames = Vec::new();
         for pending in &mut self.pending {
-            match pending.phase {
-                Phase::Queued => {
-                    pending.phase = Phase::Sent;
+            match pending.progress {
+                Progress::Queued => {
+                    pending.progress = Progress::Sent;
                     frames.push((pending.key, pending.frame.clone()));
                 }
-                Phase::Uncertain => pending.deadline = deadline,
-                Phase::Sent => {}
+                Progress::Uncertain => pending.deadline = deadline,
+                Progress::Sent => {}
             }
         }
         frames
@@ -339,8 +339,9 @@ impl Requests {
                         .trace_id
                         .and_then(|trace| self.traced(trace, &by_name, &by_order))
                 };
-                let sent =
-                    |pending: &Pending| pending.phase == Phase::Sent && by_order(&pending.what);
+                let sent = |pending: &Pending| {
+                    pending.progress == Progress::Sent && by_order(&pending.what)
+                };
                 echoed
                     .or_else(traced)
                     .or_else(|| self.pending.iter().position(sent))?

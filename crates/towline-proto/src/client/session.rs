@@ -39,10 +39,25 @@ use crate::{
 ///
 /// Idle after the session stood means that it waits to be taken up: the next `connected` resumes it. A first handshake
 /// that fails ends the session; a later one may be tried again when the failure is one that passes.
+///
+/// All of it, `·` for "the same". `Lost` is Idle, and `Resuming` AwaitWelcome, of a session that has stood before; `busy` is
+/// a refusal that may pass, `time` what the machine itself set as its deadline, `silence` two heartbeats without a sound:
+///
+/// ```text
+///          │ connected welcome refused busy closed shutdown gap  lost time silence close   abandon too_big
+/// ─────────┼──────────────────────────────────────────────────────────────────────────────────────────────
+/// Idle     │ Greeting  ·       ·       ·    ·      ·        ·    ·    ·    ·       Over    Over    Over
+/// Greeting │ ·         Live    Over    Over Over   Over     Over Over Over Over    Over    Over    Over
+/// Live     │ ·         ·       ·       ·    Over   Lost     Lost Lost ·    Lost    Closing Over    Over
+/// Closing  │ ·         ·       ·       ·    Over   Over     ·    Over Over Over    ·       Over    Over
+/// Lost     │ Resuming  ·       ·       ·    ·      ·        ·    ·    ·    ·       Over    Over    Over
+/// Resuming │ ·         Live    Over    Lost Over   Over     Over Lost Lost Lost    Over    Over    Over
+/// Over     │ ·         ·       ·       ·    ·      ·        ·    ·    ·    ·       ·       ·       ·
+/// ```
 #[derive(Debug)]
 pub struct ClientSession {
     pub(super) config: SessionConfig,
-    pub(super) state: State,
+    pub(super) phase: Phase,
     /// What the latest welcome settled.
     pub(super) settled: Option<Settled>,
     /// How to take the session up with the next hello.
@@ -58,7 +73,7 @@ pub struct ClientSession {
 }
 
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum Phase {
     Idle,
     AwaitWelcome {
         until: Duration,
@@ -95,7 +110,7 @@ impl ClientSession {
         let keys = jobs.iter().map(|job| known.own(job, None)).collect();
         let session = Self {
             config,
-            state: State::Idle,
+            phase: Phase::Idle,
             settled: None,
             resume,
             numbering: Numbering::after(last),
@@ -111,7 +126,7 @@ impl ClientSession {
 
     /// A transport is up: says hello, asking for a resume where there is something to resume.
     pub fn connected(&mut self, at: Moment<'_>, out: &mut Vec<Effect>) {
-        if !matches!(self.state, State::Idle) {
+        if !matches!(self.phase, Phase::Idle) {
             return;
         }
         let dialect = self
@@ -123,7 +138,7 @@ impl ClientSession {
             Some(resume) => envelope(&resume),
             None => envelope(&handshake::hello(&self.config, point.as_ref(), dialect)),
         };
-        self.state = State::AwaitWelcome {
+        self.phase = Phase::AwaitWelcome {
             until: at.now + self.config.handshake_timeout,
         };
         let id = at.names.message();
@@ -138,22 +153,22 @@ impl ClientSession {
     /// An envelope came.
     pub fn receive(&mut self, envelope: Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
         self.heard(at.now);
-        match self.state {
-            State::Live { .. } | State::Closing { .. } => {
+        match self.phase {
+            Phase::Live { .. } | Phase::Closing { .. } => {
                 self.receive_live(envelope, at, out);
                 self.release_strays(out);
             }
-            State::AwaitWelcome { .. } => self.receive_answer(&envelope, at, out),
-            State::Idle | State::Over => {}
+            Phase::AwaitWelcome { .. } => self.receive_answer(&envelope, at, out),
+            Phase::Idle | Phase::Over => {}
         }
     }
 
     /// The peer lives, whatever it sent.
     pub fn heard(&mut self, now: Duration) {
-        if let State::Live {
+        if let Phase::Live {
             heartbeat: Some(heartbeat),
             ..
-        } = &mut self.state
+        } = &mut self.phase
         {
             heartbeat.heard(now);
         }
@@ -188,13 +203,13 @@ impl ClientSession {
 
     /// The transport ended.
     pub fn lost(&mut self, out: &mut Vec<Effect>) {
-        match self.state {
-            State::Idle | State::Over => {}
-            State::Closing { .. } => self.end(Over::Closed, out),
-            State::AwaitWelcome { .. } if self.settled.is_none() => {
+        match self.phase {
+            Phase::Idle | Phase::Over => {}
+            Phase::Closing { .. } => self.end(Over::Closed, out),
+            Phase::AwaitWelcome { .. } if self.settled.is_none() => {
                 self.end(Over::Handshake(HandshakeError::Ended), out);
             }
-            State::AwaitWelcome { .. } | State::Live { .. } => self.fall_back(out),
+            Phase::AwaitWelcome { .. } | Phase::Live { .. } => self.fall_back(out),
         }
     }
 
@@ -207,8 +222,8 @@ impl ClientSession {
         at: Moment<'_>,
         out: &mut Vec<Effect>,
     ) {
-        let State::Live { acker, .. } = &mut self.state else {
-            if !matches!(self.state, State::Closing { .. }) {
+        let Phase::Live { acker, .. } = &mut self.phase else {
+            if !matches!(self.phase, Phase::Closing { .. }) {
                 self.end(Over::Closed, out);
             }
             return;
@@ -231,7 +246,7 @@ impl ClientSession {
             goodbye.kind = MessageType::SESSION_BYE;
         }
         self.transmit(goodbye.with_id(at.names.message()), at.now, out);
-        self.state = State::Closing {
+        self.phase = Phase::Closing {
             until: at.now + self.config.close_timeout,
         };
     }
@@ -243,18 +258,18 @@ impl ClientSession {
 
     /// When [`ClientSession::tick`] has something to do.
     pub fn deadline(&self) -> Option<Duration> {
-        let state = match &self.state {
-            State::AwaitWelcome { until } | State::Closing { until } => Some(*until),
-            State::Live { heartbeat, acker } => {
+        let phase = match &self.phase {
+            Phase::AwaitWelcome { until } | Phase::Closing { until } => Some(*until),
+            Phase::Live { heartbeat, acker } => {
                 let beat = heartbeat.as_ref().map(Heartbeat::deadline);
                 beat.into_iter()
                     .chain(acker.as_ref().and_then(Acker::deadline))
                     .chain(self.doubts.deadline())
                     .min()
             }
-            State::Idle | State::Over => None,
+            Phase::Idle | Phase::Over => None,
         };
-        state.into_iter().chain(self.requests.deadline()).min()
+        phase.into_iter().chain(self.requests.deadline()).min()
     }
 
     /// Time has passed. `processed` says up to where the user has taken events, given the last one received.
@@ -266,10 +281,10 @@ impl ClientSession {
     ) {
         self.expire_requests(at, out);
         self.release_strays(out);
-        match &self.state {
-            State::AwaitWelcome { until } if at.now >= *until => self.handshake_timed_out(out),
-            State::Closing { until } if at.now >= *until => self.end(Over::Closed, out),
-            State::Live { .. } => {
+        match &self.phase {
+            Phase::AwaitWelcome { until } if at.now >= *until => self.handshake_timed_out(out),
+            Phase::Closing { until } if at.now >= *until => self.end(Over::Closed, out),
+            Phase::Live { .. } => {
                 self.tick_live(at, processed, out);
                 self.look_into_doubts(at, out);
             }
@@ -283,7 +298,7 @@ impl ClientSession {
         processed: impl FnOnce(EventSeq) -> EventSeq,
         out: &mut Vec<Effect>,
     ) {
-        let State::Live { heartbeat, acker } = &mut self.state else {
+        let Phase::Live { heartbeat, acker } = &mut self.phase else {
             return;
         };
         let last = self.numbering.last();
@@ -325,12 +340,17 @@ impl ClientSession {
 
     /// Whether a session stands on a connection now.
     pub const fn is_live(&self) -> bool {
-        matches!(self.state, State::Live { .. })
+        matches!(self.phase, Phase::Live { .. })
+    }
+
+    /// Whether the driver does not read.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Whether nothing can follow.
     pub const fn is_over(&self) -> bool {
-        matches!(self.state, State::Over)
+        matches!(self.phase, Phase::Over)
     }
 
     /// How many requests wait for a reply.
@@ -386,23 +406,6 @@ impl ClientSession {
         self.jobs.watch(id)
     }
 
-    /// Whether the job is one of those that a list of jobs, or a subscribe, can still tell something of.
-    pub(super) fn can_list(&self) -> bool {
-        let settled = self.settled.as_ref();
-        settled.is_some_and(|settled| settled.features.has(Feature::ListJobs))
-    }
-
-    /// Asks which jobs live, when it is time to.
-    fn look_into_doubts(&mut self, at: Moment<'_>, out: &mut Vec<Effect>) {
-        // What waits to be read may be what was not heard.
-        if !self.is_live() || self.paused {
-            return;
-        }
-        if let Some(list) = self.doubts.question(at.now) {
-            self.ask_which_live(list, at, out);
-        }
-    }
-
     /// Lets a job go of which nothing more is to come.
     pub fn forget(&mut self, id: &JobId) {
         if let Some(job) = self.jobs.find(id) {
@@ -449,20 +452,49 @@ impl ClientSession {
         self.numbering
             .number_subscriptions_apart(dialect.numbers_subscriptions_apart());
         let policy = self.config.ack.filter(|_| features.has(Feature::Ack));
-        self.state = State::Live {
+        self.phase = Phase::Live {
             heartbeat: established
                 .heartbeat
                 .map(|interval| Heartbeat::new(interval, at.now)),
             acker: policy.map(|policy| Acker::new(policy, EventSeq::ZERO, at.now)),
         };
+        let resumed = established.resumed;
         self.doubts.clear();
-        if established.resumed && dialect.goes_quiet_after_resume() {
+        if resumed && dialect.goes_quiet_after_resume() {
             for (job, id) in self.jobs.own_jobs() {
                 self.doubts.add(job, id, Why::Resumed, at.now);
             }
         }
         out.push(Effect::Up(Box::new(established)));
+        let before = out.len();
         self.resend(at, out);
+        let said_something = out[before..]
+            .iter()
+            .any(|effect| matches!(effect, Effect::Send(_)));
+        if resumed && !said_something {
+            self.speak_up(features, at, out);
+        }
+    }
+
+    /// Says something at once, so that the runtime knows that the welcome came and lets go of the token before it
+    /// [ARCP 6.3-1]. A session without either feature has nothing to say that asks for nothing.
+    fn speak_up(&mut self, features: FeatureSet, at: Moment<'_>, out: &mut Vec<Effect>) {
+        let last = self.numbering.last();
+        if features.has(Feature::Heartbeat) {
+            self.ping(at.names.nonce(), at, out);
+        } else if features.has(Feature::Ack) && last > EventSeq::ZERO {
+            let seen = self
+                .resume
+                .as_ref()
+                .map_or(last, |point| point.last_event_seq);
+            self.post(
+                &Ack {
+                    last_processed_seq: seen,
+                },
+                at,
+                out,
+            );
+        }
     }
 
     /// Closes the transport, and waits to be taken up again.
@@ -475,7 +507,7 @@ impl ClientSession {
         if self.resume.is_none() {
             return self.end(Over::NotResumable, out);
         }
-        self.state = State::Idle;
+        self.phase = Phase::Idle;
         self.requests_lost(out);
         self.release_strays(out);
     }
@@ -484,7 +516,7 @@ impl ClientSession {
         if self.is_over() {
             return;
         }
-        self.state = State::Over;
+        self.phase = Phase::Over;
         out.push(Effect::Over(over));
         for pending in self.requests.drain() {
             let reply = Box::new(Reply::Failed(RequestError::SessionOver));
@@ -521,10 +553,10 @@ impl ClientSession {
             .settled
             .as_ref()
             .map(|settled| settled.session_id.clone());
-        if let State::Live {
+        if let Phase::Live {
             heartbeat: Some(heartbeat),
             ..
-        } = &mut self.state
+        } = &mut self.phase
         {
             heartbeat.sent(now);
         }
@@ -543,10 +575,10 @@ impl ClientSession {
         out: &mut Vec<Effect>,
     ) -> Result<(RequestKey, Option<JobKey>), RequestError> {
         let may_wait = self.config.reconnects;
-        let settled = match (&self.state, &self.settled) {
-            (State::Over | State::Closing { .. }, _) => return Err(RequestError::SessionOver),
-            (State::Live { .. }, Some(settled)) => settled,
-            (State::Idle | State::AwaitWelcome { .. }, Some(settled)) if may_wait => settled,
+        let settled = match (&self.phase, &self.settled) {
+            (Phase::Over | Phase::Closing { .. }, _) => return Err(RequestError::SessionOver),
+            (Phase::Live { .. }, Some(settled)) => settled,
+            (Phase::Idle | Phase::AwaitWelcome { .. }, Some(settled)) if may_wait => settled,
             _ => {
                 return Err(RequestError::Disconnected {
                     maybe_accepted: false,

@@ -72,6 +72,10 @@ impl Table {
     fn connect(&mut self) {
         let (session, at, out) = self.parts();
         session.connected(at, out);
+        self.welcome();
+    }
+
+    fn welcome(&mut self) {
         self.receive(
             json!({"type": "session.welcome", "session_id": "s", "payload": {"resume_token": "t",
             "heartbeat_interval_sec": 30,
@@ -243,7 +247,10 @@ fn what_comes_after_a_gap_waits_for_the_resume() {
     [2, 3, 3, 4]
         .into_iter()
         .for_each(|seq| table.receive(event(seq)));
-    assert_eq!(table.decided()[2..], ["event 2", "event 3", "event 4"]);
+    assert_eq!(
+        table.decided()[2..],
+        ["send session.ping", "event 2", "event 3", "event 4"]
+    );
     assert_eq!(
         table.session.counters(),
         Counters {
@@ -368,4 +375,112 @@ fn a_job_is_watched_until_the_last_subscription_ends() {
         table.decided().is_empty(),
         "what was under way opens no job"
     );
+}
+
+/// The session does what is drawn above it: every event in every phase.
+#[test]
+fn the_session_is_as_drawn() {
+    crate::drawing::walk(include_str!("session.rs"), |phase, event| {
+        let mut table = Table::new(config(true), None);
+        let way: &[&str] = match phase {
+            "Idle" => &[],
+            "Greeting" => &["connected"],
+            "Live" => &["connected", "welcome"],
+            "Closing" => &["connected", "welcome", "close"],
+            "Lost" => &["connected", "welcome", "lost"],
+            "Resuming" => &["connected", "welcome", "lost", "connected"],
+            "Over" => &["abandon"],
+            other => panic!("{other} is no phase"),
+        };
+        for event in way {
+            table.happen(event);
+        }
+        assert_eq!(table.phase(), phase, "the way to the phase");
+        table.happen(event);
+        table.phase().to_owned()
+    });
+}
+
+impl Table {
+    fn phase(&self) -> &'static str {
+        use super::session::Phase;
+
+        let stood = self.session.settled.is_some();
+        match self.session.phase {
+            Phase::Idle if stood => "Lost",
+            Phase::Idle => "Idle",
+            Phase::AwaitWelcome { .. } if stood => "Resuming",
+            Phase::AwaitWelcome { .. } => "Greeting",
+            Phase::Live { .. } => "Live",
+            Phase::Closing { .. } => "Closing",
+            Phase::Over => "Over",
+        }
+    }
+
+    fn happen(&mut self, event: &str) {
+        let error = |code: &str, retryable: bool| json!({"type": "session.error", "payload": {"code": code, "message": "no", "retryable": retryable}});
+        let tick = |table: &mut Self, by: Duration| {
+            table.now += by;
+            let (session, at, out) = table.parts();
+            session.tick(at, |last| last, out);
+        };
+        match event {
+            "welcome" => self.welcome(),
+            "refused" => self.receive(error("PERMISSION_DENIED", false)),
+            "busy" => self.receive(error("INTERNAL_ERROR", true)),
+            "closed" => {
+                self.receive(json!({"type": "session.closed", "payload": {"reason": "superseded"}}))
+            }
+            "shutdown" => {
+                self.receive(json!({"type": "session.closed", "payload": {"reason": "shutdown"}}));
+            }
+            "gap" => self.receive(
+                json!({"type": "job.event", "session_id": "s", "job_id": "j", "event_seq": 9,
+                "payload": {"kind": "log", "ts": "2026-01-01T00:00:00Z", "body": {}}}),
+            ),
+            "time" => {
+                let due = self.session.deadline().unwrap_or(self.now);
+                tick(self, due - self.now);
+            }
+            "silence" => tick(self, Duration::from_secs(60)),
+            _ => {
+                let (session, at, out) = self.parts();
+                match event {
+                    "connected" => session.connected(at, out),
+                    "lost" => session.lost(out),
+                    "close" => session.close(None, EventSeq::ZERO, at, out),
+                    "abandon" => session.abandon(out),
+                    "too_big" => session.too_big(9, at, out),
+                    other => panic!("{other} is no event"),
+                }
+            }
+        }
+    }
+}
+
+/// [ARCP 6.3-1] after a resume the client says something at once, so that the runtime knows that the welcome came.
+#[test]
+fn a_resumed_session_speaks_at_once() {
+    let mut table = Table::live();
+    table.decided();
+    for _ in 0..2 {
+        table.happen("lost");
+        table.decided();
+        table.connect();
+        let decided = table.decided();
+        assert_eq!(decided[0], "send session.hello");
+        assert_eq!(
+            decided.last().map(String::as_str),
+            Some("send session.ping"),
+            "{decided:?}"
+        );
+    }
+}
+
+/// [ARCP 14-1] a session that was disconnected for doing nothing is taken up again.
+#[test]
+fn an_idle_disconnect_is_no_end() {
+    let mut table = Table::live();
+    table.receive(json!({"type": "session.closed", "payload": {"reason": "idle"}}));
+    assert_eq!(table.phase(), "Lost");
 }

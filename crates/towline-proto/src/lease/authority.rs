@@ -2,12 +2,12 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use towline_wire::{ErrorCode, Timestamp, namespace};
+use towline_wire::{ErrorCode, Lease, LeaseConstraints, Timestamp, namespace};
 
 use super::{
     budget::Budget,
-    error::shorten,
-    request::ValidRequest,
+    error::{LeaseError, shorten},
+    request::{ValidRequest, stored_expiry},
     set::{Decision, LeaseSet},
 };
 
@@ -20,7 +20,16 @@ pub struct Authority {
     leases: Arc<LeaseSet>,
     expires_at: Option<Timestamp>,
     budget: Budget,
-    require_model_use: bool,
+    models: UnnamedModels,
+}
+
+/// What a lease that does not name `model.use` means for a job [ARCP 9.7-1, 9.4-4].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnnamedModels {
+    /// No model may be used.
+    Forbidden,
+    /// Every model may be used.
+    Free,
 }
 
 /// Something a job wants to do that needs a grant.
@@ -66,17 +75,50 @@ pub struct Denial {
 }
 
 impl Authority {
-    /// The authority of a job that was just accepted: what was validated, with full counters.
+    /// The authority of a job without a parent that was just accepted: what was validated, with full counters.
     ///
-    /// `require_model_use` says what a lease without `model.use` means: no model at all (`true`, the default of the
-    /// runtime) or any model [ARCP 9.7-1].
+    /// `require_model_use` is the deployment's rule, see [`UnnamedModels::of`].
     pub fn new(request: ValidRequest, require_model_use: bool) -> Self {
+        Self::with_models(request, UnnamedModels::of(require_model_use, false))
+    }
+
+    /// The authority of a job whose lease was stored. The lease was valid when it was granted; its expiry may have passed
+    /// since, and is kept. `budget` is the counters as they were stored; without them they are full.
+    ///
+    /// # Errors
+    /// [`LeaseError`] when what was stored is no lease or no moment. Use [`Authority::nothing`] then: what cannot be
+    /// read grants nothing.
+    pub fn restored(
+        lease: &Lease,
+        constraints: &LeaseConstraints,
+        budget: Option<Budget>,
+        models: UnnamedModels,
+    ) -> Result<Self, LeaseError> {
+        let leases = LeaseSet::compile(lease)?;
+        let expires_at = stored_expiry(constraints)?;
+        let full = Self::with_models(ValidRequest { leases, expires_at }, models);
+        Ok(match budget {
+            Some(budget) => full.with_budget(budget),
+            None => full,
+        })
+    }
+
+    /// An authority for nothing at all.
+    pub fn nothing() -> Self {
+        let request = ValidRequest {
+            leases: LeaseSet::default(),
+            expires_at: None,
+        };
+        Self::with_models(request, UnnamedModels::Forbidden)
+    }
+
+    pub(super) fn with_models(request: ValidRequest, models: UnnamedModels) -> Self {
         let budget = Budget::new(request.leases.amounts());
         Self {
             leases: Arc::new(request.leases),
             expires_at: request.expires_at,
             budget,
-            require_model_use,
+            models,
         }
     }
 
@@ -154,7 +196,28 @@ impl Authority {
 
     /// Whether the lease leaves models open.
     pub(super) fn allows_every_model(&self) -> bool {
-        !self.require_model_use && !self.leases.names(namespace::MODEL_USE)
+        self.models == UnnamedModels::Free && !self.leases.names(namespace::MODEL_USE)
+    }
+}
+
+impl UnnamedModels {
+    /// By the deployment's rule for jobs without a parent (`require_model_use`, by default set). A child may use what its
+    /// own lease names, whatever its root was left free to do [ARCP 9.4-4].
+    pub const fn of(require_model_use: bool, is_child: bool) -> Self {
+        if require_model_use || is_child {
+            Self::Forbidden
+        } else {
+            Self::Free
+        }
+    }
+
+    /// Whether a job with this lease may use any model at all, so that a credential for models is of use to it.
+    pub fn let_use_some(self, lease: &Lease) -> bool {
+        if lease.grants(namespace::MODEL_USE) {
+            !lease.patterns(namespace::MODEL_USE).is_empty()
+        } else {
+            self == Self::Free
+        }
     }
 }
 

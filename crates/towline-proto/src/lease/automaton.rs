@@ -120,12 +120,11 @@ impl Automaton {
     ) -> T {
         let words = self.words();
         let (mut small, mut large) = ([0; 2 * SMALL_WORDS], Vec::new());
-        let buffer = match words <= SMALL_WORDS {
-            true => &mut small[..2 * words],
-            false => {
-                large.resize(2 * words, 0);
-                &mut large[..]
-            }
+        let buffer = if words <= SMALL_WORDS {
+            &mut small[..2 * words]
+        } else {
+            large.resize(2 * words, 0);
+            &mut large[..]
         };
         let (mut live, mut next) = buffer.split_at_mut(words);
         starts.iter().for_each(|state| insert(live, *state));

@@ -3,7 +3,7 @@
 use towline_wire::{ErrorCode, Lease, LeaseConstraints, Timestamp, namespace};
 
 use super::{
-    authority::{Authority, Denial, Operation},
+    authority::{Authority, Denial, Operation, UnnamedModels},
     budget::{Amounts, ReserveError},
     error::LeaseError,
     request::{ValidRequest, expiry},
@@ -63,11 +63,11 @@ impl Authority {
         self.decide(Operation::Delegate(agent), now)?;
         let leases = LeaseSet::compile(lease)?;
         let own_expiry = expiry(constraints, now)?;
-        match self.allows_every_model() {
-            true => self
-                .leases()
-                .contains(&leases.without(namespace::MODEL_USE))?,
-            false => self.leases().contains(&leases)?,
+        if self.allows_every_model() {
+            self.leases()
+                .contains(&leases.without(namespace::MODEL_USE))?
+        } else {
+            self.leases().contains(&leases)?
         }
         let reserve = self.budget().share(leases.amounts())?;
         let amounts = joined(leases.amounts(), &reserve);
@@ -84,16 +84,13 @@ impl Authority {
 }
 
 impl ChildGrant {
-    /// The child's authority, with full counters. Whatever the deployment's rule is, a child whose lease names no model
-    /// may use none [ARCP 9.4-4].
+    /// The child's authority, with full counters.
     pub fn into_authority(self) -> Authority {
-        Authority::new(
-            ValidRequest {
-                leases: self.leases,
-                expires_at: self.expires_at,
-            },
-            true,
-        )
+        let request = ValidRequest {
+            leases: self.leases,
+            expires_at: self.expires_at,
+        };
+        Authority::with_models(request, UnnamedModels::of(true, true))
     }
 }
 

@@ -118,13 +118,15 @@ impl Component {
                 .iter()
                 .map(|&(low, high)| (Symbol::from(low), Symbol::from(high))),
         );
-        let set = match negated {
-            true => self.one.minus(&named),
-            false => self.one.and(&named),
+        let set = if negated {
+            self.one.minus(&named)
+        } else {
+            self.one.and(&named)
         };
-        match set.is_empty() {
-            true => Err((at, PatternFault::EmptyClass)),
-            false => Ok(set),
+        if set.is_empty() {
+            Err((at, PatternFault::EmptyClass))
+        } else {
+            Ok(set)
         }
     }
 }
@@ -145,9 +147,10 @@ pub(super) fn check_segments(tokens: &[Token], empty_too: bool) -> Result<(), Fa
     let mut at = tokens.first().map_or(0, |slash| slash.at);
     for segment in segments {
         let dots = segment.len() <= 2 && segment.iter().all(|token| token.is('.'));
-        let refused = match segment.is_empty() {
-            true => empty_too && !root,
-            false => dots,
+        let refused = if segment.is_empty() {
+            empty_too && !root
+        } else {
+            dots
         };
         at = segment.first().map_or(at, |token| token.at);
         if refused {

@@ -252,9 +252,10 @@ impl<'a> LiveSets<'a> {
 
     fn spend(&mut self, steps: usize) -> Result<(), Escape> {
         self.spent += steps + 1;
-        match self.spent > MAX_INCLUSION_STEPS {
-            true => Err(Escape::TooComplex),
-            false => Ok(()),
+        if self.spent > MAX_INCLUSION_STEPS {
+            Err(Escape::TooComplex)
+        } else {
+            Ok(())
         }
     }
 

@@ -36,7 +36,7 @@ mod syntax;
 mod tests;
 mod url_pattern;
 
-pub use authority::{Authority, Denial, Grant, Operation};
+pub use authority::{Authority, Denial, Grant, Operation, UnnamedModels};
 pub use budget::{Amounts, Budget, BudgetError, Charge, MetricRefused, Remaining, ReserveError};
 pub use child::{ChildGrant, Refusal};
 pub use error::{LeaseError, PatternError, PatternFault, ValueError};

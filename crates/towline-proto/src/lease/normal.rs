@@ -93,9 +93,10 @@ pub(super) fn text_of(kind: Kind, symbols: &[Symbol]) -> String {
     let is_default = SCHEMES
         .iter()
         .any(|(name, default)| *name == scheme && default.to_string() == port);
-    match is_default {
-        true => format!("{scheme}://{host}{path}"),
-        false => format!("{scheme}://{host}:{port}{path}"),
+    if is_default {
+        format!("{scheme}://{host}{path}")
+    } else {
+        format!("{scheme}://{host}:{port}{path}")
     }
 }
 
@@ -128,9 +129,10 @@ fn normal_agent(value: &str) -> Result<Normal<'_>, ValueError> {
         .try_fold(Domain::start(Kind::Agent), |domain, char| {
             domain.step(char.into())
         });
-    match end.is_some_and(Domain::is_accepting) {
-        true => Ok(Normal::text(value.into())),
-        false => Err(ValueError::NotAgent),
+    if end.is_some_and(Domain::is_accepting) {
+        Ok(Normal::text(value.into()))
+    } else {
+        Err(ValueError::NotAgent)
     }
 }
 
@@ -188,14 +190,15 @@ fn check_url_text(value: &str) -> Result<&'static str, ValueError> {
     if hierarchy.contains('\\') {
         return Err(ValueError::Backslash);
     }
-    match hierarchy
+    if hierarchy
         .split('/')
         .next()
         .unwrap_or(hierarchy)
         .contains('@')
     {
-        true => Err(ValueError::UserInfo),
-        false => Ok(scheme),
+        Err(ValueError::UserInfo)
+    } else {
+        Ok(scheme)
     }
 }
 
@@ -205,16 +208,21 @@ fn decode_path(path: &str, symbols: &mut Vec<Symbol>) -> Result<(), ValueError> 
     let mut rest = path;
     while let Some((symbol, tail)) = next_symbol(rest)? {
         rest = tail;
-        dots = match divides_url_path(symbol) {
-            true if dots.is_dots() => return Err(ValueError::HiddenDots),
-            true => Dots::Empty,
-            false => dots.then(symbol),
+        let divides = divides_url_path(symbol);
+        if divides && dots.is_dots() {
+            return Err(ValueError::HiddenDots);
+        }
+        dots = if divides {
+            Dots::Empty
+        } else {
+            dots.then(symbol)
         };
         symbols.push(symbol);
     }
-    match dots.is_dots() {
-        true => Err(ValueError::HiddenDots),
-        false => Ok(()),
+    if dots.is_dots() {
+        Err(ValueError::HiddenDots)
+    } else {
+        Ok(())
     }
 }
 

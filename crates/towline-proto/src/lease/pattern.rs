@@ -32,6 +32,7 @@ pub struct Pattern {
     text: Box<str>,
     kind: Kind,
     automaton: Automaton,
+    literal_host: bool,
 }
 
 impl Pattern {
@@ -41,9 +42,10 @@ impl Pattern {
     /// [`PatternError`] when the text is malformed, over the bounds on length and size, or could match no value.
     pub fn parse(text: &str, kind: Kind) -> Result<Self, PatternError> {
         let fail = |(at, fault): Fault| PatternError::new(text, at, fault);
+        let alternatives = syntax::parse(text, kind == Kind::Url)?;
         let mut sequences = Vec::new();
-        for alternative in syntax::parse(text, kind == Kind::Url)? {
-            sequences.extend(pieces(&alternative, kind).map_err(fail)?);
+        for alternative in &alternatives {
+            sequences.extend(pieces(alternative, kind).map_err(fail)?);
         }
         let too_complex = || fail((0, PatternFault::TooComplex));
         let automaton =
@@ -53,6 +55,7 @@ impl Pattern {
                 text: text.into(),
                 kind,
                 automaton,
+                literal_host: kind == Kind::Url && name_one_host(&alternatives),
             }),
             Ok(false) => Err(fail((0, PatternFault::MatchesNothing))),
             Err(_) => Err(too_complex()),
@@ -67,6 +70,12 @@ impl Pattern {
     /// What it matches.
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether the pattern is of URLs and names one host, without wildcards or alternatives, so that whoever wrote it knew
+    /// where that host is. Only such a pattern opens private addresses [ARCP 9.2-4, 18-2].
+    pub const fn has_literal_host(&self) -> bool {
+        self.literal_host
     }
 
     /// Whether the pattern covers a value, which is normalised first.
@@ -96,6 +105,14 @@ impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pattern({:?}, {:?})", self.kind, self.text)
     }
+}
+
+fn name_one_host(alternatives: &[Alternative]) -> bool {
+    let mut hosts = alternatives
+        .iter()
+        .map(|alternative| url_pattern::literal_host(alternative));
+    let first = hosts.next().flatten();
+    first.is_some() && hosts.all(|host| host == first)
 }
 
 fn pieces(tokens: &Alternative, kind: Kind) -> Result<Vec<Vec<Piece>>, Fault> {

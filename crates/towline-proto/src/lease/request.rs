@@ -34,12 +34,17 @@ pub(super) fn expiry(
     constraints: &LeaseConstraints,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, LeaseError> {
-    let Some(text) = &constraints.expires_at else {
-        return Ok(None);
-    };
-    let expires_at = Timestamp::parse_utc(text).map_err(|_| LeaseError::BadExpiry(text.clone()))?;
-    match expires_at > now {
-        true => Ok(Some(expires_at)),
-        false => Err(LeaseError::PastExpiry(expires_at)),
+    match stored_expiry(constraints)? {
+        Some(expires_at) if expires_at <= now => Err(LeaseError::PastExpiry(expires_at)),
+        expires_at => Ok(expires_at),
     }
+}
+
+/// The expiry, in UTC written with `Z`; it may have passed.
+pub(super) fn stored_expiry(
+    constraints: &LeaseConstraints,
+) -> Result<Option<Timestamp>, LeaseError> {
+    let read =
+        |text: &String| Timestamp::parse_utc(text).map_err(|_| LeaseError::BadExpiry(text.clone()));
+    constraints.expires_at.as_ref().map(read).transpose()
 }

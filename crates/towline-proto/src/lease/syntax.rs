@@ -114,9 +114,10 @@ impl Parser<'_> {
         while self.eat(',') {
             branches.push(self.sequence(depth)?);
         }
-        match self.eat('}') {
-            true => Ok(Node::Braces(branches)),
-            false => Err((opened, PatternFault::UnclosedBrace)),
+        if self.eat('}') {
+            Ok(Node::Braces(branches))
+        } else {
+            Err((opened, PatternFault::UnclosedBrace))
         }
     }
 
@@ -159,9 +160,10 @@ impl Parser<'_> {
         while !self.eat(']') {
             ranges.push(self.range(at)?);
         }
-        match ranges.is_empty() {
-            true => Err((at, PatternFault::EmptyClass)),
-            false => Ok(TokenKind::Class { negated, ranges }),
+        if ranges.is_empty() {
+            Err((at, PatternFault::EmptyClass))
+        } else {
+            Ok(TokenKind::Class { negated, ranges })
         }
     }
 
@@ -175,9 +177,10 @@ impl Parser<'_> {
         }
         self.at += 1;
         let high = self.member(class)?;
-        match low <= high {
-            true => Ok((low, high)),
-            false => Err((at, PatternFault::ReversedRange)),
+        if low <= high {
+            Ok((low, high))
+        } else {
+            Err((at, PatternFault::ReversedRange))
         }
     }
 

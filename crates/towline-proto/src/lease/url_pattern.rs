@@ -14,6 +14,22 @@ use super::{
     syntax::{Token, TokenKind},
 };
 
+/// The host of one alternative, where it stands there as it is: an address, or a name without wildcards.
+pub(super) fn literal_host(tokens: &[Token]) -> Option<String> {
+    let host = Parts::split(tokens).ok()?.host;
+    match host {
+        [
+            Token {
+                kind: TokenKind::Ipv6(address),
+                ..
+            },
+        ] => Some(Host::<String>::Ipv6(*address).to_string()),
+        _ => Host::parse(&literal_text(host)?)
+            .ok()
+            .map(|host| host.to_string()),
+    }
+}
+
 /// The schemes that may be fetched, with their default ports.
 pub(super) const SCHEMES: [(&str, u16); 4] =
     [("http", 80), ("https", 443), ("ws", 80), ("wss", 443)];
@@ -69,15 +85,16 @@ impl<'t> Parts<'t> {
             Some(colon) => (&authority[..colon], Some(&authority[colon + 1..])),
             None => (authority, None),
         };
-        match host.is_empty() {
-            true => Err((host_at, PatternFault::NoHost)),
-            false => Ok(Self {
+        if host.is_empty() {
+            Err((host_at, PatternFault::NoHost))
+        } else {
+            Ok(Self {
                 scheme: &tokens[..mark],
                 host,
                 host_at,
                 port,
                 path,
-            }),
+            })
         }
     }
 }
@@ -90,9 +107,10 @@ fn schemes(tokens: &[Token]) -> Result<Vec<(&'static str, u16)>, Fault> {
     let automaton = Automaton::build([&pieces[..]]).map_err(|_| (at, PatternFault::TooComplex))?;
     let matched = |(scheme, _): &(&str, u16)| automaton.accepts(scheme.chars().map(Into::into));
     let matched: Vec<_> = SCHEMES.into_iter().filter(matched).collect();
-    match matched.is_empty() {
-        true => Err((at, PatternFault::UnknownScheme)),
-        false => Ok(matched),
+    if matched.is_empty() {
+        Err((at, PatternFault::UnknownScheme))
+    } else {
+        Ok(matched)
     }
 }
 
@@ -111,9 +129,10 @@ fn host_pieces(tokens: &[Token], at: usize) -> Result<Vec<Piece>, Fault> {
         let host = Host::parse(&text)
             .map_err(|_| (at, PatternFault::BadHost))?
             .to_string();
-        return match host.split('.').any(str::is_empty) {
-            true => Err((at, PatternFault::BadHost)),
-            false => Ok(literals(&host).collect()),
+        return if host.split('.').any(str::is_empty) {
+            Err((at, PatternFault::BadHost))
+        } else {
+            Ok(literals(&host).collect())
         };
     }
     let mut pieces = Vec::new();

@@ -1,13 +1,14 @@
 //! What a client may ask of a session that stands.
 
 use towline_wire::{
-    AgentRef, Envelope, Feature, FeatureSet, JobId, MessageId, MessageType, RawJson, SpanId,
-    TraceId, namespace, payload, payload::Message,
+    AgentRef, Envelope, FeatureSet, JobId, MessageId, MessageType, RawJson, SpanId, TraceId,
+    payload, payload::Message,
 };
 
-use super::{Effect, need};
+use super::Effect;
 use crate::{
     dialect::{is_old_vocabulary, old_vocabulary},
+    limits, needs,
     refusal::Refusal,
 };
 
@@ -65,65 +66,59 @@ pub struct Submission {
 
 /// Reads a frame of a live session.
 pub(super) fn read(envelope: Envelope, features: FeatureSet) -> Result<Effect, Refusal> {
-    let kind = match Message::of(&envelope)? {
-        Message::Ping(ping) => {
-            need(features, Feature::Heartbeat, "session.ping")?;
-            return Ok(Effect::Pong { nonce: ping.nonce });
-        }
-        Message::Ack(ack) => {
-            need(features, Feature::Ack, "session.ack")?;
-            return Ok(Effect::Acknowledged(ack.last_processed_seq));
-        }
-        Message::Close(close) => {
-            return Ok(Effect::Close {
-                reason: close.reason,
-            });
-        }
+    let message = Message::of(&envelope)?;
+    needs::check_type(&envelope.kind, features)?;
+    match message {
+        Message::Ping(ping) => Ok(Effect::Pong { nonce: ping.nonce }),
+        Message::Ack(ack) => Ok(Effect::Acknowledged(ack.last_processed_seq)),
+        Message::Close(close) => Ok(Effect::Close {
+            reason: close.reason,
+        }),
         // A pong has done its work by being heard; an error from a client is for its own log.
-        Message::Pong(_) | Message::SessionError(_) => return Ok(Effect::None),
-        Message::Submit(payload) => read_submit(payload, &envelope, features)?,
-        Message::Cancel(cancel) => RequestKind::Cancel {
-            job: job_of(&envelope, cancel.job_id)?,
+        Message::Pong(_) | Message::SessionError(_) => Ok(Effect::None),
+        Message::Hello(_) | Message::Resume(_) => Err(Refusal::invalid(format!(
+            "`{}` on a session that is already open",
+            envelope.kind
+        ))),
+        Message::Other(kind) if kind.is_vendor() => Ok(Effect::None),
+        Message::Other(kind) => Err(unknown_type(&kind)),
+        message => {
+            let kind = read_request(message, &envelope, features)?;
+            Ok(Effect::Request(Box::new(Request {
+                id: envelope.id,
+                trace: envelope.trace_id,
+                parent_span: envelope.parent_span,
+                kind,
+            })))
+        }
+    }
+}
+
+/// What a message asks for, if it is one that a client sends.
+fn read_request(
+    message: Message,
+    envelope: &Envelope,
+    features: FeatureSet,
+) -> Result<RequestKind, Refusal> {
+    match message {
+        Message::Submit(payload) => read_submit(payload, envelope, features),
+        Message::Cancel(cancel) => Ok(RequestKind::Cancel {
+            job: job_of(envelope, cancel.job_id)?,
             reason: cancel.reason,
-        },
-        Message::Subscribe(subscribe) => read_subscribe(subscribe, &envelope, features)?,
-        Message::Unsubscribe(unsubscribe) => {
-            need(features, Feature::Subscribe, "job.unsubscribe")?;
-            RequestKind::Unsubscribe {
-                job: job_of(&envelope, unsubscribe.job_id)?,
-            }
-        }
+        }),
+        Message::Subscribe(subscribe) => read_subscribe(subscribe, envelope),
+        Message::Unsubscribe(unsubscribe) => Ok(RequestKind::Unsubscribe {
+            job: job_of(envelope, unsubscribe.job_id)?,
+        }),
         Message::ListJobs(list) => {
-            need(features, Feature::ListJobs, "session.list_jobs")?;
-            RequestKind::List(list)
+            limits::page_jobs(list.limit)?;
+            Ok(RequestKind::List(list))
         }
-        Message::Hello(_) | Message::Resume(_) => {
-            return Err(Refusal::invalid(format!(
-                "`{}` on a session that is already open",
-                envelope.kind
-            )));
-        }
-        Message::Other(kind) if kind.is_vendor() => return Ok(Effect::None),
-        Message::Other(kind) => return Err(unknown_type(&kind)),
-        _ => {
-            return Err(Refusal::invalid(format!(
-                "`{}` is sent by a runtime, not by a client",
-                envelope.kind
-            )));
-        }
-    };
-    let Envelope {
-        id,
-        trace_id: trace,
-        parent_span,
-        ..
-    } = envelope;
-    Ok(Effect::Request(Box::new(Request {
-        id,
-        trace,
-        parent_span,
-        kind,
-    })))
+        _ => Err(Refusal::invalid(format!(
+            "`{}` is sent by a runtime, not by a client",
+            envelope.kind
+        ))),
+    }
 }
 
 fn unknown_type(kind: &MessageType) -> Refusal {
@@ -143,47 +138,8 @@ fn read_submit(
 ) -> Result<RequestKind, Refusal> {
     let agent = AgentRef::parse(&payload.agent)
         .map_err(|cause| Refusal::invalid(format!("`agent`: {cause}")))?;
-    if agent.version().is_some() {
-        need(features, Feature::AgentVersions, "`agent` with a version")?;
-    }
-    if payload
-        .lease_constraints
-        .as_ref()
-        .is_some_and(|constraints| constraints.expires_at.is_some())
-    {
-        need(
-            features,
-            Feature::LeaseExpiresAt,
-            "`lease_constraints.expires_at`",
-        )?;
-    }
-    for (namespace, feature) in [
-        (namespace::COST_BUDGET, Feature::CostBudget),
-        (namespace::MODEL_USE, Feature::ModelUse),
-    ] {
-        let asked = payload
-            .lease_request
-            .as_ref()
-            .is_some_and(|lease| lease.iter().any(|(name, _)| name == namespace));
-        if asked {
-            need(features, feature, &format!("`lease_request.{namespace}`"))?;
-        }
-    }
-    if let Some(key) = &payload.idempotency_key
-        && !(1..=256).contains(&key.len())
-    {
-        return Err(Refusal::invalid(format!(
-            "`idempotency_key` has 1 to 256 bytes, this one has {}",
-            key.len()
-        )));
-    }
-    if let Some(seconds) = payload.max_runtime_sec
-        && !(seconds.is_finite() && seconds > 0.0)
-    {
-        return Err(Refusal::invalid(format!(
-            "`max_runtime_sec` is {seconds}; it has to be a positive number of seconds"
-        )));
-    }
+    needs::check_submit(&payload, features)?;
+    limits::check_submit(&payload)?;
     Ok(RequestKind::Submit(Box::new(Submission {
         agent,
         payload,
@@ -194,9 +150,7 @@ fn read_submit(
 fn read_subscribe(
     subscribe: payload::Subscribe,
     envelope: &Envelope,
-    features: FeatureSet,
 ) -> Result<RequestKind, Refusal> {
-    need(features, Feature::Subscribe, "job.subscribe")?;
     let wanted = subscribe.history.unwrap_or(false);
     Ok(RequestKind::Subscribe {
         job: job_of(envelope, subscribe.job_id)?,

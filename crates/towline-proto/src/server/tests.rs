@@ -1,4 +1,4 @@
-use towline_wire::ErrorCode;
+use towline_wire::{ErrorCode, Feature};
 
 use super::*;
 
@@ -295,5 +295,58 @@ fn close_and_bye() {
             session.on_frame(frame(r#"{"type":"job.submit","payload":{"agent":"a"}}"#)),
             Effect::None
         ));
+    }
+}
+
+/// The session does what is drawn above it: every event in every phase.
+#[test]
+fn the_session_is_as_drawn() {
+    crate::drawing::walk(include_str!("../server.rs"), |phase, event| {
+        let mut session = ServerSession::new(FeatureSet::ALL);
+        let way: &[&str] = match phase {
+            "AwaitHello" => &[],
+            "Proving" => &["hello"],
+            "Attaching" => &["hello", "principal"],
+            "Live" => &["hello", "principal", "attached"],
+            "Ended" => &["late"],
+            other => panic!("{other} is no phase"),
+        };
+        for event in way {
+            happen(&mut session, event);
+        }
+        assert_eq!(phase_of(&session), phase, "the way to the phase");
+        happen(&mut session, event);
+        phase_of(&session).to_owned()
+    });
+}
+
+fn phase_of(session: &ServerSession) -> &'static str {
+    match session.phase {
+        Phase::AwaitHello => "AwaitHello",
+        Phase::Proving(_) => "Proving",
+        Phase::Attaching => "Attaching",
+        Phase::Live { .. } => "Live",
+        Phase::Ended => "Ended",
+    }
+}
+
+fn happen(session: &mut ServerSession, event: &str) {
+    let resume = r#"{"type":"session.resume","payload":{"resume_token":"rt","last_event_seq":1}}"#;
+    let broken = Envelope::decode_text("{".to_owned()).unwrap_err();
+    match event {
+        "hello" => drop(session.on_frame(frame(HELLO))),
+        "resume" => drop(session.on_frame(frame(resume))),
+        "request" => {
+            drop(session.on_frame(frame(r#"{"type":"job.submit","payload":{"agent":"a"}}"#)))
+        }
+        "close" => drop(session.on_frame(frame(r#"{"type":"session.close"}"#))),
+        "malformed" => drop(session.on_malformed(&broken)),
+        "too_big" => drop(session.on_too_big(9, false)),
+        "flood" => drop(session.on_too_big(9, true)),
+        "late" => drop(session.on_hello_timeout()),
+        "principal" => drop(session.on_principal()),
+        "attached" => session.on_attached(SessionId::parse("sess_1").unwrap(), FeatureSet::ALL),
+        "reject" => drop(session.reject(None, Refusal::internal("no"), Goodbye::Internal)),
+        other => panic!("{other} is no event"),
     }
 }

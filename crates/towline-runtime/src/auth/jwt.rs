@@ -7,11 +7,13 @@ use towline_env::{Clock, SystemClock};
 use towline_store::Principal;
 
 use super::{AuthRefusal, Authenticator, Credentials};
+use crate::WebError;
 
 mod claims;
 mod fetch;
 mod key;
 mod remote;
+mod signature;
 mod token;
 
 #[cfg(test)]
@@ -231,7 +233,7 @@ pub enum JwtConfigError {
     },
     /// The HTTP client.
     #[error("cannot set up HTTPS: {0}")]
-    Client(String),
+    Client(#[from] WebError),
 }
 
 #[cfg(test)]

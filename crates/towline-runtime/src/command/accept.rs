@@ -3,7 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
-use towline_proto::{job::JobMachine, lease::Amounts, refusal::Refusal, span::RecordKind};
+use towline_proto::{
+    job::{JobMachine, delegate_id},
+    lease::Amounts,
+    refusal::Refusal,
+    span::RecordKind,
+};
 use towline_store::{AuditRow, Change, IdempotencyRow, JobRow, JobState, Principal, StoreError};
 use towline_wire::{
     AgentRef, Amount, Envelope, EventKind, JobSeq, JobStatus, Lease, MessageId, RawJson, SessionId,
@@ -183,7 +188,7 @@ impl AskedBy {
     fn accept(self, hub: &Hub, job: &JobEntry) {
         match self {
             Self::Client { asker, key } => {
-                let credentials = Ledger::shown_to_submitter(hub, &job.row, &asker.session);
+                let credentials = Ledger::shown(hub, &job.row, &asker.session, true);
                 let envelope = accepted(&job.row, asker.request.clone(), credentials);
                 asker.reply(Reply::announcing(envelope, job.id().clone()));
                 // Whoever waits for the key finds the job from here on.
@@ -220,6 +225,8 @@ fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusa
         agent: job.row.agent.clone(),
         input: Some(job.row.input.clone()).filter(|input| !input.is_null()),
         lease: Some(job.row.lease.clone()),
+        delegate_id: Some(delegate_id(job.id())),
+        lease_request: Some(job.row.lease.clone()),
     };
     let now = tx.hub.now();
     {
@@ -276,6 +283,7 @@ pub(crate) fn accepted(
         accepted_at: Some(row.created_at),
         trace_id: Some(row.trace),
         parent_job_id: row.parent.clone(),
+        delegate_id: row.parent.is_some().then(|| delegate_id(&row.id)),
     };
     envelope(&payload)
         .with_job(row.id.clone())

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use towline_proto::refusal::Refusal;
-use towline_store::StoreError;
-use towline_wire::{Envelope, JobId, JobStatus, MessageId, Payload, TraceId, payload};
+use towline_store::{JobState, StoreError};
+use towline_wire::{Envelope, EventSeq, JobId, JobStatus, MessageId, Payload, TraceId, payload};
 
 use crate::{
     audit::Actor,
-    session::{Attachment, Reply, SessionEntry, SlotId},
+    session::{Attachment, Reply, SessionEntry, Slot},
 };
 
 /// Where a request came from, and where its reply goes.
@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct Asker {
     pub(crate) session: Arc<SessionEntry>,
     pub(crate) attachment: Arc<Attachment>,
-    pub(crate) slot: SlotId,
+    pub(crate) slot: Slot,
     pub(crate) request: Option<MessageId>,
 }
 
@@ -32,6 +32,16 @@ impl Asker {
     /// Replies.
     pub(crate) fn reply(&self, reply: Reply) {
         self.attachment.fill(self.slot, reply);
+    }
+
+    /// The number under which the session had the end of a job that is over. Sent once more behind a repeated submit's
+    /// acceptance, clients that count drop it as known, and clients that wait for the end on the handle of this submit get
+    /// it [ARCP 7.2-1].
+    pub(super) fn number_of_end(&self, job: &JobId, state: &JobState) -> Option<EventSeq> {
+        let is_over = state.status.is_terminal();
+        is_over
+            .then(|| self.session.lock().stream.number_of(job, state.last_seq))
+            .flatten()
     }
 
     /// Says no.

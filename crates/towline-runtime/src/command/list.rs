@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use towline_proto::{lease::Budget, refusal::Refusal};
+use towline_proto::{lease::Budget, limits, refusal::Refusal};
 use towline_store::{JobQuery, JobRow, JobState, ListCursor, Principal};
 use towline_wire::{AgentRef, Amount, JobId, Timestamp, payload};
 
 use super::asker::{Asker, envelope, store_refusal};
-use crate::{credentials::Ledger, hub::Hub, job::remaining, session::Reply};
+use crate::{hub::Hub, job::remaining, session::Reply};
 
 pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs) {
     // What the session asked for before shows in the list.
@@ -29,23 +29,14 @@ async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<paylo
         .map_err(|error| store_refusal(&error))?;
     Ok(payload::Jobs {
         request_id: asker.request.clone(),
-        jobs: page
-            .jobs
-            .iter()
-            .map(|row| listing(hub, asker, row))
-            .collect(),
+        jobs: page.jobs.iter().map(listing).collect(),
         next_cursor: page.next.as_ref().map(write_cursor),
     })
 }
 
 fn query(hub: &Hub, principal: &Principal, list: payload::ListJobs) -> Result<JobQuery, Refusal> {
     let filter = list.filter.unwrap_or_default();
-    let limit = list.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Refusal::invalid(format!(
-            "`limit` is {limit}; it has to be from 1 to {MAX_LIMIT}"
-        )));
-    }
+    let limit = limits::page_jobs(list.limit)?;
     let agent = filter.agent.as_deref().map(AgentRef::parse).transpose();
     let after = list
         .cursor
@@ -81,7 +72,7 @@ fn bad_cursor() -> Refusal {
     Refusal::invalid("`cursor` is not one this runtime gave out; begin again without one")
 }
 
-fn listing(hub: &Hub, asker: &Asker, row: &JobRow) -> payload::JobListing {
+fn listing(row: &JobRow) -> payload::JobListing {
     payload::JobListing {
         job_id: row.id.clone(),
         agent: row.agent.to_string(),
@@ -95,7 +86,8 @@ fn listing(hub: &Hub, asker: &Asker, row: &JobRow) -> payload::JobListing {
         submitted_at: Some(row.created_at),
         trace_id: Some(row.trace),
         last_event_seq: row.state.last_seq,
-        credentials: Ledger::listed(hub, row, &asker.session),
+        // Values do not belong in a listing, and without them there is nothing to show [ARCP 6.6-4, 9.8-5].
+        credentials: None,
     }
 }
 
@@ -122,9 +114,6 @@ fn read_cursor(text: &str) -> Option<ListCursor> {
         job: JobId::parse(job).ok()?,
     })
 }
-
-const DEFAULT_LIMIT: u64 = 100;
-const MAX_LIMIT: u64 = 1000;
 
 #[cfg(test)]
 mod tests {

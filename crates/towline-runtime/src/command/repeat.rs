@@ -1,10 +1,10 @@
 //! Submits that are repeated under one idempotency key (§7.2).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use towline_proto::{fingerprint, refusal::Refusal, server::Submission, span::RecordKind};
+use towline_proto::{fingerprint, limits, refusal::Refusal, server::Submission};
 use towline_store::JobRow;
-use towline_wire::{Envelope, ErrorCode, JobSeq, MessageType};
+use towline_wire::{ErrorCode, JobSeq};
 
 use super::{
     accept::{ClaimedKey, accepted},
@@ -49,7 +49,7 @@ pub(super) async fn claim_key(
         .idempotency(principal, key)
         .await
         .map_err(|error| store_refusal(&error))?;
-    let Some(known) = known.filter(|known| hub.now().since(known.created_at) < KEY_LIFE) else {
+    let Some(known) = known.filter(|known| limits::key_stands(known.created_at, hub.now())) else {
         return Ok(Claim::Free(claimed));
     };
     if known.fingerprint != fingerprint {
@@ -69,11 +69,15 @@ pub(super) async fn claim_key(
 /// [ARCP 7.2-1].
 pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
     if row.session == asker.session.id {
-        let followed_by = end_once_more(hub, &asker, &row).await;
-        let credentials = Ledger::shown(hub, &row, &asker.session, true).await;
+        let state = match hub.books.jobs.get(&row.id) {
+            Some(entry) => entry.state(),
+            None => row.state.clone(),
+        };
+        let repeats = asker.number_of_end(&row.id, &state);
+        let credentials = Ledger::shown(hub, &row, &asker.session, true);
         let envelope = accepted(&row, asker.request.clone(), credentials);
         return asker.reply(Reply {
-            followed_by,
+            repeats,
             ..Reply::announcing(envelope, row.id.clone())
         });
     }
@@ -88,26 +92,3 @@ pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
         asker.refuse_submit(&refusal, Some(trace));
     }
 }
-
-/// The end of a finished job, for a client that waits for it although its session was told long ago.
-async fn end_once_more(hub: &Hub, asker: &Asker, row: &JobRow) -> Option<Envelope> {
-    let dialect = asker.session.lock().dialect;
-    if !dialect.waits_for_the_end_of_known_jobs() || !row.state.status.is_terminal() {
-        return None;
-    }
-    // Without the record the client is where it would be with any other runtime.
-    let block = hub.block(&row.id, row.state.last_seq).await.ok()??;
-    let (kind, payload) = block.payload(row.state.last_seq)?;
-    let kind = match kind {
-        RecordKind::Result => MessageType::JOB_RESULT,
-        _ => MessageType::JOB_ERROR,
-    };
-    let end = Envelope {
-        payload,
-        ..Envelope::new(kind)
-    };
-    Some(end.with_job(row.id.clone()).with_trace(Some(row.trace)))
-}
-
-/// How long a key stands for its job [ARCP 7.2-3].
-const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use towline_proto::{Dialect, outbox::ReplayError, refusal::Refusal, server::ResumeTarget};
+use towline_proto::{
+    Dialect, limits,
+    outbox::ReplayError,
+    refusal::Refusal,
+    server::{ResumeTarget, TokenHash, Tokens},
+};
 use towline_store::{Change, Principal, StoreError};
 use towline_transport::TransportKind;
-use towline_wire::{ErrorCode, FeatureSet};
+use towline_wire::{ErrorCode, Feature, FeatureSet};
 
 use super::{
     asker::{shutting_down, store_refusal},
@@ -44,6 +49,7 @@ pub(crate) async fn resume(hub: &Arc<Hub>, request: ResumeRequest) -> Result<Ope
     {
         return Err(expired());
     }
+    let presented = hash_token(&request.target.token);
     let (done, resumed) = oneshot::channel();
     let token = hub.services.ids.resume_token();
     let attachment = Attachment::new(request.kind, request.confidential);
@@ -51,6 +57,7 @@ pub(crate) async fn resume(hub: &Arc<Hub>, request: ResumeRequest) -> Result<Ope
     hub.command(ResumeSession {
         session: Arc::clone(&session),
         request,
+        presented,
         new_hash: hash_token(&token),
         attachment: Arc::clone(&attachment),
         decision: None,
@@ -75,7 +82,8 @@ fn expired() -> Refusal {
 struct ResumeSession {
     session: Arc<SessionEntry>,
     request: ResumeRequest,
-    new_hash: [u8; 32],
+    presented: TokenHash,
+    new_hash: TokenHash,
     attachment: Arc<Attachment>,
     decision: Option<Result<Decided, Refusal>>,
     done: oneshot::Sender<Result<(), Refusal>>,
@@ -91,13 +99,7 @@ impl ResumeSession {
     /// Everything is checked here, in the committer, where no other resume of the session can come between.
     fn check(&self, hub: &Arc<Hub>) -> Result<Decided, Refusal> {
         let state = self.session.lock();
-        let presented = hash_token(&self.request.target.token);
-        if state.gone
-            || !bool::from(subtle::ConstantTimeEq::ct_eq(
-                &state.token_hash[..],
-                &presented[..],
-            ))
-        {
+        if state.gone || !state.tokens.accept(&self.presented) {
             return Err(expired());
         }
         if self
@@ -109,12 +111,13 @@ impl ResumeSession {
             let message = "the session belongs to another principal";
             return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
         }
-        let lost_for = state.detached_at.map(|since| hub.now().since(since));
-        if lost_for.is_some_and(|lost_for| lost_for > hub.services.options.resume_window) {
+        let window = hub.services.options.resume_window;
+        if !limits::in_resume_window(state.detached_at, hub.now(), window) {
             return Err(expired());
         }
         state
-            .check_replay(self.request.target.last_event_seq)
+            .stream
+            .may_resume(self.request.target.last_event_seq)
             .map_err(|error| match error {
                 ReplayError::Ahead { .. } => Refusal::invalid(error.to_string()),
                 ReplayError::Gone { .. } => {
@@ -144,10 +147,6 @@ impl ResumeSession {
     }
 
     fn decision(&self, tx: &mut Tx<'_>) -> Result<Decided, Refusal> {
-        // Another connection that showed the same token may have come first; then it rotates the token.
-        if tx.is_taken_up(&self.session.id) {
-            return Err(expired());
-        }
         let decided = self.check(tx.hub)?;
         let counted = self.count(tx.hub)?;
         tx.take_up(&self.session.id);
@@ -155,19 +154,20 @@ impl ResumeSession {
     }
 
     fn apply(&self, hub: &Hub, decided: &Decided) -> Option<Arc<Attachment>> {
-        let (old_hash, superseded) = {
+        let (before, superseded) = {
             let mut state = self.session.lock();
-            let old_hash = std::mem::replace(&mut state.token_hash, self.new_hash);
+            let tokens = Tokens::rotated(self.presented, self.new_hash);
+            let before = std::mem::replace(&mut state.tokens, tokens);
             state.features = decided.features;
             state.dialect = decided.dialect;
             state.detached_at = None;
-            state.sent = state.sent.max(self.request.target.last_event_seq);
-            (
-                old_hash,
-                state.attachment.replace(Arc::clone(&self.attachment)),
-            )
+            let acknowledges = decided.features.has(Feature::Ack);
+            let position = self.request.target.last_event_seq;
+            state.stream.taken_up(position, acknowledges);
+            let attachment = Arc::clone(&self.attachment);
+            (before, state.attachment.replace(attachment))
         };
-        hub.books.sessions.insert(&self.session, Some(old_hash));
+        hub.books.sessions.insert(&self.session, Some(&before));
         superseded
     }
 }
@@ -178,6 +178,7 @@ impl Command for ResumeSession {
         if let Ok(decided) = &decision {
             let mut row = self.session.row();
             row.token_hash = self.new_hash;
+            row.previous_token_hash = Some(self.presented);
             row.features = decided.features;
             row.dialect = decided.dialect.as_str().to_owned();
             row.detached_at = None;
@@ -197,14 +198,15 @@ impl Command for ResumeSession {
             Err(refusal) => Err(refusal),
             Ok(mut decided) => {
                 let superseded = self.apply(hub, &decided);
-                match &mut decided.counted {
-                    Some(counted) => counted.armed = false,
+                match (&mut decided.counted, &superseded) {
+                    (Some(counted), None) => counted.armed = false,
                     // The old connection went while this was being committed, and was counted out.
-                    None if superseded.is_none() => hub
+                    (None, None) => hub
                         .books
                         .sessions
                         .count_attached_anyway(&self.session.principal),
-                    None => {}
+                    // The place of the connection that is taken over; a second one is given back.
+                    (_, Some(_)) => {}
                 }
                 if let Some(old) = superseded {
                     old.detach(DetachReason::Superseded);

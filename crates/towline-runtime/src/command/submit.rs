@@ -1,8 +1,8 @@
 //! `job.submit` (§7.1): resolve what is asked for, authorise it, reserve what it needs; then [`AcceptJob`] is committed.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use towline_proto::{refusal::Refusal, server::Submission};
+use towline_proto::{limits, refusal::Refusal, server::Submission};
 use towline_store::JobRow;
 use towline_wire::{AgentRef, RawJson, SpanId, TraceId, payload};
 
@@ -124,7 +124,10 @@ async fn reserve(
         entry,
         input: payload.input.unwrap_or(RawJson::NULL),
         plan,
-        max_runtime: payload.max_runtime_sec.map(whole_duration),
+        // Checked when the submit was read.
+        max_runtime: payload
+            .max_runtime_sec
+            .and_then(|seconds| limits::max_runtime(seconds).ok()),
         trace: trace.unwrap_or_else(|| hub.services.ids.trace()),
         caused_by,
         observer: Some(Arc::clone(session)),
@@ -142,9 +145,4 @@ async fn reserve(
         key,
     };
     Ok(AcceptJob::new(job, asked_by, credentials))
-}
-
-/// Seconds as a duration; more than the longest one is the longest one.
-fn whole_duration(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }

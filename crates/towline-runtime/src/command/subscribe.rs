@@ -62,8 +62,8 @@ pub(super) async fn watch(
 ) -> Result<(), Refusal> {
     let row = view.row();
     let kinds = known_kinds(hub, asker, &row.id, history).await?;
-    let with_values = matches!(answer, Answer::Accepted) || row.session == asker.session.id;
-    let credentials = Ledger::shown(hub, row, &asker.session, with_values).await;
+    let is_submitter = matches!(answer, Answer::Accepted) || row.session == asker.session.id;
+    let credentials = Ledger::shown(hub, row, &asker.session, is_submitter);
     hub.command(SubscribeJob {
         view,
         history,
@@ -200,7 +200,7 @@ impl SubscribeJob {
         let job = &self.view.row().id;
         let state = self.asker.session.lock();
         matches!(self.answer, Answer::Accepted)
-            && (state.subscriptions.contains(job) || state.outbox.jobs().any(|known| known == job))
+            && (state.subscriptions.contains(job) || state.stream.jobs().any(|known| known == job))
     }
 
     /// Makes the session an observer, unless it is one: its own jobs, and jobs it watches, are in its stream already
@@ -263,7 +263,12 @@ impl SubscribeJob {
         let row = self.view.row();
         if matches!(self.answer, Answer::Accepted) {
             let accepted = accepted(row, self.asker.request.clone(), self.credentials.clone());
-            return Reply::announcing(accepted, row.id.clone());
+            let number = self.asker.number_of_end(&row.id, state);
+            return Reply {
+                // What is replayed from the start has its end with it.
+                repeats: number.filter(|_| !replayed),
+                ..Reply::announcing(accepted, row.id.clone())
+            };
         }
         let payload = payload::Subscribed {
             request_id: self.asker.request.clone(),

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use towline_proto::{
+    assembly::{AssemblyError, Inlined},
     job::{Failure, Terminal},
     span::{RecordKind, SpanView},
 };
-use towline_store::{JobRow, StoreError};
+use towline_store::{Block, JobRow, StoreError};
 use towline_wire::{
     Envelope, ErrorCode, EventFrame, EventHeader, EventPayload, EventSeq, JobId, JobSeq, MessageId,
-    MessageType, RawJson, ResultId,
-    event::{ChunkEncoding, ResultChunk},
-    payload,
+    MessageType, RawJson, payload,
 };
 
 use crate::{command::accepted, credentials::Ledger, hub::Hub, session::SessionEntry};
@@ -64,8 +62,8 @@ impl JobFrames {
     }
 
     /// The job's `job.accepted`.
-    pub(super) async fn accepted(&self, hub: &Arc<Hub>, session: &SessionEntry) -> Envelope {
-        let credentials = Ledger::shown(hub, &self.row, session, self.own).await;
+    pub(super) fn accepted(&self, hub: &Hub, session: &SessionEntry) -> Envelope {
+        let credentials = Ledger::shown(hub, &self.row, session, self.own);
         accepted(&self.row, self.row.request_id.clone(), credentials)
     }
 
@@ -115,66 +113,35 @@ impl JobFrames {
                 Ledger::fill_rotation(hub, &self.row, session, payload),
             );
         }
-        let streamed = payload
-            .read::<payload::JobResult>()
-            .ok()
-            .filter(|result| result.result_id.is_some());
-        match streamed {
-            None => self.plain(kind, payload),
-            Some(result) => match self.assemble(hub, result).await {
-                Ok(payload) => self.plain(RecordKind::Result, payload),
-                Err(payload) => self.plain(RecordKind::Error, payload),
-            },
-        }
-    }
-
-    /// A streamed result as an inline one, for a session without `result_chunk` [ARCP 6.2-4].
-    async fn assemble(&self, hub: &Hub, result: payload::JobResult) -> Result<RawJson, RawJson> {
-        let completed_at = result.completed_at.unwrap_or_else(|| hub.now());
-        let too_big = |message: &str| {
-            let failure = Failure::new(ErrorCode::INTERNAL_ERROR, message);
-            Terminal::failed(failure)
-                .payload(completed_at)
-                .unwrap_or(RawJson::EMPTY_OBJECT)
+        let Ok(result) = payload.read::<payload::JobResult>() else {
+            return self.plain(kind, payload);
         };
-        let limit = hub.services.options.inline_result;
-        if result.result_size.is_some_and(|size| size > limit as u64) {
-            return Err(too_big(
-                "the streamed result is too big for a session that did not negotiate `result_chunk`",
-            ));
-        }
-        let (bytes, is_text) = match self.collect(hub, limit, result.result_id.as_ref()).await {
-            Ok(collected) => collected,
+        let completed_at = result.completed_at;
+        match self.assemble(hub, result).await {
+            Ok(None) => self.plain(kind, payload),
+            Ok(Some(inline)) => self.plain(RecordKind::Result, inline),
             Err(error) => {
-                tracing::error!(target: "towline::store", %error, job = %self.row.id, "a result cannot be put together");
-                return Err(too_big("the streamed result could not be put together"));
+                tracing::warn!(target: "towline::session", %error, job = %self.row.id, "a streamed result cannot be sent whole");
+                let failure = Failure::new(ErrorCode::INTERNAL_ERROR, error.told());
+                let terminal = Terminal::failed(failure);
+                let error = terminal.payload(completed_at.unwrap_or_else(|| hub.now()));
+                self.plain(RecordKind::Error, error.unwrap_or(RawJson::EMPTY_OBJECT))
             }
-        };
-        let text = if is_text {
-            String::from_utf8(bytes)
-        } else {
-            Ok(STANDARD.encode(bytes))
-        };
-        let text = text.map_err(|_| too_big("the streamed result could not be put together"))?;
-        let inline = payload::JobResult {
-            result: RawJson::of(&text).ok(),
-            result_encoding: (!is_text).then(|| "base64".to_owned()),
-            result_id: None,
-            result_size: None,
-            ..result
-        };
-        RawJson::of(&inline).map_err(|_| too_big("the streamed result could not be put together"))
+        }
     }
 
-    /// The pieces of one stream; an earlier run of the same job may have begun another.
-    async fn collect(
+    /// A streamed result as an inline one, for a session without `result_chunk` [ARCP 6.2-4]; `None` for one that is
+    /// inline already.
+    async fn assemble(
         &self,
         hub: &Hub,
-        limit: usize,
-        stream: Option<&ResultId>,
-    ) -> Result<(Vec<u8>, bool), StoreError> {
-        let (mut bytes, mut is_text, mut next) = (Vec::new(), true, JobSeq::FIRST);
-        let corrupt = |what: &str| StoreError::Corrupt(what.to_owned());
+        result: payload::JobResult,
+    ) -> Result<Option<RawJson>, NotWhole> {
+        let limit = hub.services.options.inline_result;
+        let Some(mut inlined) = Inlined::begin(&result, limit as u64)? else {
+            return Ok(None);
+        };
+        let mut next = JobSeq::FIRST;
         loop {
             let blocks = hub
                 .services
@@ -182,38 +149,52 @@ impl JobFrames {
                 .read_job(&self.row.id, next, limit)
                 .await?;
             let Some(last) = blocks.last().map(|block| block.last()) else {
-                return Ok((bytes, is_text));
+                break;
             };
-            let records = blocks.iter().flat_map(|block| {
-                (block.first().value()..=block.last().value())
-                    .map(move |seq| block.payload(JobSeq::new(seq)))
-            });
-            for (kind, payload) in records.flatten() {
-                if kind != RecordKind::ResultChunk {
-                    continue;
-                }
-                let event: EventPayload = payload
-                    .read()
-                    .map_err(|_| corrupt("a chunk that is no event"))?;
-                let chunk: ResultChunk = event
-                    .body
-                    .read()
-                    .map_err(|_| corrupt("a chunk without its fields"))?;
-                if Some(&chunk.result_id) != stream {
-                    continue;
-                }
-                match chunk.encoding {
-                    ChunkEncoding::Utf8 => bytes.extend_from_slice(chunk.data.as_bytes()),
-                    ChunkEncoding::Base64 => {
-                        is_text = false;
-                        let decoded = STANDARD
-                            .decode(&chunk.data)
-                            .map_err(|_| corrupt("a chunk that is no base64"))?;
-                        bytes.extend_from_slice(&decoded);
-                    }
-                }
+            for payload in blocks.iter().flat_map(|block| chunks(block)) {
+                let event: EventPayload = payload.read().map_err(NotWhole::unreadable)?;
+                inlined.push(event.body.read().map_err(NotWhole::unreadable)?)?;
             }
             next = last.next();
+        }
+        let inline = inlined.finish(result)?;
+        Ok(Some(RawJson::of(&inline).map_err(NotWhole::unreadable)?))
+    }
+}
+
+/// The pieces of results in a block.
+fn chunks(block: &Block) -> impl Iterator<Item = RawJson> {
+    (block.first().value()..=block.last().value())
+        .filter_map(|seq| block.payload(JobSeq::new(seq)))
+        .filter(|(kind, _)| *kind == RecordKind::ResultChunk)
+        .map(|(_, payload)| payload)
+}
+
+/// Why a streamed result cannot be sent whole.
+#[derive(Debug, thiserror::Error)]
+enum NotWhole {
+    #[error(transparent)]
+    Chunks(#[from] AssemblyError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a chunk in the log cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl NotWhole {
+    fn unreadable(cause: impl ToString) -> Self {
+        Self::Unreadable(cause.to_string())
+    }
+
+    /// What the peer is told.
+    const fn told(&self) -> &'static str {
+        match self {
+            Self::Chunks(AssemblyError::TooBig { .. }) => {
+                "the streamed result is too big for a session that did not negotiate `result_chunk`"
+            }
+            Self::Chunks(_) | Self::Store(_) | Self::Unreadable(_) => {
+                "the streamed result could not be put together"
+            }
         }
     }
 }

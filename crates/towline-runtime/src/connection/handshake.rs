@@ -84,8 +84,9 @@ impl Handshake<'_> {
                 }
                 Ok(Some(Inbound::Malformed(error))) => machine.on_malformed(&error),
                 Ok(Some(Inbound::TooBig { limit, fatal })) => machine.on_too_big(limit, fatal),
-                Ok(Some(Inbound::Alive)) => Effect::None,
                 Ok(Some(Inbound::Closed(_)) | None) => return None,
+                // Alive, or what else a transport may come to report.
+                Ok(Some(_)) => Effect::None,
             };
         }
         if let Effect::Authenticate(auth) = effect {

@@ -13,23 +13,17 @@ use towline_proto::{
     Dialect,
     heartbeat::{Beat, Heartbeat},
     refusal::Refusal,
-    server::{Effect, Goodbye, ServerSession},
+    server::{Effect, Goodbye, Idle, ServerSession},
 };
 use towline_transport::{FrameSink, FrameSource, Inbound};
 use towline_wire::{ErrorCode, EventSeq, Feature, MessageId, payload};
 use tracing::Instrument as _;
 
-use super::{
-    fit::unfit,
-    goodbye::{close_frame, linger},
-    handshake::Live,
-    worker::Worker,
-    writer::Writer,
-};
+use super::{fit::unfit, goodbye::linger, handshake::Live, worker::Worker, writer::Writer};
 use crate::{
     command::{Asker, envelope},
     hub::Hub,
-    session::{Attachment, Closing, DetachReason, SessionEntry},
+    session::{Attachment, DetachReason, Farewell, SessionEntry},
     trace,
 };
 
@@ -58,6 +52,7 @@ pub(super) async fn run(
         machine,
         worker: Worker::default(),
         heartbeat,
+        idle: Idle::new(hub.services.options.idle_timeout, started.elapsed()),
         started,
     };
     let span = trace::of_session(&reader.session);
@@ -77,6 +72,7 @@ struct Reader<'h> {
     dialect: Dialect,
     worker: Worker,
     heartbeat: Option<Heartbeat>,
+    idle: Idle,
     started: Instant,
 }
 
@@ -120,29 +116,28 @@ impl Reader<'_> {
         writing: &mut JoinHandle<()>,
     ) -> Happening {
         let has_room =
-            self.attachment.replies.lock().len() < self.hub.services.options.requests_in_flight;
+            self.attachment.replies.lock().waiting() < self.hub.services.options.requests_in_flight;
         let beat = self.beat_in();
         tokio::select! {
             biased;
             () = self.attachment.detach.cancelled() => Happening::Detached,
             inbound = source.receive(), if has_room => Happening::Inbound(inbound),
             () = self.attachment.room.notified(), if !has_room => Happening::Room,
-            () = tokio::time::sleep(beat), if self.heartbeat.is_some() => Happening::Beat,
+            () = tokio::time::sleep(beat) => Happening::Beat,
             _ = writing => Happening::WriterEnded,
         }
     }
 
-    /// How long until the heartbeat has something to say.
+    /// How long until the heartbeat, or the idleness of the session, has something to say.
     fn beat_in(&mut self) -> Duration {
         let now = self.started.elapsed();
         let sent = Duration::from_millis(self.attachment.sent_at.load(Ordering::Relaxed));
-        match &mut self.heartbeat {
-            Some(heartbeat) => {
-                heartbeat.sent_at_least(sent);
-                heartbeat.deadline().saturating_sub(now)
-            }
-            None => Duration::MAX,
-        }
+        let beat = self.heartbeat.as_mut().map(|heartbeat| {
+            heartbeat.sent_at_least(sent);
+            heartbeat.deadline()
+        });
+        let idle = self.idle.deadline();
+        beat.map_or(idle, |beat| beat.min(idle)).saturating_sub(now)
     }
 
     fn handle(&mut self, happening: Happening) -> Flow {
@@ -169,11 +164,19 @@ impl Reader<'_> {
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.heard(now);
         }
+        // What keeps a transport alive is no word of the client's.
+        if !matches!(inbound, Inbound::Alive | Inbound::Closed(_)) && self.attachment.hear() {
+            self.hub.heard(&self.session, &self.attachment);
+        }
         let effect = match inbound {
-            Inbound::Envelope(envelope) => self.machine.on_frame(unfit(envelope, self.dialect)),
+            Inbound::Envelope(envelope) => {
+                self.idle.heard(&envelope.kind, now);
+                self.machine.on_frame(unfit(envelope, self.dialect))
+            }
             Inbound::Malformed(error) => self.machine.on_malformed(&error),
             Inbound::TooBig { limit, fatal } => self.machine.on_too_big(limit, fatal),
-            Inbound::Alive | Inbound::Closed(_) => Effect::None,
+            // What else a transport may come to report says no more than that the peer lives.
+            _ => Effect::None,
         };
         self.carry_out(effect)
     }
@@ -218,15 +221,19 @@ impl Reader<'_> {
     /// Advisory, and never answered [ARCP 6.5-1].
     fn on_ack(&mut self, seq: EventSeq) {
         let mut state = self.session.lock();
-        let offered = state.offered;
-        if state.outbox.ack(seq, offered) {
-            state.ever_acked = true;
+        if state.stream.acknowledge(seq) {
             let _below = state.pressure(self.hub.services.options.back_pressure);
         }
     }
 
     fn on_beat(&mut self) -> Flow {
         let now = self.started.elapsed();
+        if self.idle.is_due(now) {
+            if self.hub.has_nothing_for(&self.session, &self.attachment) {
+                return self.close(Some("idle".to_owned()), Goodbye::Normal, true);
+            }
+            self.idle.busy(now);
+        }
         // Frames sent since the deadline was computed count too.
         let _refreshed = self.beat_in();
         match self
@@ -269,11 +276,11 @@ impl Reader<'_> {
 
     /// Says `session.closed` and goes; with `drain` everything that is queued goes out first [ARCP 6.7-1].
     fn close(&mut self, reason: Option<String>, goodbye: Goodbye, drain: bool) -> Flow {
-        let frame = close_frame(goodbye, reason.as_deref().unwrap_or_default());
-        let closed = envelope(&payload::Closed { reason });
-        self.attachment.close(Closing {
-            last: closed,
-            frame,
+        let words = reason.clone().unwrap_or_default();
+        self.attachment.close(Farewell {
+            last: envelope(&payload::Closed { reason }),
+            goodbye,
+            reason: words,
             drain,
         });
         Flow::Closing
@@ -281,11 +288,10 @@ impl Reader<'_> {
 
     /// Says `session.error` and goes, whatever is queued.
     fn reject(&mut self, request: Option<MessageId>, refusal: &Refusal, goodbye: Goodbye) -> Flow {
-        let frame = close_frame(goodbye, refusal.code.as_str());
-        let error = envelope(&refusal.payload(request));
-        self.attachment.close(Closing {
-            last: error,
-            frame,
+        self.attachment.close(Farewell {
+            last: envelope(&refusal.payload(request)),
+            goodbye,
+            reason: refusal.code.as_str().to_owned(),
             drain: false,
         });
         Flow::Closing

@@ -11,15 +11,17 @@ use towline_proto::{
     Dialect,
     outbox::Run,
     refusal::Refusal,
+    server::{Cursor, FLUSH_FRAMES, Step},
     span::{RecordKind, SpanView},
 };
 use towline_store::{Block, StoreError};
-use towline_transport::{CloseFrame, FrameSink, TransportError};
+use towline_transport::{FrameSink, TransportError};
 use towline_wire::{Envelope, ErrorCode, EventSeq, JobId, JobSeq, RawJson};
 
 use super::{
     fit::{fit, leaves_event},
     frames::{JobFrames, Stamp},
+    goodbye::close_frame,
     size::{limit_of, within},
 };
 use crate::hub::Hub;
@@ -36,33 +38,14 @@ pub(super) struct Writer {
     dialect: Dialect,
     /// The largest payload the client reads.
     limit: Option<usize>,
-    position: EventSeq,
-    /// Where the stream ends on this connection, once a goodbye waits for nothing else.
-    until: Option<EventSeq>,
+    cursor: Cursor,
     /// Jobs of this session whose `job.accepted` went out on this connection.
     announced: HashSet<JobId>,
     /// The job whose events were sent last.
     current: Option<JobFrames>,
     /// The block they were in.
     block: Option<Arc<Block>>,
-    unflushed: usize,
     started: Instant,
-}
-
-/// What to do next.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a step is made, moved once and gone"
-)]
-enum Step {
-    Urgent(Envelope),
-    Reply(Reply),
-    Events(Run),
-    /// What comes next is not kept any more.
-    Evicted,
-    Flush,
-    Rest,
-    Goodbye(Envelope, CloseFrame),
 }
 
 /// Why the writer ends.
@@ -97,12 +80,10 @@ impl Writer {
             sink,
             dialect,
             limit: limit_of(dialect, attachment.kind),
-            position,
-            until: None,
+            cursor: Cursor::new(position),
             announced: HashSet::new(),
             current: None,
             block: None,
-            unflushed: 0,
             started: Instant::now(),
         }
     }
@@ -117,7 +98,7 @@ impl Writer {
     pub(super) async fn run(mut self: Box<Self>) {
         let error = loop {
             let carried_out = match self.next() {
-                Step::Rest if self.until.is_none() => {
+                Step::Rest => {
                     self.attachment.wake.notified().await;
                     continue;
                 }
@@ -139,8 +120,9 @@ impl Writer {
     /// Waits for the goodbye and says it, and nothing else.
     async fn last_words(&mut self) -> Result<(), End> {
         loop {
-            if let Some((last, frame)) = self.attachment.take_closing() {
-                return self.carry_out(Step::Goodbye(last, frame)).await;
+            let farewell = self.attachment.replies.lock().say_farewell();
+            if let Some(farewell) = farewell {
+                return self.carry_out(Step::Goodbye(farewell)).await;
             }
             self.attachment.wake.notified().await;
         }
@@ -148,51 +130,9 @@ impl Writer {
 
     fn next(&mut self) -> Step {
         self.attachment.look_up();
-        let drains = self.attachment.drains();
-        let answered = {
-            let mut replies = self.attachment.replies.lock();
-            if let Some(envelope) = replies.pop_urgent() {
-                return Step::Urgent(envelope);
-            }
-            if drains == Some(false) {
-                return self.goodbye();
-            }
-            if let Some(reply) = replies.pop() {
-                return Step::Reply(reply);
-            }
-            if replies.holds_events() {
-                return self.pause();
-            }
-            replies.len() == 0
-        };
         let state = self.session.lock();
-        if answered && drains.is_some() {
-            // History that an earlier request asked for was queued before the goodbye [ARCP 6.7-1].
-            let until = *self.until.get_or_insert(state.durable);
-            if self.position >= until {
-                drop(state);
-                return self.goodbye();
-            }
-        }
-        match state.outbox.after(self.position) {
-            Some(run) => Step::Events(run),
-            None if self.position < state.outbox.evicted() => Step::Evicted,
-            None => self.pause(),
-        }
-    }
-
-    fn pause(&self) -> Step {
-        if self.unflushed > 0 {
-            Step::Flush
-        } else {
-            Step::Rest
-        }
-    }
-
-    fn goodbye(&self) -> Step {
-        self.attachment
-            .take_closing()
-            .map_or(Step::Rest, |(last, frame)| Step::Goodbye(last, frame))
+        let mut replies = self.attachment.replies.lock();
+        state.stream.next(&mut self.cursor, &mut replies)
     }
 
     async fn carry_out(&mut self, step: Step) -> Result<(), End> {
@@ -202,16 +142,15 @@ impl Writer {
             Step::Events(run) => self.events(run).await?,
             Step::Evicted => return Err(self.broken(evicted())),
             Step::Flush => self.flush().await?,
-            // What the goodbye waits for is durable, and shows in the stream in a moment; a session that is closing is no
-            // longer attached, so nobody wakes its writer for it.
-            Step::Rest => tokio::task::yield_now().await,
-            Step::Goodbye(last, frame) => {
-                self.feed_own(last).await?;
+            Step::Rest | Step::Again => tokio::task::yield_now().await,
+            Step::Goodbye(farewell) => {
+                let frame = close_frame(farewell.goodbye, &farewell.reason);
+                self.feed_own(farewell.last).await?;
                 self.sink.close(&frame).await?;
                 return Err(End::Done);
             }
         }
-        if self.unflushed >= FLUSH_FRAMES {
+        if self.cursor.is_full() {
             self.flush().await?;
         }
         Ok(())
@@ -238,38 +177,28 @@ impl Writer {
             return Err(self.broken(Refusal::internal(message)));
         }
         fed?;
-        self.unflushed += 1;
+        self.cursor.fed();
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), End> {
         self.sink.flush().await?;
-        self.unflushed = 0;
+        self.cursor.flushed();
         let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.attachment.sent_at.store(at, Ordering::Relaxed);
         self.note_progress();
         Ok(())
     }
 
-    /// Notes how far the peer may have seen its stream, before it can: it may acknowledge, or come back with, what it was
-    /// sent before the flush was over.
-    fn note_offer(&self, last: EventSeq) {
-        let mut state = self.session.lock();
-        state.offered = state.offered.max(last);
-    }
-
     /// Notes how far the peer was sent its stream, for acknowledgements and for telling lag.
     fn note_progress(&self) {
         let lag = {
             let mut state = self.session.lock();
-            let current = state
-                .attachment
-                .as_ref()
-                .is_some_and(|current| Arc::ptr_eq(current, &self.attachment));
-            if !current || self.position <= state.sent {
+            let news =
+                state.is_attached(&self.attachment) && state.stream.flushed(self.cursor.position());
+            if !news {
                 return;
             }
-            state.sent = self.position;
             state.pressure(self.hub.services.options.back_pressure)
         };
         if let Some(lag) = lag {
@@ -285,14 +214,47 @@ impl Writer {
         if let Some(envelope) = reply.envelope {
             self.feed_own(envelope).await?;
         }
-        if let Some(envelope) = reply.followed_by {
-            self.feed_own(envelope).await?;
+        if let Some(number) = reply.repeats {
+            Box::pin(self.repeat(number)).await?;
         }
         if reply.pause {
             self.flush().await?;
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())
+    }
+
+    /// Sends an event that this connection has had once more [ARCP 7.2-1]. Where it cannot be read any more the client is
+    /// where it would be with a runtime that repeats nothing.
+    async fn repeat(&mut self, number: EventSeq) -> Result<(), End> {
+        if number > self.cursor.position() {
+            return Ok(());
+        }
+        let Some(run) = self.session.lock().stream.event(number) else {
+            return Ok(());
+        };
+        let Ok(Some(block)) = self.hub.block(&run.job, run.from).await else {
+            return Ok(());
+        };
+        let Ok(frames) = JobFrames::load(&self.hub, &self.session, &run.job).await else {
+            return Ok(());
+        };
+        let Some((kind, payload)) = block.payload(run.from) else {
+            return Ok(());
+        };
+        let mut end = if frames.needs_more(kind, run.view) {
+            frames
+                .special(&self.hub, &self.session, kind, payload)
+                .await
+        } else {
+            frames.plain(kind, payload)
+        };
+        // One SDK's client waits for the end and drops numbers that it knows.
+        if !self.dialect.waits_for_the_end_of_known_jobs() {
+            end.event_seq = Some(number);
+            end.job_seq = Some(run.from);
+        }
+        self.feed_own(end).await
     }
 
     /// Sends a part of a run of events: what one block of the job's log holds of it.
@@ -314,7 +276,9 @@ impl Writer {
             .unwrap_or(1)
             .min(FLUSH_FRAMES);
         let mut ids = self.hub.services.ids.messages(count);
-        self.note_offer(run.first.plus(count as u64 - 1));
+        // Before the peer can see them: it may acknowledge, or come back with, what it was sent before the flush was over.
+        let last = run.first.plus(count as u64 - 1);
+        self.session.lock().stream.offer(last);
         for (offset, id) in (0..count as u64).zip(&mut ids) {
             let (job_seq, event_seq) = (run.from.plus(offset), run.first.plus(offset));
             let Some((kind, payload)) = block.payload(job_seq) else {
@@ -326,7 +290,7 @@ impl Writer {
                 job_seq,
             };
             self.record(frames, kind, payload, run.view, stamp).await?;
-            self.position = event_seq;
+            self.cursor.advance(event_seq);
             if kind.is_terminal() {
                 self.announced.remove(&run.job);
             }
@@ -391,7 +355,7 @@ impl Writer {
         {
             return Ok(());
         }
-        let accepted = frames.accepted(&self.hub, &self.session).await;
+        let accepted = frames.accepted(&self.hub, &self.session);
         self.announced.insert(run.job.clone());
         self.feed_own(accepted).await
     }
@@ -429,7 +393,7 @@ impl Writer {
             StoreError::Evicted { .. } => {
                 self.hub.evict(
                     &self.session,
-                    self.position.next(),
+                    self.cursor.position().next(),
                     "the store no longer has the events",
                 );
                 evicted()
@@ -453,7 +417,5 @@ fn evicted() -> Refusal {
     )
 }
 
-/// How many frames are sent at most before a flush, and before replies get their turn.
-const FLUSH_FRAMES: usize = 512;
 /// One SDK's client loses events that follow `job.subscribed` in the same moment.
 const PAUSE: Duration = Duration::from_millis(2);

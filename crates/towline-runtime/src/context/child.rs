@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use towline_proto::{job::Cause, lease::Operation, span::RecordKind};
 use towline_wire::{
@@ -33,7 +34,7 @@ impl JobContext {
 
 /// A child job being described.
 #[derive(Debug)]
-#[must_use = "nothing happens before `send`"]
+#[must_use = "nothing happens before it is awaited or sent"]
 pub struct Delegation {
     ctx: JobContext,
     agent: String,
@@ -118,6 +119,16 @@ impl Delegation {
                 Err(denied)
             }
         }
+    }
+}
+
+/// Awaiting a delegation sends it.
+impl IntoFuture for Delegation {
+    type Output = Result<ChildHandle, Denied>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
     }
 }
 
@@ -218,13 +229,7 @@ impl ChildHandle {
 
     async fn read_next(&mut self) -> Result<Option<ChildEvent>, EventError> {
         let seq = self.next;
-        let store = |error: towline_store::StoreError| EventError::Store(error.to_string());
-        let block = self
-            .ctx
-            .hub
-            .block(self.job.id(), seq)
-            .await
-            .map_err(store)?;
+        let block = self.ctx.hub.block(self.job.id(), seq).await?;
         let record = block.and_then(|block| block.payload(seq));
         let Some((kind, payload)) = record else {
             return Ok(None);

@@ -9,17 +9,52 @@ use towline_wire::{Amount, CallId, EventKind, RawJson, event, write_string};
 use super::{EventError, JobContext};
 use crate::job::{AppendError, Backlog};
 
+/// How much a line of log matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// For whoever looks for a fault.
+    Debug,
+    /// What happens.
+    Info,
+    /// What should not happen, and does no harm yet.
+    Warn,
+    /// What went wrong.
+    Error,
+}
+
+impl Level {
+    /// The level as the event names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl AsRef<str> for Level {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl JobContext {
-    /// A line of log. `level` is `debug`, `info`, `warn` or `error`.
+    /// A line of log. The level is a [`Level`]; text passes on what another process said.
     ///
     /// # Errors
     /// [`EventError::JobEnded`] when the job has ended.
-    pub async fn log(&self, level: &str, message: impl Into<String>) -> Result<(), EventError> {
+    pub async fn log(
+        &self,
+        level: impl AsRef<str>,
+        message: impl Into<String>,
+    ) -> Result<(), EventError> {
         let message = message.into();
         // The commonest of events is neither copied to be written nor looked at a byte at a time.
         self.emit_with(RecordKind::Event, &EventKind::LOG, |out| {
             out.extend_from_slice(b"{\"level\":");
-            write_string(out, level);
+            write_string(out, level.as_ref());
             out.extend_from_slice(b",\"message\":");
             write_string(out, &message);
             out.push(b'}');
@@ -31,16 +66,16 @@ impl JobContext {
     /// A line of log with structured fields.
     ///
     /// # Errors
-    /// [`EventError::JobEnded`] when the job has ended; [`EventError::Invalid`] when the fields have no JSON form.
+    /// [`EventError::JobEnded`] when the job has ended; [`EventError::Json`] when the fields have no JSON form.
     pub async fn log_with(
         &self,
-        level: &str,
+        level: impl AsRef<str>,
         message: impl Into<String>,
         attributes: impl Serialize,
     ) -> Result<(), EventError> {
         let attributes = Some(RawJson::of(&attributes).map_err(EventError::unserialisable)?);
         let body = event::Log {
-            level: level.to_owned(),
+            level: level.as_ref().to_owned(),
             message: message.into(),
             attributes,
         };
@@ -72,33 +107,6 @@ impl JobContext {
             message: message.map(str::to_owned),
         };
         self.emit_body(RecordKind::Event, &EventKind::STATUS, &body)
-            .await
-    }
-
-    /// How far the job is; `current` may pass `total` [ARCP 8-2].
-    ///
-    /// # Errors
-    /// [`EventError::JobEnded`] when the job has ended; [`EventError::Invalid`] when `current` is negative.
-    pub async fn progress(
-        &self,
-        current: impl Into<Amount>,
-        total: Option<Amount>,
-        units: Option<&str>,
-        message: Option<&str>,
-    ) -> Result<(), EventError> {
-        let current = current.into();
-        if current.is_negative() {
-            return Err(EventError::Invalid(format!(
-                "progress: `current` is {current}, it cannot be negative"
-            )));
-        }
-        let body = event::Progress {
-            current,
-            total,
-            units: units.map(str::to_owned),
-            message: message.map(str::to_owned),
-        };
-        self.emit_body(RecordKind::Progress, &EventKind::PROGRESS, &body)
             .await
     }
 
@@ -167,7 +175,7 @@ impl JobContext {
     /// A tool is about to be called. Gives the id its result has to name.
     ///
     /// # Errors
-    /// [`EventError::JobEnded`] when the job has ended; [`EventError::Invalid`] when the arguments have no JSON form.
+    /// [`EventError::JobEnded`] when the job has ended; [`EventError::Json`] when the arguments have no JSON form.
     pub async fn tool_call(
         &self,
         tool: impl Into<String>,
@@ -188,7 +196,7 @@ impl JobContext {
     /// A tool answered.
     ///
     /// # Errors
-    /// [`EventError::JobEnded`] when the job has ended; [`EventError::Invalid`] when the result has no JSON form.
+    /// [`EventError::JobEnded`] when the job has ended; [`EventError::Json`] when the result has no JSON form.
     pub async fn tool_result(
         &self,
         call_id: &CallId,
@@ -226,8 +234,8 @@ impl JobContext {
     /// and treated as if by its own method.
     ///
     /// # Errors
-    /// [`EventError::Invalid`] when the kind is neither, is one only the runtime emits, or the body does not fit it;
-    /// otherwise as the kind's own method.
+    /// [`EventError::Invalid`] when the kind is neither, is one only the runtime emits, or the body does not fit it,
+    /// [`EventError::Json`] when it has no JSON form; otherwise as the kind's own method.
     pub async fn emit(&self, kind: &EventKind, body: impl Serialize) -> Result<(), EventError> {
         let body = RawJson::of(&body).map_err(EventError::unserialisable)?;
         if kind.is_vendor() {

@@ -1,6 +1,9 @@
 //! What can go wrong for an agent.
 
+use std::sync::Arc;
+
 use towline_proto::lease::{Denial, MetricRefused};
+use towline_store::StoreError;
 use towline_wire::ErrorCode;
 
 /// The runtime refused an operation [ARCP 9.3-1]. The refusal stands in the job's log already; the agent may go on
@@ -44,7 +47,8 @@ impl From<towline_proto::refusal::Refusal> for Denied {
 }
 
 /// An event that could not be added to the log.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum EventError {
     /// The job has ended; nothing can follow its terminal.
     #[error("the job has ended")]
@@ -55,15 +59,16 @@ pub enum EventError {
     /// The event breaks a rule of its kind.
     #[error("{0}")]
     Invalid(String),
+    /// A value has no JSON form, or what was kept reads as another type than asked for.
+    #[error("the value has no JSON form, or another one than asked for: {0}")]
+    Json(#[source] Arc<serde_json::Error>),
     /// The store failed.
-    #[error("the store failed: {0}")]
-    Store(String),
+    #[error("the event is not kept: {0}")]
+    Store(#[from] StoreError),
 }
 
 impl EventError {
     pub(crate) fn unserialisable(cause: serde_json::Error) -> Self {
-        Self::Invalid(format!(
-            "the value has no JSON form, or another one than asked for: {cause}"
-        ))
+        Self::Json(Arc::new(cause))
     }
 }

@@ -7,6 +7,7 @@ mod response;
 
 use std::{net::IpAddr, time::Duration};
 
+use futures_util::future::BoxFuture;
 use reqwest::{
     Method, StatusCode, Url,
     header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -74,7 +75,7 @@ impl Http {
 
 /// A request being described.
 #[derive(Debug)]
-#[must_use = "nothing happens before `send`"]
+#[must_use = "nothing happens before it is awaited or sent"]
 pub struct HttpRequest {
     ctx: JobContext,
     method: Method,
@@ -174,9 +175,10 @@ impl HttpRequest {
         {
             return Err(self.refuse(&url, address).await);
         }
-        let client = clients
-            .client(private)
-            .map_err(|error| HttpError::of(&url, error))?;
+        let client = clients.client(private).map_err(|error| HttpError::Failed {
+            url: without_query(&url),
+            reason: crate::web::describe(&error),
+        })?;
         let left = deadline.saturating_duration_since(Instant::now());
         let request = client
             .request(self.method.clone(), url.clone())
@@ -195,9 +197,11 @@ impl HttpRequest {
     /// Whether the lease covers the URL by a pattern that names its host, so that whoever wrote it knew where it is.
     fn names_host(&self, permit: &Permit) -> bool {
         let patterns = self.ctx.lease().patterns(namespace::NET_FETCH);
-        let literal = patterns.iter().filter(|pattern| has_literal_host(pattern));
-        literal
-            .filter_map(|pattern| Pattern::parse(pattern, Kind::Url).ok())
+        let compiled = patterns
+            .iter()
+            .filter_map(|pattern| Pattern::parse(pattern, Kind::Url).ok());
+        compiled
+            .filter(Pattern::has_literal_host)
             .any(|pattern| pattern.matches(permit.value()) == Ok(true))
     }
 
@@ -254,6 +258,16 @@ impl HttpRequest {
     }
 }
 
+/// Awaiting a request sends it.
+impl IntoFuture for HttpRequest {
+    type Output = Result<HttpResponse, HttpError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
 /// The URL of a permit, which other schemes than these two may have.
 fn fetchable(permit: &Permit) -> Result<Url, HttpError> {
     let url = Url::parse(permit.value()).map_err(|cause| HttpError::Invalid(cause.to_string()))?;
@@ -294,28 +308,6 @@ fn literal_address(url: &Url) -> Option<IpAddr> {
     }
 }
 
-/// Whether the host of a URL pattern stands there as it is, without wildcards or alternatives.
-fn has_literal_host(pattern: &str) -> bool {
-    let Some((scheme, rest)) = pattern.split_once("://") else {
-        return false;
-    };
-    if scheme.contains(['{', '[', '\\']) {
-        return false;
-    }
-    let authority = rest.split('/').next().unwrap_or(rest);
-    let host = match authority.strip_prefix('[') {
-        // The brackets of an address, not of a class.
-        Some(address) => address
-            .split(']')
-            .next()
-            .filter(|address| address.contains(':')),
-        None => authority.split(':').next(),
-    };
-    host.is_some_and(|host| {
-        !host.is_empty() && !host.contains(['*', '?', '[', ']', '{', '}', ',', '\\', '!'])
-    })
-}
-
 fn names_a_key(name: &HeaderName) -> bool {
     ["token", "key", "secret", "auth", "session", "password"]
         .iter()
@@ -324,36 +316,4 @@ fn names_a_key(name: &HeaderName) -> bool {
 
 fn shown(url: &str) -> String {
     Url::parse(url).map_or_else(|_| "the URL".to_owned(), |url| without_query(&url))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn literal_hosts_are_told_from_patterns() {
-        for literal in [
-            "http://localhost/**",
-            "http://127.0.0.1:*/**",
-            "https://intranet.corp:8443/a?",
-            "http://[::1]:80/**",
-            "*://localhost/**",
-            "http://localhost",
-        ] {
-            assert!(has_literal_host(literal), "{literal}");
-        }
-        for open in [
-            "http://*/**",
-            "http://**:*/**",
-            "http://10.0.0.?/**",
-            "http://{localhost,example.com}/**",
-            "http://[a-z].example.com/**",
-            "http://loc\\alhost/",
-            "{http://a,http://*}/**",
-            "http://a{/x,.example.com/y}",
-            "nonsense",
-        ] {
-            assert!(!has_literal_host(open), "{open}");
-        }
-    }
 }

@@ -74,7 +74,7 @@ impl ToolRegistry {
 }
 
 /// Why a tool call gave nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ToolError {
     /// The lease does not cover it.
     #[error("{0}")]

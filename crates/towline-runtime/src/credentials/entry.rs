@@ -208,13 +208,14 @@ impl Entry {
         self.announced = self.usable().map_or(self.announced, |value| value.number);
     }
 
-    /// The credential as messages show it; `None` when there never was one.
-    pub(super) fn shown(&self, with_value: bool) -> Option<payload::Credential> {
-        let shape = self.shape.as_ref()?;
+    /// The credential as messages show it, with its value; `None` when there is none to be shown. An entry without a value is
+    /// no use to anybody, and several SDKs die of it [ARCP 6.6-4].
+    pub(super) fn shown(&self) -> Option<payload::Credential> {
+        let (shape, value) = (self.shape.as_ref()?, self.secret()?);
         Some(payload::Credential {
             id: self.id.clone(),
             scheme: shape.scheme.clone(),
-            value: self.secret().filter(|_| with_value).cloned(),
+            value: Some(value.clone()),
             endpoint: shape.endpoint.clone(),
             profile: shape.profile.clone(),
             constraints: Some(self.constraints.clone()),
@@ -336,7 +337,7 @@ mod tests {
         assert_eq!(entry.secret().map(Secret::expose), Some("two"));
         entry.retire();
         assert_eq!(references(&entry), ["cred_1.0", "cred_1.1"]);
-        assert!(entry.secret().is_none() && entry.shown(true).unwrap().value.is_none());
+        assert!(entry.secret().is_none() && entry.shown().is_none());
         let mut entry = Entry::read(&entry.row()).unwrap();
         assert_eq!(references(&entry), ["cred_1.0", "cred_1.1"]);
         entry.revoked(0);
@@ -371,7 +372,7 @@ mod tests {
             "{entry:?} {:?} {:?} {:?}",
             entry.row(),
             entry.current(),
-            entry.shown(true)
+            entry.shown()
         );
         assert!(!text.contains("hunter2"), "{text}");
         assert_eq!(entry.scrub("no key hunter2 here"), "no key [redacted] here");

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use tokio::time::timeout;
-use towline_proto::{lease::Amounts, refusal::Refusal};
+use towline_proto::{
+    lease::{Amounts, UnnamedModels},
+    refusal::Refusal,
+};
 use towline_store::{Change, JobRow};
 use towline_wire::{ErrorCode, Feature, JobId, RawJson, namespace};
 
@@ -153,14 +156,8 @@ impl AskedBy<'_> {
 
 /// Whether a job may use any model, so that a credential is of use to it.
 fn uses_models(hub: &Hub, row: &JobRow) -> bool {
-    let named = !row.lease.patterns(namespace::MODEL_USE).is_empty();
-    let open = !hub.services.options.require_model_use && row.parent.is_none();
-    named
-        || (open
-            && !row
-                .lease
-                .iter()
-                .any(|(name, _)| name == namespace::MODEL_USE))
+    let require_model_use = hub.services.options.require_model_use;
+    UnnamedModels::of(require_model_use, row.parent.is_some()).let_use_some(&row.lease)
 }
 
 /// What has to be baked in, as things stand now.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::timeout;
-use towline_store::Change;
+use towline_store::{Change, StoreError};
 
 use super::{
     CredentialProvisioner, Revocation,
@@ -136,7 +136,7 @@ async fn pass(
     }
     match keep(hub, credential).await {
         Ok(()) => result,
-        Err(error) => Pass::Failed(error),
+        Err(error) => Pass::Failed(error.to_string()),
     }
 }
 
@@ -161,7 +161,7 @@ async fn revoke(hub: &Hub, provisioner: &dyn CredentialProvisioner, due: &Due) -
 }
 
 /// Writes the entry as it stands, when it has changed.
-async fn keep(hub: &Arc<Hub>, credential: &Credential) -> Result<(), String> {
+async fn keep(hub: &Arc<Hub>, credential: &Credential) -> Result<(), StoreError> {
     let (row, audit) = {
         let mut state = credential.lock();
         if !std::mem::take(&mut state.dirty) {

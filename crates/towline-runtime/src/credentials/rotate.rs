@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::{sync::oneshot, time::timeout};
-use towline_store::Change;
+use towline_store::{Change, StoreError};
 use towline_wire::{CredentialId, JobId};
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Why a credential was not rotated. The value before stays good.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum RotateError {
     /// There is no such credential, or it is revoked.
@@ -35,8 +35,8 @@ pub enum RotateError {
     #[error("the upstream gave no other value: {0}")]
     Upstream(String),
     /// The store failed.
-    #[error("the store failed: {0}")]
-    Store(String),
+    #[error("the credential's entry is not kept: {0}")]
+    Store(#[from] StoreError),
 }
 
 impl Ledger {
@@ -113,7 +113,7 @@ impl Rotation<'_> {
     async fn keep(&self) -> Result<(), RotateError> {
         let row = self.credential.lock().entry.row();
         let written = self.hub.write(vec![Change::Credential(row)], Vec::new());
-        written.await.map_err(RotateError::Store)
+        Ok(written.await?)
     }
 
     async fn ask(

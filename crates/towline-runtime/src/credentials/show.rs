@@ -3,7 +3,7 @@
 use towline_store::JobRow;
 use towline_wire::{CredentialId, EventPayload, Feature, JobId, RawJson, Secret, event, payload};
 
-use super::{entry::Entry, ledger::Ledger};
+use super::ledger::Ledger;
 use crate::{hub::Hub, session::SessionEntry};
 
 /// A credential as the agent of its job has it.
@@ -28,7 +28,7 @@ impl Ledger {
         let found = self.of_job(job);
         let shown = found
             .iter()
-            .filter_map(|credential| credential.lock().entry.shown(true));
+            .filter_map(|credential| credential.lock().entry.shown());
         let usable = shown.filter_map(|shown| {
             let payload::Credential {
                 id,
@@ -49,57 +49,25 @@ impl Ledger {
         usable.collect()
     }
 
-    /// The credentials of a job as a session is shown them in `job.accepted` and `job.subscribed`; `None` for sessions of
-    /// other principals, those without the feature, and jobs without credentials. `with_values`: the session submitted the
-    /// job, or repeated its submit; over a connection that others can read it gets no values all the same [ARCP 9.8-1].
-    pub(crate) async fn shown(
+    /// The credentials of a job as a session is shown them in `job.accepted` and `job.subscribed`, each with its value. The
+    /// whole field is left out wherever a value may not be shown: to sessions of other principals, those without the feature,
+    /// those that only watch, those on a connection that others can read, and once everything is revoked. `is_submitter`: the
+    /// session submitted the job, or repeated its submit [ARCP 6.6-4, 9.8-1].
+    pub(crate) fn shown(
         hub: &Hub,
         row: &JobRow,
         session: &SessionEntry,
-        with_values: bool,
+        is_submitter: bool,
     ) -> Option<Vec<payload::Credential>> {
-        if !may_know(hub, row, session) {
+        if !(is_submitter && may_know(hub, row, session) && is_confidential(session)) {
             return None;
         }
-        let with_values = with_values && is_confidential(session);
-        let live = hub.services.credentials.shown_live(row, with_values);
-        if live.is_some() {
-            return live;
-        }
-        // Those of a job that is over are revoked; what is left of them is in the store.
-        let rows = hub
-            .services
-            .store
-            .credentials_of(&row.id)
-            .await
-            .unwrap_or_default();
-        let entries = rows.iter().filter_map(|row| Entry::read(row).ok());
-        some(entries.filter_map(|entry| entry.shown(false)).collect())
-    }
-
-    /// The same for the submit that just made the job.
-    pub(crate) fn shown_to_submitter(
-        hub: &Hub,
-        row: &JobRow,
-        session: &SessionEntry,
-    ) -> Option<Vec<payload::Credential>> {
-        let live = || {
-            hub.services
-                .credentials
-                .shown_live(row, is_confidential(session))
-        };
-        may_know(hub, row, session).then(live).flatten()
-    }
-
-    /// The credentials of a job in a listing: to its submitter, without values [ARCP 6.6-4, 9.8-5].
-    pub(crate) fn listed(
-        hub: &Hub,
-        row: &JobRow,
-        session: &SessionEntry,
-    ) -> Option<Vec<payload::Credential>> {
-        let own = row.session == session.id && may_know(hub, row, session);
-        own.then(|| hub.services.credentials.shown_live(row, false))
-            .flatten()
+        let found = hub.services.credentials.of_job(&row.id);
+        let shown = found.iter();
+        let shown: Vec<_> = shown
+            .filter_map(|credential| credential.lock().entry.shown())
+            .collect();
+        (!shown.is_empty()).then_some(shown)
     }
 
     /// A rotation's event as a session is shown it: with the value that is good now, when the session submitted the job and
@@ -122,16 +90,6 @@ impl Ledger {
         };
         filled().unwrap_or(payload)
     }
-
-    fn shown_live(&self, row: &JobRow, with_values: bool) -> Option<Vec<payload::Credential>> {
-        let found = self.of_job(&row.id);
-        some(
-            found
-                .iter()
-                .filter_map(|credential| credential.lock().entry.shown(with_values))
-                .collect(),
-        )
-    }
 }
 
 /// Whether a session may know that a job has credentials: it belongs to the submitting principal, and speaks the feature.
@@ -146,8 +104,4 @@ fn is_confidential(session: &SessionEntry) -> bool {
     session
         .attachment()
         .is_some_and(|attachment| attachment.confidential)
-}
-
-fn some(credentials: Vec<payload::Credential>) -> Option<Vec<payload::Credential>> {
-    (!credentials.is_empty()).then_some(credentials)
 }

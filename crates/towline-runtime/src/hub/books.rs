@@ -9,7 +9,10 @@ use std::{
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use towline_proto::admission::AdmissionQueue;
+use towline_proto::{
+    admission::AdmissionQueue,
+    server::{TokenHash, Tokens},
+};
 use towline_store::Principal;
 use towline_wire::{JobId, Secret, SessionId};
 
@@ -109,7 +112,7 @@ pub(crate) struct SessionTable {
 #[derive(Default)]
 struct Sessions {
     entries: HashMap<SessionId, Arc<SessionEntry>>,
-    by_token: HashMap<[u8; 32], SessionId>,
+    by_token: HashMap<TokenHash, SessionId>,
     attached: HashMap<Principal, usize>,
 }
 
@@ -141,34 +144,42 @@ impl SessionTable {
             Arc::clone(sessions.entries.get(id)?)
         };
         // Never a session's lock inside that of the sessions: others take them the other way round.
-        let current = entry.lock().token_hash;
-        let same = subtle::ConstantTimeEq::ct_eq(&current[..], &hash[..]);
-        bool::from(same).then_some(entry)
+        let good = entry.lock().tokens.accept(&hash);
+        good.then_some(entry)
     }
 
-    /// A session is durable under this token.
-    pub(crate) fn insert(&self, session: &Arc<SessionEntry>, old_token: Option<[u8; 32]>) {
-        let token = session.lock().token_hash;
+    /// A session is durable under its tokens; those it had `before` are good no more unless they are among them.
+    pub(crate) fn insert(&self, session: &Arc<SessionEntry>, before: Option<&Tokens>) {
+        let tokens = session.lock().tokens.clone();
         let mut sessions = self.sessions.lock();
-        if let Some(old) = old_token {
-            sessions.by_token.remove(&old);
+        for hash in before.into_iter().flat_map(Tokens::iter) {
+            sessions.by_token.remove(hash);
         }
-        sessions.by_token.insert(token, session.id.clone());
+        for hash in tokens.iter() {
+            sessions.by_token.insert(*hash, session.id.clone());
+        }
         sessions
             .entries
             .insert(session.id.clone(), Arc::clone(session));
     }
 
+    /// A token is good no more.
+    pub(crate) fn retire(&self, token: &TokenHash) {
+        self.sessions.lock().by_token.remove(token);
+    }
+
     /// A session can be resumed no more.
     pub(crate) fn forget(&self, session: &Arc<SessionEntry>) {
-        let token = {
+        let tokens = {
             let mut state = session.lock();
             state.gone = true;
-            state.token_hash
+            state.tokens.clone()
         };
         let mut sessions = self.sessions.lock();
         sessions.entries.remove(&session.id);
-        sessions.by_token.remove(&token);
+        for hash in tokens.iter() {
+            sessions.by_token.remove(hash);
+        }
     }
 
     /// Counts a principal's attached session in; `false` when the principal has as many as it may [ARCP 14-1].
@@ -204,7 +215,7 @@ impl SessionTable {
 }
 
 /// SHA-256 of a resume token; the token itself is not kept [ARCP 6.3-7].
-pub(crate) fn hash_token(token: &Secret) -> [u8; 32] {
+pub(crate) fn hash_token(token: &Secret) -> TokenHash {
     Sha256::digest(token.expose()).into()
 }
 

@@ -6,9 +6,8 @@
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use tokio::time::Instant;
-use towline_proto::{outbox::Outbox, span::Span};
+use towline_proto::span::Span;
 use towline_store::StoreError;
-use towline_wire::EventSeq;
 
 use super::{
     Hub,
@@ -94,12 +93,7 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>, on_end: OnEnd) -> Result<()
                 on_end(hub, &job);
             }
             for (session, span) in &spans {
-                let mut state = session.lock();
-                debug_assert!(
-                    state.durable < span.first,
-                    "numbers become durable in order"
-                );
-                state.durable = span.last();
+                session.lock().stream.committed(span);
             }
             commands.for_each(|command| command.done(hub, Ok(())));
             publish_spans(hub, spans);
@@ -143,9 +137,8 @@ fn publish_spans(hub: &Arc<Hub>, spans: Vec<(Arc<SessionEntry>, Span)>) {
     for (session, span) in spans {
         let (attachment, lag, evict) = {
             let mut state = session.lock();
-            let pushed = state.outbox.push(span);
-            debug_assert!(pushed, "spans are planned in order");
-            let evict = surplus(&state.outbox, hub.services.options.spans_per_session);
+            let keep = hub.services.options.spans_per_session;
+            let evict = state.stream.append(span, keep);
             let lag = state.pressure(hub.services.options.back_pressure);
             (state.attachment.clone(), lag, evict)
         };
@@ -162,11 +155,4 @@ fn publish_spans(hub: &Arc<Hub>, spans: Vec<(Arc<SessionEntry>, Span)>) {
     for (session, lag) in lagging {
         hub.report_pressure(&session, lag);
     }
-}
-
-/// What of a stream has to go: when it holds too much, an eighth more than that, so that it is not each event that
-/// evicts another.
-fn surplus(outbox: &Outbox, limit: usize) -> Option<EventSeq> {
-    outbox.overflow(limit)?;
-    outbox.overflow(limit - limit / 8)
 }

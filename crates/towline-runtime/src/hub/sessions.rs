@@ -17,11 +17,7 @@ impl Hub {
     pub(crate) fn detach(&self, session: &Arc<SessionEntry>, attachment: &Arc<Attachment>) {
         {
             let mut state = session.lock();
-            let current = state
-                .attachment
-                .as_ref()
-                .is_some_and(|current| Arc::ptr_eq(current, attachment));
-            if !current {
+            if !state.is_attached(attachment) {
                 return;
             }
             state.attachment = None;
@@ -29,6 +25,29 @@ impl Hub {
         }
         self.books.sessions.count_detached(&session.principal);
         self.command(SaveSession(Arc::clone(session)));
+    }
+
+    /// The client said something on the connection it has: it has the welcome, and the token before that one is good no
+    /// more [ARCP 6.3-1].
+    pub(crate) fn heard(&self, session: &Arc<SessionEntry>, attachment: &Arc<Attachment>) {
+        let before = {
+            let mut state = session.lock();
+            let before = state.tokens.previous().copied();
+            let news = state.is_attached(attachment) && state.tokens.heard();
+            before.filter(|_| news)
+        };
+        if let Some(before) = before {
+            self.books.sessions.retire(&before);
+            self.command(SaveSession(Arc::clone(session)));
+        }
+    }
+
+    /// Whether a session has no live job, no subscription and no open request [ARCP 14-1].
+    pub(crate) fn has_nothing_for(&self, session: &SessionEntry, attachment: &Attachment) -> bool {
+        let asks = attachment.replies.lock().waiting() > 0;
+        let watches = !session.lock().subscriptions.is_empty();
+        let mut live = self.books.jobs.unfinished().into_iter();
+        !asks && !watches && !live.any(|job| job.row.session == session.id)
     }
 
     /// Ends every connection of the runtime [ARCP 6.7-3].
@@ -42,7 +61,7 @@ impl Hub {
 
     /// Forgets the beginning of a stream; a resume from before it is refused [ARCP 6.5-2].
     pub(crate) fn evict(&self, session: &Arc<SessionEntry>, up_to: EventSeq, why: &str) {
-        session.lock().outbox.evict(up_to);
+        session.lock().stream.evict(up_to);
         tracing::warn!(target: "towline::session", session = %session.id, %up_to, "events evicted: {why}");
         self.command(Trim {
             session: session.id.clone(),
@@ -51,7 +70,8 @@ impl Hub {
         self.command(SaveSession(Arc::clone(session)));
     }
 
-    /// Tells a session's most recent running job that the session lags [ARCP 6.5-3].
+    /// Tells a session's most recent running job that the session lags; of one that only watches, the operator
+    /// [ARCP 6.5-3].
     pub(crate) fn report_pressure(&self, session: &SessionEntry, lag: u64) {
         let mut own = self.books.jobs.unfinished();
         own.retain(|job| job.row.session == session.id);
@@ -68,8 +88,13 @@ impl Hub {
             })
             .is_ok()
         });
-        if let Some(job) = told {
-            self.enqueue(job);
+        match told {
+            Some(job) => self.enqueue(job),
+            // It only watches: there is no job of its own to tell.
+            None => {
+                metrics::counter!("towline_back_pressure_untold_total").increment(1);
+                tracing::warn!(target: "towline::session", session = %session.id, lag, "a session that only watches is behind");
+            }
         }
     }
 }

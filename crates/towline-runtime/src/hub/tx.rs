@@ -204,7 +204,7 @@ impl<'h> Tx<'h> {
         self.last
             .get(&session.id)
             .copied()
-            .unwrap_or_else(|| session.lock().outbox.last())
+            .unwrap_or_else(|| session.lock().stream.last())
     }
 }
 

@@ -16,21 +16,20 @@ impl Hub {
     /// are written all the same.
     ///
     /// # Errors
-    /// What the store says, or that the runtime has stopped.
+    /// What the store says; [`StoreError::Closed`] when the runtime has stopped.
     pub(crate) async fn write(
         &self,
         changes: Vec<Change>,
         audits: Vec<AuditRow>,
-    ) -> Result<(), String> {
+    ) -> Result<(), StoreError> {
         let (done, written) = oneshot::channel();
         self.command(Write {
             changes,
             audits,
             done,
         });
-        written
-            .await
-            .unwrap_or_else(|_| Err("the runtime has stopped".to_owned()))
+        // The committer goes last, so nobody is left to write.
+        written.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Writes an audit entry with the next commit [ARCP 14-3]. While the store takes nothing, strangers that fail to
@@ -61,7 +60,7 @@ impl Hub {
 struct Write {
     changes: Vec<Change>,
     audits: Vec<AuditRow>,
-    done: oneshot::Sender<Result<(), String>>,
+    done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 impl Command for Write {
@@ -72,7 +71,7 @@ impl Command for Write {
 
     fn done(self: Box<Self>, _hub: &Arc<Hub>, result: Result<(), &StoreError>) {
         // Whoever waited may have gone.
-        let _ = self.done.send(result.map_err(ToString::to_string));
+        let _ = self.done.send(result.map_err(Clone::clone));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
+use towline_proto::limits;
 use towline_wire::{JobId, JobStatus, Timestamp};
 
 use crate::{
@@ -49,7 +50,7 @@ fn measure(hub: &Hub) {
             None => detached += 1,
         }
         if state.attachment.is_some() {
-            lag = lag.max(state.lag());
+            lag = lag.max(state.stream.lag());
         }
     }
     metrics::gauge!("towline_sessions", "state" => "attached").set(attached);
@@ -66,10 +67,10 @@ fn end_lost_sessions(hub: &Hub) {
     for session in hub.books.sessions.all() {
         let since = session.lock().detached_at;
         let Some(since) = since else { continue };
-        if now.since(since) > options.resume_window {
-            end_session(hub, &session);
-        } else {
+        if limits::in_resume_window(Some(since), now, options.resume_window) {
             detached.push((since, session));
+        } else {
+            end_session(hub, &session);
         }
     }
     let surplus = detached.len().saturating_sub(options.detached_sessions);
@@ -93,7 +94,7 @@ async fn retain(hub: &Arc<Hub>) {
     let keep: Vec<JobId> = {
         let mut jobs: Vec<JobId> = Vec::new();
         for session in hub.books.sessions.all() {
-            jobs.extend(session.lock().outbox.jobs().cloned());
+            jobs.extend(session.lock().stream.jobs().cloned());
         }
         jobs.sort_unstable();
         jobs.dedup();
@@ -124,7 +125,7 @@ fn forget_evicted(hub: &Arc<Hub>, report: towline_store::RetentionReport) {
     });
     for (job, up_to) in gone.chain(cut) {
         for session in hub.books.sessions.all() {
-            let last = session.lock().outbox.last_of(job, up_to);
+            let last = session.lock().stream.last_of(job, up_to);
             if let Some(last) = last {
                 hub.evict(
                     &session,

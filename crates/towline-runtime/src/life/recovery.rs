@@ -8,7 +8,7 @@ use std::{
 use towline_proto::{
     Dialect,
     job::{Cause, Failure, JobMachine, Outcome},
-    lease::{Authority, LeaseSet, ValidRequest},
+    lease::{Authority, UnnamedModels},
     outbox::Outbox,
 };
 use towline_store::{JobRow, RecordKind, Recovered, RecoveredSession, StoreError};
@@ -140,29 +140,16 @@ fn restore_job(hub: &Hub, row: JobRow) -> Arc<JobEntry> {
     JobEntry::new(row, authority, machine, None)
 }
 
-/// The lease was valid when it was granted; its expiry may have passed since.
+/// What a job may do, as it was stored.
 fn restore_authority(hub: &Hub, row: &JobRow) -> Authority {
-    let leases = LeaseSet::compile(&row.lease).unwrap_or_else(|error| {
+    let budget = row.state.budget.as_ref();
+    let budget = budget.and_then(|budget| budget.read().ok());
+    let require_model_use = hub.services.options.require_model_use;
+    let models = UnnamedModels::of(require_model_use, row.parent.is_some());
+    Authority::restored(&row.lease, &row.constraints, budget, models).unwrap_or_else(|error| {
         tracing::error!(target: "towline::store", job = %row.id, %error, "a stored lease is not valid; nothing is granted");
-        LeaseSet::default()
-    });
-    let expires_at = row
-        .constraints
-        .expires_at
-        .as_deref()
-        .and_then(|text| text.parse().ok());
-    // What a child may use is what its lease names, whatever its root was left free to do [ARCP 9.4-4].
-    let require_model_use = hub.services.options.require_model_use || row.parent.is_some();
-    let authority = Authority::new(ValidRequest { leases, expires_at }, require_model_use);
-    match row
-        .state
-        .budget
-        .as_ref()
-        .and_then(|budget| budget.read().ok())
-    {
-        Some(budget) => authority.with_budget(budget),
-        None => authority,
-    }
+        Authority::nothing()
+    })
 }
 
 /// Jobs of restartable agents run again, jobs that never began run now, all others end [ARCP 7.3-4].

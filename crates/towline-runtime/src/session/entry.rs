@@ -13,14 +13,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use towline_proto::{
     Dialect,
-    outbox::{Outbox, ReplayError},
+    outbox::Outbox,
     refusal::Refusal,
+    server::{Farewell, Replies, Reply, Slot, Stream, Tokens},
 };
 use towline_store::{Principal, SessionRow};
-use towline_transport::{CloseFrame, TransportKind};
-use towline_wire::{Envelope, EventSeq, Feature, FeatureSet, JobId, SessionId, Timestamp};
-
-use super::replies::{Reply, ReplyQueue, SlotId};
+use towline_transport::TransportKind;
+use towline_wire::{Envelope, FeatureSet, JobId, SessionId, Timestamp};
 
 /// A session that can be, or is, attached to a connection.
 pub(crate) struct SessionEntry {
@@ -32,32 +31,17 @@ pub(crate) struct SessionEntry {
 
 /// What changes about a session, under one lock that is held briefly.
 pub(crate) struct SessionState {
-    pub(crate) outbox: Outbox,
-    pub(crate) token_hash: [u8; 32],
+    pub(crate) stream: Stream,
+    pub(crate) tokens: Tokens,
     pub(crate) features: FeatureSet,
     pub(crate) dialect: Dialect,
     pub(crate) attachment: Option<Arc<Attachment>>,
     pub(crate) detached_at: Option<Timestamp>,
     pub(crate) subscriptions: HashSet<JobId>,
-    /// The highest number that is durable: what the outbox does not have of it yet, it gets at once.
-    pub(crate) durable: EventSeq,
-    /// The highest number that a transport took and flushed.
-    pub(crate) sent: EventSeq,
-    /// The highest number that a peer may have seen: it was handed to a transport, or is about to be.
-    pub(crate) offered: EventSeq,
-    pub(crate) ever_acked: bool,
-    pressure: Pressure,
     /// Whether the committer was told to end the session.
     pub(crate) ending: bool,
     /// Whether the session can never be resumed again.
     pub(crate) gone: bool,
-}
-
-/// Whether the lag has been reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pressure {
-    Armed,
-    Reported,
 }
 
 /// One connection of a session.
@@ -65,7 +49,7 @@ pub(crate) struct Attachment {
     pub(crate) kind: TransportKind,
     /// Whether nobody else can read it [ARCP 9.8-1].
     pub(crate) confidential: bool,
-    pub(crate) replies: Mutex<ReplyQueue>,
+    pub(crate) replies: Mutex<Replies>,
     /// Told when the stream or the replies have something new for the writer.
     pub(crate) wake: Notify,
     /// Set when another connection took the session over, or the session has to end.
@@ -77,17 +61,8 @@ pub(crate) struct Attachment {
     interrupt: AtomicBool,
     /// When the writer last sent something, in milliseconds since the connection's start.
     pub(crate) sent_at: AtomicU64,
-    closing: Mutex<Option<Closing>>,
-}
-
-/// The goodbye of a connection.
-pub(crate) struct Closing {
-    /// The last envelope, without id and session.
-    pub(crate) last: Envelope,
-    /// The transport's own goodbye.
-    pub(crate) frame: CloseFrame,
-    /// Whether owed replies, and what they brought into the stream, go out first.
-    pub(crate) drain: bool,
+    /// Whether the peer said anything here yet.
+    heard: AtomicBool,
 }
 
 /// Why a connection loses its session.
@@ -104,18 +79,13 @@ pub(crate) enum DetachReason {
 impl SessionEntry {
     pub(crate) fn new(row: &SessionRow, outbox: Outbox, dialect: Dialect) -> Arc<Self> {
         let state = SessionState {
-            sent: outbox.last(),
-            durable: outbox.last(),
-            offered: outbox.last(),
-            outbox,
-            token_hash: row.token_hash,
+            stream: Stream::new(outbox),
+            tokens: Tokens::new(row.token_hash, row.previous_token_hash),
             features: row.features,
             dialect,
             attachment: None,
             detached_at: row.detached_at,
             subscriptions: HashSet::new(),
-            ever_acked: row.acked > EventSeq::ZERO,
-            pressure: Pressure::Armed,
             ending: false,
             gone: false,
         };
@@ -137,13 +107,14 @@ impl SessionEntry {
         SessionRow {
             id: self.id.clone(),
             principal: self.principal.clone(),
-            token_hash: state.token_hash,
+            token_hash: *state.tokens.current(),
+            previous_token_hash: state.tokens.previous().copied(),
             features: state.features,
             dialect: state.dialect.as_str().to_owned(),
             created_at: self.created_at,
             detached_at: state.detached_at,
-            acked: state.outbox.acked(),
-            evicted: state.outbox.evicted(),
+            acked: state.stream.acked(),
+            evicted: state.stream.evicted(),
         }
     }
 
@@ -154,43 +125,18 @@ impl SessionEntry {
 }
 
 impl SessionState {
-    /// Whether the stream can go on after `position`, which the peer claims to have [ARCP 6.3-5].
-    pub(crate) fn check_replay(&self, position: EventSeq) -> Result<(), ReplayError> {
-        match position > self.offered {
-            true => Err(ReplayError::Ahead {
-                asked: position,
-                last: self.offered,
-            }),
-            false => self.outbox.check_replay(position),
-        }
-    }
-
-    /// How many events the peer is behind: acknowledged, or, where it never acknowledges, sent [ARCP 6.5-3].
-    pub(crate) fn lag(&self) -> u64 {
-        match self.ever_acked && self.features.has(Feature::Ack) {
-            true => self.sent.since(self.outbox.acked()),
-            false => self.outbox.last().since(self.sent),
-        }
-    }
-
-    /// The lag to report, once, when it has passed `threshold` [ARCP 6.5-3].
-    ///
-    /// For a peer that acknowledges, that is what was sent and not acknowledged; for one that never does, what could not
-    /// be sent.
+    /// The lag to report, once, when it has passed `threshold`. A session without a connection is not told that it lags
+    /// [ARCP 6.5-3].
     pub(crate) fn pressure(&mut self, threshold: u64) -> Option<u64> {
         self.attachment.as_ref()?;
-        let lag = self.lag();
-        match self.pressure {
-            Pressure::Armed if lag > threshold => {
-                self.pressure = Pressure::Reported;
-                Some(lag)
-            }
-            Pressure::Reported if lag < threshold / 2 => {
-                self.pressure = Pressure::Armed;
-                None
-            }
-            Pressure::Armed | Pressure::Reported => None,
-        }
+        self.stream.pressure(threshold)
+    }
+
+    /// Whether this is the connection the session has now.
+    pub(crate) fn is_attached(&self, attachment: &Arc<Attachment>) -> bool {
+        self.attachment
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, attachment))
     }
 }
 
@@ -199,19 +145,19 @@ impl Attachment {
         Arc::new(Self {
             kind,
             confidential,
-            replies: Mutex::new(ReplyQueue::default()),
+            replies: Mutex::default(),
             wake: Notify::new(),
             detach: CancellationToken::new(),
             why: Mutex::new(None),
             room: Notify::new(),
             interrupt: AtomicBool::new(false),
             sent_at: AtomicU64::new(0),
-            closing: Mutex::new(None),
+            heard: AtomicBool::new(false),
         })
     }
 
     /// Answers a request.
-    pub(crate) fn fill(&self, slot: SlotId, reply: Reply) {
+    pub(crate) fn fill(&self, slot: Slot, reply: Reply) {
         self.replies.lock().fill(slot, reply);
         self.wake.notify_one();
     }
@@ -224,10 +170,15 @@ impl Attachment {
     }
 
     /// Tells the writer to say goodbye. The first goodbye stays.
-    pub(crate) fn close(&self, closing: Closing) {
-        self.closing.lock().get_or_insert(closing);
+    pub(crate) fn close(&self, farewell: Farewell) {
+        self.replies.lock().close(farewell);
         self.interrupt.store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    /// The peer said something; whether that was the first time.
+    pub(crate) fn hear(&self) -> bool {
+        !self.heard.swap(true, Ordering::Relaxed)
     }
 
     /// Whether the writer has to look up from what it is sending.
@@ -242,20 +193,7 @@ impl Attachment {
 
     /// Whether the goodbye has been decided.
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.lock().is_some()
-    }
-
-    /// Whether what is queued goes out before the goodbye; `None` without one.
-    pub(crate) fn drains(&self) -> Option<bool> {
-        self.closing.lock().as_ref().map(|closing| closing.drain)
-    }
-
-    /// The goodbye itself, to be said now.
-    pub(crate) fn take_closing(&self) -> Option<(Envelope, CloseFrame)> {
-        self.closing
-            .lock()
-            .as_ref()
-            .map(|closing| (closing.last.clone(), closing.frame.clone()))
+        self.replies.lock().is_closing()
     }
 
     /// Takes the session from this connection. The first reason stays.

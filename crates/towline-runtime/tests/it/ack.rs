@@ -73,7 +73,9 @@ async fn what_is_not_acknowledged_is_kept() {
     };
     let runtime = with_valve(
         &Valve::new(),
-        RuntimeOptions::default().retention(retention),
+        RuntimeOptions::default()
+            .retention(retention)
+            .idle_timeout(Duration::MAX),
     )
     .await;
     let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
@@ -194,6 +196,46 @@ async fn back_pressure_of_what_is_not_acknowledged() {
         .await;
     valve.open(101);
     assert_eq!(pressures(&mut peer).await, 1, "re-armed");
+}
+
+/// [ARCP 6.5-3] a peer that acknowledges and then reads nothing is reported too: what cannot be sent always counts.
+#[tokio::test(start_paused = true)]
+async fn back_pressure_of_a_peer_that_stalls() {
+    let valve = Valve::new();
+    let runtime = with_valve(&valve, RuntimeOptions::default().back_pressure(100)).await;
+    let mut peer = Peer::with_room(&runtime, 1);
+    peer.hello(ALICE, ALL).await;
+    peer.welcomed().await;
+    peer.start(json!({"agent": "valve"})).await;
+    peer.send("session.ack", json!({"last_processed_seq": 1}))
+        .await;
+    moment().await;
+    valve.open(400);
+    moment().await;
+    let mut told = 0;
+    while let Ok(frame) = tokio::time::timeout(Duration::from_millis(10), peer.next()).await {
+        told += u32::from(frame["payload"]["body"]["phase"] == "back_pressure");
+    }
+    assert_eq!(told, 1);
+}
+
+/// [ARCP 6.5-3] a session that only watches has no job of its own to be told: neither the job it watches nor anybody else is
+/// told anything.
+#[tokio::test(start_paused = true)]
+async fn back_pressure_of_a_watcher_tells_no_job() {
+    let valve = Valve::new();
+    let runtime = with_valve(&valve, RuntimeOptions::default().back_pressure(100)).await;
+    let mut owner = Peer::alice(&runtime).await;
+    let job = owner.start(json!({"agent": "valve"})).await;
+    let mut watcher = Peer::with_room(&runtime, 1);
+    watcher.hello(ALICE, ALL).await;
+    watcher.welcomed().await;
+    watcher.ask("job.subscribe", json!({"job_id": job})).await;
+    valve.open(300);
+    for _ in 0..300 {
+        owner.expect_event("log").await;
+    }
+    owner.expect_silence().await;
 }
 
 /// [ARCP 6.5-3] of a peer that never acknowledges, what could not be sent counts; the newest running job is told.

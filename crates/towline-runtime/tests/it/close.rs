@@ -8,7 +8,7 @@ use towline_store::{EventStore, SqliteStore};
 
 use crate::{
     agents::{Deaf, Valve, echo, lines, patient},
-    peer::{ALICE, ALL, Peer, moment, runtime},
+    peer::{ALICE, ALL, Peer, QUIET, moment, pass, runtime},
 };
 
 /// [ARCP 6.7-1, 4-7] both words end a session, the reason comes back, and what is said afterwards is ignored.
@@ -160,4 +160,47 @@ async fn a_shutdown_ends_what_is_left() {
     }
     assert!(store.recover().await.unwrap().jobs.is_empty());
     store.close().await.unwrap();
+}
+
+/// [ARCP 14-1] a session without a live job, a subscription or an open request, that sends nothing but heartbeats, is
+/// disconnected as idle after the time for that, and can be resumed.
+#[tokio::test(start_paused = true)]
+async fn idle_sessions_are_disconnected() {
+    let valve = Valve::new();
+    let options = RuntimeOptions::default().idle_timeout(Duration::from_secs(100));
+    let runtime = runtime()
+        .options(options)
+        .agent("valve", valve.agent())
+        .build()
+        .await
+        .unwrap();
+    let mut busy = Peer::open(&runtime, ALICE, QUIET).await;
+    let job = busy.start(json!({"agent": "valve"})).await;
+    let mut watching = Peer::open(&runtime, ALICE, QUIET).await;
+    watching.ask("job.subscribe", json!({"job_id": job})).await;
+    let mut beating = Peer::open(&runtime, ALICE, &["heartbeat", "list_jobs"]).await;
+    for _ in 0..9 {
+        pass(11.0).await;
+        beating.send("session.ping", json!({"nonce": "n"})).await;
+        while tokio::time::timeout(Duration::from_millis(1), beating.next())
+            .await
+            .is_ok()
+        {}
+    }
+    assert_eq!(runtime.attached_sessions(), 3);
+    pass(2.0).await;
+    let closed = beating.expect("session.closed").await;
+    assert_eq!(closed["payload"]["reason"], "idle");
+    assert_eq!(beating.expect_close().await, 1000);
+    pass(500.0).await;
+    assert_eq!(runtime.attached_sessions(), 2, "the others have a purpose");
+    let mut back = Peer::resume(&runtime, &beating.token, 0).await;
+    back.ask("session.list_jobs", json!({})).await;
+    valve.shut();
+    busy.until_end(&job).await;
+    pass(101.0).await;
+    assert_eq!(
+        busy.expect("session.closed").await["payload"]["reason"],
+        "idle"
+    );
 }

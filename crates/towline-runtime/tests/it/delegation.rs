@@ -126,6 +126,10 @@ async fn a_child() {
     peer.expect_event("status").await;
     let delegate = peer.expect_event("delegate").await;
     let child = delegate["child_job_id"].clone();
+    // [ARCP 8-1] what one SDK requires and the others do not know.
+    let name = child.as_str().unwrap().replace("job_", "call_");
+    assert_eq!(delegate["delegate_id"], name);
+    assert_eq!(delegate["lease_request"], delegate["lease"]);
     assert_eq!(
         (&delegate["agent"], &delegate["input"]),
         (&json!("whoami"), &json!({"x": 1}))
@@ -138,6 +142,7 @@ async fn a_child() {
         ),
         (&child, &parent)
     );
+    assert_eq!(child_accepted["payload"]["delegate_id"], name);
     assert_eq!(
         child_accepted["payload"]["lease"],
         json!({"tool.call": ["search.web"]})

@@ -43,13 +43,11 @@ async fn kinds_of_events() {
             sha256: None,
         })
         .await?;
-        ctx.progress(
-            "2.5".parse::<Amount>()?,
-            Some(2.into()),
-            Some("GB"),
-            Some("over"),
-        )
-        .await?;
+        ctx.progress("2.5".parse::<Amount>()?)
+            .of(2)
+            .units("GB")
+            .message("over")
+            .await?;
         ctx.emit(
             &EventKind::new("x-vendor.acme.mood"),
             json!({"mood": "good"}),
@@ -122,9 +120,7 @@ async fn kinds_of_events() {
 #[tokio::test(start_paused = true)]
 async fn what_is_no_event() {
     let odd = |ctx: JobContext, _input: Value| async move {
-        let negative = ctx
-            .progress("-1".parse::<Amount>()?, None, None, None)
-            .await;
+        let negative = ctx.progress("-1".parse::<Amount>()?).await;
         let raw = ctx.emit(&EventKind::PROGRESS, json!({"current": -1})).await;
         let unknown = ctx.emit(&EventKind::new("mood"), json!({})).await;
         let runtimes = ctx
@@ -165,7 +161,7 @@ async fn stream(ctx: JobContext, input: Value) -> Result<(), AgentError> {
         let all: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
         result.write_bytes(&all).await?;
     }
-    ctx.progress(1, None, None, None).await?;
+    ctx.progress(1).await?;
     result.finish(input["summary"].as_str()).await?;
     Ok(())
 }
@@ -307,8 +303,8 @@ async fn assembled_results() {
 async fn projection() {
     let busy = |ctx: JobContext, _input: Value| async move {
         for step in 0..5 {
-            ctx.progress(step, None, None, None).await?;
-            ctx.progress(step, None, None, None).await?;
+            ctx.progress(step).await?;
+            ctx.progress(step).await?;
             ctx.log("info", format!("{step}")).await?;
         }
         Ok::<_, AgentError>(Value::Null)

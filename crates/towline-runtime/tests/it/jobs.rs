@@ -12,7 +12,7 @@ async fn a_job_runs() {
         .agent("chatty", |ctx: JobContext, input: Value| async move {
             for line in 1..=3u32 {
                 ctx.log("info", format!("line {line}")).await?;
-                ctx.progress(line, Some(3.into()), None, None).await?;
+                ctx.progress(line).of(3).await?;
             }
             Ok::<_, AgentError>(json!({"echo": input}))
         })

@@ -94,6 +94,14 @@ async fn another_session_sees_the_outcome() {
     assert_eq!(two.expect_event("log").await["message"], "line 3");
     valve.shut();
     assert_eq!(two.expect_end("success").await["result"], 3);
+    let number = two.last;
+    assert_eq!(two.submit(request.clone()).await, job);
+    let again = two.next().await;
+    assert_eq!(
+        (&again["type"], &again["event_seq"]),
+        (&json!("job.result"), &json!(number)),
+        "it had its end, and gets it once more under its old number"
+    );
     let mut late = Peer::alice(&runtime).await;
     assert_eq!(late.submit(request).await, job);
     assert_eq!(late.until_end(&job).await.len(), 5, "also when it is over");
@@ -102,6 +110,46 @@ async fn another_session_sees_the_outcome() {
         4,
         "its own session is not told twice"
     );
+}
+
+/// [ARCP 7.2-1] a repeat of a finished job in the session that had its end gets the acceptance and then the end once more
+/// under its old number, also after a resume; the stream goes on where it was, and what comes with a replay comes once.
+#[tokio::test(start_paused = true)]
+async fn the_end_comes_once_more() {
+    let runtime = runtime()
+        .agent("echo", echo())
+        .agent("lines", lines())
+        .build()
+        .await
+        .unwrap();
+    let mut peer = Peer::alice(&runtime).await;
+    let request = json!({"agent": "echo", "input": 7, "idempotency_key": "k"});
+    let job = peer.submit(request.clone()).await;
+    let end = peer.until_end(&job).await.pop().unwrap();
+    let other = peer
+        .submit(json!({"agent": "lines", "input": {"n": 2}}))
+        .await;
+    peer.until_end(&other).await;
+    let mut peer = Peer::resume(&runtime, &peer.lost().await, 6).await;
+    for _ in 0..2 {
+        assert_eq!(peer.submit(request.clone()).await, job);
+        let again = peer.next().await;
+        for field in ["type", "job_id", "event_seq", "job_seq", "payload"] {
+            assert_eq!(again[field], end[field], "{field}");
+        }
+    }
+    peer.expect_silence().await;
+    let more = peer
+        .submit(json!({"agent": "lines", "input": {"n": 1}}))
+        .await;
+    assert_eq!(peer.until_end(&more).await.len(), 3, "numbered on");
+    let mut peer = Peer::resume(&runtime, &peer.lost().await, 0).await;
+    peer.send("job.submit", request).await;
+    let mut ends = 0;
+    while let Ok(frame) = tokio::time::timeout(Duration::from_secs(1), peer.next()).await {
+        ends += u32::from(frame["job_id"] == job && frame["type"] == "job.result");
+    }
+    assert!((1..=2).contains(&ends), "{ends}");
 }
 
 /// [ARCP 7.2-2] the same key for something else; another principal's key is another key.
@@ -146,6 +194,7 @@ async fn keys_live_for_a_day() {
     peer.until_end(&job).await;
     pass(24.0 * 3600.0 - 10.0).await;
     assert_eq!(peer.submit(request.clone()).await, job);
+    peer.expect("job.result").await;
     pass(10.0).await;
     let anew = peer.submit(request).await;
     assert_ne!(anew, job);
@@ -193,6 +242,7 @@ async fn keys_and_validation() {
     peer.until_end(&job).await;
     pass(120.0).await;
     assert_eq!(peer.submit(brief.clone()).await, job);
+    peer.expect("job.result").await;
     let mut anew = brief;
     anew["idempotency_key"] = json!("d");
     peer.refused("job.submit", anew, "INVALID_REQUEST").await;

@@ -108,10 +108,7 @@ struct From(MemoryTransport, SocketAddr);
 
 impl Transport for From {
     fn info(&self) -> TransportInfo {
-        TransportInfo {
-            peer: Some(self.1),
-            ..self.0.info()
-        }
+        self.0.info().at(Some(self.1))
     }
 
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {

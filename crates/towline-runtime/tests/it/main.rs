@@ -32,5 +32,6 @@ mod shares;
 mod stress;
 mod submit;
 mod subscribe;
+mod tokens;
 mod trace;
 mod versions;

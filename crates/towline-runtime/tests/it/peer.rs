@@ -247,6 +247,11 @@ impl Peer {
             "{frame}"
         );
         if let Some(seq) = frame.get("event_seq") {
+            let is_end = frame["type"] == "job.result" || frame["type"] == "job.error";
+            if is_end && seq.as_u64().is_some_and(|seq| seq <= self.last) {
+                // Behind the acceptance of a repeated submit [ARCP 7.2-1].
+                return;
+            }
             assert_eq!(*seq, self.last + 1, "strictly one more: {frame}");
             assert!(
                 frame["job_seq"].is_number() && frame["job_id"].is_string(),
@@ -411,10 +416,7 @@ struct Overheard(MemoryTransport);
 
 impl Transport for Overheard {
     fn info(&self) -> TransportInfo {
-        TransportInfo {
-            confidential: false,
-            ..self.0.info()
-        }
+        self.0.info().confidential(false)
     }
 
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {

@@ -37,7 +37,7 @@ async fn busy(ctx: JobContext, input: Value) -> Result<Value, AgentError> {
     let mut random = Random(input["seed"].as_u64().unwrap_or(1) | 1);
     for line in 0..random.below(40) {
         match random.below(4) {
-            0 => ctx.progress(u32::try_from(line)?, None, None, None).await?,
+            0 => ctx.progress(u32::try_from(line)?).send().await?,
             1 => tokio::time::sleep(Duration::from_millis(random.below(40))).await,
             _ => ctx.log("info", format!("line {line}")).await?,
         }

@@ -36,7 +36,7 @@ async fn plain(valve: &Valve) -> Runtime {
 async fn mixed(ctx: JobContext, input: Value) -> Result<Value, AgentError> {
     for line in 1..=u32::try_from(input["n"].as_u64().unwrap_or(0))? {
         ctx.log("info", format!("line {line}")).await?;
-        ctx.progress(line, None, None, None).await?;
+        ctx.progress(line).await?;
         tokio::task::yield_now().await;
     }
     Ok(Value::Null)

@@ -257,9 +257,9 @@ impl<'a> Tx<'a> {
         };
         self.conn
             .prepare_cached(
-                "INSERT INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
+                "INSERT INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
                  ON CONFLICT (key) DO UPDATE SET principal = ?3, token_hash = ?4, features = ?5, dialect = ?6, \
-                 created_at = ?7, detached_at = ?8, acked = ?9, evicted = ?10",
+                 created_at = ?7, detached_at = ?8, acked = ?9, evicted = ?10, previous_token_hash = ?12",
             )?
             .execute(params![
                 key,
@@ -273,6 +273,7 @@ impl<'a> Tx<'a> {
                 int(row.acked.value()),
                 int(row.evicted.value()),
                 int(last.value()),
+                row.previous_token_hash,
             ])?;
         Ok(())
     }

@@ -118,13 +118,15 @@ fn read_state(row: &Row<'_>) -> Result<JobState, DbError> {
 }
 
 /// The columns [`read_session`] expects.
-pub(super) const SESSION_COLUMNS: &str = "key, last, id, principal, token_hash, features, dialect, created_at, detached_at, acked, evicted";
+pub(super) const SESSION_COLUMNS: &str = "key, last, id, principal, token_hash, features, dialect, created_at, detached_at, acked, evicted, \
+     previous_token_hash";
 
 pub(super) fn read_session(row: &Row<'_>) -> Result<SessionRow, DbError> {
     Ok(SessionRow {
         id: SessionId::parse(text(row, 2)?).map_err(corrupt)?,
         principal: Principal::new(text(row, 3)?),
         token_hash: row.get(4)?,
+        previous_token_hash: row.get(11)?,
         features: FeatureSet::from_bits(row.get(5)?),
         dialect: text(row, 6)?.to_owned(),
         created_at: time(row, 7)?,

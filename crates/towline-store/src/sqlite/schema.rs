@@ -9,7 +9,7 @@ use crate::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x746f_776c;
 
 /// What takes schema `i` to schema `i + 1`. A released step is never changed; a new one is put after it.
-pub(super) const STEPS: &[&str] = &[V1];
+pub(super) const STEPS: &[&str] = &[V1, PREVIOUS_TOKEN];
 
 /// How much happens with a row decides its place. Blocks are appended, whichever job they are of, so that a commit of
 /// two hundred jobs writes a few pages and not one for each; `block_index` finds a job's blocks and is brought up to
@@ -138,6 +138,11 @@ CREATE TABLE checkpoint (
     job   INTEGER PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT;
+";
+
+/// The token that was good before the latest one stays good until the client is heard [ARCP 6.3-1].
+const PREVIOUS_TOKEN: &str = "
+ALTER TABLE session ADD COLUMN previous_token_hash BLOB;
 ";
 
 /// What a file is, by its header.

@@ -44,6 +44,7 @@ pub async fn sessions_come_back_whole(mut subject: Subject) {
     .await;
     let anew = SessionRow {
         token_hash: [255; 32],
+        previous_token_hash: Some([254; 32]),
         features: FeatureSet::NONE.with(towline_wire::Feature::Ack),
         dialect: "other".to_owned(),
         detached_at: Some(at(3)),

@@ -120,7 +120,7 @@ impl ChildOptions {
         command
     }
 
-    fn not_started(&self, cause: &io::Error) -> TransportError {
+    fn not_started(&self, cause: io::Error) -> TransportError {
         let reason = match (cause.kind(), &self.dir) {
             (_, Some(dir)) if !dir.is_dir() => {
                 format!("its working directory `{}` is not there", dir.display())
@@ -131,10 +131,7 @@ impl ChildOptions {
             (io::ErrorKind::PermissionDenied, _) => "the file may not be executed".to_owned(),
             _ => cause.to_string(),
         };
-        TransportError::Setup {
-            target: format!("`{}`", self.program.display()),
-            reason,
-        }
+        TransportError::impossible(format!("`{}`", self.program.display()), reason).because(cause)
     }
 }
 
@@ -174,14 +171,14 @@ impl ChildProcess {
         let mut child = options
             .command()
             .spawn()
-            .map_err(|cause| options.not_started(&cause))?;
+            .map_err(|cause| options.not_started(cause))?;
         let pipes = (
             child.stdin().take(),
             child.stdout().take(),
             child.stderr().take(),
         );
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
-            return Err(options.not_started(&io::Error::other("its pipes are missing")));
+            return Err(options.not_started(io::Error::other("its pipes are missing")));
         };
         let program = options.program.to_string_lossy().into_owned();
         let lines = forward(

@@ -25,6 +25,7 @@ where
     let failed = |reason: String| TransportError::Handshake {
         peer: peer.to_owned(),
         reason,
+        source: None,
     };
     let gate = PathGate {
         path: options.path.clone(),
@@ -33,7 +34,7 @@ where
     let upgrade = accept_hdr_async_with_config(HeadOnly::new(io), gate, None);
     match tokio::time::timeout(timeout, Box::pin(upgrade)).await {
         Ok(Ok(accepted)) => Ok(accepted.into_inner().into_parts()),
-        Ok(Err(cause)) => Err(failed(cause.to_string())),
+        Ok(Err(cause)) => Err(failed(cause.to_string()).because(cause)),
         Err(_) => Err(failed(format!("no upgrade request within {timeout:?}"))),
     }
 }

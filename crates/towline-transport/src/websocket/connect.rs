@@ -13,7 +13,7 @@ use tokio_tungstenite::{
         client::IntoClientRequest as _,
         error::Error as WsError,
         handshake::client::Request,
-        http::{HeaderName, HeaderValue, Response, Uri, header},
+        http::{HeaderName, HeaderValue, Response, Uri, header, uri::InvalidUri},
     },
 };
 
@@ -71,13 +71,10 @@ struct Target {
 
 impl Target {
     fn parse(url: &str) -> Result<Self, TransportError> {
-        let refuse = |reason: &str| TransportError::Setup {
-            target: without_query(url),
-            reason: reason.to_owned(),
-        };
-        let mut uri: Uri = url
-            .parse()
-            .map_err(|cause| refuse(&format!("this is not a URL ({cause})")))?;
+        let refuse = |reason: &str| TransportError::impossible(without_query(url), reason);
+        let not_a_url =
+            |cause: InvalidUri| refuse(&format!("this is not a URL ({cause})")).because(cause);
+        let mut uri: Uri = url.parse().map_err(not_a_url)?;
         let encrypted = match uri.scheme_str() {
             Some("ws") => false,
             Some("wss") => true,
@@ -105,9 +102,7 @@ impl Target {
         }
         let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
         if uri.path() == "/" && uri.query().is_none() && !url.ends_with('/') {
-            uri = format!("{url}/arcp")
-                .parse()
-                .map_err(|cause| refuse(&format!("this is not a URL ({cause})")))?;
+            uri = format!("{url}/arcp").parse().map_err(not_a_url)?;
         }
         Ok(Self {
             uri,
@@ -118,28 +113,14 @@ impl Target {
     }
 
     async fn open(&self, options: &WebSocketOptions) -> Result<Connected, TransportError> {
-        let tls = if self.encrypted {
-            Some(
-                options
-                    .trust
-                    .config()
-                    .map_err(|reason| self.refused(reason))?,
-            )
-        } else {
-            None
-        };
+        let security = self.security(options)?;
         let tcp = TcpStream::connect((self.host.as_str(), self.port))
             .await
-            .map_err(|cause| self.unreachable(&cause))?;
-        let lost = |cause: io::Error| self.failed(cause.to_string());
+            .map_err(|cause| self.unreachable(cause))?;
+        let lost = |cause: io::Error| self.failed(cause.to_string()).because(cause);
         let peer = tcp.peer_addr().map_err(lost)?;
         tcp.set_nodelay(true).map_err(lost)?;
-        let stream = match tls {
-            None => ClientStream::plain(tcp),
-            Some(config) => ClientStream::secured(tcp, &self.host, config)
-                .await
-                .map_err(|cause| self.insecure(&cause))?,
-        };
+        let stream = security.apply(tcp, self).await?;
         let (stream, input) = self.upgrade(stream, options).await?;
         Ok(Connected {
             stream,
@@ -165,7 +146,8 @@ impl Target {
 
     fn request(&self, options: &WebSocketOptions) -> Result<Request, TransportError> {
         let request = self.uri.clone().into_client_request();
-        let mut request = request.map_err(|cause| self.refused(cause.to_string()))?;
+        let mut request =
+            request.map_err(|cause| self.refused(cause.to_string()).because(cause))?;
         for (name, value) in &options.headers {
             let header = HeaderName::try_from(name.as_str());
             let header =
@@ -183,30 +165,14 @@ impl Target {
         Ok(request)
     }
 
-    fn unreachable(&self, cause: &io::Error) -> TransportError {
-        match cause.kind() {
-            io::ErrorKind::ConnectionRefused => self.failed(format!(
-                "connection refused: nothing listens on port {}",
-                self.port
-            )),
-            _ => self.failed(cause.to_string()),
-        }
-    }
-
-    fn insecure(&self, cause: &io::Error) -> TransportError {
-        let tls = cause
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match tls {
-            Some(rustls::Error::InvalidCertificate(fault)) => self.refused(format!(
-                "the server's certificate is not trusted ({fault:?}); for a private authority give its root certificate"
-            )),
-            Some(rustls::Error::InvalidMessage(_)) => {
-                self.refused("the server does not speak TLS on this port; is it `ws://`?".to_owned())
+    fn unreachable(&self, cause: io::Error) -> TransportError {
+        let reason = match cause.kind() {
+            io::ErrorKind::ConnectionRefused => {
+                format!("connection refused: nothing listens on port {}", self.port)
             }
-            Some(fault) => self.refused(format!("TLS failed: {fault}")),
-            None => self.failed(format!("TLS failed: {cause}")),
-        }
+            _ => cause.to_string(),
+        };
+        self.failed(reason).because(cause)
     }
 
     fn not_upgraded(&self, cause: WsError) -> TransportError {
@@ -216,30 +182,97 @@ impl Target {
                 status: response.status().as_u16(),
                 reason: explain(&response),
             },
-            WsError::Io(cause) => self.failed(format!("the server ended the upgrade: {cause}")),
-            WsError::Protocol(fault) => self.refused(format!(
-                "the server's answer to the upgrade is wrong: {fault}"
-            )),
-            cause => self.refused(format!("the upgrade failed: {cause}")),
+            WsError::Io(cause) => self
+                .failed(format!("the server ended the upgrade: {cause}"))
+                .because(cause),
+            WsError::Protocol(fault) => self
+                .refused(format!(
+                    "the server's answer to the upgrade is wrong: {fault}"
+                ))
+                .because(fault),
+            cause => self
+                .refused(format!("the upgrade failed: {cause}"))
+                .because(cause),
         }
     }
 
     fn failed(&self, reason: String) -> TransportError {
-        TransportError::Connect {
-            target: self.name(),
-            reason,
-        }
+        TransportError::unreachable(self.name(), reason)
     }
 
     fn refused(&self, reason: String) -> TransportError {
-        TransportError::Setup {
-            target: self.name(),
-            reason,
-        }
+        TransportError::impossible(self.name(), reason)
     }
 
     fn name(&self) -> String {
         without_query(&self.uri.to_string())
+    }
+}
+
+/// What has to happen to a byte stream before the upgrade.
+enum Security {
+    None,
+    #[cfg(feature = "tls")]
+    Tls(std::sync::Arc<rustls::ClientConfig>),
+}
+
+#[cfg(feature = "tls")]
+impl Target {
+    fn security(&self, options: &WebSocketOptions) -> Result<Security, TransportError> {
+        if !self.encrypted {
+            return Ok(Security::None);
+        }
+        let config = options.trust.config();
+        let config = config.map_err(|cause| self.refused(cause.to_string()).because(cause))?;
+        Ok(Security::Tls(config))
+    }
+
+    fn insecure(&self, cause: io::Error) -> TransportError {
+        let tls = cause
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let error = match tls {
+            Some(fault @ rustls::Error::InvalidCertificate(_)) => self.refused(format!(
+                "the server's certificate is not trusted: {}; for a private authority give its root certificate",
+                crate::tls::explain(fault)
+            )),
+            Some(rustls::Error::InvalidMessage(_)) => {
+                self.refused("the server does not speak TLS on this port; is it `ws://`?".to_owned())
+            }
+            Some(fault) => self.refused(format!("TLS failed: {fault}")),
+            None => self.failed(format!("TLS failed: {cause}")),
+        };
+        error.because(cause)
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+impl Target {
+    fn security(&self, _: &WebSocketOptions) -> Result<Security, TransportError> {
+        if self.encrypted {
+            return Err(self.refused(
+                "this program was built without TLS; build it with the feature `tls`".to_owned(),
+            ));
+        }
+        Ok(Security::None)
+    }
+}
+
+impl Security {
+    #[cfg(feature = "tls")]
+    async fn apply(self, tcp: TcpStream, target: &Target) -> Result<ClientStream, TransportError> {
+        match self {
+            Self::None => Ok(ClientStream::plain(tcp)),
+            Self::Tls(config) => super::tls::secure(tcp, &target.host, config)
+                .await
+                .map(ClientStream::secured)
+                .map_err(|cause| target.insecure(cause)),
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    async fn apply(self, tcp: TcpStream, _: &Target) -> Result<ClientStream, TransportError> {
+        Ok(ClientStream::plain(tcp))
     }
 }
 

@@ -95,9 +95,10 @@ impl Decoder {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
         };
         let room = (self.limit as u64).saturating_sub(before as u64);
-        match head.length > room {
-            true => Err(Fault::TooBig),
-            false => Ok(()),
+        if head.length > room {
+            Err(Fault::TooBig)
+        } else {
+            Ok(())
         }
     }
 
@@ -135,9 +136,10 @@ impl Decoder {
 
 fn close(payload: &[u8]) -> Result<Option<CloseFrame>, Violation> {
     let Some((code, reason)) = payload.split_first_chunk() else {
-        return match payload.is_empty() {
-            true => Ok(None),
-            false => Err(Violation::protocol("a close frame has half a code")),
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(Violation::protocol("a close frame has half a code"))
         };
     };
     let code = u16::from_be_bytes(*code);

@@ -124,12 +124,13 @@ impl Head {
         if length >> 63 != 0 {
             return Err(Violation::protocol("a frame's length has its top bit set"));
         }
-        let (mask, size) = match is_masked {
-            false => (None, before_mask),
-            true => match bytes.get(before_mask..before_mask + 4) {
+        let (mask, size) = if is_masked {
+            match bytes.get(before_mask..before_mask + 4) {
                 Some(mask) => (mask.try_into().ok(), before_mask + 4),
                 None => return Ok(None),
-            },
+            }
+        } else {
+            (None, before_mask)
         };
         Ok(Some(Self {
             is_last,
@@ -230,4 +231,4 @@ const LONG_16: u8 = 126;
 const LONG_64: u8 = 127;
 const MOST_HEADER: usize = 14;
 /// 1007: what calls itself text is not UTF-8 (RFC 6455 §7.4.1).
-const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
+pub(super) const INVALID_PAYLOAD: CloseCode = CloseCode(1007);

@@ -1,9 +1,9 @@
 //! What can be chosen for a WebSocket.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
-use rustls::ClientConfig;
-use rustls_pki_types::CertificateDer;
+#[cfg(feature = "tls")]
+use super::tls::ClientTrust;
 
 /// What can be chosen for a WebSocket, on either side.
 ///
@@ -19,17 +19,9 @@ pub struct WebSocketOptions {
     pub(super) close_timeout: Duration,
     pub(super) headers: Vec<(String, String)>,
     pub(super) path: Option<String>,
-    pub(super) trust: Trust,
+    #[cfg(feature = "tls")]
+    pub(super) trust: ClientTrust,
     pub(super) confidential: bool,
-}
-
-/// Whom a `wss` client trusts.
-#[derive(Clone)]
-pub(super) enum Trust {
-    Platform,
-    Pem(Vec<u8>),
-    Der(Vec<CertificateDer<'static>>),
-    Config(Arc<ClientConfig>),
 }
 
 impl WebSocketOptions {
@@ -44,7 +36,8 @@ impl WebSocketOptions {
             close_timeout: Duration::from_secs(5),
             headers: Vec::new(),
             path: Some("/arcp".to_owned()),
-            trust: Trust::Platform,
+            #[cfg(feature = "tls")]
+            trust: ClientTrust::default(),
             confidential: false,
         }
     }
@@ -126,28 +119,6 @@ impl WebSocketOptions {
     #[must_use]
     pub fn any_path(mut self) -> Self {
         self.path = None;
-        self
-    }
-
-    /// Client: trusts the certificates of this PEM text, **instead of** those the operating system trusts.
-    #[must_use]
-    pub fn root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.trust = Trust::Pem(pem.into());
-        self
-    }
-
-    /// Client: trusts these certificates (DER), **instead of** those the operating system trusts.
-    #[must_use]
-    pub fn root_certificates_der(mut self, der: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        self.trust = Trust::Der(der.into_iter().map(CertificateDer::from).collect());
-        self
-    }
-
-    /// Client: the whole TLS configuration is the caller's, client certificates and the crypto provider included.
-    /// Default: the operating system's trust, and aws-lc-rs.
-    #[must_use]
-    pub fn tls_config(mut self, config: Arc<ClientConfig>) -> Self {
-        self.trust = Trust::Config(config);
         self
     }
 

@@ -397,7 +397,7 @@ impl Masks {
 }
 
 /// A control frame holds 125 bytes, two of them the code.
-fn shortened(reason: &str) -> &str {
+pub(super) fn shortened(reason: &str) -> &str {
     let end = (0..=reason.len().min(123))
         .rev()
         .find(|end| reason.is_char_boundary(*end));

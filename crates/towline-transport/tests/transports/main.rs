@@ -8,6 +8,7 @@ mod behaviour;
 mod chaos;
 mod child;
 mod connect;
+mod library;
 mod memory;
 mod raw;
 mod stdio;

@@ -39,11 +39,7 @@ fn linked() -> Pair {
 
 impl Transport for Queue {
     fn info(&self) -> TransportInfo {
-        TransportInfo {
-            kind: TransportKind::Other,
-            peer: None,
-            confidential: false,
-        }
+        TransportInfo::new(TransportKind::Other)
     }
 
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertifiedKey, IsCa, KeyPair, date_time_ymd,
+    generate_simple_self_signed,
+};
 use rustls::{
     ServerConfig,
-    crypto::aws_lc_rs::default_provider,
+    crypto::ring::default_provider,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpListener};
@@ -29,6 +32,20 @@ impl Server {
     async fn new() -> Self {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        Self::with(cert, signing_key).await
+    }
+
+    /// A server whose certificate is an authority's own, which is what `openssl req -x509` makes.
+    async fn of_an_authority(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        Self::with(params.self_signed(&key).unwrap(), key).await
+    }
+
+    async fn with(cert: Certificate, signing_key: KeyPair) -> Self {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
@@ -90,6 +107,44 @@ async fn a_given_root_is_trusted() {
         assert!(client.unwrap().info().confidential);
         accepted.unwrap();
     }
+}
+
+/// Connects while trusting what `trusted` shows, and says why not.
+async fn connect(server: &Server, trusted: &Server) -> Result<(), String> {
+    let options = WebSocketOptions::client().root_certificates_pem(trusted.pem.clone());
+    let url = server.url("wss");
+    let (client, accepted) = tokio::join!(
+        WebSocketTransport::connect_with(&url, &options),
+        server.accept()
+    );
+    assert_eq!(client.is_ok(), accepted.is_ok());
+    client.map(drop).map_err(|error| {
+        assert!(std::error::Error::source(&error).is_some(), "{error:?}");
+        error.to_string()
+    })
+}
+
+/// The usual certificate of `openssl req -x509` is an authority's own, with a name besides the common one or without. Given
+/// as one to trust it is trusted on the server too; its names and its time count, and no other's certificate gains by it.
+#[tokio::test]
+async fn a_given_authority_may_be_the_server_itself() {
+    let named = Server::of_an_authority(&["localhost"], |_| {}).await;
+    assert_eq!(connect(&named, &named).await, Ok(()));
+    let nameless = Server::of_an_authority(&[], |_| {}).await;
+    assert_eq!(connect(&nameless, &nameless).await, Ok(()));
+
+    let elsewhere = Server::of_an_authority(&["elsewhere.example"], |_| {}).await;
+    let refused = connect(&elsewhere, &elsewhere).await.unwrap_err();
+    assert!(refused.contains("elsewhere.example"), "{refused}");
+    let old = Server::of_an_authority(&["localhost"], |params| {
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+    })
+    .await;
+    let refused = connect(&old, &old).await.unwrap_err();
+    assert!(refused.contains("it has expired"), "{refused}");
+    let refused = connect(&named, &nameless).await.unwrap_err();
+    assert!(refused.contains("certificate is not trusted"), "{refused}");
 }
 
 #[tokio::test]

@@ -169,13 +169,21 @@ pub struct Delegate {
     /// What the child may do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
+    /// Names the delegation: one SDK knows it by that rather than by the child.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delegate_id: Option<CallId>,
+    /// What the child may do, under the name one SDK reads it by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_request: Option<Lease>,
 }
 
 readable!(Delegate {
     child_job_id: req,
     agent: req,
     input: opt,
-    lease: opt as Told
+    lease: opt as Told,
+    delegate_id: opt,
+    lease_request: opt as Told,
 });
 
 /// `progress`.

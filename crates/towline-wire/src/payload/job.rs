@@ -47,7 +47,7 @@ pub struct Credential {
     pub id: CredentialId,
     /// How it is presented, `bearer` mostly.
     pub scheme: String,
-    /// The secret; left out once it is revoked, and for everybody but the submitter.
+    /// The secret. An entry without it is of no use: we leave out the whole field instead [ARCP 6.6-4].
     #[serde(
         serialize_with = "Secret::write_optional",
         skip_serializing_if = "Option::is_none"
@@ -103,6 +103,9 @@ pub struct Accepted {
     /// The job that delegated it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_job_id: Option<JobId>,
+    /// The delegation it is the child of, as the parent's `delegate` event names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delegate_id: Option<CallId>,
 }
 
 readable!(Accepted {
@@ -116,6 +119,7 @@ readable!(Accepted {
     accepted_at: opt as Informative<Timestamp>,
     trace_id: opt as Informative<TraceId>,
     parent_job_id: opt,
+    delegate_id: opt,
 });
 
 /// `job.result` (§7.3).

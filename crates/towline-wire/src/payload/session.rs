@@ -179,13 +179,14 @@ impl<'de> Deserialize<'de> for AgentListing {
     /// Some runtimes list an agent as a bare string.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = RawJson::deserialize(deserializer)?;
-        let listing = match raw.as_str().starts_with('"') {
-            true => raw.read().map(|name| FullListing {
+        let listing = if raw.as_str().starts_with('"') {
+            raw.read().map(|name| FullListing {
                 name,
                 versions: Vec::new(),
                 default: None,
-            }),
-            false => raw.read(),
+            })
+        } else {
+            raw.read()
         };
         let FullListing {
             name,

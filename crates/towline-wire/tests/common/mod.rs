@@ -202,6 +202,7 @@ fn job_messages() -> Vec<(&'static str, Envelope)> {
         accepted_at: Some(time()),
         trace_id: Some(trace()),
         parent_job_id: Some(parent()),
+        delegate_id: CallId::parse("call_2").ok(),
         ..bare_accepted()
     };
     let streamed = JobResult {
@@ -323,6 +324,8 @@ fn events() -> Vec<(&'static str, Envelope)> {
         agent: "child@1.0.0".parse().unwrap(),
         input: Some(raw("[1]")),
         lease: Some(lease()),
+        delegate_id: CallId::parse("call_2").ok(),
+        lease_request: Some(lease()),
     };
     let progress = event::Progress {
         current: "2.5".parse().unwrap(),
@@ -430,6 +433,7 @@ fn bare_accepted() -> Accepted {
         accepted_at: None,
         trace_id: None,
         parent_job_id: None,
+        delegate_id: None,
     }
 }
 

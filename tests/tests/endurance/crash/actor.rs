@@ -33,8 +33,6 @@ pub(super) struct Actor {
     model: Model,
     /// The last welcome's token; `None` before the first session.
     token: Option<String>,
-    /// Whether the token was shown and nothing came back: then it may have been rotated.
-    in_doubt: bool,
     asked: BTreeMap<String, Ask>,
     requests: u64,
     keys: u64,
@@ -70,7 +68,6 @@ impl Actor {
             known,
             model,
             token: None,
-            in_doubt: false,
             asked,
             requests: 0,
             keys: 0,
@@ -94,9 +91,7 @@ impl Actor {
         loop {
             let url = self.url.borrow_and_update().clone();
             if let Some(mut peer) = Peer::try_dial(&url).await {
-                // Whatever comes of it: from here on the server may have rotated the token.
                 let first = self.first_frame();
-                self.in_doubt |= self.token.is_some();
                 if peer.try_send(&first).await && self.welcomed(&mut peer).await {
                     return peer;
                 }
@@ -119,23 +114,16 @@ impl Actor {
             Came::Envelope(answer) => answer,
             _ => return false,
         };
-        if answer["type"] != "session.welcome" {
-            // The server rotated the token and died before it could say so: the session is gone with the new token.
-            assert!(
-                self.in_doubt && answer["payload"]["code"] == "RESUME_WINDOW_EXPIRED",
-                "{}: {answer}",
-                self.number
-            );
-            self.model.tokens_lost += 1;
-            self.model.new_session();
-            (self.token, self.in_doubt) = (None, false);
-            return false;
-        }
+        // Whatever dies before it can say that it rotated the token: what was shown is still good [ARCP 6.3-1].
+        assert_eq!(
+            answer["type"], "session.welcome",
+            "{}: {answer}",
+            self.number
+        );
         self.model.resumes += usize::from(self.token.is_some());
         self.token = answer["payload"]["resume_token"]
             .as_str()
             .map(str::to_owned);
-        self.in_doubt = false;
         true
     }
 

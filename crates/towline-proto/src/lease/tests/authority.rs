@@ -2,7 +2,7 @@
 
 use towline_wire::{Amount, ErrorCode, Lease, LeaseConstraints, Timestamp};
 
-use super::super::{Authority, Operation, Refusal, validate_request};
+use super::super::{Authority, Budget, Operation, Refusal, UnnamedModels, validate_request};
 
 const START: &str = "2026-01-31T12:00:00Z";
 const EXPIRY: &str = "2026-01-31T13:00:00Z";
@@ -323,4 +323,76 @@ fn a_child_without_models_has_none() {
             .into_authority(),
         "large-1"
     ));
+}
+
+/// [ARCP 9.5-2, 9.6-3] what is restored has the expiry, even a past one, and the counters that were stored; what cannot be read
+/// grants nothing, and is never without an expiry by mistake.
+#[test]
+fn a_stored_lease_is_what_it_was() {
+    let mut before = authority(&lease());
+    spend(&mut before, "4.75");
+    let models = UnnamedModels::of(true, false);
+    let stored = |expires_at: &str, budget: Option<Budget>| {
+        Authority::restored(&lease(), &until(expires_at), budget, models)
+    };
+    let restored = stored(EXPIRY, Some(before.budget().clone())).unwrap();
+    let left: Vec<_> = restored.budget().remaining().collect();
+    assert_eq!(left, before.budget().remaining().collect::<Vec<_>>());
+    let read = Operation::FsRead("/data/a");
+    assert!(restored.decide(read, at(START)).is_ok());
+    let late = restored.decide(read, at(EXPIRY)).unwrap_err();
+    assert_eq!(*late.code(), ErrorCode::LEASE_EXPIRED);
+    for unreadable in ["", "soon", "2026-01-31T13:00:00+02:00"] {
+        assert!(stored(unreadable, None).is_err(), "{unreadable}");
+    }
+    let malformed = Lease::new().with("fs.read", "relative");
+    assert!(Authority::restored(&malformed, &until(EXPIRY), None, models).is_err());
+    for operation in [read, Operation::ModelUse("small-1")] {
+        let denied = Authority::nothing()
+            .decide(operation, at(START))
+            .unwrap_err();
+        assert_eq!(*denied.code(), ErrorCode::PERMISSION_DENIED);
+    }
+}
+
+/// [ARCP 9.7-1, 9.4-4] what a lease without `model.use` means: by the deployment's rule, and for a child always none. The
+/// authority and whoever asks whether a credential is of use go by the same rule, also after a restart.
+#[test]
+fn a_lease_without_models() {
+    let use_some = Operation::ModelUse("small-1");
+    let (silent, empty) = (Lease::new(), {
+        let json = r#"{"model.use":[]}"#;
+        serde_json::from_str::<Lease>(json).unwrap()
+    });
+    let named = Lease::new().with("model.use", "small-*");
+    // the rule, whether it is a child, the lease, whether a model may be used
+    let table = [
+        (true, false, &silent, false),
+        (false, false, &silent, true),
+        (false, true, &silent, false),
+        (true, true, &silent, false),
+        (false, false, &empty, false),
+        (true, true, &named, true),
+        (false, true, &named, true),
+    ];
+    for (require, is_child, lease, allowed) in table {
+        let models = UnnamedModels::of(require, is_child);
+        assert_eq!(models.let_use_some(lease), allowed, "{lease:?}");
+        let restored =
+            Authority::restored(lease, &LeaseConstraints::default(), None, models).unwrap();
+        assert_eq!(
+            restored.decide(use_some, at(START)).is_ok(),
+            allowed,
+            "{lease:?}"
+        );
+        if !is_child {
+            let request = validate_request(lease, &LeaseConstraints::default(), at(START));
+            let fresh = Authority::new(request.unwrap(), require);
+            assert_eq!(
+                fresh.decide(use_some, at(START)).is_ok(),
+                allowed,
+                "{lease:?}"
+            );
+        }
+    }
 }

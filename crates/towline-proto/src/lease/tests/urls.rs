@@ -482,3 +482,31 @@ fn bad_urls_are_denied_with_a_reason() {
         assert_eq!(everything.matches(value), Err(error), "{value:?}");
     }
 }
+
+/// [ARCP 9.2-4] a pattern names its host when the host stands in it without wildcards and without another beside it.
+#[test]
+fn literal_hosts_are_told_from_patterns() {
+    let table = [
+        ("http://localhost/**", true),
+        ("http://127.0.0.1:*/**", true),
+        ("https://intranet.corp:8443/a?", true),
+        ("http://[::1]:80/**", true),
+        ("{http,https}://localhost/**", true),
+        ("http://localhost", true),
+        ("http://localhost/{a,b}", true),
+        ("http://LOCALHOST/", true),
+        ("http://*/**", false),
+        ("http://**:*/**", false),
+        ("http://10.0.0.?/**", false),
+        ("http://{localhost,example.com}/**", false),
+        ("http://[a-z].example.com/**", false),
+        ("{http://a,http://*}/**", false),
+        ("http://a{/x,.example.com/y}", false),
+    ];
+    for (text, literal) in table {
+        let pattern = Pattern::parse(text, Kind::Url).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(pattern.has_literal_host(), literal, "{text}");
+    }
+    let path = Pattern::parse("/a/**", Kind::Path).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!path.has_literal_host());
+}

@@ -6,6 +6,7 @@ use futures_util::{StreamExt as _, future::BoxFuture};
 use url::{Host, Url};
 
 use super::JwtConfigError;
+use crate::web::{self, WebError, describe};
 
 /// How a key set is fetched and kept.
 #[derive(Debug, Clone)]
@@ -104,19 +105,13 @@ pub(super) fn over_http(url: &str, options: &JwksOptions) -> Result<Fetch, JwtCo
 }
 
 fn client(options: &JwksOptions, local: bool) -> Result<reqwest::Client, JwtConfigError> {
-    let failed = |cause: reqwest::Error| JwtConfigError::Client(describe(&cause));
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(options.timeout)
-        .user_agent(concat!("towline/", env!("CARGO_PKG_VERSION")));
+    let mut builder = web::client(&options.root_certificates)?.timeout(options.timeout);
     if local {
         builder = builder.no_proxy();
     }
-    for pem in &options.root_certificates {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(failed)?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder.build().map_err(failed)
+    builder
+        .build()
+        .map_err(|cause| WebError::Client(cause).into())
 }
 
 async fn get(request: reqwest::RequestBuilder, limit: usize) -> Result<Vec<u8>, String> {
@@ -134,17 +129,6 @@ async fn get(request: reqwest::RequestBuilder, limit: usize) -> Result<Vec<u8>, 
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// The whole chain of causes: reqwest's own message is only "error sending request".
-fn describe(cause: &reqwest::Error) -> String {
-    let mut text = cause.to_string();
-    let mut next = std::error::Error::source(cause);
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -160,12 +160,19 @@ async fn a_local_key_set() {
         first.jwk("one"),
         second.jwk("two"),
         hmac.jwk("three"),
+        RSA.jwk("five"),
     ];
 
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(key_set(&set).as_bytes()).unwrap();
     let verifier = at_now(JwtVerifier::jwks_file(file.path()).unwrap());
-    for (issuer, id) in [(&first, "one"), (&second, "two"), (&hmac, "three")] {
+    let usable = [
+        (&first, "one"),
+        (&second, "two"),
+        (&hmac, "three"),
+        (&*RSA, "five"),
+    ];
+    for (issuer, id) in usable {
         for good in [Some(id), None] {
             assert_eq!(
                 check(&verifier, &issuer.token(good, &claims("alice")))

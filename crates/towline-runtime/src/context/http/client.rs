@@ -11,6 +11,7 @@ use std::{
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::is_public;
+use crate::web::WebError;
 
 /// How agents reach the web through [`JobContext::http`](crate::JobContext::http).
 #[derive(Debug, Clone)]
@@ -115,7 +116,7 @@ impl HttpClients {
     }
 
     /// The client for hosts at public addresses only, or at any.
-    pub(super) fn client(&self, private: bool) -> Result<reqwest::Client, reqwest::Error> {
+    pub(super) fn client(&self, private: bool) -> Result<reqwest::Client, WebError> {
         let slot = if private { &self.open } else { &self.guarded };
         if let Some(client) = slot.get() {
             return Ok(client.clone());
@@ -124,9 +125,8 @@ impl HttpClients {
         Ok(slot.get_or_init(|| client).clone())
     }
 
-    fn build(&self, private: bool) -> Result<reqwest::Client, reqwest::Error> {
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
+    fn build(&self, private: bool) -> Result<reqwest::Client, WebError> {
+        let mut builder = crate::web::client(&self.options.root_certificates)?
             .referer(false)
             .user_agent(&self.options.user_agent);
         if !self.options.system_proxy {
@@ -136,11 +136,7 @@ impl HttpClients {
         if !private && !self.options.system_proxy {
             builder = builder.dns_resolver(Arc::new(PublicOnly));
         }
-        for pem in &self.options.root_certificates {
-            builder =
-                builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem.as_bytes())?);
-        }
-        builder.build()
+        builder.build().map_err(WebError::Client)
     }
 }
 

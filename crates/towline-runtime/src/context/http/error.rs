@@ -71,7 +71,7 @@ impl HttpError {
         if error.is_timeout() {
             return Self::Timeout { url };
         }
-        let reason = describe(&error.without_url());
+        let reason = crate::web::describe(&error.without_url());
         Self::Failed { url, reason }
     }
 }
@@ -82,17 +82,4 @@ pub(super) fn without_query(url: &reqwest::Url) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.into()
-}
-
-/// The whole chain of causes: the outermost one says next to nothing.
-fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |&error| error.source());
-    causes.take(16).fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.ends_with(&cause) {
-            text
-        } else {
-            format!("{text}: {cause}")
-        }
-    })
 }

@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use towline_wire::Secret;
 
 use super::{super::ProvisionError, LiteLlmConfigError, checked_url};
+use crate::web;
 
 /// A proxy, and the right to manage its keys.
 pub(super) struct Proxy {
@@ -34,11 +35,10 @@ impl Proxy {
         let bearer = HeaderValue::try_from(format!("Bearer {}", key.expose()));
         let mut bearer = bearer.map_err(|_| LiteLlmConfigError::Key)?;
         bearer.set_sensitive(true);
-        let client = reqwest::Client::builder()
+        let client = web::client(&[])
+            .map_err(|cause| LiteLlmConfigError::Client(cause.to_string()))?
             .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
-            .redirect(reqwest::redirect::Policy::none())
             .timeout(timeout)
-            .user_agent(concat!("towline/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
             .build()
             .map_err(|cause| LiteLlmConfigError::Client(cause.to_string()))?;

@@ -26,8 +26,7 @@ async fn a_rotation_reaches_the_submitter_alone() {
     let subscribed = watcher
         .ask("job.subscribe", json!({"job_id": first["job_id"]}))
         .await;
-    assert_eq!(credential(&subscribed)["id"], credential(&first)["id"]);
-    assert!(credential(&subscribed).get("value").is_none());
+    assert!(subscribed["payload"].get("credentials").is_none());
     let plain: Vec<_> = QUIET
         .iter()
         .copied()
@@ -123,9 +122,10 @@ async fn a_failed_rotation_changes_nothing() {
     alice.until_end(first["job_id"].as_str().unwrap()).await;
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(upstream.good().is_empty());
-    assert_eq!(
-        runtime.rotate_credential(&id).await,
-        Err(RotateError::Unknown(id))
+    let refused = runtime.rotate_credential(&id).await;
+    assert!(
+        matches!(&refused, Err(RotateError::Unknown(unknown)) if *unknown == id),
+        "{refused:?}"
     );
     runtime.shutdown().await;
 }

@@ -61,8 +61,8 @@ impl<'a> MakeWriter<'a> for Traced {
 }
 
 /// [ARCP 9.8-5, 7.6-2, 6.6-4] through a whole life, with a rotation and an upstream that quotes what it is given, no value
-/// shows to another observer, in a listing, in the audit log, in a trace or in `Debug`; credentials themselves show to their
-/// principal alone.
+/// shows to another observer, in a listing, in the audit log, in a trace or in `Debug`; credentials show with
+/// their values or not at all.
 #[tokio::test(start_paused = true)]
 async fn values_show_to_the_submitter_alone() {
     let traced = Traced::default();
@@ -97,20 +97,17 @@ async fn values_show_to_the_submitter_alone() {
         heard.push(watcher.ask("session.list_jobs", json!({})).await);
         heard.push(watcher.ask("job.subscribe", subscribe.clone()).await);
     }
-    let shown = |subscribed: &Value| subscribed["payload"].get("credentials").is_some();
-    assert_eq!(
-        (shown(&heard[1]), shown(&heard[3])),
-        (false, true),
+    // Where a value may not be shown the field is left out, whoever asks: an entry without a value is no use to anybody.
+    assert!(
+        heard
+            .iter()
+            .all(|frame| !frame.to_string().contains("\"credentials\"")),
         "{heard:?}"
     );
     alice.expect_event("status").await;
     heard.push(json!(alice.expect_event("log").await));
     let listed = alice.ask("session.list_jobs", json!({})).await;
-    assert_eq!(
-        listed["payload"]["jobs"][0]["credentials"][0]["id"],
-        credential(&first)["id"],
-        "{listed}"
-    );
+    assert!(!listed.to_string().contains("\"credentials\""), "{listed}");
     heard.push(listed);
 
     let id = CredentialId::parse(credential(&first)["id"].as_str().unwrap()).unwrap();

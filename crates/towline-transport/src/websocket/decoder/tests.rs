@@ -63,9 +63,10 @@ struct Wire<'a>(&'a [u8]);
 
 impl Read for Wire<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self.0.is_empty() {
-            true => Err(io::ErrorKind::WouldBlock.into()),
-            false => self.0.read(out),
+        if self.0.is_empty() {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            self.0.read(out)
         }
     }
 }

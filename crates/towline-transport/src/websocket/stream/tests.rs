@@ -386,9 +386,10 @@ fn limits_of_every_size() {
                         received => break received,
                     }
                 };
-                let expected = match size <= limit {
-                    true => SocketMessage::Text(String::from_utf8(payload.clone()).unwrap().into()),
-                    false => SocketMessage::TooBig { limit },
+                let expected = if size <= limit {
+                    SocketMessage::Text(String::from_utf8(payload.clone()).unwrap().into())
+                } else {
+                    SocketMessage::TooBig { limit }
                 };
                 assert!(received == Poll::Ready(expected), "{limit} {size}");
             }
@@ -420,15 +421,12 @@ fn nothing_comes_after_the_end() {
         let mut socket = StreamSocket::new(near, Role::Server, BytesMut::new(), &options);
         far.write_all(&end).now_or_never().unwrap().unwrap();
         let late = [&text[..], &ping].concat();
-        let _far = match is_over {
-            true => {
-                drop(far);
-                None
-            }
-            false => {
-                far.write_all(&late).now_or_never().unwrap().unwrap();
-                Some(far)
-            }
+        let _far = if is_over {
+            drop(far);
+            None
+        } else {
+            far.write_all(&late).now_or_never().unwrap().unwrap();
+            Some(far)
         };
         let ended = socket.poll_message(cx);
         assert!(

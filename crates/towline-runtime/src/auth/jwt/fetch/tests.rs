@@ -105,14 +105,18 @@ async fn a_silent_server_has_a_deadline() {
 /// [ARCP 6.1-4] Keys come over HTTPS from a server whose certificate is trusted, and from no other.
 #[tokio::test]
 async fn https_checks_the_certificate() {
-    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    // An authority's own, as `openssl req -x509` makes them: it is trusted when it is given, as any other.
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let issued = params.self_signed(&signing_key).unwrap();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![issued.cert.der().clone()], key)
+        .with_single_cert(vec![issued.der().clone()], key)
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -121,7 +125,7 @@ async fn https_checks_the_certificate() {
         listener.local_addr().unwrap().port()
     );
 
-    let trusting = JwksOptions::new().root_certificate_pem(issued.cert.pem());
+    let trusting = JwksOptions::new().root_certificate_pem(issued.pem());
     for (options, trusted) in [(trusting, true), (JwksOptions::new(), false)] {
         let server = async {
             let (socket, _) = listener.accept().await.unwrap();

@@ -1,0 +1,89 @@
+//! `[auth]`: who is let in.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::file::File;
+use crate::{failure::Outcome, values::PrincipalToken};
+
+/// `[auth]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AuthSection {
+    pub(crate) tokens: Vec<TokenSection>,
+    pub(crate) jwt: Option<JwtSection>,
+}
+
+/// `[[auth.tokens]]`
+#[derive(Deserialize)]
+pub(crate) struct TokenSection {
+    principal: String,
+    #[serde(default)]
+    token: Option<String>,
+    #[serde(default)]
+    token_file: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for TokenSection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:[redacted]", self.principal)
+    }
+}
+
+/// `[auth.jwt]`: one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct JwtSection {
+    pub(crate) secret_file: Option<PathBuf>,
+    pub(crate) public_key_file: Option<PathBuf>,
+    pub(crate) jwks_file: Option<PathBuf>,
+    pub(crate) jwks_url: Option<String>,
+    pub(crate) issuer: Option<String>,
+    pub(crate) audience: Option<String>,
+    pub(crate) principal_claim: Option<String>,
+}
+
+impl AuthSection {
+    pub(super) fn validate(&self, file: &File) -> Outcome<()> {
+        let Some(jwt) = &self.jwt else {
+            return Ok(());
+        };
+        let files = [&jwt.secret_file, &jwt.public_key_file, &jwt.jwks_file];
+        let given = files.into_iter().flatten().count() + usize::from(jwt.jwks_url.is_some());
+        if given != 1 {
+            return Err(file.wrong(
+                "auth.jwt",
+                "needs exactly one of secret_file, public_key_file, jwks_file, jwks_url",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The tokens of the file, with those that stand in files of their own.
+    pub(super) fn tokens(&self, file: &File) -> Outcome<Vec<PrincipalToken>> {
+        self.tokens
+            .iter()
+            .enumerate()
+            .map(|(index, section)| section.token(index, file))
+            .collect()
+    }
+}
+
+impl TokenSection {
+    fn token(&self, index: usize, file: &File) -> Outcome<PrincipalToken> {
+        let key = format!("auth.tokens[{index}]");
+        let token = match (&self.token, &self.token_file) {
+            (Some(token), None) => token.clone(),
+            (None, Some(path)) => file.secret(&format!("{key}.token_file"), path)?,
+            _ => return Err(file.wrong(&key, "needs exactly one of token and token_file")),
+        };
+        if self.principal.is_empty() || token.is_empty() {
+            return Err(file.wrong(&key, "needs a principal and a token that are not empty"));
+        }
+        Ok(PrincipalToken {
+            principal: self.principal.clone(),
+            token,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! `[server]`: where it listens, and what it bears.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::file::{File, SpanValue};
+use crate::{failure::Outcome, values};
+
+/// `[server]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ServerSection {
+    pub(crate) listen: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) allowed_hosts: Option<Vec<String>>,
+    pub(crate) allowed_origins: Option<Vec<String>>,
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) heartbeat: Option<SpanValue>,
+    pub(crate) resume_window: Option<SpanValue>,
+    pub(crate) idle_timeout: Option<SpanValue>,
+    pub(crate) hello_timeout: Option<SpanValue>,
+    pub(crate) drain: Option<SpanValue>,
+    pub(crate) demo: Option<bool>,
+    pub(crate) dashboard: Option<bool>,
+    pub(crate) dashboard_connect: Option<Vec<String>>,
+    pub(crate) limits: LimitsSection,
+}
+
+/// `[server.limits]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LimitsSection {
+    pub(crate) sessions_per_principal: Option<u32>,
+    pub(crate) jobs_per_principal: Option<u32>,
+    pub(crate) jobs: Option<u32>,
+    pub(crate) message_bytes: Option<u32>,
+}
+
+impl ServerSection {
+    pub(super) fn validate(&self, file: &File) -> Outcome<()> {
+        file.checked("server.listen", &self.listen, values::listen_address)?;
+        file.checked("server.path", &self.path, values::endpoint_path)?;
+        let span = |key, value: &Option<SpanValue>, check: fn(&str) -> _| {
+            file.span(key, value.as_ref(), check)
+        };
+        span("server.heartbeat", &self.heartbeat, values::heartbeat)?;
+        span("server.resume_window", &self.resume_window, str::parse)?;
+        for (key, value) in [
+            ("server.hello_timeout", &self.hello_timeout),
+            ("server.idle_timeout", &self.idle_timeout),
+        ] {
+            span(key, value, values::positive_span)?;
+        }
+        span("server.drain", &self.drain, str::parse)?;
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err(file.wrong(
+                "server.tls_cert",
+                "needs server.tls_key and the other way round; give both or neither",
+            ));
+        }
+        Ok(())
+    }
+}
