@@ -103,7 +103,6 @@ impl Link {
             let envelope = match inbound {
                 Err(_) => return Ok(Came::Nothing),
                 Ok(None | Some(Inbound::Closed(_))) => return Ok(Came::End),
-                Ok(Some(Inbound::Alive)) => continue,
                 Ok(Some(Inbound::Malformed(error))) => {
                     return fail(format!(
                         "the runtime sent a frame that is no envelope: {error}"
@@ -115,6 +114,8 @@ impl Link {
                     ));
                 }
                 Ok(Some(Inbound::Envelope(envelope))) => envelope,
+                // What else a transport reports is no frame.
+                Ok(Some(_)) => continue,
             };
             let frame: Value = serde_json::from_str(&envelope.encode())
                 .map_err(|error| Stop::Fail(format!("the frame cannot be read: {error}")))?;
