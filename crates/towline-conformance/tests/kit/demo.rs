@@ -34,7 +34,7 @@ async fn chatty(ctx: JobContext, input: Value) -> Result<Value, AgentError> {
     let n = u32::try_from(input["n"].as_u64().unwrap_or(0)).unwrap();
     for i in 1..=n {
         ctx.log("info", &format!("line {i}")).await?;
-        ctx.progress(i, Some(Amount::from(n)), None, None).await?;
+        ctx.progress(i).of(n).await?;
         if let Some(delay) = input["delay_ms"].as_u64() {
             tokio::time::sleep(Duration::from_millis(delay)).await;
         }
@@ -69,7 +69,7 @@ async fn kinds(ctx: JobContext, _input: Value) -> Result<Value, AgentError> {
         sha256: None,
     };
     ctx.artifact(artifact).await?;
-    ctx.progress(Amount::from(1), None, None, None).await?;
+    ctx.progress(1).await?;
     Ok(json!({"ok": true}))
 }
 
