@@ -14,6 +14,7 @@ use towline::{
 };
 
 use crate::{
+    agents,
     args::ServeArgs,
     confinement::confinement,
     context::Context,
@@ -91,6 +92,11 @@ async fn start(
         .trace_link(OpenTelemetryLink);
     let confinement = confinement(&context.config, &context.data, settings.own_files());
     let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
+    let builder = if settings.demo {
+        agents::for_kits(builder)
+    } else {
+        builder
+    };
     let runtime = builder
         .build()
         .await
