@@ -56,7 +56,7 @@ fn one_agent_over_stdio() {
 #[test]
 fn a_client_over_a_plain_websocket() {
     let without = ["axum", "hyper", "reqwest", "ring", "rusqlite", "rustls"];
-    check("client,websocket", 110, &without);
+    check("client,websocket", 111, &without);
 }
 
 /// One TLS library, which needs no more than a C compiler, and no gRPC.

@@ -8,7 +8,9 @@ use towline_tests::{
 
 fn without_request_id(accepted: &Value) -> Value {
     let mut payload = accepted["payload"].clone();
-    payload.as_object_mut().unwrap().remove("request_id");
+    for of_the_request in ["request_id", "reply_to"] {
+        payload.as_object_mut().unwrap().remove(of_the_request);
+    }
     payload
 }
 

@@ -53,6 +53,7 @@ impl ClientSession {
         match known {
             Some(job) => {
                 self.doubts.heard(job, Some(at.now));
+                self.deliver_early(job, &envelope, out);
                 out.push(Effect::Event {
                     job,
                     lane,
@@ -79,7 +80,10 @@ impl ClientSession {
                     self.fail(pending, RequestError::Refused(error.into()), out);
                 }
             }
-            (Some(job), _, end) => self.end_job(job, &envelope, end, out),
+            (Some(job), _, end) => {
+                self.deliver_early(job, &envelope, out);
+                self.end_job(job, &envelope, end, out);
+            }
             (None, _, end) if self.refuses_submit(&envelope, &end, out) => {}
             (None, ..) => self.of_unknown(lane, envelope, out),
         }
@@ -112,6 +116,17 @@ impl ClientSession {
     fn deliver_unknown(&mut self, lane: Lane, envelope: Envelope, out: &mut Vec<Effect>) {
         let known = self.find(&envelope);
         if let Some(job) = known.or_else(|| self.open_unknown(&envelope, out)) {
+            self.deliver(job, lane, envelope, out);
+        }
+    }
+
+    /// What came of a job before it was known goes before what comes of it now.
+    fn deliver_early(&mut self, job: JobKey, envelope: &Envelope, out: &mut Vec<Effect>) {
+        if self.early.is_empty() {
+            return;
+        }
+        let Some(id) = &envelope.job_id else { return };
+        for (lane, envelope) in self.early.take_of(id) {
             self.deliver(job, lane, envelope, out);
         }
     }
@@ -323,11 +338,15 @@ impl ClientSession {
             None if known => {}
             None => {
                 let job = self.jobs.own(&id, trace);
+                let early = self.early.take_of(&id);
                 out.push(Effect::Opened {
                     job,
                     id,
                     accepted: Some(accepted),
                 });
+                for (lane, envelope) in early {
+                    self.deliver(job, lane, envelope, out);
+                }
             }
         }
     }

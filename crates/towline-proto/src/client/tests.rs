@@ -191,7 +191,7 @@ fn a_resume_is_a_hello_that_says_where_it_was() {
     let resume: Value = hello.payload.read::<Value>().unwrap()["resume"].clone();
     assert_eq!(
         resume,
-        json!({"session_id": "s", "resume_token": "t", "last_event_seq": 1})
+        json!({"session_id": "s", "resume_token": "t", "token": "t", "last_event_seq": 1})
     );
 }
 

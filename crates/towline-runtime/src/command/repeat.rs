@@ -70,10 +70,11 @@ pub(super) async fn claim_key(
 pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
     if row.session == asker.session.id {
         let state = match hub.books.jobs.get(&row.id) {
-            Some(entry) => entry.state(),
-            None => row.state.clone(),
+            // The end of one that is about to end is still to come.
+            Some(entry) => entry.ended.is_cancelled().then(|| entry.state()),
+            None => Some(row.state.clone()),
         };
-        let repeats = asker.number_of_end(&row.id, &state);
+        let repeats = state.and_then(|state| asker.number_of_end(&row.id, &state));
         let credentials = Ledger::shown(hub, &row, &asker.session, true);
         let envelope = accepted(&row, asker.request.clone(), credentials);
         return asker.reply(Reply {

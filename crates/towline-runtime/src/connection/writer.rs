@@ -242,6 +242,7 @@ impl Writer {
         let Some((kind, payload)) = block.payload(run.from) else {
             return Ok(());
         };
+        debug_assert!(kind.is_terminal(), "only an end is sent once more");
         let mut end = if frames.needs_more(kind, run.view) {
             frames
                 .special(&self.hub, &self.session, kind, payload)
