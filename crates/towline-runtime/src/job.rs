@@ -4,5 +4,5 @@ mod entry;
 mod log;
 mod tail;
 
-pub(crate) use entry::{CausedBy, Changes, JobEntry, Place, RunJob, remaining};
+pub(crate) use entry::{CausedBy, Changes, JobCore, JobEntry, Place, RunJob, remaining};
 pub(crate) use log::{AppendError, Backlog};

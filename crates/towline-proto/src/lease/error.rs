@@ -119,6 +119,11 @@ pub enum ValueError {
     /// There is nothing in it.
     #[error("the value is empty")]
     Empty,
+    /// The patterns and the value together take too many steps to match [ARCP 14-6].
+    #[error(
+        "matching it with these patterns takes too long; grant simpler patterns or ask for a shorter value"
+    )]
+    TooComplex,
     /// Longer than [`MAX_VALUE_BYTES`](super::MAX_VALUE_BYTES).
     #[error("the value is longer than 16384 bytes")]
     TooLong,
