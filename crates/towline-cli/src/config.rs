@@ -30,6 +30,7 @@ use auth::AuthSection;
 pub(crate) use auth::JwtSection;
 use file::File;
 pub(crate) use file::{SpanValue, first_line};
+pub(crate) use server::LimitsSection;
 use server::ServerSection;
 use store::StoreSection;
 

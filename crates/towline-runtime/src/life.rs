@@ -25,7 +25,11 @@ pub(crate) use places::{claim_place, never_accepted, start_accepted};
 pub(crate) async fn begin(hub: &Arc<Hub>) -> Result<(), StoreError> {
     let recovery = recovery::load(hub).await?;
     let tasks = &hub.scope.tasks;
-    tasks.spawn(committer::run(Arc::clone(hub), end::ended));
+    let follow = committer::Follow {
+        ended: end::ended,
+        outgrown: end::outgrown,
+    };
+    tasks.spawn(committer::run(Arc::clone(hub), follow));
     tasks.spawn(janitor::run(Arc::clone(hub)));
     recovery::resume(hub, recovery);
     Ok(())

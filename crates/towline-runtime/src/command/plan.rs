@@ -14,7 +14,7 @@ use towline_wire::{AgentRef, ErrorCode, Lease, LeaseConstraints};
 
 use crate::{
     hub::Hub,
-    job::{JobCore, JobEntry},
+    job::{JobCore, JobEntry, Kin},
     policy::LeaseRequest,
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub(super) constraints: LeaseConstraints,
     pub(super) authority: Authority,
     pub(super) parent: Option<Arc<JobEntry>>,
+    /// Its part in its root's family.
+    pub(super) kin: Kin,
 }
 
 /// Validates what was asked for a job without a parent, and has the deployment's policy grant it [ARCP 7.1-4].
@@ -45,6 +47,7 @@ pub(super) async fn plan_root(
             constraints,
             authority: Authority::new(valid, require_model_use),
             parent: None,
+            kin: Kin::root(),
         });
     };
     let request = LeaseRequest {
@@ -64,6 +67,7 @@ pub(super) async fn plan_root(
         constraints: granted.constraints,
         authority: Authority::new(valid, require_model_use),
         parent: None,
+        kin: Kin::root(),
     })
 }
 
@@ -127,6 +131,13 @@ pub(super) async fn plan_child(
     let bounded = bound(hub, authority, lease, constraints).await?;
     let mut core = parent.lock();
     check_fan_out(&core, limits.max_children)?;
+    let kin = core.kin.join(limits.max_descendants).ok_or_else(|| {
+        let message = format!(
+            "a job has at most {} descendants at once",
+            limits.max_descendants
+        );
+        Refusal::new(ErrorCode::PERMISSION_DENIED, message)
+    })?;
     let grant = core
         .authority
         .grant_child(&agent, bounded, hub.now())
@@ -140,6 +151,7 @@ pub(super) async fn plan_child(
         constraints: LeaseConstraints { expires_at },
         authority: grant.into_authority(),
         parent: Some(Arc::clone(parent)),
+        kin,
     })
 }
 

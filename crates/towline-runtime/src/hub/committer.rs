@@ -16,11 +16,17 @@ use super::{
 };
 use crate::{audit, job::JobEntry, session::SessionEntry};
 
-/// What happens to a job whose terminal has become durable. Called in the committer, so it must not wait.
-pub(crate) type OnEnd = fn(&Arc<Hub>, &Arc<JobEntry>);
+/// What follows what the committer finds out about a job. Called in the committer, so nothing of it must wait.
+#[derive(Clone, Copy)]
+pub(crate) struct Follow {
+    /// Its terminal has become durable.
+    pub(crate) ended: fn(&Arc<Hub>, &Arc<JobEntry>),
+    /// Its log has outgrown its bounds: its end is decided, and its agent has not heard of it.
+    pub(crate) outgrown: fn(&Arc<Hub>, &Arc<JobEntry>),
+}
 
-/// Commits until the runtime stops and nothing is left to commit. Whoever starts it says what follows a job's end.
-pub(crate) async fn run(hub: Arc<Hub>, on_end: OnEnd) {
+/// Commits until the runtime stops and nothing is left to commit. Whoever starts it says what follows.
+pub(crate) async fn run(hub: Arc<Hub>, follow: Follow) {
     let mut failures = 0;
     loop {
         let work = tokio::select! {
@@ -28,7 +34,7 @@ pub(crate) async fn run(hub: Arc<Hub>, on_end: OnEnd) {
             work = hub.commits.take() => work,
             () = hub.scope.stopping.cancelled() => break,
         };
-        match commit(&hub, work, on_end).await {
+        match commit(&hub, work, follow).await {
             Ok(()) => failures = 0,
             Err(error) => {
                 failures += 1;
@@ -59,7 +65,7 @@ fn backoff(failures: u32) -> Duration {
     Duration::from_millis(25 << failures.min(6))
 }
 
-async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>, on_end: OnEnd) -> Result<(), StoreError> {
+async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>, follow: Follow) -> Result<(), StoreError> {
     let mut tx = Tx::new(hub);
     for item in &mut work {
         match item {
@@ -72,6 +78,7 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>, on_end: OnEnd) -> Result<()
         audits,
         spans,
         jobs,
+        outgrown,
         ..
     } = tx;
     let result = if batch.changes.is_empty() {
@@ -90,7 +97,7 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>, on_end: OnEnd) -> Result<()
         Ok(()) => {
             audits.iter().for_each(audit::record);
             for job in publish_blocks(hub, jobs) {
-                on_end(hub, &job);
+                (follow.ended)(hub, &job);
             }
             for (session, span) in &spans {
                 session.lock().stream.committed(span);
@@ -105,6 +112,9 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>, on_end: OnEnd) -> Result<()
             }
             commands.for_each(|command| command.done(hub, Err(error)));
         }
+    }
+    for job in &outgrown {
+        (follow.outgrown)(hub, job);
     }
     result
 }

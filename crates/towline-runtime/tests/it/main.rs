@@ -26,6 +26,7 @@ mod limits;
 mod list;
 mod models;
 mod peer;
+mod quotas;
 mod resume;
 mod shares;
 mod stress;
