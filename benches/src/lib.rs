@@ -234,10 +234,7 @@ fn authority() -> Authority {
 fn row(job: &JobId) -> JobRow {
     let state = JobState {
         status: JobStatus::Running,
-        last_seq: JobSeq::ZERO,
-        budget: None,
-        finished_at: None,
-        ending: None,
+        ..JobState::accepted()
     };
     JobRow {
         id: job.clone(),

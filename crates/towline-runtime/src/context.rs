@@ -1,5 +1,6 @@
 //! What an agent has while it runs a job.
 
+mod checkpoint;
 mod child;
 mod emit;
 mod error;
@@ -17,7 +18,7 @@ mod trace;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use towline_store::{Change, Principal};
+use towline_store::Principal;
 use towline_wire::{
     AgentRef, JobId, Lease, LeaseConstraints, RawJson, SessionId, Timestamp, TraceId,
 };
@@ -130,6 +131,11 @@ impl JobContext {
         self.job.row.max_runtime
     }
 
+    /// Which run of the job this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.job.lock().runs.attempt
+    }
+
     /// Whether the job has to end: cancelled, out of time, or the runtime is shutting down.
     pub fn is_cancelled(&self) -> bool {
         self.job.stop.is_cancelled()
@@ -150,18 +156,15 @@ impl JobContext {
     /// value is durable.
     ///
     /// An agent registered as restartable is run again after a restart, from its beginning, with the same input. What it
-    /// did since its last checkpoint may be done twice: at least once, never less.
+    /// did since its last checkpoint may be done twice: at least once, never less. A job whose runs lead to no checkpoint
+    /// is run again only so often ([`RuntimeOptions::max_starts`](crate::RuntimeOptions::max_starts)).
     ///
     /// # Errors
     /// [`EventError`] when the value has no JSON form, or the store failed.
     pub async fn checkpoint(&self, value: impl serde::Serialize) -> Result<(), EventError> {
         let value = RawJson::of(&value).map_err(EventError::unserialisable)?;
-        let change = Change::Checkpoint {
-            job: self.job_id().clone(),
-            value,
-        };
-        let written = self.hub.write(vec![change], Vec::new()).await;
         let stopping = &self.hub.scope.stopping;
+        let written = checkpoint::keep(&self.hub, &self.job, value).await;
         written.map_err(|error| {
             if stopping.is_cancelled() {
                 EventError::JobEnded

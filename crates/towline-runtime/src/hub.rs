@@ -6,6 +6,7 @@
 mod away;
 mod books;
 pub(crate) mod committer;
+mod isolate;
 mod keys;
 mod lookup;
 mod queue;
@@ -13,6 +14,7 @@ mod registry;
 mod services;
 mod sessions;
 mod tx;
+mod witness;
 mod write;
 
 use std::sync::Arc;

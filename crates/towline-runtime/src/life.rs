@@ -24,11 +24,12 @@ pub(crate) use places::{claim_place, never_accepted, start_accepted};
 /// What the store says when it cannot be read; nothing is started then.
 pub(crate) async fn begin(hub: &Arc<Hub>) -> Result<(), StoreError> {
     let recovery = recovery::load(hub).await?;
-    let tasks = &hub.scope.tasks;
     let follow = committer::Follow {
         ended: end::ended,
+        broken: end::broken,
         outgrown: end::outgrown,
     };
+    let tasks = &hub.scope.tasks;
     tasks.spawn(committer::run(Arc::clone(hub), follow));
     tasks.spawn(janitor::run(Arc::clone(hub)));
     recovery::resume(hub, recovery);

@@ -31,6 +31,8 @@ pub struct RuntimeOptions {
     pub(crate) tail_bytes: usize,
     pub(crate) log_bytes: u64,
     pub(crate) log_events: u64,
+    pub(crate) max_starts: u32,
+    pub(crate) node_pending_bytes: usize,
     pub(crate) max_depth: u32,
     pub(crate) max_children: usize,
     pub(crate) max_descendants: usize,
@@ -67,6 +69,8 @@ impl Default for RuntimeOptions {
             tail_bytes: 1024 * 1024,
             log_bytes: 1024 * 1024 * 1024,
             log_events: 10_000_000,
+            max_starts: 3,
+            node_pending_bytes: 256 * 1024 * 1024,
             max_depth: 8,
             max_children: 64,
             max_descendants: 256,
@@ -145,6 +149,12 @@ setters! {
     log_bytes: u64,
     /// How many events a job's log may have; with more the job ends, as `INTERNAL_ERROR` [ARCP 14-6]. Default 10 000 000.
     log_events: u64,
+    /// How often a restartable agent is started for one job without keeping a checkpoint, before a restart of the runtime
+    /// ends the job with INTERNAL_ERROR, `restarted_too_often`: it may be what ends the runtime. Default 3, 1 at least.
+    max_starts: u32,
+    /// How many bytes of events of all jobs together may wait for their commit before agents that emit wait. Jobs with less
+    /// than 64 KiB waiting do not count. Default 256 MiB.
+    node_pending_bytes: usize,
     /// How deep delegation may go [ARCP 10-2]. Default 8.
     max_depth: u32,
     /// How many children a job may have at once [ARCP 10-2]. Default 64.

@@ -54,6 +54,10 @@ pub(crate) fn check(batch: &Batch, kept: &mut impl Kept) -> Result<(), StoreErro
         .try_for_each(|change| check.change(change))
 }
 
+fn rejected(what: std::fmt::Arguments<'_>) -> StoreError {
+    StoreError::Rejected(what.to_string().into())
+}
+
 struct Check<'a, K> {
     kept: &'a mut K,
     /// Logs this batch has touched, as they stand after the changes so far.
@@ -83,7 +87,7 @@ impl<'a, K: Kept> Check<'a, K> {
 
     fn job(&mut self, job: &'a JobId) -> Result<(), StoreError> {
         if self.tail(job)?.is_some() {
-            return Err(StoreError::Rejected(format!(
+            return Err(rejected(format_args!(
                 "job {job} exists already; a new job needs an id of its own"
             )));
         }
@@ -94,25 +98,25 @@ impl<'a, K: Kept> Check<'a, K> {
     fn block(&mut self, block: &'a Block) -> Result<(), StoreError> {
         let (job, first) = (block.job(), block.first());
         let Some(tail) = self.tail(job)? else {
-            return Err(StoreError::Rejected(format!(
+            return Err(rejected(format_args!(
                 "records of job {job}, which is not kept; commit the job first"
             )));
         };
         if tail.ended {
-            return Err(StoreError::Rejected(format!(
+            return Err(rejected(format_args!(
                 "job {job} ended with record {}; nothing may follow",
                 tail.last
             )));
         }
         if first != tail.last.next() {
             let next = tail.last.next();
-            return Err(StoreError::Rejected(format!(
+            return Err(rejected(format_args!(
                 "records of job {job} begin at {first}; the next one is {next}"
             )));
         }
         let before_last = &block.kinds()[..block.len() - 1];
         if before_last.iter().any(|kind| kind.is_terminal()) {
-            return Err(StoreError::Rejected(format!(
+            return Err(rejected(format_args!(
                 "job {job} has a record after its terminal one in one block"
             )));
         }
@@ -126,7 +130,7 @@ impl<'a, K: Kept> Check<'a, K> {
         };
         if span.count == 0 || span.first != last.next() {
             let (first, next) = (span.first, last.next());
-            return Err(StoreError::Rejected(format!(
+            return Err(rejected(format_args!(
                 "a span of {} records at {first} of session {session}; it has to hold one at least and begin at {next}",
                 span.count
             )));

@@ -6,6 +6,7 @@
 
 mod block;
 mod check;
+mod error;
 mod memory;
 mod rows;
 #[cfg(feature = "sqlite")]
@@ -15,14 +16,15 @@ pub mod testing;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use towline_wire::{JobId, JobSeq, RawJson, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 pub use block::{Block, BlockBuilder};
+pub use error::{Incarnation, Reason, Remedy, StoreError};
 pub use memory::MemoryStore;
 pub use rows::{
-    AuditRow, Batch, Change, CredentialRow, IDEMPOTENCY_AGE, IdempotencyRow, JobPage, JobQuery,
-    JobRow, JobState, ListCursor, Principal, Recovered, RecoveredSession, RetentionPolicy,
-    RetentionReport, SessionRow, StoreStats,
+    AuditRow, Batch, Change, Committed, CredentialRow, IDEMPOTENCY_AGE, IdempotencyRow, JobPage,
+    JobQuery, JobRow, JobState, JobSummary, ListCursor, Principal, Recovered, RecoveredSession,
+    RetentionPolicy, RetentionReport, SessionRow, StoreStats,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, SqliteOptions, SqliteStore, VerifyReport};
@@ -43,10 +45,16 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 ///
 /// Every implementation passes the behaviour suite in `testing`.
 pub trait EventStore: Send + Sync + 'static {
-    /// Makes a batch durable: afterwards all of it shows, after an error nothing of it does, and the same batch may be
-    /// tried again. Changes apply in their order. Not cancel safe: dropping the future leaves it open whether the batch
-    /// is committed.
-    fn commit(&self, batch: Batch) -> StoreFuture<'_, ()>;
+    /// Makes a batch durable. Changes apply in their order.
+    ///
+    /// **The outcome is always known when this returns.** After `Ok` all of the batch shows; after an error nothing of it
+    /// does, and nothing of it will. A store that cannot tell, because its connection was lost between the commit and the
+    /// answer, say, finds out before it returns, however long that takes: by looking for what it wrote, or by trying the
+    /// same again where that can be told apart. Whoever calls need not ask, and must not have to: the next batch is planned
+    /// on what this one was said to have done. What the caller is to do after an error says [`StoreError::remedy`].
+    ///
+    /// Not cancel safe: dropping the future leaves it open whether the batch is committed.
+    fn commit(&self, batch: Batch) -> StoreFuture<'_, Committed>;
 
     /// The blocks of a job's log from the one that holds `from` on, in order, until their text passes `max_bytes` (at
     /// least one block). The first may begin before `from`. Empty when `from` is after the last record, and for an
@@ -62,7 +70,17 @@ pub trait EventStore: Send + Sync + 'static {
     /// block; this holds wherever a store gives out a [`JobRow`].
     fn job<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Option<JobRow>>;
 
-    /// A page of jobs in the order of (`created_at`, `id`), ascending [ARCP 6.6-1].
+    /// A session, by its name.
+    fn session<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<SessionRow>>;
+
+    /// The session a resume token is good for now, by the token's SHA-256 [ARCP 6.3-7].
+    fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>>;
+
+    /// The last number given out in a session's stream; `None` for an unknown session.
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>>;
+
+    /// A page of jobs in the order of (`created_at`, `id`), ascending [ARCP 6.6-1]: as many as the query asks for, or fewer
+    /// when they take more than [`JobPage::MAX_BYTES`] (one at least). What jobs were given is not read.
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage>;
 
     /// What an idempotency key stands for [ARCP 7.2-1].
@@ -85,12 +103,15 @@ pub trait EventStore: Send + Sync + 'static {
     /// subscriptions, credentials that are still out. Does not grow with finished history.
     fn recover(&self) -> StoreFuture<'_, Recovered>;
 
-    /// Removes what the policy does not keep: expired idempotency keys, audit rows, checkpoints of finished jobs, and
-    /// finished jobs by age, count and bytes, the ones that ended first before the others, those in `keep` (some
-    /// session has not acknowledged them)
-    /// last and only for `max_bytes`. When that is not enough for `max_bytes`, the oldest blocks of running jobs, save
-    /// each job's newest. Credentials that are still out stay, whatever becomes of their job [ARCP 9.8-2]. Works in
-    /// steps, between which commits go on; cancel safe: what was removed stays removed, only the report is lost.
+    /// Removes what the policy does not keep: idempotency keys that are 24 hours old, audit rows by age and number,
+    /// checkpoints of finished jobs, settled credentials whose job has gone, and finished jobs.
+    ///
+    /// Finished jobs go by age and by number, and for `max_bytes`, the ones that ended first before the others. Age and
+    /// number spare the jobs in `keep` (some session has not acknowledged them); `max_bytes` takes them too, after all
+    /// others. When that is not enough for `max_bytes`, the oldest blocks of running jobs go, save each job's newest.
+    /// Credentials that are still out stay, whatever becomes of their job [ARCP 9.8-2].
+    ///
+    /// Works in steps, between which commits go on; cancel safe: what was removed stays removed, only the report is lost.
     fn retain<'a>(
         &'a self,
         now: Timestamp,
@@ -106,47 +127,4 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Finishes what is under way and lets go of files. Later calls fail with [`StoreError::Closed`].
     fn close(&self) -> StoreFuture<'_, ()>;
-}
-
-/// Why a store could not do what was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// The log does not reach back that far any more.
-    #[error("events of {job} from {from} on are no longer kept (the oldest kept one is {oldest})")]
-    Evicted {
-        /// Whose log.
-        job: JobId,
-        /// What was asked for.
-        from: JobSeq,
-        /// The oldest record that is still there.
-        oldest: JobSeq,
-    },
-    /// The disk is full; frees itself when space returns.
-    #[error("the store is out of space: {0}")]
-    Full(String),
-    /// Another process has the store open.
-    #[error("{0}")]
-    InUse(String),
-    /// The store was written by a later version, or is no store.
-    #[error("{0}")]
-    Incompatible(String),
-    /// Reading or writing failed.
-    #[error("the store failed: {0}")]
-    Failed(String),
-    /// The batch contradicts what is kept: a mistake of the caller, and trying again does not help.
-    #[error("the store refused the batch: {0}")]
-    Rejected(String),
-    /// What was read does not make sense.
-    #[error("the store is damaged: {0}")]
-    Corrupt(String),
-    /// The store was closed.
-    #[error("the store is closed")]
-    Closed,
-}
-
-impl StoreError {
-    /// Whether the same call may succeed later.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Full(_) | Self::Failed(_))
-    }
 }

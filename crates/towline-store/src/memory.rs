@@ -3,6 +3,7 @@
 mod commit;
 mod jobs;
 mod ledger;
+mod machine;
 mod retain;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use towline_wire::{JobId, JobSeq, RawJson, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use self::{
     commit::Committer,
@@ -22,15 +23,18 @@ use self::{
     ledger::{Credentials, Keys},
 };
 use crate::{
-    AuditRow, Batch, Block, CredentialRow, EventStore, IdempotencyRow, JobPage, JobQuery, JobRow,
-    Principal, Recovered, RetentionPolicy, RetentionReport, StoreError, StoreFuture, StoreStats,
+    AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
+    JobQuery, JobRow, Principal, Recovered, RetentionPolicy, RetentionReport, SessionRow,
+    StoreError, StoreFuture, StoreStats,
 };
 
 /// Keeps everything in memory, for as long as the process lives.
 ///
 /// A commit works at once, without waiting for anything: it checks the batch, then puts `Arc`s into place. Readers take
 /// short locks on one shard or one job, so they never hold up the committer for longer than a look-up. How much is kept
-/// is decided by [`EventStore::retain`]; between two calls of it the store grows.
+/// is decided by [`EventStore::retain`] and, whatever happens between two calls of it, by a bound of the store's own: a
+/// commit that goes beyond [`MemoryStore::max_bytes`] of events removes the finished jobs that ended first, and when that is
+/// not enough the oldest events of running ones, save each one's newest block.
 ///
 /// ```
 /// # use towline_store::{EventStore, JobQuery, MemoryStore};
@@ -40,7 +44,7 @@ use crate::{
 /// assert!(page.jobs.is_empty());
 /// # }).unwrap();
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryStore {
     jobs: Jobs,
     keys: RwLock<Keys>,
@@ -49,28 +53,55 @@ pub struct MemoryStore {
     /// in a row; it is taken before any other.
     committer: Mutex<Committer>,
     closed: AtomicBool,
+    max_bytes: u64,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::with_max_bytes(machine::quarter_of_memory())
+    }
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// An empty store that keeps at most a quarter of the machine's memory of events, and 256 MiB at least. Where the
+    /// machine does not say how much it has, 1 GiB. A limit of the process's control group counts as the machine's.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store with a bound of its own for the bytes of events it keeps. What events take beside their text, and
+    /// jobs and sessions, come on top.
+    pub fn with_max_bytes(max_bytes: u64) -> Self {
+        Self {
+            jobs: Jobs::default(),
+            keys: RwLock::default(),
+            credentials: RwLock::default(),
+            committer: Mutex::default(),
+            closed: AtomicBool::new(false),
+            max_bytes,
+        }
+    }
+
+    /// How many bytes of events are kept at most.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 
     fn open<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> StoreFuture<'_, T>
     where
         T: Send + 'static,
     {
-        let answer = match self.closed.load(Ordering::Acquire) {
-            true => Err(StoreError::Closed),
-            false => work(),
+        let answer = if self.closed.load(Ordering::Acquire) {
+            Err(StoreError::Closed)
+        } else {
+            work()
         };
         Box::pin(ready(answer))
     }
 }
 
 impl EventStore for MemoryStore {
-    fn commit(&self, batch: Batch) -> StoreFuture<'_, ()> {
+    fn commit(&self, batch: Batch) -> StoreFuture<'_, Committed> {
         self.open(|| self.apply(batch))
     }
 
@@ -88,6 +119,18 @@ impl EventStore for MemoryStore {
 
     fn job<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Option<JobRow>> {
         self.open(|| Ok(self.jobs.find(job).map(|kept| kept.row())))
+    }
+
+    fn session<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<SessionRow>> {
+        self.open(|| Ok(self.committer.lock().session(session)))
+    }
+
+    fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
+        self.open(|| Ok(self.committer.lock().session_by_token(hash)))
+    }
+
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {
+        self.open(|| Ok(self.committer.lock().stream_end(session)))
     }
 
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage> {

@@ -45,12 +45,20 @@ pub struct Batch {
     pub changes: Vec<Change>,
 }
 
+/// What a commit did beside what it was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Sessions that another process has: what the batch said of them was passed over. Always empty in a store that one
+    /// process has for itself.
+    pub lost: Vec<SessionId>,
+}
+
 /// One change.
 #[derive(Debug, Clone)]
 pub enum Change {
     /// A new job.
     Job(Box<JobRow>),
-    /// A job's state moved on.
+    /// A job's state moved on. A block that moves nothing but `last_seq` needs none.
     JobState {
         /// The job.
         job: JobId,
@@ -140,6 +148,83 @@ pub struct JobRow {
     pub state: JobState,
 }
 
+impl JobRow {
+    /// What lists show of it.
+    pub fn summary(&self) -> JobSummary {
+        JobSummary {
+            id: self.id.clone(),
+            principal: self.principal.clone(),
+            session: self.session.clone(),
+            agent: self.agent.clone(),
+            lease: self.lease.clone(),
+            constraints: self.constraints.clone(),
+            max_runtime: self.max_runtime,
+            parent: self.parent.clone(),
+            depth: self.depth,
+            trace: self.trace,
+            created_at: self.created_at,
+            state: self.state.clone(),
+        }
+    }
+}
+
+/// A job as lists have it: without what it was given, which may be megabytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobSummary {
+    /// Its name.
+    pub id: JobId,
+    /// Who submitted it.
+    pub principal: Principal,
+    /// The session that submitted it.
+    pub session: SessionId,
+    /// The agent.
+    pub agent: AgentRef,
+    /// What was granted.
+    pub lease: Lease,
+    /// Bounds beside the patterns.
+    pub constraints: LeaseConstraints,
+    /// How long it may run.
+    pub max_runtime: Option<Duration>,
+    /// The job that delegated it.
+    pub parent: Option<JobId>,
+    /// How many ancestors it has.
+    pub depth: u32,
+    /// Its trace.
+    pub trace: TraceId,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// How it stands.
+    pub state: JobState,
+}
+
+impl JobSummary {
+    /// About how many bytes it takes, the same in every store.
+    pub fn bytes(&self) -> usize {
+        let patterns: usize = self
+            .lease
+            .iter()
+            .map(|(namespace, patterns)| {
+                namespace.len()
+                    + patterns
+                        .iter()
+                        .map(|pattern| pattern.len() + 24)
+                        .sum::<usize>()
+            })
+            .sum();
+        let json = |json: &Option<RawJson>| json.as_ref().map_or(0, |json| json.as_str().len());
+        patterns
+            + self.principal.as_str().len()
+            + self.agent.name().len()
+            + self.agent.version().map_or(0, str::len)
+            + json(&self.state.budget)
+            + json(&self.state.ending)
+            + FIXED_BYTES
+    }
+}
+
+/// About what of a summary is of the same size in every job.
+const FIXED_BYTES: usize = 320;
+
 /// How a job stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobState {
@@ -153,6 +238,32 @@ pub struct JobState {
     pub finished_at: Option<Timestamp>,
     /// An end that is decided but not reached (a cancel under way, say), as the runtime writes it.
     pub ending: Option<RawJson>,
+    /// How often its agent was started, the latest run included; 0 before the first.
+    pub attempt: u32,
+    /// The `attempt` at which its agent last got anywhere: the first one, or that of its latest checkpoint. How many runs
+    /// in a row led nowhere is counted from here.
+    pub progressed: u32,
+    /// When its agent was started for the first time.
+    pub started_at: Option<Timestamp>,
+    /// Whether a part of its result is out, in a [`RecordKind::ResultChunk`](crate::RecordKind::ResultChunk).
+    pub chunked: bool,
+}
+
+impl JobState {
+    /// The state of a job that was accepted this moment.
+    pub fn accepted() -> Self {
+        Self {
+            status: JobStatus::Pending,
+            last_seq: JobSeq::ZERO,
+            budget: None,
+            finished_at: None,
+            ending: None,
+            attempt: 0,
+            progressed: 0,
+            started_at: None,
+            chunked: false,
+        }
+    }
 }
 
 /// A session, as much of it as a resume needs.
@@ -166,6 +277,8 @@ pub struct SessionRow {
     pub token_hash: [u8; 32],
     /// That of the token before, while the client may not have the latest one [ARCP 6.3-1].
     pub previous_token_hash: Option<[u8; 32]>,
+    /// That of the welcome between the two, when the token before was shown twice: the client may have that one.
+    pub skipped_token_hash: Option<[u8; 32]>,
     /// The features in effect.
     pub features: FeatureSet,
     /// The dialect chosen for it, as the runtime writes it.
@@ -282,9 +395,14 @@ pub struct ListCursor {
 #[derive(Debug, Clone, Default)]
 pub struct JobPage {
     /// The jobs.
-    pub jobs: Vec<JobRow>,
+    pub jobs: Vec<JobSummary>,
     /// Where the next page begins; `None` when this was the last.
     pub next: Option<ListCursor>,
+}
+
+impl JobPage {
+    /// A page ends with the job that brings it to so many bytes, by [`JobSummary::bytes`].
+    pub const MAX_BYTES: usize = 4 << 20;
 }
 
 /// What a runtime has to know when it starts.
@@ -314,7 +432,7 @@ pub struct RecoveredSession {
 /// What to keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetentionPolicy {
-    /// Finished jobs at least this long (and idempotency keys for 24 hours).
+    /// Finished jobs this long, and longer those that some session has not acknowledged.
     pub max_age: Duration,
     /// At most so many finished jobs.
     pub max_jobs: u64,

@@ -23,7 +23,7 @@ use std::{path::Path, sync::Arc};
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
-use towline_wire::{JobId, JobSeq, RawJson, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use self::{
     cache::Lookup,
@@ -38,8 +38,9 @@ pub use self::{
     verify::VerifyReport,
 };
 use crate::{
-    AuditRow, Batch, Block, CredentialRow, EventStore, IdempotencyRow, JobPage, JobQuery, JobRow,
-    Principal, Recovered, RetentionPolicy, RetentionReport, StoreError, StoreFuture, StoreStats,
+    AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
+    JobQuery, JobRow, Principal, Reason, Recovered, RetentionPolicy, RetentionReport, SessionRow,
+    StoreError, StoreFuture, StoreStats,
 };
 
 /// Keeps everything in one SQLite file, with its write-ahead log beside it.
@@ -149,17 +150,22 @@ impl SqliteStore {
     }
 }
 
+fn no_thread(error: std::io::Error) -> StoreError {
+    let text = format!("cannot start a thread: {error}");
+    StoreError::Failed(Reason::because(text, error))
+}
+
 /// An answer that never comes is the store's failure, not the caller's.
 async fn answer<T>(asked: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
     asked.await.unwrap_or_else(|_| {
         Err(StoreError::Failed(
-            "the store's thread gave no answer".to_owned(),
+            "the store's thread gave no answer".into(),
         ))
     })
 }
 
 impl EventStore for SqliteStore {
-    fn commit(&self, batch: Batch) -> StoreFuture<'_, ()> {
+    fn commit(&self, batch: Batch) -> StoreFuture<'_, Committed> {
         let (answer, asked) = oneshot::channel();
         self.ask(Command::Commit(batch, answer), asked)
     }
@@ -186,6 +192,29 @@ impl EventStore for SqliteStore {
     fn job<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Option<JobRow>> {
         let (job, shared) = (job.clone(), Arc::clone(&self.shared));
         self.read(move |conn| read::job(conn, &shared.cache, &job))
+    }
+
+    fn session<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<SessionRow>> {
+        let session = session.clone();
+        self.read(move |conn| read::session(conn, "id = ?1", session.as_str()))
+    }
+
+    fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
+        let hash = *hash;
+        self.read(move |conn| {
+            let good = "token_hash = ?1 OR previous_token_hash = ?1 OR skipped_token_hash = ?1";
+            read::session(conn, good, hash)
+        })
+    }
+
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {
+        let session = session.clone();
+        // The file is behind with streams; the writer knows.
+        self.run(move |writer| {
+            writer.fresh()?;
+            let stream = writer.state.streams.get(&session);
+            Ok(stream.map(|stream| stream.last))
+        })
     }
 
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage> {
@@ -265,19 +294,18 @@ impl EventStore for SqliteStore {
     }
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {
-        let stats = match self.running.read().is_some() {
-            false => Err(StoreError::Closed),
-            true => {
-                let totals = *self.shared.totals.lock();
-                Ok(StoreStats {
-                    jobs: totals.tally.jobs,
-                    live_jobs: totals.tally.live,
-                    events: totals.tally.events,
-                    event_bytes: totals.tally.bytes,
-                    sessions: totals.sessions,
-                    disk_bytes: self.place.bytes(),
-                })
-            }
+        let stats = if self.running.read().is_some() {
+            let totals = *self.shared.totals.lock();
+            Ok(StoreStats {
+                jobs: totals.tally.jobs,
+                live_jobs: totals.tally.live,
+                events: totals.tally.events,
+                event_bytes: totals.tally.bytes,
+                sessions: totals.sessions,
+                disk_bytes: self.place.bytes(),
+            })
+        } else {
+            Err(StoreError::Closed)
         };
         Box::pin(std::future::ready(stats))
     }
@@ -301,10 +329,10 @@ impl EventStore for SqliteStore {
             std::thread::Builder::new()
                 .name("towline-store-close".to_owned())
                 .spawn(stop)
-                .map_err(|error| StoreError::Failed(format!("cannot start a thread: {error}")))?;
+                .map_err(no_thread)?;
             finished
                 .await
-                .map_err(|_| StoreError::Failed("the store did not close in order".to_owned()))
+                .map_err(|_| StoreError::Failed("the store did not close in order".into()))
         })
     }
 }

@@ -10,11 +10,11 @@ use std::{
 
 use tokio::sync::watch;
 use towline_store::{
-    AuditRow, Batch, Block, CredentialRow, EventStore, IdempotencyRow, JobPage, JobQuery, JobRow,
-    MemoryStore, Principal, Recovered, RetentionPolicy, RetentionReport, StoreError, StoreFuture,
-    StoreStats, testing::FaultStore,
+    AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
+    JobQuery, JobRow, MemoryStore, Principal, Recovered, RetentionPolicy, RetentionReport,
+    SessionRow, StoreError, StoreFuture, StoreStats, testing::FaultStore,
 };
-use towline_wire::{JobId, JobSeq, RawJson, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 /// What all lives of a runtime share: the store as it is on the disk.
 pub(crate) type Disk = FaultStore<MemoryStore>;
@@ -73,7 +73,7 @@ impl Life {
         }
     }
 
-    async fn commit_or_die(&self, batch: Batch) -> Result<(), StoreError> {
+    async fn commit_or_die(&self, batch: Batch) -> Result<Committed, StoreError> {
         let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         let death = self.death.filter(|death| death.commit == number);
         if death.is_some_and(|death| !death.is_written) {
@@ -89,7 +89,7 @@ impl Life {
 }
 
 impl EventStore for Life {
-    fn commit(&self, batch: Batch) -> StoreFuture<'_, ()> {
+    fn commit(&self, batch: Batch) -> StoreFuture<'_, Committed> {
         Box::pin(self.while_alive(self.commit_or_die(batch)))
     }
 
@@ -104,6 +104,18 @@ impl EventStore for Life {
 
     fn job<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Option<JobRow>> {
         Box::pin(self.while_alive(self.disk.job(job)))
+    }
+
+    fn session<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<SessionRow>> {
+        Box::pin(self.while_alive(self.disk.session(session)))
+    }
+
+    fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
+        Box::pin(self.while_alive(self.disk.session_by_token(hash)))
+    }
+
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {
+        Box::pin(self.while_alive(self.disk.stream_end(session)))
     }
 
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage> {

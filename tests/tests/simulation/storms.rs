@@ -106,8 +106,9 @@ async fn live(world: World, mut dice: Dice) {
 
 fn trouble_disk(world: &World, dice: &mut Dice) {
     for _ in 0..dice.below(8) {
-        let fault = match dice.below(3) {
-            0 => Fault::Fail(StoreError::Full("a test".to_owned())),
+        let fault = match dice.below(4) {
+            0 => Fault::Fail(StoreError::Full("a test".into())),
+            1 => Fault::Applied(StoreError::Failed("a test".into())),
             _ => Fault::Delay(Duration::from_millis(dice.below(2500))),
         };
         let commit = world.disk().commits() + 1 + dice.below(80);

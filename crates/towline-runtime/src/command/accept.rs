@@ -11,8 +11,8 @@ use towline_proto::{
 };
 use towline_store::{AuditRow, Change, IdempotencyRow, JobRow, JobState, Principal, StoreError};
 use towline_wire::{
-    AgentRef, Amount, Envelope, EventKind, JobSeq, JobStatus, Lease, MessageId, RawJson, SessionId,
-    TraceId, event, namespace, payload,
+    AgentRef, Amount, Envelope, EventKind, Lease, MessageId, RawJson, SessionId, TraceId, event,
+    namespace, payload,
 };
 
 use super::{
@@ -65,15 +65,12 @@ impl NewJob {
             trace: self.trace,
             created_at: hub.now(),
             state: JobState {
-                status: JobStatus::Pending,
-                last_seq: JobSeq::ZERO,
                 budget: if budget.is_empty() {
                     None
                 } else {
                     RawJson::of(budget).ok()
                 },
-                finished_at: None,
-                ending: None,
+                ..JobState::accepted()
             },
         };
         let job = JobEntry::new(row, self.plan.authority, JobMachine::new(), parent);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use towline_proto::{lease::Budget, limits, refusal::Refusal};
-use towline_store::{JobQuery, JobRow, JobState, ListCursor, Principal};
+use towline_store::{JobQuery, JobState, JobSummary, ListCursor, Principal};
 use towline_wire::{AgentRef, Amount, JobId, Timestamp, payload};
 
 use super::asker::{Asker, envelope, store_refusal};
@@ -72,7 +72,7 @@ fn bad_cursor() -> Refusal {
     Refusal::invalid("`cursor` is not one this runtime gave out; begin again without one")
 }
 
-fn listing(row: &JobRow) -> payload::JobListing {
+fn listing(row: &JobSummary) -> payload::JobListing {
     payload::JobListing {
         job_id: row.id.clone(),
         agent: row.agent.to_string(),

@@ -151,6 +151,9 @@ impl JobContext {
                 serde_json::to_writer(out, &metric)
             })
             .map_err(refused)?;
+            if matches!(charge, Charge::Spent { .. }) {
+                core.log.touch();
+            }
             if let Charge::Spent {
                 report: Some(report),
                 ..
@@ -298,7 +301,10 @@ impl JobContext {
     }
 
     async fn make_room(&self, backlog: Backlog) -> Result<(), EventError> {
-        let limit = self.hub.services.options.pending_bytes;
+        let options = &self.hub.services.options;
+        let (limit, node_limit) = (options.pending_bytes, options.node_pending_bytes);
+        let pending = self.hub.commits.pending();
+        pending.add(backlog.more);
         if backlog.enqueue {
             self.hub.commits.push_job_of_agent(Arc::clone(&self.job));
         }
@@ -308,6 +314,12 @@ impl JobContext {
             full = self.job.lock().log.bytes() > limit;
             if full {
                 drained.await;
+            }
+        }
+        while pending.bytes() > node_limit {
+            let less = pending.less();
+            if pending.bytes() > node_limit {
+                less.await;
             }
         }
         // An agent that emits without ever waiting would keep its thread from everybody else.

@@ -7,44 +7,87 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use tokio::time::Instant;
 use towline_proto::span::Span;
-use towline_store::StoreError;
+use towline_store::{Batch, Remedy, StoreError};
 
 use super::{
-    Hub,
+    Hub, isolate,
     queue::Work,
-    tx::{TakenFrom, Tx, ends},
+    tx::{Command, Decided, TakenFrom, Tx, ends},
+    witness::Witness,
 };
 use crate::{audit, job::JobEntry, session::SessionEntry};
 
-/// What follows what the committer finds out about a job. Called in the committer, so nothing of it must wait.
+/// What follows in the life of a job from what its commits came to. Called in the committer, so nothing of it may wait.
 #[derive(Clone, Copy)]
 pub(crate) struct Follow {
     /// Its terminal has become durable.
     pub(crate) ended: fn(&Arc<Hub>, &Arc<JobEntry>),
+    /// The store will not have its records, and they were given up: it has to end.
+    pub(crate) broken: fn(&Arc<Hub>, &Arc<JobEntry>),
     /// Its log has outgrown its bounds: its end is decided, and its agent has not heard of it.
     pub(crate) outgrown: fn(&Arc<Hub>, &Arc<JobEntry>),
 }
 
-/// Commits until the runtime stops and nothing is left to commit. Whoever starts it says what follows.
+/// Commits until the runtime stops and nothing is left to commit, or the store has nothing more to do with this process.
+/// Whoever starts it says what follows for jobs.
+///
+/// What is done about a commit that fails is the store's word ([`StoreError::remedy`]), once it is certain that it did fail
+/// ([`Witness`]): try again; or try each piece alone, so that only the one at fault goes under; or give up.
 pub(crate) async fn run(hub: Arc<Hub>, follow: Follow) {
     let mut failures = 0;
+    // How many pieces of work are taken alone, because one among them spoiled a batch.
+    let mut alone = 0;
     loop {
         let work = tokio::select! {
             biased;
-            work = hub.commits.take() => work,
+            work = async {
+                if alone > 0 {
+                    hub.commits.take_one().await
+                } else {
+                    hub.commits.take(BATCH_BYTES).await
+                }
+            } => work,
             () = hub.scope.stopping.cancelled() => break,
         };
+        alone = usize::saturating_sub(alone, 1);
+        let pieces = work.len();
         match commit(&hub, work, follow).await {
             Ok(()) => failures = 0,
-            Err(error) => {
-                failures += 1;
-                tracing::error!(target: "towline::store", %error, failures, "commit failed, trying again");
-                tokio::time::sleep(backoff(failures)).await;
-            }
+            Err(error) => match error.remedy() {
+                Remedy::Retry => {
+                    failures += 1;
+                    tracing::error!(target: "towline::store", %error, failures, "commit failed, trying again");
+                    tokio::time::sleep(backoff(failures)).await;
+                }
+                Remedy::Isolate => {
+                    tracing::error!(target: "towline::store", %error, pieces, "the store refused a commit; its pieces are tried one by one");
+                    alone = hub.commits.len();
+                    // What is refused whatever else happens must not keep the committer busy.
+                    failures += 1;
+                    tokio::time::sleep(backoff(failures)).await;
+                }
+                Remedy::Fall => {
+                    tracing::error!(target: "towline::store", %error, "nothing is committed any more; the runtime ends what it has");
+                    fall(&hub);
+                    break;
+                }
+            },
         }
         // Agents get to add to the next batch.
         step_aside().await;
     }
+}
+
+/// Nothing of this runtime becomes durable any more: agents and connections end, so that whoever has the jobs now is alone
+/// with them.
+fn fall(hub: &Arc<Hub>) {
+    metrics::counter!("towline_store_falls_total").increment(1);
+    hub.scope.draining.cancel();
+    hub.detach_all();
+    for job in hub.books.jobs.unfinished() {
+        job.stop.cancel();
+    }
+    hub.scope.stopping.cancel();
 }
 
 /// Lets other tasks run first. Tokio's own `yield_now` keeps a task on its thread until that thread has nothing else to
@@ -73,50 +116,83 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>, follow: Follow) -> Result<(
             Work::Command(command) => command.decide(&mut tx),
         }
     }
-    let Tx {
-        batch,
-        audits,
-        spans,
-        jobs,
-        outgrown,
-        ..
-    } = tx;
-    let result = if batch.changes.is_empty() {
-        Ok(())
-    } else {
-        let began = Instant::now();
-        let result = hub.services.store.commit(batch).await;
-        metrics::histogram!("towline_commit_seconds").record(began.elapsed().as_secs_f64());
-        result
-    };
-    let commands = work.into_iter().filter_map(|item| match item {
-        Work::Command(command) => Some(command),
-        Work::Job(_) => None,
-    });
+    let (mut whole, batch) = tx.decided();
+    let outgrown = std::mem::take(&mut whole.outgrown);
+    let result = write(hub, batch).await;
     match &result {
-        Ok(()) => {
-            audits.iter().for_each(audit::record);
-            for job in publish_blocks(hub, jobs) {
-                (follow.ended)(hub, &job);
-            }
-            for (session, span) in &spans {
-                session.lock().stream.committed(span);
-            }
-            commands.for_each(|command| command.done(hub, Ok(())));
-            publish_spans(hub, spans);
+        Ok(()) => publish(hub, whole, commands(work), follow),
+        Err(error) if error.remedy() == Remedy::Isolate => {
+            isolate::isolate(hub, work, whole, error, follow).await;
         }
         Err(error) => {
-            for (job, _) in jobs {
-                job.lock().log.failed();
-                hub.enqueue(&job);
-            }
-            commands.for_each(|command| command.done(hub, Err(error)));
+            give_back(hub, &whole.jobs);
+            commands(work).for_each(|command| command.done(hub, Err(error)));
         }
     }
     for job in &outgrown {
         (follow.outgrown)(hub, job);
     }
     result
+}
+
+/// Commits a batch; the outcome is certain.
+async fn write(hub: &Arc<Hub>, batch: Batch) -> Result<(), StoreError> {
+    if batch.changes.is_empty() {
+        return Ok(());
+    }
+    let store = &hub.services.store;
+    let witness = Witness::of(&batch, &hub.books.sessions);
+    let began = Instant::now();
+    let result = store.commit(batch).await;
+    metrics::histogram!("towline_commit_seconds").record(began.elapsed().as_secs_f64());
+    let error = match result {
+        Ok(committed) => {
+            debug_assert!(committed.lost.is_empty(), "nobody else has this store");
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    match witness {
+        Some(witness) if witness.was_applied(&**store).await => {
+            tracing::error!(target: "towline::store", %error, "a commit was applied and said to have failed; it counts");
+            metrics::counter!("towline_store_broken_word_total").increment(1);
+            Ok(())
+        }
+        _ => Err(error),
+    }
+}
+
+pub(super) fn commands(work: Vec<Work>) -> impl Iterator<Item = Box<dyn Command>> {
+    work.into_iter().filter_map(|item| match item {
+        Work::Command(command) => Some(command),
+        Work::Job(_) => None,
+    })
+}
+
+/// What was taken from jobs and was not committed is taken again.
+pub(super) fn give_back(hub: &Arc<Hub>, jobs: &[TakenFrom]) {
+    for (job, _) in jobs {
+        job.lock().log.failed();
+        hub.enqueue(job);
+    }
+}
+
+/// What was decided is durable: it is told, in the order in which it may become known.
+fn publish(
+    hub: &Arc<Hub>,
+    decided: Decided,
+    commands: impl Iterator<Item = Box<dyn Command>>,
+    follow: Follow,
+) {
+    decided.audits.iter().for_each(audit::record);
+    for job in publish_blocks(hub, decided.jobs) {
+        (follow.ended)(hub, &job);
+    }
+    for (session, span) in &decided.spans {
+        session.lock().stream.committed(span);
+    }
+    commands.for_each(|command| command.done(hub, Ok(())));
+    publish_spans(hub, decided.spans);
 }
 
 /// The records can be read from now on, and those who wait for room or for the end are told. Gives the jobs that ended.
@@ -128,7 +204,11 @@ fn publish_blocks(hub: &Arc<Hub>, jobs: Vec<TakenFrom>) -> Vec<Arc<JobEntry>> {
             metrics::counter!("towline_events_total").increment(block.len() as u64);
             job.tail.lock().push(block, hub.services.options.tail_bytes);
         }
-        let more = job.lock().log.committed();
+        let (more, told) = {
+            let log = &mut job.lock().log;
+            (log.committed(), log.take_told())
+        };
+        hub.commits.pending().remove(told);
         if more {
             debug_assert!(!is_over, "nothing follows a terminal");
             hub.enqueue(&job);
@@ -166,3 +246,6 @@ fn publish_spans(hub: &Arc<Hub>, spans: Vec<(Arc<SessionEntry>, Span)>) {
         hub.report_pressure(&session, lag);
     }
 }
+
+/// How many bytes of records a batch has, about; what is beyond waits for the next one.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;

@@ -1,9 +1,18 @@
 //! What waits for the next commit.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicIsize, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, futures::Notified},
+};
 
 use super::tx::Command;
 use crate::job::JobEntry;
@@ -12,8 +21,45 @@ use crate::job::JobEntry;
 /// requests each session may have in flight.
 #[derive(Default)]
 pub(crate) struct CommitQueue {
-    waiting: Mutex<Vec<Work>>,
+    waiting: Mutex<VecDeque<Work>>,
     wake: Notify,
+    pending: Pending,
+}
+
+/// How many bytes of all jobs together wait for their commit, as far as jobs have told: each tells of what it has when that
+/// has grown by a good deal, so that an event costs nothing here.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// A job's commit may come before the word of what it had: then this is below nothing for a moment.
+    bytes: AtomicIsize,
+    less: Notify,
+}
+
+impl Pending {
+    /// A job has so many more.
+    pub(crate) fn add(&self, bytes: usize) {
+        if bytes > 0 {
+            self.bytes.fetch_add(bytes.cast_signed(), Ordering::Relaxed);
+        }
+    }
+
+    /// A job has so many less.
+    pub(super) fn remove(&self, bytes: usize) {
+        if bytes > 0 {
+            self.bytes.fetch_sub(bytes.cast_signed(), Ordering::Relaxed);
+            self.less.notify_waiters();
+        }
+    }
+
+    /// How many wait.
+    pub(crate) fn bytes(&self) -> usize {
+        usize::try_from(self.bytes.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Told when it has become less. To be made before [`Pending::bytes`] is looked at, so that nothing is missed.
+    pub(crate) fn less(&self) -> Notified<'_> {
+        self.less.notified()
+    }
 }
 
 /// One piece of work.
@@ -44,7 +90,7 @@ impl CommitQueue {
     fn push(&self, work: Work) -> bool {
         let first = {
             let mut waiting = self.waiting.lock();
-            waiting.push(work);
+            waiting.push_back(work);
             waiting.len() == 1
         };
         if first {
@@ -58,15 +104,47 @@ impl CommitQueue {
         self.waiting.lock().len()
     }
 
-    /// Everything that waits; waits itself while that is nothing. For one task only.
-    pub(crate) async fn take(&self) -> Vec<Work> {
+    /// What waits, in order, until the jobs in it have more than so many bytes of records (one piece of work at least); waits
+    /// itself while that is nothing. For one task only.
+    pub(crate) async fn take(&self, max_bytes: usize) -> Vec<Work> {
         loop {
             let work = std::mem::take(&mut *self.waiting.lock());
             if !work.is_empty() {
-                return work;
+                return self.keep_to(work, max_bytes);
             }
             self.wake.notified().await;
         }
+    }
+
+    /// The next piece of work alone.
+    pub(crate) async fn take_one(&self) -> Vec<Work> {
+        self.take(0).await
+    }
+
+    /// Puts back what goes beyond a bound. Jobs are asked outside the queue's lock: whoever queues one may hold the job's.
+    fn keep_to(&self, mut work: VecDeque<Work>, max_bytes: usize) -> Vec<Work> {
+        let (mut bytes, mut fits) = (0, 0);
+        for item in &work {
+            if fits > 0 && bytes >= max_bytes {
+                break;
+            }
+            if let Work::Job(job) = item {
+                bytes += job.lock().log.bytes();
+            }
+            fits += 1;
+        }
+        let mut rest = work.split_off(fits);
+        if !rest.is_empty() {
+            let mut waiting = self.waiting.lock();
+            rest.append(&mut waiting);
+            *waiting = rest;
+        }
+        work.into()
+    }
+
+    /// What all jobs together have waiting.
+    pub(crate) fn pending(&self) -> &Pending {
+        &self.pending
     }
 }
 

@@ -32,21 +32,30 @@ pub(crate) trait Command: Send {
 /// A transaction being gathered.
 pub(crate) struct Tx<'h> {
     pub(crate) hub: &'h Arc<Hub>,
-    pub(super) batch: Batch,
+    batch: Batch,
     /// What the audit log says when the batch is durable, and not a moment before.
-    pub(super) audits: Vec<AuditRow>,
-    pub(super) spans: Vec<(Arc<SessionEntry>, Span)>,
+    audits: Vec<AuditRow>,
+    spans: Vec<(Arc<SessionEntry>, Span)>,
     /// The last number of every session that got spans in this transaction.
     last: HashMap<SessionId, EventSeq>,
     /// Sessions that are taken up in this transaction: nothing else may take them up, or end them, before it is known
     /// how that went.
     taken_up: HashSet<SessionId>,
     /// The jobs that were taken from, each with its blocks.
-    pub(super) jobs: Vec<TakenFrom>,
+    jobs: Vec<TakenFrom>,
     /// Those whose log has outgrown its bounds.
-    pub(super) outgrown: Vec<Arc<JobEntry>>,
+    outgrown: Vec<Arc<JobEntry>>,
     /// Where each of them is in `jobs`.
     places: HashMap<JobId, usize>,
+}
+
+/// What was decided, beside the batch that makes it durable.
+pub(super) struct Decided {
+    pub(super) audits: Vec<AuditRow>,
+    pub(super) spans: Vec<(Arc<SessionEntry>, Span)>,
+    pub(super) jobs: Vec<TakenFrom>,
+    /// Jobs whose log has outgrown its bounds: their end is decided, whatever becomes of the batch.
+    pub(super) outgrown: Vec<Arc<JobEntry>>,
 }
 
 /// A job and what a transaction took from it.
@@ -65,6 +74,17 @@ impl<'h> Tx<'h> {
             outgrown: Vec::new(),
             places: HashMap::new(),
         }
+    }
+
+    /// Everything was decided.
+    pub(super) fn decided(self) -> (Decided, Batch) {
+        let decided = Decided {
+            audits: self.audits,
+            spans: self.spans,
+            jobs: self.jobs,
+            outgrown: self.outgrown,
+        };
+        (decided, self.batch)
     }
 
     /// Adds a change.

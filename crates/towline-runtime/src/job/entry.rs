@@ -74,6 +74,29 @@ pub(crate) struct JobCore {
     /// The span of its run, while it runs.
     pub(crate) span: tracing::Span,
     finished_at: Option<Timestamp>,
+    pub(crate) runs: Runs,
+    /// Whether a part of its result is out.
+    chunked: bool,
+    /// Whether the store refused its records before.
+    is_broken: bool,
+}
+
+/// How often a job's agent was started, and whether that led anywhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Runs {
+    /// The runs so far, the present one included.
+    pub(crate) attempt: u32,
+    /// `attempt` as of the latest checkpoint.
+    pub(crate) progressed: u32,
+    /// When the first run began.
+    pub(crate) started_at: Option<Timestamp>,
+}
+
+impl Runs {
+    /// How many runs there were since the latest checkpoint.
+    pub(crate) fn in_vain(self) -> u32 {
+        self.attempt.saturating_sub(self.progressed)
+    }
 }
 
 /// Whether there is such a job, as far as anybody outside may know.
@@ -147,6 +170,13 @@ impl JobEntry {
             caused_by: None,
             span: tracing::Span::none(),
             finished_at: row.state.finished_at,
+            runs: Runs {
+                attempt: row.state.attempt,
+                progressed: row.state.progressed,
+                started_at: row.state.started_at,
+            },
+            chunked: row.state.chunked,
+            is_broken: false,
         };
         Arc::new(Self {
             row,
@@ -228,7 +258,37 @@ impl JobCore {
             return Err(AppendError::NotRunning);
         }
         self.log
-            .append_event(record, kind.as_str(), now, write_body)
+            .append_event(record, kind.as_str(), now, write_body)?;
+        if record == RecordKind::ResultChunk && !self.chunked {
+            self.chunked = true;
+            self.log.touch();
+        }
+        Ok(())
+    }
+
+    /// The agent is started, for the first time or once more.
+    pub(crate) fn begin_run(&mut self, now: Timestamp) {
+        self.runs.attempt = self.runs.attempt.saturating_add(1);
+        self.runs.started_at.get_or_insert(now);
+        self.log.touch();
+    }
+
+    /// Notes how far the agent got, and gives what was noted before.
+    pub(crate) fn note_progress(&mut self, attempt: u32) -> u32 {
+        let before = std::mem::replace(&mut self.runs.progressed, attempt);
+        if before != attempt {
+            self.log.touch();
+        }
+        before
+    }
+
+    /// How long the job may still run: its time counts from its first run, whatever came between.
+    pub(crate) fn runtime_left(&self, max: Duration, now: Timestamp) -> Duration {
+        let ran = match self.runs.started_at {
+            Some(at) if self.runs.attempt > 1 => now.since(at),
+            _ => Duration::ZERO,
+        };
+        max.saturating_sub(ran)
     }
 
     /// Whether the job may still add to its log.
@@ -287,6 +347,34 @@ impl JobCore {
             is_result: terminal.is_result(),
             payload,
         });
+    }
+
+    /// The terminal was given up with what came before it, and becomes the last record once more.
+    pub(crate) fn end_again(&mut self) {
+        let Some(ended) = self.ended_with.clone() else {
+            return;
+        };
+        let kind = if ended.is_result {
+            RecordKind::Result
+        } else {
+            RecordKind::Error
+        };
+        let written = self.log.append(kind, |out| {
+            out.extend_from_slice(ended.payload.as_str().as_bytes());
+            Ok(())
+        });
+        debug_assert_eq!(written, Ok(()));
+        self.log.touch();
+    }
+
+    /// The store will not have the job's records. Whether that happened before.
+    pub(crate) fn break_off(&mut self) -> bool {
+        std::mem::replace(&mut self.is_broken, true)
+    }
+
+    /// Not even the job's end can be written: nothing more of it is committed.
+    pub(crate) fn cast_off(&mut self) {
+        self.being = Being::Discarded;
     }
 
     /// Somebody wants the job to end. A job that never began ends here.
@@ -355,6 +443,10 @@ impl JobCore {
                 .machine
                 .ending()
                 .and_then(|cause| RawJson::of(cause).ok()),
+            attempt: self.runs.attempt,
+            progressed: self.runs.progressed,
+            started_at: self.runs.started_at,
+            chunked: self.chunked,
         }
     }
 

@@ -28,13 +28,15 @@ pub(crate) struct Log {
     committed: JobSeq,
     /// Whether the job is in the committer's queue.
     queued: bool,
-    /// Whether the job's state has to be written, with records or without.
+    /// Whether the job's state has to be written. Records alone change nothing in it: the store knows where a log ends.
     state_changed: bool,
     /// How many bytes were taken.
     bytes_taken: u64,
     /// Whether nothing but the terminal is added any more.
     shut: bool,
     clock_text: ClockText,
+    /// How many of the bytes that wait were told of, for the bound of all jobs together.
+    told: usize,
 }
 
 /// What a commit gets of a log.
@@ -52,6 +54,8 @@ pub(crate) struct Backlog {
     pub(crate) enqueue: bool,
     /// How much waits.
     pub(crate) bytes: usize,
+    /// How much of it nobody was told of yet, once it is worth telling.
+    pub(crate) more: usize,
 }
 
 /// Why a record was not added.
@@ -83,6 +87,7 @@ impl Log {
             bytes_taken: 0,
             shut: false,
             clock_text: ClockText::default(),
+            told: 0,
         }
     }
 
@@ -147,9 +152,16 @@ impl Log {
 
     /// [`Log::enqueue`], and how much waits, for who has just appended.
     pub(crate) fn enqueue_appended(&mut self) -> Backlog {
+        let bytes = self.bytes();
+        let more = match bytes.checked_sub(self.told) {
+            Some(more) if more >= WORTH_TELLING => more,
+            _ => 0,
+        };
+        self.told += more;
         Backlog {
             enqueue: self.enqueue(),
-            bytes: self.bytes(),
+            bytes,
+            more,
         }
     }
 
@@ -164,7 +176,7 @@ impl Log {
         }
         debug_assert!(self.is_continuous(), "blocks in flight follow each other");
         let blocks = self.in_flight[known..].to_vec();
-        let with_state = std::mem::take(&mut self.state_changed) || !blocks.is_empty();
+        let with_state = std::mem::take(&mut self.state_changed);
         Taken { blocks, with_state }
     }
 
@@ -172,6 +184,36 @@ impl Log {
     pub(crate) fn take_nothing(&mut self) -> Taken {
         self.queued = false;
         Taken::default()
+    }
+
+    /// Takes back what was told of the bytes that wait.
+    pub(crate) fn take_told(&mut self) -> usize {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What is in flight and pending is given up: the store will not have it. The log goes on after `last`, which is durable.
+    pub(crate) fn give_up(&mut self, job: &JobId, last: JobSeq) {
+        drop(self.pending.take(job, JobSeq::FIRST));
+        self.in_flight.clear();
+        (self.taken, self.committed) = (last, last);
+        self.state_changed = true;
+    }
+
+    /// The store has the log up to `last`, though it said that the commit failed. `false` when `last` is not the end of
+    /// something in flight.
+    pub(crate) fn found_at(&mut self, last: JobSeq) -> bool {
+        let Some(at) = self.in_flight.iter().position(|block| block.last() == last) else {
+            return false;
+        };
+        self.in_flight.drain(..=at);
+        self.committed = last;
+        self.state_changed = true;
+        true
+    }
+
+    /// Whether nothing waits for a commit.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.in_flight.is_empty() && self.pending.is_empty()
     }
 
     /// The commit succeeded. `true` when more is waiting.
@@ -230,6 +272,9 @@ impl Log {
         follows && next == self.taken.next()
     }
 }
+
+/// From how many bytes on the bound of all jobs together is worth an update.
+const WORTH_TELLING: usize = 64 * 1024;
 
 impl ClockText {
     fn of(&mut self, now: Timestamp) -> &str {
@@ -336,12 +381,13 @@ mod tests {
             Append,
             Append,
             At(2, 0, 0),
-            take(&[(1, 2)], true),
+            take(&[(1, 2)], false),
             At(2, 2, 0),
             Append,
             At(3, 2, 0),
             Committed(true),
             At(3, 2, 2),
+            Touch,
             take(&[(3, 3)], true),
             Committed(false),
             At(3, 3, 3),
@@ -349,7 +395,12 @@ mod tests {
             Committed(false),
         ];
         check("from the start", 0, &table);
-        let table = [Append, take(&[(8, 8)], true), Committed(false), At(8, 8, 8)];
+        let table = [
+            Append,
+            take(&[(8, 8)], false),
+            Committed(false),
+            At(8, 8, 8),
+        ];
         check("after a restart", 7, &table);
     }
 
@@ -358,7 +409,7 @@ mod tests {
     fn a_failed_commit_is_made_up_for() {
         let table = [
             Append,
-            take(&[(1, 1)], true),
+            take(&[(1, 1)], false),
             Failed,
             Append,
             take(&[(1, 1), (2, 2)], true),
@@ -383,7 +434,7 @@ mod tests {
     fn one_commit_that_takes_twice_gets_nothing_twice() {
         let table = [
             Append,
-            take(&[(1, 1)], true),
+            take(&[(1, 1)], false),
             take_again(&[], false),
             Append,
             Touch,
@@ -401,7 +452,7 @@ mod tests {
             Enqueue(true),
             Enqueue(false),
             Append,
-            take(&[(1, 1)], true),
+            take(&[(1, 1)], false),
             Enqueue(true),
             Enqueue(false),
         ];

@@ -14,7 +14,8 @@
 
 use std::sync::Arc;
 
-use towline_proto::job::{Cause, Outcome, Stop};
+use towline_proto::job::{Cause, Failure, Outcome, Stop};
+use towline_wire::ErrorCode;
 
 use crate::{audit::Audit, credentials::Ledger, hub::Hub, job::JobEntry, trace};
 
@@ -56,6 +57,26 @@ pub(crate) fn lease_expired(hub: &Hub, job: &JobEntry) {
 pub(super) fn finish(hub: &Arc<Hub>, job: &Arc<JobEntry>, outcome: Outcome) {
     job.lock().finish(outcome, hub.now());
     trace::job_ended(job);
+    hub.enqueue(job);
+}
+
+/// The store would not have what the job recorded last: it ends, with a terminal in the place of that.
+pub(super) fn broken(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+    let failure = Failure {
+        details: Some(serde_json::json!({ "reason": "events_refused" }).into()),
+        ..Failure::new(
+            ErrorCode::INTERNAL_ERROR,
+            "the runtime's store refused the job's events",
+        )
+    };
+    {
+        let mut core = job.lock();
+        if !core.finish(Outcome::Failed(failure), hub.now()) {
+            core.end_again();
+        }
+    }
+    trace::job_ended(job);
+    job.stop.cancel();
     hub.enqueue(job);
 }
 

@@ -1,9 +1,6 @@
 //! Taking up what an earlier run of the runtime left (§6.3, §7.3).
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use towline_proto::{
     Dialect,
@@ -11,8 +8,8 @@ use towline_proto::{
     lease::{Authority, UnnamedModels},
     outbox::Outbox,
 };
-use towline_store::{JobRow, RecordKind, Recovered, RecoveredSession, StoreError};
-use towline_wire::{ErrorCode, JobId, JobSeq, JobStatus, Timestamp};
+use towline_store::{JobRow, Recovered, RecoveredSession, StoreError};
+use towline_wire::{ErrorCode, JobId, JobStatus, Timestamp};
 
 use super::{end, places::admit_recovered};
 use crate::{
@@ -24,8 +21,6 @@ use crate::{
 /// What was found, in memory but not begun.
 pub(super) struct Recovery {
     jobs: Vec<Arc<JobEntry>>,
-    /// Those whose agent may be run again.
-    again: HashSet<JobId>,
 }
 
 /// Reads what the store keeps and puts sessions and jobs into the hub.
@@ -62,16 +57,7 @@ pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
         let jobs = subscriptions.iter().filter_map(|id| by_id.get(id));
         jobs.for_each(|job| job.lock().observers.push(Arc::clone(session)));
     }
-    let mut again = HashSet::new();
-    for job in &restored {
-        if may_run_again(hub, job).await? {
-            again.insert(job.id().clone());
-        }
-    }
-    Ok(Recovery {
-        jobs: restored,
-        again,
-    })
+    Ok(Recovery { jobs: restored })
 }
 
 /// Counts the children to their roots, parents before their children. One whose parent is not there any more is the first of
@@ -90,37 +76,9 @@ fn restore_families(jobs: &[Arc<JobEntry>]) {
 
 /// Whether a job's agent may be run from its beginning, though it has run before [ARCP 7.3-4]. Not when a part of its
 /// result is out: another run would stream another result, and a job has one [ARCP 8.4-1].
-async fn may_run_again(hub: &Hub, job: &JobEntry) -> Result<bool, StoreError> {
-    if !hub
-        .services
-        .agents
-        .resolve(&job.row.agent)
-        .is_ok_and(|(_, agent)| agent.restartable)
-    {
-        return Ok(false);
-    }
-    let mut next = JobSeq::FIRST;
-    while next <= job.row.state.last_seq {
-        let blocks = match hub
-            .services
-            .store
-            .read_job(job.id(), next, READ_BYTES)
-            .await
-        {
-            // Nobody knows what was there.
-            Err(StoreError::Evicted { .. }) => return Ok(false),
-            read => read?,
-        };
-        if blocks
-            .iter()
-            .any(|block| block.kinds().contains(&RecordKind::ResultChunk))
-        {
-            return Ok(false);
-        }
-        let Some(last) = blocks.last() else { break };
-        next = last.last().next();
-    }
-    Ok(true)
+fn may_run_again(hub: &Hub, job: &JobEntry) -> bool {
+    let agent = hub.services.agents.resolve(&job.row.agent);
+    !job.row.state.chunked && agent.is_ok_and(|(_, agent)| agent.restartable)
 }
 
 /// A session that was attached when the runtime died is detached from now on [ARCP 6.3-6].
@@ -175,14 +133,14 @@ pub(super) fn resume(hub: &Arc<Hub>, recovery: Recovery) {
     let mut again = 0;
     let total = recovery.jobs.len();
     for job in recovery.jobs {
-        again += usize::from(resume_job(hub, &job, recovery.again.contains(job.id())));
+        again += usize::from(resume_job(hub, &job));
     }
     if total > 0 {
         tracing::info!(target: "towline::store", jobs = total, again, "jobs recovered");
     }
 }
 
-fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>, may_run_again: bool) -> bool {
+fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> bool {
     let was_running = job.row.state.status == JobStatus::Running;
     let decided = job.lock().machine.ending().is_some();
     if decided {
@@ -191,13 +149,26 @@ fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>, may_run_again: bool) -> bool 
         end::finish(hub, job, Outcome::Failed(failure));
         return false;
     }
-    if was_running && !may_run_again {
+    if was_running && !may_run_again(hub, job) {
         end::stop_job(hub, job, Cause::Restarted);
+        return false;
+    }
+    if was_running && job.lock().runs.in_vain() >= hub.services.options.max_starts.max(1) {
+        end::finish(hub, job, Outcome::Failed(restarted_too_often(job)));
         return false;
     }
     admit_recovered(hub, job);
     true
 }
 
-/// How much of a log is looked through at once.
-const READ_BYTES: usize = 4 * 1024 * 1024;
+/// A job that is run again after each crash may be what the runtime crashes of.
+fn restarted_too_often(job: &JobEntry) -> Failure {
+    let starts = job.lock().runs.in_vain();
+    tracing::error!(target: "towline::job", job = %job.id(), agent = %job.row.agent, starts, "the job was restarted too often and is ended");
+    let message =
+        format!("the runtime ended {starts} times while the job ran without a checkpoint");
+    Failure {
+        details: Some(serde_json::json!({ "reason": "restarted_too_often" }).into()),
+        ..Failure::new(ErrorCode::INTERNAL_ERROR, message)
+    }
+}

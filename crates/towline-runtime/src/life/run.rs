@@ -61,6 +61,7 @@ fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Agent> {
         if !core.machine.start() {
             return None;
         }
+        core.begin_run(hub.now());
         let running = event::Status {
             phase: "running".to_owned(),
             message: None,
@@ -77,10 +78,15 @@ fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Agent> {
 /// Waits for the agent, or for a reason to stop it, and ends the job.
 async fn supervise(hub: Arc<Hub>, job: Arc<JobEntry>, agent: Agent) {
     let outcome = match agent {
-        Ok(agent) => {
-            begun(&job).await;
-            run_agent(&hub, &job, agent).await
-        }
+        Ok(agent) => tokio::select! {
+            biased;
+            () = begun(&job) => run_agent(&hub, &job, agent).await,
+            // It was stopped before it had begun for anybody.
+            () = job.stop.cancelled() => Outcome::Failed(Failure::new(
+                ErrorCode::INTERNAL_ERROR,
+                "the agent was stopped",
+            )),
+        },
         Err(failure) => Outcome::Failed(failure),
     };
     end::finish(&hub, &job, outcome);
@@ -143,11 +149,12 @@ type AgentTask = JoinHandle<Caught>;
 /// What a clock has to say against the job: its runtime, or its lease, is over.
 async fn deadline(hub: &Arc<Hub>, job: &JobEntry) -> Cause {
     let started = Instant::now();
-    let runtime = job.row.max_runtime.unwrap_or(Duration::MAX);
-    let lease = job
-        .lock()
-        .expires_in(hub.now())
-        .map(|left| left.saturating_add(hub.services.options.expiry_grace));
+    let (runtime, lease) = {
+        let (core, now) = (job.lock(), hub.now());
+        let runtime = job.row.max_runtime.unwrap_or(Duration::MAX);
+        (core.runtime_left(runtime, now), core.expires_in(now))
+    };
+    let lease = lease.map(|left| left.saturating_add(hub.services.options.expiry_grace));
     tokio::select! {
         () = sleep_until(started, runtime) => Cause::TimedOut,
         () = sleep_until(started, lease.unwrap_or(Duration::MAX)) => {

@@ -109,7 +109,7 @@ async fn start(store: &FaultStore<Durable>, upstream: &Upstream) -> Runtime {
 }
 
 fn failure() -> Fault {
-    Fault::Fail(StoreError::Failed("test".to_owned()))
+    Fault::Fail(StoreError::Failed("test".into()))
 }
 
 /// The entries that come once the store takes something again.

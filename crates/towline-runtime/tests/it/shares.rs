@@ -192,7 +192,7 @@ async fn shares_come_back_once() {
     );
     peer.ask("job.cancel", json!({"job_id": child})).await;
     for _ in 0..3 {
-        disk.next_commit(Fault::Fail(StoreError::Full("test".to_owned())));
+        disk.next_commit(Fault::Fail(StoreError::Full("test".into())));
     }
     peer.expect_end("cancelled").await;
     assert_eq!(

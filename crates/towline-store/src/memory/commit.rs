@@ -1,7 +1,7 @@
 //! Applying a batch.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -12,8 +12,8 @@ use super::{
     jobs::{Job, Jobs},
 };
 use crate::{
-    AuditRow, Batch, Block, Change, JobRow, JobState, RecoveredSession, SessionRow, Span,
-    StoreError, StoreStats,
+    AuditRow, Batch, Block, Change, Committed, JobRow, JobState, RecoveredSession, RetentionReport,
+    SessionRow, Span, StoreError, StoreStats,
     check::{Kept, Tail, check},
 };
 
@@ -21,12 +21,16 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Committer {
     sessions: BTreeMap<SessionId, Session>,
+    /// Whose resume token has this hash.
+    by_token: HashMap<[u8; 32], SessionId>,
     /// Finished jobs, the ones that ended first in front.
     pub(super) finished: BTreeSet<(Timestamp, JobId)>,
     pub(super) audit: VecDeque<AuditRow>,
     pub(super) totals: StoreStats,
     /// How many blocks were ever committed.
     blocks: u64,
+    /// What went to make room since retention last looked; its report tells of it.
+    pub(super) made_room: RetentionReport,
 }
 
 #[derive(Debug)]
@@ -60,9 +64,27 @@ impl Committer {
         }
     }
 
+    pub(super) fn session(&self, id: &SessionId) -> Option<SessionRow> {
+        self.sessions.get(id).map(|session| session.row.clone())
+    }
+
+    pub(super) fn stream_end(&self, id: &SessionId) -> Option<EventSeq> {
+        self.sessions.get(id).map(|session| session.last)
+    }
+
+    pub(super) fn session_by_token(&self, hash: &[u8; 32]) -> Option<SessionRow> {
+        self.session(self.by_token.get(hash)?)
+    }
+
     fn put_session(&mut self, row: SessionRow) {
+        for hash in tokens(&row) {
+            self.by_token.insert(*hash, row.id.clone());
+        }
         match self.sessions.get_mut(&row.id) {
-            Some(session) => session.row = row,
+            Some(session) => {
+                let old = std::mem::replace(&mut session.row, row);
+                forget_tokens(&mut self.by_token, &old, Some(&session.row));
+            }
             None => {
                 let id = row.id.clone();
                 let empty = Session {
@@ -73,6 +95,33 @@ impl Committer {
                 };
                 self.sessions.insert(id, empty);
             }
+        }
+    }
+
+    fn remove_session(&mut self, id: &SessionId) {
+        if let Some(session) = self.sessions.remove(id) {
+            forget_tokens(&mut self.by_token, &session.row, None);
+        }
+    }
+}
+
+/// The hashes of the tokens a session can be resumed with.
+fn tokens(row: &SessionRow) -> impl Iterator<Item = &[u8; 32]> {
+    std::iter::once(&row.token_hash)
+        .chain(&row.previous_token_hash)
+        .chain(&row.skipped_token_hash)
+}
+
+/// Tokens that were good for a session and are no more.
+fn forget_tokens(
+    by_token: &mut HashMap<[u8; 32], SessionId>,
+    old: &SessionRow,
+    new: Option<&SessionRow>,
+) {
+    let is_good = |hash| new.is_some_and(|new| tokens(new).any(|good| good == hash));
+    for hash in tokens(old).filter(|hash| !is_good(*hash)) {
+        if by_token.get(hash) == Some(&old.id) {
+            by_token.remove(hash);
         }
     }
 }
@@ -97,7 +146,7 @@ impl Session {
 }
 
 impl MemoryStore {
-    pub(super) fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+    pub(super) fn apply(&self, batch: Batch) -> Result<Committed, StoreError> {
         let committer = &mut *self.committer.lock();
         check(
             &batch,
@@ -109,7 +158,8 @@ impl MemoryStore {
         for change in batch.changes {
             self.apply_one(committer, change);
         }
-        Ok(())
+        self.make_room(committer);
+        Ok(Committed::default())
     }
 
     fn apply_one(&self, committer: &mut Committer, change: Change) {
@@ -118,9 +168,7 @@ impl MemoryStore {
             Change::JobState { job, state } => self.set_state(committer, &job, state),
             Change::Block(block) => self.append(committer, block),
             Change::Session(row) => committer.put_session(*row),
-            Change::SessionGone(session) => {
-                committer.sessions.remove(&session);
-            }
+            Change::SessionGone(session) => committer.remove_session(&session),
             Change::Span { session, span } => {
                 with(committer, &session, |session| session.extend(span))
             }
@@ -211,11 +259,7 @@ impl Kept for View<'_> {
     }
 
     fn last(&mut self, session: &SessionId) -> Result<Option<EventSeq>, StoreError> {
-        Ok(self
-            .committer
-            .sessions
-            .get(session)
-            .map(|session| session.last))
+        Ok(self.committer.stream_end(session))
     }
 }
 

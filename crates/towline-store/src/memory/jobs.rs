@@ -11,7 +11,8 @@ use parking_lot::{Mutex, RwLock};
 use towline_wire::{JobId, JobSeq, JobStatus, RawJson, Timestamp};
 
 use crate::{
-    Block, JobPage, JobQuery, JobRow, JobState, ListCursor, Principal, StoreError, check::Tail,
+    Block, JobPage, JobQuery, JobRow, JobState, JobSummary, ListCursor, Principal, StoreError,
+    check::Tail,
 };
 
 /// A job: its facts never change, so they are read without a lock.
@@ -59,16 +60,24 @@ impl Job {
     }
 
     pub(super) fn row(&self) -> JobRow {
-        let state = {
-            let now = self.now.lock();
-            JobState {
-                last_seq: now.tail.last,
-                ..now.state.clone()
-            }
-        };
         JobRow {
-            state,
+            state: self.state(),
             ..self.facts.clone()
+        }
+    }
+
+    pub(super) fn summary(&self) -> JobSummary {
+        JobSummary {
+            state: self.state(),
+            ..self.facts.summary()
+        }
+    }
+
+    fn state(&self) -> JobState {
+        let now = self.now.lock();
+        JobState {
+            last_seq: now.tail.last,
+            ..now.state.clone()
         }
     }
 
@@ -270,7 +279,7 @@ impl Jobs {
 
     /// Looks through the listing step by step: a query that admits few of many jobs must not hold up whoever adds one.
     pub(super) fn page(&self, query: &JobQuery) -> JobPage {
-        let mut page = JobPage::default();
+        let (mut page, mut bytes) = (JobPage::default(), 0);
         let mut after = query
             .after
             .clone()
@@ -286,11 +295,13 @@ impl Jobs {
                 .iter()
                 .filter(|job| query.admits(&job.facts, job.status()))
             {
-                if page.jobs.len() == query.limit {
+                if page.jobs.len() == query.limit || bytes >= JobPage::MAX_BYTES {
                     page.next = page.jobs.last().map(cursor);
                     return page;
                 }
-                page.jobs.push(job.row());
+                let summary = job.summary();
+                bytes += summary.bytes();
+                page.jobs.push(summary);
             }
             if query
                 .created_before
@@ -336,7 +347,7 @@ fn place(job: &Job) -> (Timestamp, JobId) {
     (job.facts.created_at, job.facts.id.clone())
 }
 
-fn cursor(row: &JobRow) -> ListCursor {
+fn cursor(row: &JobSummary) -> ListCursor {
     ListCursor {
         created_at: row.created_at,
         job: row.id.clone(),

@@ -1,7 +1,7 @@
 //! Removing what the policy does not keep, in steps.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     future::poll_fn,
     sync::Arc,
     task::Poll,
@@ -33,16 +33,17 @@ impl MemoryStore {
         self.settle_orphans();
         self.forget_checkpoints().await;
 
-        let mut report = RetentionReport::default();
+        let mut report = std::mem::take(&mut self.committer.lock().made_room);
         let spare = |job: &JobId| !keep.contains(job);
         let too_old = |_: &Committer, at: Timestamp| at.plus(policy.max_age) <= now;
         self.remove_jobs(&mut report, spare, too_old).await;
         let too_many = |committer: &Committer, _| committer.finished.len() as u64 > policy.max_jobs;
         self.remove_jobs(&mut report, spare, too_many).await;
-        let too_big = |committer: &Committer, _| committer.totals.event_bytes > policy.max_bytes;
+        let max_bytes = policy.max_bytes.min(self.max_bytes);
+        let too_big = |committer: &Committer, _| committer.totals.event_bytes > max_bytes;
         self.remove_jobs(&mut report, spare, too_big).await;
         self.remove_jobs(&mut report, |_| true, too_big).await;
-        self.evict_running(&mut report, policy.max_bytes).await;
+        self.evict_running(&mut report, max_bytes).await;
         report
     }
 
@@ -146,57 +147,111 @@ impl MemoryStore {
             return;
         }
         let running = self.jobs.live_handles();
-        let mut by_age: BTreeSet<(u64, usize)> = running
-            .iter()
-            .enumerate()
-            .filter_map(|(index, job)| Some((job.oldest_evictable()?, index)))
-            .collect();
-        let mut truncated: BTreeMap<usize, JobSeq> = BTreeMap::new();
+        let mut by_age = oldest_of(&running);
+        let mut truncated = Truncated::new();
         loop {
-            let evicted = self.evict_some(&running, &mut by_age, max_bytes);
+            let evicted = evict_some(&mut self.committer.lock(), &running, &mut by_age, max_bytes);
             if evicted.is_empty() {
                 break;
             }
-            for (index, oldest, block) in evicted {
-                report.bytes += block.text().len() as u64;
-                truncated.insert(index, oldest);
-            }
+            count(report, &mut truncated, evicted);
             pause().await;
         }
-        report.truncated.extend(
-            truncated
-                .into_iter()
-                .map(|(index, oldest)| (running[index].id().clone(), oldest)),
-        );
+        note(report, &running, truncated);
+    }
+
+    /// Removes what a commit brought beyond the store's own bound, and an eighth more, so that it is not each commit that
+    /// does so.
+    pub(super) fn make_room(&self, committer: &mut Committer) {
+        if committer.totals.event_bytes <= self.max_bytes {
+            return;
+        }
+        let enough = self.max_bytes - self.max_bytes / 8;
+        let mut report = std::mem::take(&mut committer.made_room);
+        while committer.totals.event_bytes > enough {
+            let Some((at, id)) = committer.finished.first().cloned() else {
+                break;
+            };
+            if self.remove_job(committer, at, &id, &mut report).is_none() {
+                committer.finished.remove(&(at, id));
+            }
+        }
+        let running = if committer.totals.event_bytes > enough {
+            self.jobs.live_handles()
+        } else {
+            Vec::new()
+        };
+        let (mut by_age, mut truncated) = (oldest_of(&running), Truncated::new());
+        loop {
+            let evicted = evict_some(committer, &running, &mut by_age, enough);
+            if evicted.is_empty() {
+                break;
+            }
+            count(&mut report, &mut truncated, evicted);
+        }
+        note(&mut report, &running, truncated);
+        committer.made_room = report;
     }
 }
 
-impl MemoryStore {
-    /// One step of evicting: the blocks, each with its job's place in `running` and what is the oldest record then.
-    fn evict_some(
-        &self,
-        running: &[Arc<Job>],
-        by_age: &mut BTreeSet<(u64, usize)>,
-        max_bytes: u64,
-    ) -> Vec<(usize, JobSeq, Arc<Block>)> {
-        let mut evicted = Vec::new();
-        let mut committer = self.committer.lock();
-        while evicted.len() < STEP && committer.totals.event_bytes > max_bytes {
-            let Some((_, index)) = by_age.pop_first() else {
-                break;
-            };
-            let Some((oldest, block)) = evict(&mut committer, &running[index]) else {
-                continue;
-            };
-            evicted.push((index, oldest, block));
-            by_age.extend(
-                running[index]
-                    .oldest_evictable()
-                    .map(|order| (order, index)),
-            );
-        }
-        evicted
+/// The running jobs that have a block to lose, the oldest block first.
+fn oldest_of(running: &[Arc<Job>]) -> BTreeSet<(u64, usize)> {
+    running
+        .iter()
+        .enumerate()
+        .filter_map(|(index, job)| Some((job.oldest_evictable()?, index)))
+        .collect()
+}
+
+/// Running jobs, by their place in a list of them, and the oldest record each still has.
+type Truncated = BTreeMap<usize, JobSeq>;
+
+/// What a step of evicting took: a job's place, the oldest record it still has, and the block.
+type Evicted = (usize, JobSeq, Arc<Block>);
+
+fn count(report: &mut RetentionReport, truncated: &mut Truncated, evicted: Vec<Evicted>) {
+    for (index, oldest, block) in evicted {
+        report.bytes += block.text().len() as u64;
+        truncated.insert(index, oldest);
     }
+}
+
+/// A job that lost its beginning twice is told of once.
+fn note(report: &mut RetentionReport, running: &[Arc<Job>], truncated: Truncated) {
+    let known = std::mem::take(&mut report.truncated);
+    let mut all: HashMap<JobId, JobSeq> = known.into_iter().collect();
+    all.extend(
+        truncated
+            .into_iter()
+            .map(|(index, oldest)| (running[index].id().clone(), oldest)),
+    );
+    report.truncated = all.into_iter().collect();
+    report.truncated.sort_unstable();
+}
+
+/// One step of evicting.
+fn evict_some(
+    committer: &mut Committer,
+    running: &[Arc<Job>],
+    by_age: &mut BTreeSet<(u64, usize)>,
+    max_bytes: u64,
+) -> Vec<Evicted> {
+    let mut evicted = Vec::new();
+    while evicted.len() < STEP && committer.totals.event_bytes > max_bytes {
+        let Some((_, index)) = by_age.pop_first() else {
+            break;
+        };
+        let Some((oldest, block)) = evict(committer, &running[index]) else {
+            continue;
+        };
+        evicted.push((index, oldest, block));
+        by_age.extend(
+            running[index]
+                .oldest_evictable()
+                .map(|order| (order, index)),
+        );
+    }
+    evicted
 }
 
 fn next_finished(

@@ -13,7 +13,8 @@ use super::{
     state::{Known, State, Stream, Unindexed},
 };
 use crate::{
-    Batch, Block, Change, CredentialRow, IdempotencyRow, JobRow, JobState, SessionRow, StoreError,
+    Batch, Block, Change, CredentialRow, IdempotencyRow, JobRow, JobState, Reason, SessionRow,
+    StoreError,
     check::{Kept, Tail, check},
 };
 
@@ -81,9 +82,11 @@ impl<'a> Tx<'a> {
             Change::SessionGone(session) => self.remove_session(session),
             Change::Span { session, span } => self.stream(session, StreamOp::Span(span.clone())),
             Change::Trim { session, up_to } => self.stream(session, StreamOp::Trim(*up_to)),
-            Change::Subscribed { session, job } => {
-                self.watch(session, job, "INSERT OR IGNORE INTO watch VALUES (?1, ?2)")
-            }
+            Change::Subscribed { session, job } => self.watch(
+                session,
+                job,
+                "INSERT OR IGNORE INTO watch (session, job) VALUES (?1, ?2)",
+            ),
             Change::Unsubscribed { session, job } => self.watch(
                 session,
                 job,
@@ -102,7 +105,9 @@ impl<'a> Tx<'a> {
                     return Ok(());
                 };
                 self.conn
-                    .prepare_cached("INSERT OR REPLACE INTO checkpoint VALUES (?1, ?2)")?
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO checkpoint (job, value) VALUES (?1, ?2)",
+                    )?
                     .execute(params![known.key, value.as_str()])?;
                 Ok(())
             }
@@ -114,7 +119,10 @@ impl<'a> Tx<'a> {
         self.state.next.job += 1;
         self.insert_facts(key, row)?;
         self.conn
-            .prepare_cached("INSERT INTO job_state VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)")?
+            .prepare_cached(
+                "INSERT INTO job_state (key, status, budget, finished_at, ending, ended_at, last, ended, attempt, \
+                 progressed, started_at, chunked) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8, ?9, ?10)",
+            )?
             .execute(params![
                 key,
                 status_number(row.state.status),
@@ -126,6 +134,10 @@ impl<'a> Tx<'a> {
                     .finished_at
                     .unwrap_or(row.created_at)
                     .unix_micros()),
+                row.state.attempt,
+                row.state.progressed,
+                row.state.started_at.map(|at| at.unix_micros()),
+                row.state.chunked,
             ])?;
         let finished = row.state.status.is_terminal();
         self.state.tally.jobs += 1;
@@ -144,12 +156,15 @@ impl<'a> Tx<'a> {
     fn insert_facts(&self, key: i64, row: &JobRow) -> Result<(), DbError> {
         let json = |result: Result<String, serde_json::Error>| {
             result.map_err(|error| {
-                StoreError::Rejected(format!("job {} cannot be written: {error}", row.id))
+                let text = format!("job {} cannot be written: {error}", row.id);
+                StoreError::Rejected(Reason::because(text, error))
             })
         };
         self.conn
             .prepare_cached(
-                "INSERT INTO job VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                "INSERT INTO job (key, id, principal, session, request_id, agent, version, input, lease, constraints, \
+                 max_runtime, parent, depth, trace, created_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?
             .execute(params![
                 key,
@@ -180,8 +195,8 @@ impl<'a> Tx<'a> {
         self.conn
             .prepare_cached(
                 "UPDATE job_state SET status = ?2, budget = ?3, finished_at = ?4, ending = ?5, last = ?6, ended = ?7, \
-                 ended_at = CASE WHEN ?8 THEN coalesce(?4, (SELECT created_at FROM job WHERE key = ?1)) END \
-                 WHERE key = ?1",
+                 ended_at = CASE WHEN ?8 THEN coalesce(?4, (SELECT created_at FROM job WHERE key = ?1)) END, \
+                 attempt = ?9, progressed = ?10, started_at = ?11, chunked = ?12 WHERE key = ?1",
             )?
             .execute(params![
                 known.key,
@@ -192,6 +207,10 @@ impl<'a> Tx<'a> {
                 int(known.tail.last.value()),
                 known.tail.ended,
                 finished,
+                state.attempt,
+                state.progressed,
+                state.started_at.map(|at| at.unix_micros()),
+                state.chunked,
             ])?;
         match (known.finished, finished) {
             (false, true) => self.state.tally.live -= 1,
@@ -215,7 +234,9 @@ impl<'a> Tx<'a> {
         put_head(&mut self.head, block);
         let bytes: &[u8] = block.text().as_bytes();
         self.conn
-            .prepare_cached("INSERT INTO block VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .prepare_cached(
+                "INSERT INTO block (n, job, first, head, text) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
             .execute(params![
                 int(n),
                 known.key,
@@ -257,9 +278,12 @@ impl<'a> Tx<'a> {
         };
         self.conn
             .prepare_cached(
-                "INSERT INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
+                "INSERT INTO session (key, id, principal, token_hash, features, dialect, created_at, detached_at, acked, \
+                 evicted, last, previous_token_hash, skipped_token_hash) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
                  ON CONFLICT (key) DO UPDATE SET principal = ?3, token_hash = ?4, features = ?5, dialect = ?6, \
-                 created_at = ?7, detached_at = ?8, acked = ?9, evicted = ?10, previous_token_hash = ?12",
+                 created_at = ?7, detached_at = ?8, acked = ?9, evicted = ?10, previous_token_hash = ?12, \
+                 skipped_token_hash = ?13",
             )?
             .execute(params![
                 key,
@@ -274,6 +298,7 @@ impl<'a> Tx<'a> {
                 int(row.evicted.value()),
                 int(last.value()),
                 row.previous_token_hash,
+                row.skipped_token_hash,
             ])?;
         Ok(())
     }
@@ -314,7 +339,10 @@ impl<'a> Tx<'a> {
 
     fn put_idempotency(&self, row: &IdempotencyRow) -> Result<(), DbError> {
         self.conn
-            .prepare_cached("INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO idempotency (principal, key, job, fingerprint, created_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
             .execute(params![
                 row.principal.as_str(),
                 row.key,
@@ -346,11 +374,9 @@ impl<'a> Tx<'a> {
         if let Some(known) = self.state.jobs.get(job) {
             return Ok(Some(*known));
         }
-        let sql = "SELECT j.key, s.last, s.ended, s.ended_at IS NOT NULL \
-                   FROM job j JOIN job_state s ON s.key = j.key WHERE j.id = ?1";
         let found = self
             .conn
-            .prepare_cached(sql)?
+            .prepare_cached(KNOWN)?
             .query_row([job.as_str()], |row| {
                 let tail = Tail {
                     last: JobSeq::new(seq(row, 1)?),
@@ -377,5 +403,48 @@ impl Kept for Tx<'_> {
 
     fn last(&mut self, session: &SessionId) -> Result<Option<EventSeq>, StoreError> {
         Ok(self.state.streams.get(session).map(|stream| stream.last))
+    }
+}
+
+const KNOWN: &str = "SELECT j.key, s.last, s.ended, s.ended_at IS NOT NULL \
+                     FROM job j JOIN job_state s ON s.key = j.key WHERE j.id = ?1";
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{StatementStatus, config::DbConfig};
+
+    use super::*;
+    use crate::sqlite::{
+        SqliteOptions,
+        open::{Place, for_writing},
+    };
+
+    /// How often a statement was planned anew though only its value was another.
+    fn planned_anew(conn: &Connection) -> i32 {
+        for number in 0..50 {
+            let id = format!("job_{number}");
+            let mut statement = conn.prepare_cached(KNOWN).unwrap();
+            let found = statement.query_row([id], |_| Ok(())).optional().unwrap();
+            assert_eq!(found, None);
+        }
+        let statement = conn.prepare_cached(KNOWN).unwrap();
+        statement.get_status(StatementStatus::RePrepare)
+    }
+
+    /// It would be with every submit.
+    #[test]
+    fn another_value_needs_no_other_plan() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::of(&directory.path().join("store.db")).unwrap();
+        let (_lock, conn) = for_writing(&place, &SqliteOptions::new()).unwrap();
+        assert_eq!(planned_anew(&conn), 0);
+        conn.flush_prepared_statement_cache();
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, false)
+            .unwrap();
+        assert_ne!(
+            planned_anew(&conn),
+            0,
+            "the setting has come to matter no more"
+        );
     }
 }

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::{
     error::DbError,
     open::JOURNAL_BYTES,
-    writer::{Command, Writer},
+    writer::{Command, Shared, Writer},
 };
 
 /// What the writer rings when there is something in the log.
@@ -77,10 +77,12 @@ impl Checkpoints {
         conn: Connection,
         bell: Bell,
         writer: mpsc::Sender<Command>,
+        shared: Arc<Shared>,
     ) -> std::io::Result<Self> {
         let heard = bell.clone();
         let run = move || {
             while heard.wait() {
+                shared.presence.look();
                 match copy(&conn, "PASSIVE") {
                     Ok(log) if log.pages >= RESTART_PAGES => {
                         // As long as commits go on the log never ends where the copy ends, and only then does it begin

@@ -2,7 +2,7 @@
 
 use rusqlite::ErrorCode;
 
-use crate::StoreError;
+use crate::{Reason, StoreError};
 
 /// A [`StoreError`] on its way out of this module; SQLite's own errors become one by `?`.
 #[derive(Debug)]
@@ -22,24 +22,27 @@ impl From<DbError> for StoreError {
 
 impl From<rusqlite::Error> for DbError {
     fn from(error: rusqlite::Error) -> Self {
-        let text = error.to_string();
-        Self(match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => StoreError::Full(text),
-            Some(ErrorCode::NotADatabase) => StoreError::Incompatible(text),
-            Some(ErrorCode::TooBig) => {
-                StoreError::Rejected(format!("{text}; commit less at a time"))
-            }
+        let code = error.sqlite_error_code();
+        let text = match code {
+            Some(ErrorCode::TooBig) => format!("{error}; commit less at a time"),
+            _ => error.to_string(),
+        };
+        let reason = Reason::because(text, error);
+        Self(match code {
+            Some(ErrorCode::DiskFull) => StoreError::Full(reason),
+            Some(ErrorCode::NotADatabase) => StoreError::Incompatible(reason),
+            Some(ErrorCode::TooBig) => StoreError::Rejected(reason),
             // The check lets nothing through that breaks a constraint of a sound file.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation) => {
-                StoreError::Corrupt(text)
+                StoreError::Corrupt(reason)
             }
-            Some(_) => StoreError::Failed(text),
-            None => StoreError::Corrupt(text),
+            Some(_) => StoreError::Failed(reason),
+            None => StoreError::Corrupt(reason),
         })
     }
 }
 
 /// A row that cannot have been written by this version.
 pub(super) fn corrupt(what: impl std::fmt::Display) -> DbError {
-    DbError(StoreError::Corrupt(what.to_string()))
+    DbError(StoreError::Corrupt(what.to_string().into()))
 }

@@ -19,8 +19,9 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be read or is no store; what is wrong inside it is in the report.
     pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport, StoreError> {
-        let (conn, schema) = open::for_inspection(&Place::of(path.as_ref())?)?;
-        Ok(verify::verify(&conn, schema)?)
+        let place = Place::of(path.as_ref())?;
+        let (conn, schema) = open::for_inspection(&place)?;
+        Ok(verify::verify(&conn, schema, place.bytes())?)
     }
 
     /// Copies the store at `path` to the file `to`, which must not exist, as one moment had it. Works while a process

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params, types::Value};
+use rusqlite::{Connection, OptionalExtension, ToSql, params, types::Value};
 use towline_wire::{EventSeq, JobId, JobSeq};
 
 use super::{
@@ -10,13 +10,13 @@ use super::{
     codec,
     error::{DbError, corrupt},
     rows::{
-        JOB_COLUMNS, SESSION_COLUMNS, all, int, read_credential, read_job, read_session, read_span,
-        seq, status_number,
+        JOB_COLUMNS, SESSION_COLUMNS, SUMMARY_COLUMNS, all, int, read_credential, read_job,
+        read_session, read_span, read_summary, seq, status_number,
     },
 };
 use crate::{
-    Block, CredentialRow, JobPage, JobQuery, JobRow, ListCursor, Principal, Recovered,
-    RecoveredSession, StoreError,
+    Block, CredentialRow, JobPage, JobQuery, JobRow, JobSummary, ListCursor, Principal, Recovered,
+    RecoveredSession, SessionRow, StoreError,
 };
 
 /// The blocks of a log from `from` on; `recent` is how the log ended a moment ago, as the cache had it.
@@ -114,15 +114,28 @@ pub(super) fn job(
         .query_row([job.as_str()], |row| Ok(read_job(row)))
         .optional()?
         .transpose()?;
-    Ok(row.map(|row| with_tail(cache, row)))
+    Ok(row.map(|mut row| {
+        row.state.last_seq = with_tail(cache, &row.id, row.state.last_seq);
+        row
+    }))
 }
 
 /// The file is behind with the tails of busy logs, and the cache knows those.
-fn with_tail(cache: &Cache, mut row: JobRow) -> JobRow {
-    if let Some(last) = cache.last(&row.id) {
-        row.state.last_seq = row.state.last_seq.max(last);
-    }
-    row
+fn with_tail(cache: &Cache, job: &JobId, filed: JobSeq) -> JobSeq {
+    cache.last(job).map_or(filed, |last| last.max(filed))
+}
+
+/// The session for which a condition about a value holds.
+pub(super) fn session(
+    conn: &Connection,
+    condition: &str,
+    value: impl ToSql,
+) -> Result<Option<SessionRow>, DbError> {
+    let sql = format!("SELECT {SESSION_COLUMNS} FROM session WHERE {condition}");
+    conn.prepare_cached(&sql)?
+        .query_row([value], |row| Ok(read_session(row)))
+        .optional()?
+        .transpose()
 }
 
 /// A page of jobs. Each principal has its place in an index, so the pages of several are merged.
@@ -130,39 +143,103 @@ pub(super) fn list(conn: &Connection, cache: &Cache, query: &JobQuery) -> Result
     if query.limit == 0 {
         return Ok(JobPage::default());
     }
-    let mut jobs = match &query.principals {
-        None => one_list(conn, query, None)?,
+    let found = match &query.principals {
+        None => one_list(conn, query, None, JobPage::MAX_BYTES)?,
         Some(principals) => {
-            let mut merged = Vec::new();
+            // All of them are in memory at once.
+            let share = JobPage::MAX_BYTES / principals.len().max(1);
+            let mut merged = Found::default();
             for principal in principals {
-                merged.extend(one_list(conn, query, Some(principal))?);
+                let one = one_list(conn, query, Some(principal), share.max(LEAST_SHARE))?;
+                merged.add(one);
             }
-            merged.sort_by(|one, other| {
-                (one.created_at, &one.id).cmp(&(other.created_at, &other.id))
-            });
-            merged.dedup_by(|one, other| one.id == other.id);
+            merged.settle();
             merged
         }
     };
-    let more = jobs.len() > query.limit;
-    jobs.truncate(query.limit);
-    let last = jobs.last().map(|row| ListCursor {
-        created_at: row.created_at,
-        job: row.id.clone(),
-    });
-    let jobs = jobs.into_iter().map(|row| with_tail(cache, row)).collect();
-    Ok(JobPage {
-        jobs,
-        next: last.filter(|_| more),
-    })
+    Ok(page(found, cache, query.limit))
 }
 
-/// The jobs of one principal, or of all, one more than a page has.
+/// The jobs of a page, of which there may be more than fit.
+fn page(found: Found, cache: &Cache, limit: usize) -> JobPage {
+    let all = found.jobs.len();
+    let mut page = JobPage::default();
+    let mut bytes = 0;
+    for mut job in found.jobs {
+        if page.jobs.len() == limit || bytes >= JobPage::MAX_BYTES {
+            break;
+        }
+        bytes += job.bytes();
+        job.state.last_seq = with_tail(cache, &job.id, job.state.last_seq);
+        page.jobs.push(job);
+    }
+    if page.jobs.len() < all || found.cut.is_some() {
+        page.next = page.jobs.last().map(place);
+    }
+    page
+}
+
+fn place(job: &JobSummary) -> ListCursor {
+    ListCursor {
+        created_at: job.created_at,
+        job: job.id.clone(),
+    }
+}
+
+/// What was found of one list, or of several merged.
+#[derive(Debug, Default)]
+struct Found {
+    jobs: Vec<JobSummary>,
+    /// Up to where it is complete, when there is more of it.
+    cut: Option<ListCursor>,
+}
+
+impl Found {
+    fn add(&mut self, other: Self) {
+        self.jobs.extend(other.jobs);
+        self.cut = match (self.cut.take(), other.cut) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+    }
+
+    /// Brings several lists into one order, as far as all of them were looked at.
+    fn settle(&mut self) {
+        self.jobs
+            .sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        self.jobs.dedup_by(|one, other| one.id == other.id);
+        if let Some(cut) = &self.cut {
+            self.jobs
+                .retain(|job| (job.created_at, &job.id) <= (cut.created_at, &cut.job));
+        }
+    }
+}
+
+/// The jobs of one principal, or of all: as many as a page has, or fewer when they take more bytes than they may.
 fn one_list(
     conn: &Connection,
     query: &JobQuery,
     principal: Option<&Principal>,
-) -> Result<Vec<JobRow>, DbError> {
+    max_bytes: usize,
+) -> Result<Found, DbError> {
+    let (sql, values) = listing(query, principal);
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+    let (mut found, mut bytes) = (Found::default(), 0);
+    while let Some(row) = rows.next()? {
+        if found.jobs.len() == query.limit || bytes >= max_bytes {
+            found.cut = found.jobs.last().map(place);
+            break;
+        }
+        let job = read_summary(row)?;
+        bytes += job.bytes();
+        found.jobs.push(job);
+    }
+    Ok(found)
+}
+
+/// The statement of one list, and its values.
+fn listing(query: &JobQuery, principal: Option<&Principal>) -> (String, Vec<Value>) {
     let mut filter = Filter::default();
     if let Some(principal) = principal {
         filter.add(
@@ -197,24 +274,20 @@ fn one_list(
         filter.add(&format!("s.status IN ({marks})"), numbers);
     }
     // Live jobs are few and have an index of their own. CROSS JOIN tells SQLite to begin with the table on the left.
-    let tables = match query.is_live_only() {
-        true => {
-            filter.add("s.ended_at IS NULL", []);
-            "job_state s CROSS JOIN job j ON j.key = s.key"
-        }
-        false => "job j CROSS JOIN job_state s ON s.key = j.key",
+    let tables = if query.is_live_only() {
+        filter.add("s.ended_at IS NULL", []);
+        "job_state s CROSS JOIN job j ON j.key = s.key"
+    } else {
+        "job j CROSS JOIN job_state s ON s.key = j.key"
     };
     filter
         .values
         .push(Value::Integer(int(query.limit as u64).saturating_add(1)));
     let clause = filter.clause();
-    let sql =
-        format!("SELECT {JOB_COLUMNS} FROM {tables} {clause} ORDER BY j.created_at, j.id LIMIT ?");
-    let mut statement = conn.prepare_cached(&sql)?;
-    all(
-        &mut statement.query(rusqlite::params_from_iter(filter.values))?,
-        read_job,
-    )
+    let sql = format!(
+        "SELECT {SUMMARY_COLUMNS} FROM {tables} {clause} ORDER BY j.created_at, j.id LIMIT ?"
+    );
+    (sql, filter.values)
 }
 
 #[derive(Debug, Default)]
@@ -279,6 +352,9 @@ fn live_jobs() -> String {
 fn outstanding(conn: &Connection) -> Result<Vec<CredentialRow>, DbError> {
     all(&mut conn.prepare(OUTSTANDING)?.query([])?, read_credential)
 }
+
+/// What each of several principals may take of a page at least.
+const LEAST_SHARE: usize = 64 << 10;
 
 const OUTSTANDING: &str =
     "SELECT id, job, outstanding, data FROM credential WHERE outstanding = 1 ORDER BY n";

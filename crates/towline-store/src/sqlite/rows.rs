@@ -14,7 +14,8 @@ use super::{
     error::{DbError, corrupt},
 };
 use crate::{
-    AuditRow, CredentialRow, IdempotencyRow, JobRow, JobState, Principal, SessionRow, Span,
+    AuditRow, CredentialRow, IdempotencyRow, JobRow, JobState, JobSummary, Principal, SessionRow,
+    Span,
 };
 
 /// A number for SQLite, whose integers have a sign. None of ours comes near the end of the range.
@@ -27,12 +28,23 @@ pub(super) fn seq(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(i64::unsigned_abs)
 }
 
-/// The number of a status in the file: its place in [`JobStatus::ALL`].
-pub(super) fn status_number(status: JobStatus) -> i64 {
+/// The number of a status in the file. Files have them: a number never changes its meaning.
+pub(super) const fn status_number(status: JobStatus) -> i64 {
+    match status {
+        JobStatus::Pending => 0,
+        JobStatus::Running => 1,
+        JobStatus::Success => 2,
+        JobStatus::Error => 3,
+        JobStatus::Cancelled => 4,
+        JobStatus::TimedOut => 5,
+    }
+}
+
+fn status_of(number: i64) -> Result<JobStatus, DbError> {
     JobStatus::ALL
-        .iter()
-        .position(|one| *one == status)
-        .map_or(0, |place| int(place as u64))
+        .into_iter()
+        .find(|status| status_number(*status) == number)
+        .ok_or_else(|| corrupt(format_args!("{number} is no job status")))
 }
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, DbError> {
@@ -64,62 +76,89 @@ fn optional_time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, DbEr
         .map(Timestamp::from_unix_micros))
 }
 
-/// The columns [`read_job`] expects, of `job j` and `job_state s`.
-pub(super) const JOB_COLUMNS: &str = "j.id, j.principal, j.session, j.request_id, j.agent, j.version, j.input, j.lease, \
-     j.constraints, j.max_runtime, j.parent, j.depth, j.trace, j.created_at, s.status, s.last, s.budget, \
-     s.finished_at, s.ending";
+/// What lists show of `job j` and `job_state s`: the columns [`read_summary`] expects.
+macro_rules! summary_columns {
+    () => {
+        "j.id, j.principal, j.session, j.agent, j.version, j.lease, j.constraints, j.max_runtime, j.parent, j.depth, \
+         j.trace, j.created_at, s.status, s.last, s.budget, s.finished_at, s.ending, s.attempt, s.progressed, \
+         s.started_at, s.chunked"
+    };
+}
+
+pub(super) const SUMMARY_COLUMNS: &str = summary_columns!();
+
+/// The columns [`read_job`] expects: those of a summary, and what lists do not show.
+pub(super) const JOB_COLUMNS: &str = concat!(summary_columns!(), ", j.request_id, j.input");
 
 pub(super) fn read_job(row: &Row<'_>) -> Result<JobRow, DbError> {
-    let name = AgentRef::parse(text(row, 4)?).map_err(corrupt)?;
-    let agent = match optional_text(row, 5)? {
+    let summary = read_summary(row)?;
+    Ok(JobRow {
+        id: summary.id,
+        principal: summary.principal,
+        session: summary.session,
+        request_id: optional_text(row, 21)?
+            .map(MessageId::parse)
+            .transpose()
+            .map_err(corrupt)?,
+        agent: summary.agent,
+        input: json(row, 22)?,
+        lease: summary.lease,
+        constraints: summary.constraints,
+        max_runtime: summary.max_runtime,
+        parent: summary.parent,
+        depth: summary.depth,
+        trace: summary.trace,
+        created_at: summary.created_at,
+        state: summary.state,
+    })
+}
+
+pub(super) fn read_summary(row: &Row<'_>) -> Result<JobSummary, DbError> {
+    let name = AgentRef::parse(text(row, 3)?).map_err(corrupt)?;
+    let agent = match optional_text(row, 4)? {
         Some(version) => name.with_version(version).map_err(corrupt)?,
         None => name,
     };
     let trace =
-        TraceId::from_bytes(row.get(12)?).ok_or_else(|| corrupt("a job's trace id is all zero"))?;
-    Ok(JobRow {
+        TraceId::from_bytes(row.get(10)?).ok_or_else(|| corrupt("a job's trace id is all zero"))?;
+    Ok(JobSummary {
         id: JobId::parse(text(row, 0)?).map_err(corrupt)?,
         principal: Principal::new(text(row, 1)?),
         session: SessionId::parse(text(row, 2)?).map_err(corrupt)?,
-        request_id: optional_text(row, 3)?
-            .map(MessageId::parse)
-            .transpose()
-            .map_err(corrupt)?,
         agent,
-        input: json(row, 6)?,
-        lease: serde_json::from_str(text(row, 7)?).map_err(corrupt)?,
-        constraints: serde_json::from_str(text(row, 8)?).map_err(corrupt)?,
+        lease: serde_json::from_str(text(row, 5)?).map_err(corrupt)?,
+        constraints: serde_json::from_str(text(row, 6)?).map_err(corrupt)?,
         max_runtime: row
-            .get::<_, Option<i64>>(9)?
+            .get::<_, Option<i64>>(7)?
             .map(|nanos| Duration::from_nanos(nanos.unsigned_abs())),
-        parent: optional_text(row, 10)?
+        parent: optional_text(row, 8)?
             .map(JobId::parse)
             .transpose()
             .map_err(corrupt)?,
-        depth: row.get(11)?,
+        depth: row.get(9)?,
         trace,
-        created_at: time(row, 13)?,
+        created_at: time(row, 11)?,
         state: read_state(row)?,
     })
 }
 
 fn read_state(row: &Row<'_>) -> Result<JobState, DbError> {
-    let number = usize::try_from(row.get::<_, i64>(14)?).unwrap_or(usize::MAX);
-    let status = JobStatus::ALL
-        .get(number)
-        .ok_or_else(|| corrupt(format_args!("{number} is no job status")))?;
     Ok(JobState {
-        status: *status,
-        last_seq: JobSeq::new(seq(row, 15)?),
-        budget: optional_json(row, 16)?,
-        finished_at: optional_time(row, 17)?,
-        ending: optional_json(row, 18)?,
+        status: status_of(row.get(12)?)?,
+        last_seq: JobSeq::new(seq(row, 13)?),
+        budget: optional_json(row, 14)?,
+        finished_at: optional_time(row, 15)?,
+        ending: optional_json(row, 16)?,
+        attempt: row.get(17)?,
+        progressed: row.get(18)?,
+        started_at: optional_time(row, 19)?,
+        chunked: row.get(20)?,
     })
 }
 
 /// The columns [`read_session`] expects.
 pub(super) const SESSION_COLUMNS: &str = "key, last, id, principal, token_hash, features, dialect, created_at, detached_at, acked, evicted, \
-     previous_token_hash";
+     previous_token_hash, skipped_token_hash";
 
 pub(super) fn read_session(row: &Row<'_>) -> Result<SessionRow, DbError> {
     Ok(SessionRow {
@@ -127,6 +166,7 @@ pub(super) fn read_session(row: &Row<'_>) -> Result<SessionRow, DbError> {
         principal: Principal::new(text(row, 3)?),
         token_hash: row.get(4)?,
         previous_token_hash: row.get(11)?,
+        skipped_token_hash: row.get(12)?,
         features: FeatureSet::from_bits(row.get(5)?),
         dialect: text(row, 6)?.to_owned(),
         created_at: time(row, 7)?,
@@ -187,4 +227,28 @@ pub(super) fn all<T>(
         all.push(read(row)?);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files that exist have these numbers.
+    #[test]
+    fn a_status_has_its_number_for_ever() {
+        let pinned = [
+            (JobStatus::Pending, 0),
+            (JobStatus::Running, 1),
+            (JobStatus::Success, 2),
+            (JobStatus::Error, 3),
+            (JobStatus::Cancelled, 4),
+            (JobStatus::TimedOut, 5),
+        ];
+        assert_eq!(pinned.map(|(status, _)| status), JobStatus::ALL);
+        for (status, number) in pinned {
+            assert_eq!(status_number(status), number);
+            assert_eq!(status_of(number).unwrap(), status);
+        }
+        assert!(status_of(6).is_err() && status_of(-1).is_err());
+    }
 }

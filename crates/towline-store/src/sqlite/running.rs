@@ -14,9 +14,10 @@ use super::{
     cache::Cache,
     checkpoint::{Bell, Checkpoints},
     error::DbError,
+    no_thread,
     open::{self, Place},
     readers::{Readers, Work},
-    writer::{Command, Shared, Totals, Writer},
+    writer::{Command, Presence, Shared, Totals, Writer},
 };
 use crate::StoreError;
 
@@ -40,6 +41,7 @@ impl Running {
         let shared = Arc::new(Shared {
             cache: Cache::new(options.cache_bytes),
             totals: Mutex::new(Totals::default()),
+            presence: Presence::default(),
         });
         let (commands, queue) = mpsc::channel();
         let (ready, opened) = oneshot::channel();
@@ -71,7 +73,7 @@ impl Running {
         };
         let lock = opened
             .await
-            .map_err(|_| StoreError::Failed("the store's writer did not start".to_owned()))??;
+            .map_err(|_| StoreError::Failed("the store's writer did not start".into()))??;
         // From here on whatever fails drops `running`, which ends the threads in order.
         let mut running = Self {
             commands: Some(commands.clone()),
@@ -84,10 +86,16 @@ impl Running {
         let connections = (0..options.readers)
             .map(|_| open::for_reading(&place))
             .collect::<Result<Vec<_>, _>>()?;
-        let (reads, readers) = Readers::start(connections).map_err(|error| no_thread(&error))?;
+        let (reads, readers) = Readers::start(connections).map_err(no_thread)?;
         (running.reads, running.readers) = (Some(reads), readers);
-        let checkpoints = Checkpoints::start(open::for_checkpoints(&place)?, bell, commands);
-        running.checkpoints = Some(checkpoints.map_err(|error| no_thread(&error))?);
+        shared.presence.begin(&place);
+        let checkpoints = Checkpoints::start(
+            open::for_checkpoints(&place)?,
+            bell,
+            commands,
+            Arc::clone(&shared),
+        );
+        running.checkpoints = Some(checkpoints.map_err(no_thread)?);
         Ok((running, shared))
     }
 
@@ -128,9 +136,5 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(run)
-        .map_err(|error| no_thread(&error))
-}
-
-fn no_thread(error: &std::io::Error) -> StoreError {
-    StoreError::Failed(format!("cannot start a thread: {error}"))
+        .map_err(no_thread)
 }

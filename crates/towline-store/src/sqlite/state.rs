@@ -131,7 +131,9 @@ impl Stream {
             self.trim = EventSeq::ZERO;
         }
         let mut insert =
-            conn.prepare_cached("INSERT OR REPLACE INTO span VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            conn.prepare_cached(
+                "INSERT OR REPLACE INTO span (session, first, count, job, from_seq, view) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?;
         for span in self.pending.drain(..) {
             let (first, from) = (int(span.first.value()), int(span.from.value()));
             insert.execute(params![
@@ -295,7 +297,8 @@ impl State {
     pub(super) fn flush(&mut self, conn: &Connection) -> Result<(), DbError> {
         self.unindexed
             .sort_unstable_by_key(|block| (block.job, block.first));
-        let mut insert = conn.prepare_cached("INSERT INTO block_index VALUES (?1, ?2, ?3)")?;
+        let mut insert =
+            conn.prepare_cached("INSERT INTO block_index (job, first, n) VALUES (?1, ?2, ?3)")?;
         for block in self.unindexed.drain(..) {
             insert.execute(params![block.job, int(block.first.value()), int(block.n)])?;
         }

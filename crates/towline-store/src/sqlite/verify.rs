@@ -10,7 +10,7 @@ use super::{
     error::{DbError, corrupt},
     rows::{all, read_span, seq},
 };
-use crate::{Span, StoreStats};
+use crate::{RecordKind, Span, StoreStats};
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,11 +52,15 @@ pub(super) fn stats(conn: &Connection, disk_bytes: u64) -> Result<StoreStats, Db
 }
 
 /// Checks everything as one moment had it.
-pub(super) fn verify(conn: &Connection, schema: usize) -> Result<VerifyReport, DbError> {
+pub(super) fn verify(
+    conn: &Connection,
+    schema: usize,
+    disk_bytes: u64,
+) -> Result<VerifyReport, DbError> {
     conn.execute_batch("BEGIN")?;
     let mut report = VerifyReport {
         schema,
-        stats: stats(conn, 0)?,
+        stats: stats(conn, disk_bytes)?,
         problems: Vec::new(),
     };
     let said = all(
@@ -81,6 +85,7 @@ pub(super) fn verify(conn: &Connection, schema: usize) -> Result<VerifyReport, D
 struct Log {
     id: String,
     finished: bool,
+    chunked: bool,
     last: JobSeq,
     ended: bool,
 }
@@ -90,30 +95,13 @@ fn verify_logs(
     conn: &Connection,
     report: &mut VerifyReport,
 ) -> Result<HashMap<String, JobSeq>, DbError> {
-    let jobs = "SELECT j.key, j.id, s.ended_at IS NOT NULL FROM job j LEFT JOIN job_state s ON s.key = j.key";
-    let mut logs: BTreeMap<i64, Log> = all(&mut conn.prepare(jobs)?.query([])?, |row| {
-        let log = Log {
-            id: row.get(1)?,
-            finished: row.get(2)?,
-            last: JobSeq::ZERO,
-            ended: false,
-        };
-        Ok((row.get(0)?, log))
-    })?
-    .into_iter()
-    .collect();
-
+    let mut logs = jobs(conn)?;
     let mut blocks =
         conn.prepare("SELECT n, job, first, head, text FROM block ORDER BY job, first")?;
     let mut rows = blocks.query([])?;
     let (mut events, mut bytes) = (0, 0);
     while let Some(row) = rows.next()? {
-        let (n, job, first) = (
-            seq(row, 0)?,
-            row.get::<_, i64>(1)?,
-            JobSeq::new(seq(row, 2)?),
-        );
-        let text = row.get_ref(4)?.as_blob().map_err(corrupt)?;
+        let (n, job) = (seq(row, 0)?, row.get::<_, i64>(1)?);
         let Some(log) = logs.get_mut(&job) else {
             report.note(format!(
                 "block {n} is of job number {job}, which is not kept"
@@ -127,39 +115,12 @@ fn verify_logs(
             ));
             continue;
         };
-        if log.last > JobSeq::ZERO && first != log.last.next() {
-            report.note(format!(
-                "{}: record {} is followed by {first}",
-                log.id, log.last
-            ));
-        }
-        if log.ended {
-            report.note(format!(
-                "{}: records follow the terminal one, {}",
-                log.id, log.last
-            ));
-        }
-        if let Some(problem) = unreadable(&head, text) {
-            report.note(format!("{}: the block at {first} {problem}", log.id));
-        }
-        log.last = JobSeq::new(first.value() + head.len() - 1);
-        log.ended = head.ends_the_job();
+        let text = row.get_ref(4)?.as_blob().map_err(corrupt)?;
+        log.extend(JobSeq::new(seq(row, 2)?), &head, text, report);
         events += head.len();
         bytes += text.len() as u64;
     }
-    for log in logs.values() {
-        if log.finished != log.ended && log.last > JobSeq::ZERO {
-            let (state, end) = if log.finished {
-                ("finished", "does not end")
-            } else {
-                ("live", "ends")
-            };
-            report.note(format!(
-                "{} is {state}, but its log {end} with a terminal record",
-                log.id
-            ));
-        }
-    }
+    logs.values().for_each(|log| log.verify_end(report));
     if (events, bytes) != (report.stats.events, report.stats.event_bytes) {
         let (counted, known) = (report.stats.events, report.stats.event_bytes);
         report.note(format!(
@@ -167,6 +128,60 @@ fn verify_logs(
         ));
     }
     Ok(logs.into_values().map(|log| (log.id, log.last)).collect())
+}
+
+fn jobs(conn: &Connection) -> Result<BTreeMap<i64, Log>, DbError> {
+    let sql = "SELECT j.key, j.id, s.ended_at IS NOT NULL, coalesce(s.chunked, 0) \
+               FROM job j LEFT JOIN job_state s ON s.key = j.key";
+    let jobs = all(&mut conn.prepare(sql)?.query([])?, |row| {
+        let log = Log {
+            id: row.get(1)?,
+            finished: row.get(2)?,
+            chunked: row.get(3)?,
+            last: JobSeq::ZERO,
+            ended: false,
+        };
+        Ok((row.get(0)?, log))
+    })?;
+    Ok(jobs.into_iter().collect())
+}
+
+impl Log {
+    /// Goes on with the job's next block.
+    fn extend(&mut self, first: JobSeq, head: &Head, text: &[u8], report: &mut VerifyReport) {
+        let (id, last) = (&self.id, self.last);
+        if last > JobSeq::ZERO && first != last.next() {
+            report.note(format!("{id}: record {last} is followed by {first}"));
+        }
+        if self.ended {
+            report.note(format!("{id}: records follow the terminal one, {last}"));
+        }
+        if let Some(problem) = unreadable(head, text) {
+            report.note(format!("{id}: the block at {first} {problem}"));
+        }
+        if !self.finished && !self.chunked && head.kinds.contains(&RecordKind::ResultChunk) {
+            report.note(format!(
+                "{id}: a part of its result is out, but its state does not say so"
+            ));
+        }
+        self.last = JobSeq::new(first.value() + head.len() - 1);
+        self.ended = head.ends_the_job();
+    }
+
+    fn verify_end(&self, report: &mut VerifyReport) {
+        if self.finished == self.ended || self.last == JobSeq::ZERO {
+            return;
+        }
+        let (state, end) = if self.finished {
+            ("finished", "does not end")
+        } else {
+            ("live", "ends")
+        };
+        report.note(format!(
+            "{} is {state}, but its log {end} with a terminal record",
+            self.id
+        ));
+    }
 }
 
 /// What is wrong with a block's text.

@@ -2,7 +2,11 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -15,15 +19,15 @@ use super::{
     cache::{Cache, Numbered},
     checkpoint::Bell,
     error::DbError,
-    open::JOURNAL_BYTES,
+    open::{Identity, JOURNAL_BYTES, Place},
     state::{State, Tally},
 };
-use crate::{Batch, StoreError};
+use crate::{Batch, Committed, StoreError};
 
 /// What the writer is asked for. The queue has no bound of its own: whoever asks waits for the answer, so it holds as
 /// many commands as there are callers.
 pub(super) enum Command {
-    Commit(Batch, Answer<()>),
+    Commit(Batch, Answer<Committed>),
     /// Anything else, between two transactions.
     Run(Box<dyn FnOnce(&mut Writer) + Send>),
 }
@@ -36,6 +40,53 @@ pub(super) struct Shared {
     pub(super) cache: Cache,
     /// As of the last commit.
     pub(super) totals: Mutex<Totals>,
+    pub(super) presence: Presence,
+}
+
+/// Whether the file is still where it was opened: what is committed to a file without a name is lost with the process.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    opened: OnceLock<(Place, Option<Identity>)>,
+    is_gone: AtomicBool,
+}
+
+impl Presence {
+    /// Says which file was opened.
+    pub(super) fn begin(&self, place: &Place) {
+        // Once, right after the file was opened.
+        let _ = self.opened.set((place.clone(), place.identity()));
+    }
+
+    /// Looks whether it is still there.
+    pub(super) fn look(&self) {
+        let Some((place, identity)) = self.opened.get() else {
+            return;
+        };
+        let gone = place.identity() != *identity;
+        let before = self.is_gone.swap(gone, Ordering::Relaxed);
+        if gone && !before {
+            tracing::error!(
+                file = place.name(),
+                "the store was removed or replaced while it was open; nothing more is committed to it"
+            );
+        }
+    }
+
+    /// Why nothing can be committed, if so. Looks again only when the file was gone before.
+    fn problem(&self) -> Option<StoreError> {
+        if !self.is_gone.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.look();
+        let (place, _) = self.opened.get()?;
+        let text = format!(
+            "`{}` was removed or replaced while it was open; put it back, or restart to begin anew",
+            place.name()
+        );
+        self.is_gone
+            .load(Ordering::Relaxed)
+            .then(|| StoreError::Failed(text.into()))
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,11 +127,12 @@ impl Writer {
     /// Works until all senders are gone. What is pending is flushed whenever there is nothing to do.
     pub(super) fn run(&mut self, commands: &mpsc::Receiver<Command>) {
         loop {
-            let next = match self.state.has_pending() {
-                false => commands
+            let next = if self.state.has_pending() {
+                commands.recv_timeout(IDLE)
+            } else {
+                commands
                     .recv()
-                    .map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-                true => commands.recv_timeout(IDLE),
+                    .map_err(|_| mpsc::RecvTimeoutError::Disconnected)
             };
             match next {
                 Ok(command) => self.obey(command, commands),
@@ -116,8 +168,14 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, group: Vec<(Batch, Answer<()>)>) {
+    fn commit(&mut self, group: Vec<(Batch, Answer<Committed>)>) {
         if group.is_empty() {
+            return;
+        }
+        if let Some(problem) = self.shared.presence.problem() {
+            group
+                .into_iter()
+                .for_each(|(_, answer)| drop(answer.send(Err(problem.clone()))));
             return;
         }
         let together = self.transaction(|tx| {
@@ -130,7 +188,7 @@ impl Writer {
             Ok(verdicts) => {
                 for ((_, answer), verdict) in group.into_iter().zip(verdicts) {
                     // Whoever does not wait any more does not want to know.
-                    let _ = answer.send(verdict);
+                    let _ = answer.send(verdict.map(|()| Committed::default()));
                 }
             }
             Err(DbError(error)) if group.len() == 1 => {
@@ -148,10 +206,7 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, DbError>,
     ) -> Result<T, DbError> {
-        if self.stale {
-            self.state = State::load(&self.conn)?;
-            self.stale = false;
-        }
+        self.fresh()?;
         let mut published = Vec::new();
         let result = self.attempt(&mut published, work);
         match result.is_ok() {
@@ -173,6 +228,15 @@ impl Writer {
             }
         }
         result
+    }
+
+    /// Sees to it that `state` is what the file says.
+    pub(super) fn fresh(&mut self) -> Result<(), DbError> {
+        if self.stale {
+            self.state = State::load(&self.conn)?;
+            self.stale = false;
+        }
+        Ok(())
     }
 
     fn attempt<T>(

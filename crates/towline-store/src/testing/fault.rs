@@ -2,24 +2,29 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     sync::Arc,
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use towline_wire::{JobId, JobSeq, RawJson, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use crate::{
-    AuditRow, Batch, Block, CredentialRow, EventStore, IdempotencyRow, JobPage, JobQuery, JobRow,
-    Principal, Recovered, RetentionPolicy, RetentionReport, StoreError, StoreFuture, StoreStats,
+    AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
+    JobQuery, JobRow, Principal, Recovered, RetentionPolicy, RetentionReport, SessionRow,
+    StoreError, StoreFuture, StoreStats,
 };
 
-/// What happens to a commit. A commit that fails is never applied.
+/// What happens to a commit.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// It fails at once.
+    /// It fails at once and is not applied.
     Fail(StoreError),
+    /// It is applied, and then said to have failed: what no store may do ([`EventStore::commit`]), and what one whose
+    /// connection is lost between the commit and the answer does unless it takes care.
+    Applied(StoreError),
     /// It is applied after a time (of tokio's clock, so that a paused one works).
     Delay(Duration),
     /// It waits for [`FaultStore::release`] and is applied then.
@@ -44,9 +49,12 @@ pub struct FaultStore<S> {
     script: Arc<Script>,
 }
 
-#[derive(Debug)]
+/// What a store has against a batch.
+type Judge = Box<dyn Fn(&Batch) -> Option<StoreError> + Send + Sync>;
+
 struct Script {
     plan: Mutex<Plan>,
+    judge: Mutex<Option<Judge>>,
     /// How often hanging commits were released.
     released: watch::Sender<u64>,
 }
@@ -68,6 +76,14 @@ struct Random {
     one_in: u64,
 }
 
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<S> Clone for FaultStore<S> {
     fn clone(&self) -> Self {
         Self {
@@ -80,12 +96,18 @@ impl<S> Clone for FaultStore<S> {
 impl<S: EventStore> FaultStore<S> {
     /// Wraps a store.
     pub fn new(store: S) -> Self {
+        Self::sharing(Arc::new(store))
+    }
+
+    /// Wraps a store that others have too, with a script of its own.
+    pub fn sharing(store: Arc<S>) -> Self {
         let script = Script {
             plan: Mutex::default(),
+            judge: Mutex::default(),
             released: watch::Sender::new(0),
         };
         Self {
-            inner: Arc::new(store),
+            inner: store,
             script: Arc::new(script),
         }
     }
@@ -122,6 +144,11 @@ impl<S: EventStore> FaultStore<S> {
             one_in,
         };
         self.script.plan.lock().random = (one_in > 0).then_some(random);
+    }
+
+    /// Has every batch judged from now on; one that is refused is not applied.
+    pub fn judge(&self, judge: impl Fn(&Batch) -> Option<StoreError> + Send + Sync + 'static) {
+        *self.script.judge.lock() = Some(Box::new(judge));
     }
 
     /// Fails every read with an error, or none.
@@ -161,18 +188,30 @@ impl Random {
         self.state ^= self.state << 17;
         self.state
             .is_multiple_of(self.one_in)
-            .then(|| Fault::Fail(StoreError::Failed("by chance".to_owned())))
+            .then(|| Fault::Fail(StoreError::Failed("by chance".into())))
     }
 }
 
 impl<S: EventStore> EventStore for FaultStore<S> {
-    fn commit(&self, batch: Batch) -> StoreFuture<'_, ()> {
+    fn commit(&self, batch: Batch) -> StoreFuture<'_, Committed> {
         let fault = self.script.plan.lock().fault();
+        let refused = self
+            .script
+            .judge
+            .lock()
+            .as_ref()
+            .and_then(|judge| judge(&batch));
         let mut released = self.script.released.subscribe();
         Box::pin(async move {
+            if let Some(error) = refused {
+                return Err(error);
+            }
             match fault {
                 None => {}
                 Some(Fault::Fail(error)) => return Err(error),
+                Some(Fault::Applied(error)) => {
+                    return self.inner.commit(batch).await.and(Err(error));
+                }
                 Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
                 // The sender lives in `self`, so the error, that it is gone, cannot happen.
                 Some(Fault::Hang) => drop(released.changed().await),
@@ -192,6 +231,18 @@ impl<S: EventStore> EventStore for FaultStore<S> {
 
     fn job<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Option<JobRow>> {
         self.reading(self.inner.job(job))
+    }
+
+    fn session<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<SessionRow>> {
+        self.reading(self.inner.session(session))
+    }
+
+    fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
+        self.reading(self.inner.session_by_token(hash))
+    }
+
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {
+        self.reading(self.inner.stream_end(session))
     }
 
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage> {
@@ -252,7 +303,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn faults_come_in_the_order_of_the_script() {
         let store = FaultStore::new(MemoryStore::new());
-        store.commit_number(2, Fault::Fail(StoreError::Full("test".to_owned())));
+        store.commit_number(2, Fault::Fail(StoreError::Full("test".into())));
         store.next_commit(Fault::Delay(Duration::from_secs(5)));
 
         let before = tokio::time::Instant::now();
@@ -264,6 +315,13 @@ mod tests {
         ));
         assert!(store.job(&job_id(2)).await.unwrap().is_none());
 
+        store.next_commit(Fault::Applied(StoreError::Failed("test".into())));
+        assert!(matches!(
+            try_commit(&store, [job(4).into()]).await,
+            Err(StoreError::Failed(_))
+        ));
+        assert!(store.job(&job_id(4)).await.unwrap().is_some());
+
         store.next_commit(Fault::Hang);
         let hanging = tokio::spawn({
             let store = store.clone();
@@ -274,9 +332,9 @@ mod tests {
         store.release();
         hanging.await.unwrap().unwrap();
         assert!(store.job(&job_id(3)).await.unwrap().is_some());
-        assert_eq!(store.commits(), 3);
+        assert_eq!(store.commits(), 4);
 
-        store.fail_reads(Some(StoreError::Failed("test".to_owned())));
+        store.fail_reads(Some(StoreError::Failed("test".into())));
         assert!(store.job(&job_id(3)).await.is_err());
     }
 

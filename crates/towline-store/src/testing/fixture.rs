@@ -31,10 +31,7 @@ pub fn at(seconds: i64) -> Timestamp {
 pub fn running() -> JobState {
     JobState {
         status: JobStatus::Running,
-        last_seq: JobSeq::ZERO,
-        budget: None,
-        finished_at: None,
-        ending: None,
+        ..JobState::accepted()
     }
 }
 
@@ -84,11 +81,13 @@ pub fn full_job(number: u64) -> JobRow {
         parent: Some(job_id(999)),
         depth: 3,
         state: JobState {
-            status: JobStatus::Pending,
-            last_seq: JobSeq::ZERO,
             budget: Some(RawJson::parse(r#"{"USD":"0.40"}"#).expect("good JSON")),
-            finished_at: None,
             ending: Some(RawJson::parse(r#"{"cancel":true}"#).expect("good JSON")),
+            attempt: 7,
+            progressed: 5,
+            started_at: Some(at(3)),
+            chunked: true,
+            ..JobState::accepted()
         },
         ..job(number)
     }
@@ -101,6 +100,7 @@ pub fn session(number: u64) -> SessionRow {
         principal: Principal::new("alice"),
         token_hash: [number as u8; 32],
         previous_token_hash: None,
+        skipped_token_hash: None,
         features: FeatureSet::ALL,
         dialect: "own".to_owned(),
         created_at: at(0),
@@ -239,6 +239,7 @@ pub async fn try_commit(
             changes: changes.into_iter().collect(),
         })
         .await
+        .map(drop)
 }
 
 /// Commits changes as one batch, which has to succeed.

@@ -1,6 +1,6 @@
 //! Cases: lists of jobs.
 
-use towline_wire::{AgentRef, JobStatus};
+use towline_wire::{AgentRef, JobStatus, Lease, RawJson};
 
 use super::{Subject, fixture::*};
 use crate::{EventStore, JobPage, JobQuery, JobRow, JobState, ListCursor, Principal};
@@ -11,7 +11,7 @@ macro_rules! store_listing_suite {
     ($subject:expr) => {
         $crate::store_cases!($subject, listing:
             pages_follow_one_another, a_page_that_fits_is_the_last, only_the_principals_asked_for_are_listed,
-            filters_choose, live_jobs_are_found_among_many, paging_bears_new_jobs,
+            filters_choose, live_jobs_are_found_among_many, paging_bears_new_jobs, a_page_is_bounded_in_bytes,
         );
     };
 }
@@ -311,4 +311,59 @@ pub async fn paging_bears_new_jobs(subject: Subject) {
         ..query(10)
     };
     assert_eq!(numbers(&*subject.store, rest).await, ["25", "30", "40"]);
+}
+
+/// A page holds no more bytes than a page may, whatever was granted; what jobs were given does not count, for it is not
+/// read. Pages put together still give everything once and in order.
+pub async fn a_page_is_bounded_in_bytes(mut subject: Subject) {
+    let megabyte = "x".repeat(1 << 20);
+    let large = |number: u64| JobRow {
+        principal: Principal::new(["alice", "bob", "carol"][number as usize % 3]),
+        lease: Lease::new().with("fs.read", megabyte.as_str()),
+        ..job(number)
+    };
+    for number in 1..=14 {
+        commit(&*subject.store, [large(number).into()]).await;
+    }
+    let given = RawJson::parse(format!("\"{megabyte}\"")).unwrap();
+    for number in 15..=30 {
+        let row = JobRow {
+            input: given.clone(),
+            ..job(number)
+        };
+        commit(&*subject.store, [row.into()]).await;
+    }
+    let who = |names: &[&str]| Some(names.iter().map(|name| Principal::new(*name)).collect());
+    let all: Vec<u64> = (1..=30).collect();
+    let of_two = all.iter().copied().filter(|n| *n > 14 || n % 3 < 2);
+    let cases = [
+        (None, all.clone()),
+        (who(&["bob", "alice", "carol"]), all.clone()),
+        (who(&["alice", "bob"]), of_two.collect()),
+    ];
+    for _ in 0..2 {
+        for (principals, expected) in &cases {
+            let mut query = JobQuery {
+                principals: principals.clone(),
+                ..query(1000)
+            };
+            let (mut found, mut pages) = (Vec::new(), 0);
+            loop {
+                let page = subject.store.list_jobs(query.clone()).await.unwrap();
+                let bytes: usize = page.jobs.iter().map(|job| job.bytes()).sum();
+                assert!(bytes < JobPage::MAX_BYTES + (2 << 20), "{bytes} bytes");
+                assert!(!page.jobs.is_empty() || page.next.is_none());
+                found.extend(page.jobs.into_iter().map(|job| job.id));
+                pages += 1;
+                query.after = page.next;
+                if query.after.is_none() {
+                    break;
+                }
+            }
+            let expected: Vec<_> = expected.iter().map(|number| job_id(*number)).collect();
+            assert_eq!(found, expected, "{principals:?}");
+            assert!(pages > 2, "{pages} pages");
+        }
+        subject.reopen().await;
+    }
 }

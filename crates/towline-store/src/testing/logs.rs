@@ -177,8 +177,8 @@ pub async fn the_log_says_which_record_is_the_last(mut subject: Subject) {
         let listed = store.list_jobs(all).await.unwrap().jobs;
         let recovered = store.recover().await.unwrap().jobs;
         let found = store.job(&id).await.unwrap().unwrap();
-        for row in [&listed[0], &recovered[0], &found] {
-            assert_eq!(row.state.last_seq.value(), 5);
+        for state in [&listed[0].state, &recovered[0].state, &found.state] {
+            assert_eq!(state.last_seq.value(), 5);
         }
         subject.reopen().await;
     }

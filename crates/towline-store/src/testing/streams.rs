@@ -13,6 +13,7 @@ macro_rules! store_stream_suite {
             sessions_come_back_whole, spans_of_one_piece_are_joined, what_is_trimmed_may_go_and_the_rest_stays,
             a_stream_has_no_gap, a_session_that_is_gone_is_gone, what_is_watched_is_remembered,
             busy_streams_come_back, recovery_leaves_out_what_is_finished,
+            a_session_is_found_by_its_name_and_by_its_token,
         );
     };
 }
@@ -45,6 +46,7 @@ pub async fn sessions_come_back_whole(mut subject: Subject) {
     let anew = SessionRow {
         token_hash: [255; 32],
         previous_token_hash: Some([254; 32]),
+        skipped_token_hash: Some([253; 32]),
         features: FeatureSet::NONE.with(towline_wire::Feature::Ack),
         dialect: "other".to_owned(),
         detached_at: Some(at(3)),
@@ -383,6 +385,66 @@ pub async fn recovery_leaves_out_what_is_finished(mut subject: Subject) {
             .map(|row| row.data.expose())
             .collect();
         assert_eq!(out, ["secret 1", "secret 5", "secret 6"]);
+        subject.reopen().await;
+    }
+}
+
+/// [ARCP 6.3-7] a token is good for one session, until the session has another or has gone.
+pub async fn a_session_is_found_by_its_name_and_by_its_token(mut subject: Subject) {
+    let (old, new, skipped) = ([1; 32], [200; 32], [201; 32]);
+    commit(&*subject.store, [session(1).into(), session(2).into()]).await;
+    let anew = SessionRow {
+        token_hash: new,
+        detached_at: Some(at(9)),
+        ..session(1)
+    };
+    let stream = sees(1, span(1, &job_id(1), 1, 7));
+    commit(&*subject.store, [stream]).await;
+    let taken_up = SessionRow {
+        token_hash: new,
+        previous_token_hash: Some(old),
+        skipped_token_hash: Some(skipped),
+        ..session(1)
+    };
+    let none = [77; 32];
+    for (row, good, bad) in [
+        (session(1), old, new),
+        (taken_up.clone(), old, none),
+        (taken_up.clone(), new, none),
+        (taken_up, skipped, none),
+        (anew, new, old),
+    ] {
+        commit(&*subject.store, [row.clone().into()]).await;
+        for _ in 0..2 {
+            let store = &*subject.store;
+            assert_eq!(
+                store.session(&session_id(1)).await.unwrap(),
+                Some(row.clone())
+            );
+            assert_eq!(
+                store.session_by_token(&good).await.unwrap(),
+                Some(row.clone())
+            );
+            assert_eq!(store.session_by_token(&bad).await.unwrap(), None);
+            let other = store.session_by_token(&[2; 32]).await.unwrap();
+            assert_eq!(other, Some(session(2)));
+            let ends = [1, 2, 9].map(session_id);
+            let ends = [&ends[0], &ends[1], &ends[2]].map(|id| store.stream_end(id));
+            let ends = futures_util::future::join_all(ends).await;
+            let ends: Vec<_> = ends
+                .into_iter()
+                .map(|end| end.unwrap().map(EventSeq::value))
+                .collect();
+            assert_eq!(ends, [Some(7), Some(0), None]);
+            subject.reopen().await;
+        }
+    }
+    commit(&*subject.store, [Change::SessionGone(session_id(1))]).await;
+    for _ in 0..2 {
+        let store = &*subject.store;
+        assert_eq!(store.session(&session_id(1)).await.unwrap(), None);
+        assert_eq!(store.session_by_token(&new).await.unwrap(), None);
+        assert_eq!(store.session(&session_id(9)).await.unwrap(), None);
         subject.reopen().await;
     }
 }

@@ -248,7 +248,7 @@ async fn run(mut subject: Subject, steps: &[Step]) {
                 let refused = applied.iter().any(|(_, verdict)| verdict.is_err());
                 let changes = applied.into_iter().map(|(change, _)| change).collect();
                 match subject.store.commit(Batch { changes }).await {
-                    Ok(()) => {
+                    Ok(_) => {
                         assert!(!refused, "the batch had to be refused");
                         model = after;
                     }

@@ -10,10 +10,11 @@ use towline_runtime::credentials::{
     CredentialProvisioner, IssueRequest, Issued, ProvisionError, Revocation, UpstreamValue,
 };
 use towline_store::{
-    AuditRow, Batch, Block, CredentialRow, EventStore, IdempotencyRow, JobPage, JobQuery, JobRow,
-    MemoryStore, Principal, Recovered, RetentionPolicy, RetentionReport, StoreFuture, StoreStats,
+    AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
+    JobQuery, JobRow, MemoryStore, Principal, Recovered, RetentionPolicy, RetentionReport,
+    SessionRow, StoreFuture, StoreStats,
 };
-use towline_wire::{JobId, JobSeq, RawJson, Secret, Timestamp};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, Secret, SessionId, Timestamp};
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +202,7 @@ impl Durable {
 }
 
 impl EventStore for Durable {
-    fn commit(&self, batch: Batch) -> StoreFuture<'_, ()> {
+    fn commit(&self, batch: Batch) -> StoreFuture<'_, Committed> {
         self.0.commit(batch)
     }
 
@@ -216,6 +217,18 @@ impl EventStore for Durable {
 
     fn job<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Option<JobRow>> {
         self.0.job(job)
+    }
+
+    fn session<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<SessionRow>> {
+        self.0.session(session)
+    }
+
+    fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
+        self.0.session_by_token(hash)
+    }
+
+    fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {
+        self.0.stream_end(session)
     }
 
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage> {
