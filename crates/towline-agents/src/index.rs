@@ -12,6 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use towline_runtime::{
     Agent, AgentError, AgentFuture, FileEntry, FileError, JobContext, ResultWriter, Visit,
 };
@@ -30,6 +31,18 @@ const AT_ONCE: usize = 8;
 
 /// How many progress reports a walk makes at most.
 const REPORTS: usize = 200;
+
+/// How much of a file is read before others have their turn, and before the reader looks whether anybody still wants it.
+const SLICE: u64 = 1024 * 1024;
+
+/// How much is read of a file at most; a larger one is left out.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+
+/// How many files a tree may have.
+const MAX_FILES: usize = 1_000_000;
+
+/// How many slices are read at once, by all jobs: the threads for blocking work are everybody's [ARCP 14-6].
+static READING: Semaphore = Semaphore::const_new(4);
 
 /// Lines are sent in pieces of about this size.
 const PIECE: usize = 64 * 1024;
@@ -148,6 +161,11 @@ async fn walk(
                 if !all && entry.name() == CACHE_TAG {
                     caches.extend(parent(entry.path()).map(str::to_owned));
                 }
+                if files.len() >= MAX_FILES {
+                    return Err(AgentError::invalid_input(&format!(
+                        "`root` is `{root}`: it holds more than {MAX_FILES} files; name a smaller tree"
+                    )));
+                }
                 files.push(entry);
             }
             Visit::Entry(_) => {}
@@ -260,11 +278,25 @@ async fn describe(ctx: &JobContext, root: &str, file: &FileEntry) -> Result<Line
         })?;
     let opened = opened.into_std().await;
     let path = below(root, file.path()).to_owned();
-    let read = tokio::task::spawn_blocking(move || measure(opened)).await;
     let gone = |error: &dyn std::fmt::Display| Unread::Gone(format!("{}: {error}", file.path()));
-    let measured = read
-        .map_err(|error| gone(&error))?
-        .map_err(|error| gone(&error))?;
+    let mut reading = Reading::new(opened);
+    let measured = loop {
+        if ctx.is_cancelled() {
+            return Err(Unread::Denied(cancelled()));
+        }
+        // The place is given back when the slice is read, also when nobody waits for it any more.
+        let place = READING.acquire().await.map_err(|error| gone(&error))?;
+        let slice = tokio::task::spawn_blocking(move || {
+            let read = reading.slice();
+            drop(place);
+            read
+        });
+        let read = slice.await.map_err(|error| gone(&error))?;
+        match read.map_err(|error| gone(&error))? {
+            Slice::More(more) => reading = more,
+            Slice::Last(measured) => break measured,
+        }
+    };
     Ok(Line {
         language: language::of(&path),
         path,
@@ -286,28 +318,69 @@ struct Measured {
     sha256: String,
 }
 
-/// Reads a file once. A file with a NUL is not text and has no lines; a last line without an end counts.
-fn measure(mut file: impl Read) -> std::io::Result<Measured> {
-    let mut buffer = vec![0; 64 * 1024];
-    let (mut hash, mut bytes, mut breaks, mut binary, mut last) =
-        (Sha256::new(), 0, 0, false, b'\n');
-    loop {
-        let read = file.read(&mut buffer)?;
-        let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else {
-            break;
-        };
-        hash.update(piece);
-        bytes += piece.len() as u64;
-        breaks += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
-        binary |= piece.contains(&0);
-        last = piece.last().copied().unwrap_or(last);
+/// A file that is being read, once, a slice at a time. A file with a NUL is not text and has no lines; a last line without an
+/// end counts.
+struct Reading<R> {
+    file: R,
+    buffer: Vec<u8>,
+    hash: Sha256,
+    bytes: u64,
+    breaks: u64,
+    binary: bool,
+    last: u8,
+}
+
+/// What a slice came to.
+enum Slice<R> {
+    /// There is more to read.
+    More(Reading<R>),
+    /// That was the last one.
+    Last(Measured),
+}
+
+impl<R: Read> Reading<R> {
+    fn new(file: R) -> Self {
+        Self {
+            file,
+            buffer: vec![0; 64 * 1024],
+            hash: Sha256::new(),
+            bytes: 0,
+            breaks: 0,
+            binary: false,
+            last: b'\n',
+        }
     }
-    let lines = breaks + u64::from(last != b'\n');
-    Ok(Measured {
-        bytes,
-        lines: (!binary).then_some(lines),
-        sha256: hex::encode(hash.finalize()),
-    })
+
+    /// Reads on, but not for long.
+    fn slice(mut self) -> std::io::Result<Slice<R>> {
+        let end = self.bytes + SLICE;
+        while self.bytes < end {
+            let read = self.file.read(&mut self.buffer)?;
+            let Some(piece) = self.buffer.get(..read).filter(|piece| !piece.is_empty()) else {
+                return Ok(Slice::Last(self.measured()));
+            };
+            self.hash.update(piece);
+            self.bytes += piece.len() as u64;
+            self.breaks += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.binary |= piece.contains(&0);
+            self.last = piece.last().copied().unwrap_or(self.last);
+        }
+        if self.bytes > MAX_FILE_BYTES {
+            return Err(std::io::Error::other(format!(
+                "left out, it has more than {MAX_FILE_BYTES} bytes"
+            )));
+        }
+        Ok(Slice::More(self))
+    }
+
+    fn measured(self) -> Measured {
+        let lines = self.breaks + u64::from(self.last != b'\n');
+        Measured {
+            bytes: self.bytes,
+            lines: (!self.binary).then_some(lines),
+            sha256: hex::encode(self.hash.finalize()),
+        }
+    }
 }
 
 /// Gathers lines into pieces.
@@ -337,6 +410,32 @@ impl Out {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn measure(file: impl Read) -> std::io::Result<Measured> {
+        let mut reading = Reading::new(file);
+        loop {
+            match reading.slice()? {
+                Slice::More(more) => reading = more,
+                Slice::Last(measured) => return Ok(measured),
+            }
+        }
+    }
+
+    /// [ARCP 14-6] a thread reads a slice of a file, however large that is, and then somebody looks whether the job still
+    /// wants it; what is too large for any job is left out.
+    #[test]
+    fn no_file_keeps_a_thread() {
+        let Ok(Slice::More(more)) = Reading::new(std::io::repeat(b'x')).slice() else {
+            panic!("an endless file has no end in its first slice");
+        };
+        assert_eq!(more.bytes, SLICE);
+        let mut late = Reading::new(std::io::repeat(b'x'));
+        late.bytes = MAX_FILE_BYTES;
+        let error = late.slice().err().unwrap();
+        assert!(error.to_string().contains(&MAX_FILE_BYTES.to_string()));
+        let whole = measure(std::io::repeat(b'x').take(SLICE * 2 + 1)).unwrap();
+        assert_eq!((whole.bytes, whole.lines), (SLICE * 2 + 1, Some(1)));
+    }
 
     #[test]
     fn files_are_measured() {

@@ -32,6 +32,7 @@ pub(crate) use auth::JwtSection;
 pub(crate) use confine::store_files;
 use file::File;
 pub(crate) use file::{SpanValue, first_line};
+pub(crate) use server::LimitsSection;
 use server::ServerSection;
 use store::StoreSection;
 

@@ -2,10 +2,15 @@
 
 use towline::{
     agents::Confinement,
-    runtime::{RuntimeBuilder, RuntimeOptions},
+    runtime::{AdmissionLimits, RuntimeBuilder, RuntimeOptions},
+    store::RetentionPolicy,
 };
 
-use crate::{agents, config::Config, failure::Outcome};
+use crate::{
+    agents,
+    config::{Config, LimitsSection},
+    failure::Outcome,
+};
 
 /// Registers the built-in agents, if they are wanted, those of the file, and where jobs get keys of their own.
 pub(crate) fn host(
@@ -26,16 +31,48 @@ pub(crate) fn host(
     })
 }
 
-/// What holds for an embedded runtime as well: retention and job limits.
+/// What holds for an embedded runtime as well: retention, and what is about jobs.
 pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions {
-    let mut admission = towline::runtime::AdmissionLimits::default();
-    if let Some(jobs) = config.server.limits.jobs_per_principal {
-        admission.per_principal = jobs as usize;
+    let limits = &config.server.limits;
+    let mut options = options
+        .admission(admission(limits))
+        .retention(retention(config));
+    if let Some(jobs) = limits.descendants {
+        options = options.max_descendants(jobs as usize);
     }
-    if let Some(jobs) = config.server.limits.jobs {
-        admission.running = jobs as usize;
+    if let Some(bytes) = limits.log_bytes {
+        options = options.log_bytes(bytes);
     }
-    let mut retention = towline::store::RetentionPolicy::default();
+    if let Some(events) = limits.log_events {
+        options = options.log_events(events);
+    }
+    options
+}
+
+/// Who runs and who waits.
+fn admission(limits: &LimitsSection) -> AdmissionLimits {
+    let default = AdmissionLimits::default();
+    let or = |given: Option<u32>, default: usize| given.map_or(default, |given| given as usize);
+    AdmissionLimits {
+        per_principal: or(limits.jobs_per_principal, default.per_principal),
+        running: or(limits.jobs, default.running),
+        children_per_principal: or(
+            limits.children_per_principal,
+            default.children_per_principal,
+        ),
+        waiting_per_principal: or(limits.waiting_per_principal, default.waiting_per_principal),
+        waiting_bytes_per_principal: limits
+            .waiting_bytes_per_principal
+            .map_or(default.waiting_bytes_per_principal, |bytes| {
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            }),
+        ..default
+    }
+}
+
+/// What is kept of what is over.
+fn retention(config: &Config) -> RetentionPolicy {
+    let mut retention = RetentionPolicy::default();
     let section = &config.store.retention;
     if let Some(age) = Config::span_of(section.age.as_ref()) {
         retention.max_age = age.0;
@@ -46,5 +83,5 @@ pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions
         retention.audit_age = age.0;
     }
     retention.audit_rows = section.audit_rows.unwrap_or(retention.audit_rows);
-    options.admission(admission).retention(retention)
+    retention
 }

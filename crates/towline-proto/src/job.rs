@@ -60,6 +60,13 @@ pub enum Cause {
     Shutdown,
     /// The runtime died while the job ran.
     Restarted,
+    /// Its log has more than these bounds let it have [ARCP 14-6].
+    LogFull {
+        /// How many bytes of events.
+        bytes: u64,
+        /// How many events.
+        events: u64,
+    },
 }
 
 /// What the agent's end was.
@@ -223,7 +230,9 @@ impl Cause {
         match self {
             Self::Cancelled { .. } => JobStatus::Cancelled,
             Self::TimedOut => JobStatus::TimedOut,
-            Self::LeaseExpired | Self::Shutdown | Self::Restarted => JobStatus::Error,
+            Self::LeaseExpired | Self::Shutdown | Self::Restarted | Self::LogFull { .. } => {
+                JobStatus::Error
+            }
         }
     }
 
@@ -260,6 +269,13 @@ impl Cause {
                 "the runtime restarted while the job ran",
             )
             .with_reason("runtime_restarted"),
+            Self::LogFull { bytes, events } => Failure::new(
+                ErrorCode::INTERNAL_ERROR,
+                format!(
+                    "the job's log passed its bounds ({bytes} bytes, {events} events); have the agent write less, or the operator raise log_bytes and log_events in [server.limits]"
+                ),
+            )
+            .with_reason("log_full"),
         };
         Terminal {
             status: self.status(),

@@ -3,6 +3,7 @@
 //! [`Services`] are what a runtime was built from and never change. [`Books`] say which jobs and sessions are in memory.
 //! The [`CommitQueue`] leads to the committer, the one task that writes.
 
+mod away;
 mod books;
 pub(crate) mod committer;
 mod isolate;
@@ -22,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use towline_wire::Timestamp;
 
 use crate::job::JobEntry;
+use away::Away;
 use queue::CommitQueue;
 
 pub(crate) use books::{Books, Queued, hash_token};
@@ -39,6 +41,7 @@ pub(crate) struct Hub {
     pub(crate) books: Books,
     pub(crate) commits: CommitQueue,
     pub(crate) scope: Scope,
+    away: Away,
 }
 
 /// How long things live.
@@ -60,6 +63,7 @@ impl Hub {
             books,
             commits: CommitQueue::default(),
             scope: Scope::default(),
+            away: Away::default(),
         })
     }
 

@@ -1,8 +1,10 @@
 //! A job in memory: what is fixed, what changes, its log on the way to the store. Data only; `life` acts on it.
 
 mod entry;
+mod kin;
 mod log;
 mod tail;
 
-pub(crate) use entry::{CausedBy, Changes, JobEntry, Place, RunJob, remaining};
+pub(crate) use entry::{CausedBy, Changes, JobCore, JobEntry, Place, RunJob, remaining};
+pub(crate) use kin::Kin;
 pub(crate) use log::{AppendError, Backlog};

@@ -27,6 +27,7 @@ pub(crate) async fn begin(hub: &Arc<Hub>) -> Result<(), StoreError> {
     let follow = committer::Follow {
         ended: end::ended,
         broken: end::broken,
+        outgrown: end::outgrown,
     };
     let tasks = &hub.scope.tasks;
     tasks.spawn(committer::run(Arc::clone(hub), follow));

@@ -19,6 +19,7 @@ pub struct RuntimeOptions {
     pub(crate) expiry_grace: Duration,
     pub(crate) sessions_per_principal: usize,
     pub(crate) detached_sessions: usize,
+    pub(crate) detached_sessions_per_principal: usize,
     pub(crate) subscriptions_per_session: usize,
     pub(crate) requests_in_flight: usize,
     pub(crate) spans_per_session: usize,
@@ -28,10 +29,13 @@ pub struct RuntimeOptions {
     pub(crate) inline_result: usize,
     pub(crate) pending_bytes: usize,
     pub(crate) tail_bytes: usize,
+    pub(crate) log_bytes: u64,
+    pub(crate) log_events: u64,
     pub(crate) max_starts: u32,
     pub(crate) node_pending_bytes: usize,
     pub(crate) max_depth: u32,
     pub(crate) max_children: usize,
+    pub(crate) max_descendants: usize,
     pub(crate) conceal_foreign_jobs: bool,
     pub(crate) principal_cancels: bool,
     pub(crate) require_model_use: bool,
@@ -53,6 +57,7 @@ impl Default for RuntimeOptions {
             expiry_grace: Duration::from_secs(1),
             sessions_per_principal: 64,
             detached_sessions: 10_000,
+            detached_sessions_per_principal: 256,
             subscriptions_per_session: 1024,
             requests_in_flight: 1024,
             spans_per_session: 65_536,
@@ -62,10 +67,13 @@ impl Default for RuntimeOptions {
             inline_result: 4 * 1024 * 1024,
             pending_bytes: 1024 * 1024,
             tail_bytes: 1024 * 1024,
+            log_bytes: 1024 * 1024 * 1024,
+            log_events: 10_000_000,
             max_starts: 3,
             node_pending_bytes: 256 * 1024 * 1024,
             max_depth: 8,
             max_children: 64,
+            max_descendants: 256,
             conceal_foreign_jobs: false,
             principal_cancels: false,
             require_model_use: true,
@@ -111,8 +119,12 @@ setters! {
     expiry_grace: Duration,
     /// How many sessions of a principal may be attached at once [ARCP 14-1]. Default 64.
     sessions_per_principal: usize,
-    /// How many sessions without a transport are kept; over it the one that was left first goes. Default 10 000.
+    /// How many sessions without a transport are kept in all; over it whoever has most of them loses the one it left first.
+    /// Default 10 000.
     detached_sessions: usize,
+    /// How many sessions without a transport are kept of one principal; over it the one that it left first goes, and
+    /// nobody else's [ARCP 14-6]. Default 256.
+    detached_sessions_per_principal: usize,
     /// How many jobs a session may watch [ARCP 14-1]. Default 1024.
     subscriptions_per_session: usize,
     /// How many requests of a session may wait for their reply before no more are read. Default 1024.
@@ -132,6 +144,11 @@ setters! {
     pending_bytes: usize,
     /// How many bytes of a job's latest events are kept in memory for those who watch it live. Default 1 MiB.
     tail_bytes: usize,
+    /// How many bytes of events a job may add to its log; with more it ends, as `INTERNAL_ERROR` [ARCP 14-6]. Counted from the
+    /// start of the runtime. Default 1 GiB.
+    log_bytes: u64,
+    /// How many events a job's log may have; with more the job ends, as `INTERNAL_ERROR` [ARCP 14-6]. Default 10 000 000.
+    log_events: u64,
     /// How often a restartable agent is started for one job without keeping a checkpoint, before a restart of the runtime
     /// ends the job with INTERNAL_ERROR, `restarted_too_often`: it may be what ends the runtime. Default 3, 1 at least.
     max_starts: u32,
@@ -142,6 +159,8 @@ setters! {
     max_depth: u32,
     /// How many children a job may have at once [ARCP 10-2]. Default 64.
     max_children: usize,
+    /// How many jobs may descend from one root at once, however deep [ARCP 14-6]. Default 256.
+    max_descendants: usize,
     /// Answer JOB_NOT_FOUND for jobs of other principals, as if they did not exist [ARCP 7.6-5]. Default: off.
     conceal_foreign_jobs: bool,
     /// Let every session of the submitting principal cancel, not only the submitting session [ARCP 7.4-2]. Default: off.

@@ -37,6 +37,13 @@ pub(crate) struct LimitsSection {
     pub(crate) jobs_per_principal: Option<u32>,
     pub(crate) jobs: Option<u32>,
     pub(crate) message_bytes: Option<u32>,
+    pub(crate) detached_sessions_per_principal: Option<u32>,
+    pub(crate) children_per_principal: Option<u32>,
+    pub(crate) descendants: Option<u32>,
+    pub(crate) waiting_per_principal: Option<u32>,
+    pub(crate) waiting_bytes_per_principal: Option<u64>,
+    pub(crate) log_bytes: Option<u64>,
+    pub(crate) log_events: Option<u64>,
 }
 
 impl ServerSection {

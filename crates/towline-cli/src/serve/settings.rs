@@ -136,6 +136,9 @@ fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
     if let Some(sessions) = server.limits.sessions_per_principal {
         options = options.sessions_per_principal(sessions as usize);
     }
+    if let Some(sessions) = server.limits.detached_sessions_per_principal {
+        options = options.detached_sessions_per_principal(sessions as usize);
+    }
     hosting::limits(options, config)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    limits::MAX_ALPHABET_STEPS,
+    effort::{Effort, Exhausted},
     symbol::{Symbol, SymbolSet},
 };
 
@@ -12,14 +12,18 @@ pub(super) struct Alphabet {
     representatives: Vec<Symbol>,
 }
 
-/// The sets cut the alphabet into too many pieces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooFine;
-
 impl Alphabet {
-    /// The classes that the sets tell apart.
-    pub(super) fn new<'s>(sets: impl IntoIterator<Item = &'s SymbolSet>) -> Result<Self, TooFine> {
-        let sets: BTreeSet<_> = sets.into_iter().map(SymbolSet::ranges).collect();
+    /// The classes that the sets tell apart; an error when the sets cut the alphabet into too many pieces.
+    pub(super) fn new<'s>(
+        sets: impl IntoIterator<Item = &'s SymbolSet>,
+        effort: &mut Effort,
+    ) -> Result<Self, Exhausted> {
+        let mut distinct = BTreeSet::new();
+        for set in sets {
+            effort.spend(1 + set.ranges().len())?;
+            distinct.insert(set.ranges());
+        }
+        let sets = distinct;
         let ends = |ranges: &&[(Symbol, Symbol)]| {
             ranges
                 .iter()
@@ -28,7 +32,7 @@ impl Alphabet {
         };
         let cuts: BTreeSet<_> = sets.iter().flat_map(ends).collect();
         let cuts: Vec<_> = cuts.into_iter().collect();
-        let classes = refine(&cuts, &sets)?;
+        let classes = refine(&cuts, &sets, effort)?;
         let mut best: BTreeMap<u32, (usize, Symbol)> = BTreeMap::new();
         for (interval, class) in cuts
             .windows(2)
@@ -54,18 +58,19 @@ impl Alphabet {
 }
 
 /// The class of each interval between two cuts: one set after the other splits the classes it cuts through.
-fn refine(cuts: &[Symbol], sets: &BTreeSet<&[(Symbol, Symbol)]>) -> Result<Vec<u32>, TooFine> {
+fn refine(
+    cuts: &[Symbol],
+    sets: &BTreeSet<&[(Symbol, Symbol)]>,
+    effort: &mut Effort,
+) -> Result<Vec<u32>, Exhausted> {
     let mut classes = vec![IN_NO_SET; cuts.len()];
-    let (mut next, mut steps) = (IN_NO_SET + 1, 0);
+    let mut next = IN_NO_SET + 1;
     for ranges in sets {
         let mut split = HashMap::new();
         for (low, high) in *ranges {
             let from = cuts.partition_point(|cut| cut < low);
             let to = cuts.partition_point(|cut| cut <= high);
-            steps += to - from;
-            if steps > MAX_ALPHABET_STEPS {
-                return Err(TooFine);
-            }
+            effort.spend(to - from)?;
             for class in &mut classes[from..to] {
                 *class = *split.entry(*class).or_insert_with(|| {
                     next += 1;
@@ -92,13 +97,20 @@ const READABLE: &str = "abcdefghijklmnopqrstuvwxyz123456789ABCDEFGHIJKLMNOPQRSTU
 
 #[cfg(test)]
 mod tests {
-    use super::{super::symbol::plain, *};
+    use super::{
+        super::{effort::Care, symbol::plain},
+        *,
+    };
+
+    fn effort() -> Effort {
+        Effort::compiling(Care::Full)
+    }
 
     #[test]
     fn classes_are_as_few_as_the_sets_need() {
         let letters = SymbolSet::of([('a'.into(), 'z'.into())]);
         let vowels: SymbolSet = "aeiou".chars().collect();
-        let alphabet = Alphabet::new([&letters, &vowels, &letters]).unwrap();
+        let alphabet = Alphabet::new([&letters, &vowels, &letters], &mut effort()).unwrap();
         assert_eq!(alphabet.representatives(), ['a', 'b'].map(plain));
     }
 
@@ -108,12 +120,15 @@ mod tests {
         let sets: Vec<_> = (0..4000)
             .map(|low| SymbolSet::of([(low, low + 5000)]))
             .collect();
-        assert!(Alphabet::new(&sets).is_err());
+        assert!(Alphabet::new(&sets, &mut effort()).is_err());
         let single: Vec<_> = (0..20_000)
             .map(|symbol| SymbolSet::one(symbol * 2))
             .collect();
         assert_eq!(
-            Alphabet::new(&single).unwrap().representatives().len(),
+            Alphabet::new(&single, &mut effort())
+                .unwrap()
+                .representatives()
+                .len(),
             20_000
         );
     }

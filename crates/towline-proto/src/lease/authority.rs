@@ -57,6 +57,15 @@ pub enum Operation<'v> {
     },
 }
 
+/// An operation against which neither time nor money speak; the patterns are still to be asked, which may take a while and
+/// needs nothing but this.
+#[derive(Debug)]
+pub struct Ask<'v> {
+    leases: Arc<LeaseSet>,
+    operation: Operation<'v>,
+    every_model: bool,
+}
+
 /// An operation that may be done, now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant<'l, 'v> {
@@ -139,6 +148,25 @@ impl Authority {
         operation: Operation<'v>,
         now: Timestamp,
     ) -> Result<Grant<'_, 'v>, Denial> {
+        self.check_time_and_money(operation, now)?;
+        covered(&self.leases, operation, self.allows_every_model())
+    }
+
+    /// The first part of [`Authority::decide`]; [`Ask::decide`] is the other. Whoever holds a lock around an authority need not
+    /// hold it while patterns are matched.
+    ///
+    /// # Errors
+    /// [`Denial`] with LEASE_EXPIRED or BUDGET_EXHAUSTED.
+    pub fn ask<'v>(&self, operation: Operation<'v>, now: Timestamp) -> Result<Ask<'v>, Denial> {
+        self.check_time_and_money(operation, now)?;
+        Ok(Ask {
+            leases: Arc::clone(&self.leases),
+            operation,
+            every_model: self.allows_every_model(),
+        })
+    }
+
+    fn check_time_and_money(&self, operation: Operation<'_>, now: Timestamp) -> Result<(), Denial> {
         if let Some(expired) = self.expires_at.filter(|_| self.is_expired(now)) {
             let reason = format_args!("the lease expired at {expired}");
             return Err(Denial::new(ErrorCode::LEASE_EXPIRED, operation, reason));
@@ -150,23 +178,7 @@ impl Authority {
             );
             return Err(Denial::new(ErrorCode::BUDGET_EXHAUSTED, operation, reason));
         }
-        if self.allows_every_model() && operation.namespace() == namespace::MODEL_USE {
-            return Ok(Grant {
-                pattern: None,
-                value: operation.value().into(),
-            });
-        }
-        match self.leases.check(operation.namespace(), operation.value()) {
-            Decision::Allowed { pattern, value } => Ok(Grant {
-                pattern: Some(pattern.as_str()),
-                value,
-            }),
-            Decision::Denied(reason) => Err(Denial::new(
-                ErrorCode::PERMISSION_DENIED,
-                operation,
-                format_args!("{reason}"),
-            )),
-        }
+        Ok(())
     }
 
     /// Whether the lease's time is over: at `expires_at` it is [ARCP 9.5-2].
@@ -197,6 +209,41 @@ impl Authority {
     /// Whether the lease leaves models open.
     pub(super) fn allows_every_model(&self) -> bool {
         self.models == UnnamedModels::Free && !self.leases.names(namespace::MODEL_USE)
+    }
+}
+
+impl<'v> Ask<'v> {
+    /// Whether the patterns cover the operation.
+    ///
+    /// # Errors
+    /// [`Denial`] with PERMISSION_DENIED.
+    pub fn decide(&self) -> Result<Grant<'_, 'v>, Denial> {
+        covered(&self.leases, self.operation, self.every_model)
+    }
+}
+
+/// Asks the patterns.
+fn covered<'l, 'v>(
+    leases: &'l LeaseSet,
+    operation: Operation<'v>,
+    every_model: bool,
+) -> Result<Grant<'l, 'v>, Denial> {
+    if every_model && operation.namespace() == namespace::MODEL_USE {
+        return Ok(Grant {
+            pattern: None,
+            value: operation.value().into(),
+        });
+    }
+    match leases.check(operation.namespace(), operation.value()) {
+        Decision::Allowed { pattern, value } => Ok(Grant {
+            pattern: Some(pattern.as_str()),
+            value,
+        }),
+        Decision::Denied(reason) => Err(Denial::new(
+            ErrorCode::PERMISSION_DENIED,
+            operation,
+            format_args!("{reason}"),
+        )),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Patterns as automata: one chain of states per alternative, no empty moves, matched by a set of live states.
 //!
 //! Matching reads each symbol once and looks at each live state once, so its cost is bounded by the length of the value
-//! times the size of the pattern, whatever either holds.
+//! times the size of the pattern, whatever either holds, and by the steps that the question may take.
 
 use super::{
+    effort::{Effort, Exhausted},
     limits::MAX_STATES,
     symbol::{Symbol, SymbolSet},
 };
@@ -58,13 +59,17 @@ impl Automaton {
     }
 
     /// Whether the whole sequence is accepted.
-    pub(super) fn accepts(&self, mut symbols: impl Iterator<Item = Symbol>) -> bool {
+    pub(super) fn accepts(
+        &self,
+        mut symbols: impl Iterator<Item = Symbol>,
+        effort: &mut Effort,
+    ) -> Result<bool, Exhausted> {
         if self
             .prefix
             .iter()
             .any(|expected| symbols.next() != Some(*expected))
         {
-            return false;
+            return Ok(false);
         }
         let accepting = |live: &[u64]| members(live).any(|state| self.is_accepting(state));
         let starts = if self.prefix.is_empty() {
@@ -72,12 +77,16 @@ impl Automaton {
         } else {
             std::slice::from_ref(&self.after_prefix)
         };
-        self.run(starts, symbols, |end| end.is_ok_and(accepting))
+        self.run(starts, symbols, effort, |end| end.is_ok_and(accepting))
     }
 
     /// How many symbols were read when no state was left; `None` when some are to the end.
-    pub(super) fn stops_at(&self, symbols: impl Iterator<Item = Symbol>) -> Option<usize> {
-        self.run(&self.starts, symbols, |end| end.err())
+    pub(super) fn stops_at(
+        &self,
+        symbols: impl Iterator<Item = Symbol>,
+        effort: &mut Effort,
+    ) -> Result<Option<usize>, Exhausted> {
+        self.run(&self.starts, symbols, effort, |end| end.err())
     }
 
     /// How many states there are.
@@ -116,8 +125,9 @@ impl Automaton {
         &self,
         starts: &[u32],
         symbols: impl Iterator<Item = Symbol>,
+        effort: &mut Effort,
         finish: impl FnOnce(Result<&[u64], usize>) -> T,
-    ) -> T {
+    ) -> Result<T, Exhausted> {
         let words = self.words();
         let (mut small, mut large) = ([0; 2 * SMALL_WORDS], Vec::new());
         let buffer = if words <= SMALL_WORDS {
@@ -129,24 +139,29 @@ impl Automaton {
         let (mut live, mut next) = buffer.split_at_mut(words);
         starts.iter().for_each(|state| insert(live, *state));
         for (read, symbol) in symbols.enumerate() {
-            self.step(live, next, symbol);
+            effort.spend(words + self.step(live, next, symbol))?;
             std::mem::swap(&mut live, &mut next);
             if live.iter().all(|word| *word == 0) {
-                return finish(Err(read));
+                return Ok(finish(Err(read)));
             }
         }
-        finish(Ok(live))
+        Ok(finish(Ok(live)))
     }
 
-    fn step(&self, live: &[u64], next: &mut [u64], symbol: Symbol) {
+    /// The states after one more symbol; returns how many edges were looked at.
+    fn step(&self, live: &[u64], next: &mut [u64], symbol: Symbol) -> usize {
         next.fill(0);
+        let mut looked_at = 0;
         for state in members(live) {
-            for (set, target) in self.edges(state) {
+            let edges = self.edges(state);
+            looked_at += edges.len();
+            for (set, target) in edges {
                 if set.contains(symbol) {
                     insert(next, *target);
                 }
             }
         }
+        looked_at
     }
 
     fn add(&mut self, pieces: &[Piece]) {
@@ -258,7 +273,8 @@ mod tests {
     }
 
     fn accepts(automaton: &Automaton, text: &str) -> bool {
-        automaton.accepts(text.chars().map(Symbol::from))
+        let symbols = text.chars().map(Symbol::from);
+        automaton.accepts(symbols, &mut Effort::matching()).unwrap()
     }
 
     #[test]

@@ -5,9 +5,10 @@ use towline_wire::{ErrorCode, Lease, LeaseConstraints, Timestamp, namespace};
 use super::{
     authority::{Authority, Denial, Operation, UnnamedModels},
     budget::{Amounts, ReserveError},
+    effort::Care,
     error::LeaseError,
     request::{ValidRequest, expiry},
-    set::{LeaseSet, Violation},
+    set::{LeaseSet, Violation, ViolationReason},
 };
 
 /// What a child job is granted.
@@ -24,6 +25,14 @@ pub struct ChildGrant {
     /// What the parent's counters have to set aside, for every currency they hold [ARCP 9.4-2].
     pub reserve: Amounts,
     leases: LeaseSet,
+}
+
+/// A lease that was compiled and found to be within a parent's [ARCP 9.4-1].
+#[derive(Debug, Clone)]
+pub struct BoundedLease {
+    lease: Lease,
+    leases: LeaseSet,
+    own_expiry: Option<Timestamp>,
 }
 
 /// Why a parent may not delegate so.
@@ -61,17 +70,56 @@ impl Authority {
         now: Timestamp,
     ) -> Result<ChildGrant, Refusal> {
         self.decide(Operation::Delegate(agent), now)?;
-        let leases = LeaseSet::compile(lease)?;
+        let bounded = self.bound_lease(lease, constraints, now, Care::Full)?;
+        self.grant_child(agent, bounded, now)
+    }
+
+    /// The long part of [`Authority::derive_child`]: compiles a child's lease and compares it. Nothing that it looks at
+    /// changes while the job runs, so it may be done on a copy and beside the threads that serve.
+    ///
+    /// # Errors
+    /// [`Refusal`]; with [`Care::Quick`], one that [`is_too_complex`](Refusal::is_too_complex) may only mean that more
+    /// care is needed.
+    pub fn bound_lease(
+        &self,
+        lease: &Lease,
+        constraints: &LeaseConstraints,
+        now: Timestamp,
+        care: Care,
+    ) -> Result<BoundedLease, Refusal> {
+        let leases = LeaseSet::compile_with(lease, care)?;
         let own_expiry = expiry(constraints, now)?;
         if self.allows_every_model() {
-            self.leases()
-                .contains(&leases.without(namespace::MODEL_USE))?
+            let named = leases.without(namespace::MODEL_USE);
+            self.leases().contains_with(&named, care)?;
         } else {
-            self.leases().contains(&leases)?
+            self.leases().contains_with(&leases, care)?;
         }
+        Ok(BoundedLease {
+            lease: lease.clone(),
+            leases,
+            own_expiry,
+        })
+    }
+
+    /// The short part of [`Authority::derive_child`]: whether the parent may delegate now, and what it has left.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn grant_child(
+        &self,
+        agent: &str,
+        bounded: BoundedLease,
+        now: Timestamp,
+    ) -> Result<ChildGrant, Refusal> {
+        self.decide(Operation::Delegate(agent), now)?;
+        let BoundedLease {
+            mut lease,
+            leases,
+            own_expiry,
+        } = bounded;
         let reserve = self.budget().share(leases.amounts())?;
         let amounts = joined(leases.amounts(), &reserve);
-        let mut lease = lease.clone();
         lease.set(namespace::COST_BUDGET, amounts.to_texts());
         let expires_at = [own_expiry, self.expires_at()].into_iter().flatten().min();
         Ok(ChildGrant {
@@ -95,6 +143,15 @@ impl ChildGrant {
 }
 
 impl Refusal {
+    /// Whether the leases took too long to compile or to compare.
+    pub fn is_too_complex(&self) -> bool {
+        match self {
+            Self::Invalid(error) => *error == LeaseError::TooComplex,
+            Self::Beyond(violation) => *violation.reason() == ViolationReason::TooComplex,
+            Self::Denied(_) | Self::Budget(_) => false,
+        }
+    }
+
     /// How it is told to the peer.
     pub fn code(&self) -> ErrorCode {
         match self {

@@ -2,6 +2,8 @@
 
 use towline_wire::ErrorCode;
 
+use super::limits::MAX_VALUE_BYTES;
+
 /// A pattern that cannot be used [ARCP 9.2-5]. It names the pattern, the byte and what is wrong there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("malformed pattern `{}` at byte {at}: {fault}", shorten(.pattern))]
@@ -119,8 +121,13 @@ pub enum ValueError {
     /// There is nothing in it.
     #[error("the value is empty")]
     Empty,
+    /// The patterns and the value together take too many steps to match [ARCP 14-6].
+    #[error(
+        "matching it with these patterns takes too long; grant simpler patterns or ask for a shorter value"
+    )]
+    TooComplex,
     /// Longer than [`MAX_VALUE_BYTES`](super::MAX_VALUE_BYTES).
-    #[error("the value is longer than 16384 bytes")]
+    #[error("the value is longer than {} bytes", MAX_VALUE_BYTES)]
     TooLong,
     /// It holds a control character.
     #[error("the value holds a control character")]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{
+    effort::{Effort, Exhausted},
     error::ValueError,
     kind::Kind,
     normal::Normal,
@@ -121,12 +122,18 @@ impl fmt::Display for PatternVerdict {
 }
 
 fn verdict(pattern: &Pattern, value: &Normal<'_>) -> PatternVerdict {
-    if pattern.covers(value) {
+    if pattern.covers(value, &mut Effort::matching()) == Ok(true) {
         return PatternVerdict::Covers;
     }
     let symbols: Vec<Symbol> = value.symbols().collect();
-    let Some(stop) = pattern.automaton().stops_at(symbols.iter().copied()) else {
-        return PatternVerdict::WantsMore;
+    let mut effort = Effort::matching();
+    let stop = match pattern
+        .automaton()
+        .stops_at(symbols.iter().copied(), &mut effort)
+    {
+        Ok(Some(stop)) => stop,
+        Ok(None) => return PatternVerdict::WantsMore,
+        Err(Exhausted) => return PatternVerdict::NotAsked,
     };
     if pattern.kind() != Kind::Url {
         let agreed = symbols[..stop]

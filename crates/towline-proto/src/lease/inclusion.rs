@@ -6,18 +6,20 @@
 //! cover the child. Two places that differ only in the parents' live states need not both be visited when one set lies
 //! within the other: the smaller one is easier to escape from (an *antichain*).
 //!
-//! The problem is hard in general, so states and steps are bounded. Over the bounds nothing is granted [ARCP 14-4].
+//! The problem is hard in general, so states and steps are bounded, the steps for all patterns of two leases together. Over
+//! the bounds nothing is granted [ARCP 14-4, 14-6].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    alphabet::{Alphabet, TooFine},
+    alphabet::Alphabet,
     automaton::{Automaton, insert, members},
     domain::{self, Domain},
+    effort::{Effort, Exhausted},
     kind::Kind,
-    limits::{MAX_INCLUSION_NODES, MAX_INCLUSION_STEPS},
+    limits::MAX_INCLUSION_NODES,
     normal::text_of,
-    symbol::Symbol,
+    symbol::{Symbol, SymbolSet},
 };
 
 /// What the comparison found, if the child is not covered.
@@ -29,20 +31,49 @@ pub(super) enum Escape {
     TooComplex,
 }
 
+/// The patterns that may cover others together, with what every comparison needs of them.
+pub(super) struct Parents<'a> {
+    automata: Vec<&'a Automaton>,
+    /// The sets that their edges carry, each once.
+    sets: Vec<&'a SymbolSet>,
+}
+
+impl<'a> Parents<'a> {
+    pub(super) fn new(
+        automata: impl IntoIterator<Item = &'a Automaton>,
+        effort: &mut Effort,
+    ) -> Result<Self, Exhausted> {
+        let automata: Vec<_> = automata.into_iter().collect();
+        let mut sets = BTreeMap::new();
+        for set in automata.iter().flat_map(|automaton| automaton.sets()) {
+            effort.spend(1)?;
+            sets.insert(set.ranges(), set);
+        }
+        let sets = sets.into_values().collect();
+        Ok(Self { automata, sets })
+    }
+}
+
+impl From<Exhausted> for Escape {
+    fn from(Exhausted: Exhausted) -> Self {
+        Self::TooComplex
+    }
+}
+
 /// Decides whether every value that `child` accepts is accepted by one of `parents`. Both are patterns of `kind`.
 pub(super) fn included(
     child: &Automaton,
-    parents: &[&Automaton],
+    parents: &Parents<'_>,
     kind: Kind,
+    effort: &mut Effort,
 ) -> Result<(), Escape> {
     let partition = domain::partition(kind);
-    let sets = parents.iter().flat_map(|parent| parent.sets());
-    let alphabet = Alphabet::new(child.sets().chain(sets).chain(&partition))
-        .map_err(|_| Escape::TooComplex)?;
+    let sets = child.sets().chain(parents.sets.iter().copied());
+    let alphabet = Alphabet::new(sets.chain(&partition), effort)?;
     let mut search = Search {
         child,
         kind,
-        live: LiveSets::new(parents, &alphabet),
+        live: LiveSets::new(&parents.automata, &alphabet, effort)?,
         nodes: Vec::new(),
         best: HashMap::new(),
     };
@@ -50,28 +81,41 @@ pub(super) fn included(
 }
 
 /// Whether every alternative of the pattern can match some value; an error when that costs too much to tell.
-pub(super) fn all_starts_lead_to_a_value(pattern: &Automaton, kind: Kind) -> Result<bool, TooFine> {
+pub(super) fn all_starts_lead_to_a_value(
+    pattern: &Automaton,
+    kind: Kind,
+    effort: &mut Effort,
+) -> Result<bool, Exhausted> {
     let partition = domain::partition(kind);
-    let alphabet = Alphabet::new(pattern.sets().chain(&partition))?;
-    Ok(pattern
-        .starts()
-        .iter()
-        .all(|start| leads_to_a_value(pattern, *start, kind, &alphabet)))
+    let alphabet = Alphabet::new(pattern.sets().chain(&partition), effort)?;
+    for start in pattern.starts() {
+        if !leads_to_a_value(pattern, *start, kind, &alphabet, effort)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A depth-first walk: almost always the first way it tries leads to a value.
-fn leads_to_a_value(pattern: &Automaton, start: u32, kind: Kind, alphabet: &Alphabet) -> bool {
+fn leads_to_a_value(
+    pattern: &Automaton,
+    start: u32,
+    kind: Kind,
+    alphabet: &Alphabet,
+    effort: &mut Effort,
+) -> Result<bool, Exhausted> {
     let mut seen = HashSet::new();
     let mut open = vec![(start, Domain::start(kind))];
     while let Some((state, domain)) = open.pop() {
         if pattern.is_accepting(state) && domain.is_accepting() {
-            return true;
+            return Ok(true);
         }
         for (set, target) in pattern.edges(state) {
             let symbols = match set.ranges() {
                 [(low, high)] if low == high => std::slice::from_ref(low),
                 _ => alphabet.representatives(),
             };
+            effort.spend(symbols.len())?;
             let symbols = symbols.iter().filter(|symbol| set.contains(**symbol));
             let steps = symbols
                 .filter_map(|symbol| domain.step(*symbol))
@@ -79,7 +123,7 @@ fn leads_to_a_value(pattern: &Automaton, start: u32, kind: Kind, alphabet: &Alph
             open.extend(steps.filter(|step| seen.insert(*step)));
         }
     }
-    false
+    Ok(false)
 }
 
 /// A place in the search, and how it was reached.
@@ -194,12 +238,16 @@ struct LiveSets<'a> {
     accepting: Vec<bool>,
     numbers: HashMap<Box<[u64]>, u32>,
     steps: HashMap<(u32, usize), u32>,
-    spent: usize,
+    effort: &'a mut Effort,
 }
 
 impl<'a> LiveSets<'a> {
     /// Begins with the set number 0, of all the parents' starts.
-    fn new(parents: &[&'a Automaton], alphabet: &'a Alphabet) -> Self {
+    fn new(
+        parents: &[&'a Automaton],
+        alphabet: &'a Alphabet,
+        effort: &'a mut Effort,
+    ) -> Result<Self, Exhausted> {
         let mut offset = 0;
         let mut placed = Vec::with_capacity(parents.len());
         for parent in parents {
@@ -207,6 +255,7 @@ impl<'a> LiveSets<'a> {
             offset += u32::try_from(parent.len()).unwrap_or(u32::MAX);
         }
         let words = (offset as usize).div_ceil(64);
+        effort.spend(placed.len() + words)?;
         let mut starts = vec![0; words];
         for (offset, parent) in &placed {
             parent
@@ -222,10 +271,10 @@ impl<'a> LiveSets<'a> {
             accepting: Vec::new(),
             numbers: HashMap::new(),
             steps: HashMap::new(),
-            spent: 0,
+            effort,
         };
         live.number(starts.into());
-        live
+        Ok(live)
     }
 
     fn step(&mut self, from: u32, class: usize) -> Result<u32, Escape> {
@@ -251,12 +300,7 @@ impl<'a> LiveSets<'a> {
     }
 
     fn spend(&mut self, steps: usize) -> Result<(), Escape> {
-        self.spent += steps + 1;
-        if self.spent > MAX_INCLUSION_STEPS {
-            Err(Escape::TooComplex)
-        } else {
-            Ok(())
-        }
+        Ok(self.effort.spend(steps + 1)?)
     }
 
     fn number(&mut self, set: Box<[u64]>) -> u32 {

@@ -4,7 +4,7 @@
 pub const MAX_PATTERN_BYTES: usize = 1024;
 
 /// The longest value that is matched, in bytes; longer ones are denied.
-pub const MAX_VALUE_BYTES: usize = 16 * 1024;
+pub const MAX_VALUE_BYTES: usize = 4096;
 
 /// How many patterns the braces of one pattern may stand for.
 pub(super) const MAX_ALTERNATIVES: usize = 256;
@@ -30,8 +30,14 @@ pub(super) const MAX_CURRENCIES: usize = 64;
 /// How many states the comparison of one pattern with a lease may visit.
 pub(super) const MAX_INCLUSION_NODES: usize = 50_000;
 
-/// How many elementary steps that comparison may take.
-pub(super) const MAX_INCLUSION_STEPS: usize = 20_000_000;
+/// How many elementary steps the comparison of two leases may take, all their patterns together.
+pub(super) const MAX_INCLUSION_STEPS: usize = 2_000_000;
 
-/// How many steps it may take to cut the alphabet into classes.
-pub(super) const MAX_ALPHABET_STEPS: usize = 5_000_000;
+/// How many elementary steps it may take to compile a lease, all its patterns together.
+pub(super) const MAX_COMPILE_STEPS: usize = 5_000_000;
+
+/// How many of either it may take where others wait for the thread.
+pub(super) const QUICK_STEPS: usize = 20_000;
+
+/// How many elementary steps it may take to match a value with all patterns of a namespace.
+pub(super) const MAX_MATCH_STEPS: usize = 1_000_000;

@@ -5,6 +5,7 @@ use std::fmt;
 use super::{
     automaton::{Automaton, Piece},
     component::{AGENT, Fault, PLAIN, check_segments},
+    effort::{Care, Effort, Exhausted},
     error::{PatternError, PatternFault, ValueError},
     inclusion,
     kind::Kind,
@@ -17,7 +18,7 @@ use super::{
 /// A compiled pattern [ARCP 9.2-2].
 ///
 /// It is anchored at both ends and case-sensitive, and it is never silently useless: a text that no value could match
-/// does not compile [ARCP 9.2-5]. Matching takes time linear in the value's length.
+/// does not compile [ARCP 9.2-5]. Matching takes time linear in the value's length, up to a bound.
 ///
 /// ```
 /// use towline_proto::lease::{Kind, Pattern};
@@ -41,6 +42,15 @@ impl Pattern {
     /// # Errors
     /// [`PatternError`] when the text is malformed, over the bounds on length and size, or could match no value.
     pub fn parse(text: &str, kind: Kind) -> Result<Self, PatternError> {
+        Self::parse_within(text, kind, &mut Effort::compiling(Care::Full))
+    }
+
+    /// The same as a part of something larger.
+    pub(super) fn parse_within(
+        text: &str,
+        kind: Kind,
+        effort: &mut Effort,
+    ) -> Result<Self, PatternError> {
         let fail = |(at, fault): Fault| PatternError::new(text, at, fault);
         let alternatives = syntax::parse(text, kind == Kind::Url)?;
         let mut sequences = Vec::new();
@@ -50,7 +60,7 @@ impl Pattern {
         let too_complex = || fail((0, PatternFault::TooComplex));
         let automaton =
             Automaton::build(sequences.iter().map(Vec::as_slice)).map_err(|_| too_complex())?;
-        match inclusion::all_starts_lead_to_a_value(&automaton, kind) {
+        match inclusion::all_starts_lead_to_a_value(&automaton, kind, effort) {
             Ok(true) => Ok(Self {
                 text: text.into(),
                 kind,
@@ -58,7 +68,7 @@ impl Pattern {
                 literal_host: kind == Kind::Url && name_one_host(&alternatives),
             }),
             Ok(false) => Err(fail((0, PatternFault::MatchesNothing))),
-            Err(_) => Err(too_complex()),
+            Err(Exhausted) => Err(too_complex()),
         }
     }
 
@@ -83,11 +93,19 @@ impl Pattern {
     /// # Errors
     /// [`ValueError`] when no pattern covers the value, whatever it says.
     pub fn matches(&self, value: &str) -> Result<bool, ValueError> {
-        Normal::new(self.kind, value).map(|value| self.covers(&value))
+        let value = Normal::new(self.kind, value)?;
+        self.covers(&value, &mut Effort::matching())
     }
 
-    pub(super) fn covers(&self, value: &Normal<'_>) -> bool {
-        self.automaton.accepts(value.symbols())
+    /// Whether the pattern covers a normalised value; an error when that takes too long to tell.
+    pub(super) fn covers(
+        &self,
+        value: &Normal<'_>,
+        effort: &mut Effort,
+    ) -> Result<bool, ValueError> {
+        self.automaton
+            .accepts(value.symbols(), effort)
+            .map_err(|Exhausted| ValueError::TooComplex)
     }
 
     pub(super) const fn automaton(&self) -> &Automaton {

@@ -2,7 +2,7 @@
 
 use towline_wire::{Lease, LeaseConstraints, Timestamp};
 
-use super::{error::LeaseError, set::LeaseSet};
+use super::{effort::Care, error::LeaseError, set::LeaseSet};
 
 /// A lease request that is well formed.
 #[derive(Debug, Clone)]
@@ -22,7 +22,20 @@ pub fn validate_request(
     constraints: &LeaseConstraints,
     now: Timestamp,
 ) -> Result<ValidRequest, LeaseError> {
-    let leases = LeaseSet::compile(lease)?;
+    validate_request_with(lease, constraints, now, Care::Full)
+}
+
+/// The same, with so much care.
+///
+/// # Errors
+/// As [`validate_request`]; with [`Care::Quick`], [`LeaseError::TooComplex`] may only mean that more care is needed.
+pub fn validate_request_with(
+    lease: &Lease,
+    constraints: &LeaseConstraints,
+    now: Timestamp,
+    care: Care,
+) -> Result<ValidRequest, LeaseError> {
+    let leases = LeaseSet::compile_with(lease, care)?;
     Ok(ValidRequest {
         leases,
         expires_at: expiry(constraints, now)?,

@@ -5,10 +5,10 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 use towline_wire::{ErrorCode, Lease, namespace};
 
 use super::{
-    automaton::Automaton,
     budget::Amounts,
+    effort::{Care, Effort},
     error::{LeaseError, ValueError, shorten},
-    inclusion::{self, Escape},
+    inclusion::{self, Escape, Parents},
     kind::Kind,
     limits::{MAX_LEASE_STATES, MAX_PATTERNS},
     normal::Normal,
@@ -102,8 +102,17 @@ impl LeaseSet {
     /// # Errors
     /// [`LeaseError`], an INVALID_REQUEST, for an unknown namespace, a malformed pattern or amount, or too much of it.
     pub fn compile(lease: &Lease) -> Result<Self, LeaseError> {
+        Self::compile_with(lease, Care::Full)
+    }
+
+    /// The same, with so much care.
+    ///
+    /// # Errors
+    /// As [`LeaseSet::compile`]; with [`Care::Quick`], [`LeaseError::TooComplex`] may only mean that more care is needed.
+    pub fn compile_with(lease: &Lease, care: Care) -> Result<Self, LeaseError> {
         let mut set = Self::default();
         let (mut patterns, mut states) = (0, 0);
+        let mut effort = Effort::compiling(care);
         for (name, texts) in lease.iter() {
             patterns += texts.len();
             if patterns > MAX_PATTERNS {
@@ -115,7 +124,7 @@ impl LeaseSet {
             }
             let kind =
                 Kind::of(name).ok_or_else(|| LeaseError::UnknownNamespace(name.to_owned()))?;
-            let grants = Grants::compile(name, kind, texts, &mut states)?;
+            let grants = Grants::compile(name, kind, texts, &mut states, &mut effort)?;
             set.grants.insert(name.into(), grants);
         }
         Ok(set)
@@ -130,17 +139,14 @@ impl LeaseSet {
             Ok(value) => value,
             Err(error) => return Decision::Denied(error.into()),
         };
-        match grants
-            .patterns
-            .iter()
-            .find(|pattern| pattern.covers(&value))
-        {
-            Some(pattern) => Decision::Allowed {
+        match grants.first_covering(&value) {
+            Err(error) => Decision::Denied(error.into()),
+            Ok(Some(pattern)) => Decision::Allowed {
                 pattern,
                 value: value.into_text(),
             },
-            None if grants.patterns.is_empty() => Decision::Denied(DenyReason::NoGrant),
-            None => Decision::Denied(DenyReason::NoMatch {
+            Ok(None) if grants.patterns.is_empty() => Decision::Denied(DenyReason::NoGrant),
+            Ok(None) => Decision::Denied(DenyReason::NoMatch {
                 value: value.matched_text().to_owned(),
             }),
         }
@@ -153,14 +159,30 @@ impl LeaseSet {
     /// # Errors
     /// The first [`Violation`] in the order of the namespaces.
     pub fn contains(&self, child: &Self) -> Result<(), Violation> {
+        self.contains_with(child, Care::Full)
+    }
+
+    /// The same, with so much care, whatever the number of patterns [ARCP 14-6].
+    ///
+    /// # Errors
+    /// As [`LeaseSet::contains`]; with [`Care::Quick`], [`ViolationReason::TooComplex`] may only mean that more care is
+    /// needed.
+    pub fn contains_with(&self, child: &Self, care: Care) -> Result<(), Violation> {
+        let mut effort = Effort::comparing(care);
         for (namespace, grants) in &child.grants {
             let parents = self.patterns(namespace);
+            let mut compared = Compared {
+                parents,
+                joined: None,
+            };
             for pattern in &grants.patterns {
-                covered(pattern, parents).map_err(|reason| Violation {
-                    namespace: namespace.to_string(),
-                    pattern: pattern.as_str().to_owned(),
-                    reason,
-                })?;
+                compared
+                    .covered(pattern, &mut effort)
+                    .map_err(|reason| Violation {
+                        namespace: namespace.to_string(),
+                        pattern: pattern.as_str().to_owned(),
+                        reason,
+                    })?;
             }
         }
         Ok(())
@@ -176,6 +198,12 @@ impl LeaseSet {
     /// Whether the lease names the namespace, be it with no pattern at all.
     pub fn names(&self, namespace: &str) -> bool {
         self.grants.contains_key(namespace)
+    }
+
+    /// How many states its patterns have together: what it takes of memory, and what comparing it takes of time, grow with it.
+    pub fn states(&self) -> usize {
+        let patterns = self.grants.values().flat_map(|grants| &grants.patterns);
+        patterns.map(|pattern| pattern.automaton().len()).sum()
     }
 
     /// The amounts of `cost.budget`.
@@ -205,12 +233,18 @@ impl Grants {
         kind: Kind,
         texts: &[String],
         states: &mut usize,
+        effort: &mut Effort,
     ) -> Result<Self, LeaseError> {
         let mut patterns: Vec<Pattern> = Vec::with_capacity(texts.len());
         for text in texts {
-            let pattern = Pattern::parse(text, kind).map_err(|source| LeaseError::Pattern {
-                namespace: namespace.to_owned(),
-                source,
+            let pattern = Pattern::parse_within(text, kind, effort).map_err(|source| {
+                if effort.is_exhausted() {
+                    return LeaseError::TooComplex;
+                }
+                LeaseError::Pattern {
+                    namespace: namespace.to_owned(),
+                    source,
+                }
             })?;
             *states += pattern.automaton().len();
             if *states > MAX_LEASE_STATES {
@@ -219,6 +253,17 @@ impl Grants {
             patterns.push(pattern);
         }
         Ok(Self { kind, patterns })
+    }
+
+    /// The first pattern that covers a value. What all of them take together is bounded [ARCP 14-6].
+    fn first_covering(&self, value: &Normal<'_>) -> Result<Option<&Pattern>, ValueError> {
+        let mut effort = Effort::matching();
+        for pattern in &self.patterns {
+            if pattern.covers(value, &mut effort)? {
+                return Ok(Some(pattern));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -275,21 +320,38 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-fn covered(pattern: &Pattern, parents: &[Pattern]) -> Result<(), ViolationReason> {
-    if parents.is_empty() {
-        return Err(ViolationReason::NotGranted);
-    }
-    if parents
-        .iter()
-        .any(|parent| parent.as_str() == pattern.as_str())
-    {
-        return Ok(());
-    }
-    let automata: Vec<&Automaton> = parents.iter().map(Pattern::automaton).collect();
-    inclusion::included(pattern.automaton(), &automata, pattern.kind()).map_err(|escape| {
-        match escape {
+/// The parent's patterns of a namespace, which the child's are compared with one by one.
+struct Compared<'p> {
+    parents: &'p [Pattern],
+    /// What all comparisons share, made by the first.
+    joined: Option<Parents<'p>>,
+}
+
+impl Compared<'_> {
+    fn covered(&mut self, pattern: &Pattern, effort: &mut Effort) -> Result<(), ViolationReason> {
+        if self.parents.is_empty() {
+            return Err(ViolationReason::NotGranted);
+        }
+        let is_same = |parent: &Pattern| parent.as_str() == pattern.as_str();
+        if self.parents.iter().any(is_same) {
+            return Ok(());
+        }
+        let escape = match self.compare(pattern, effort) {
+            Ok(()) => return Ok(()),
+            Err(escape) => escape,
+        };
+        Err(match escape {
             Escape::Witness(witness) => ViolationReason::Escapes { witness },
             Escape::TooComplex => ViolationReason::TooComplex,
-        }
-    })
+        })
+    }
+
+    fn compare(&mut self, pattern: &Pattern, effort: &mut Effort) -> Result<(), Escape> {
+        let joined = match self.joined.take() {
+            Some(joined) => joined,
+            None => Parents::new(self.parents.iter().map(Pattern::automaton), effort)?,
+        };
+        let joined = self.joined.insert(joined);
+        inclusion::included(pattern.automaton(), joined, pattern.kind(), effort)
+    }
 }

@@ -9,6 +9,7 @@ use url::Host;
 use super::{
     automaton::{Automaton, Piece},
     component::{Fault, HOST, URL_PATH, WORD, check_segments},
+    effort::Effort,
     error::PatternFault,
     symbol::{SEPARATOR, SymbolSet, is_reserved},
     syntax::{Token, TokenKind},
@@ -105,7 +106,10 @@ fn schemes(tokens: &[Token]) -> Result<Vec<(&'static str, u16)>, Fault> {
     let tokens: Vec<_> = tokens.iter().map(lower_case).collect();
     let pieces = WORD.pieces(&tokens)?;
     let automaton = Automaton::build([&pieces[..]]).map_err(|_| (at, PatternFault::TooComplex))?;
-    let matched = |(scheme, _): &(&str, u16)| automaton.accepts(scheme.chars().map(Into::into));
+    let matched = |(scheme, _): &(&str, u16)| {
+        let symbols = scheme.chars().map(Into::into);
+        automaton.accepts(symbols, &mut Effort::matching()) == Ok(true)
+    };
     let matched: Vec<_> = SCHEMES.into_iter().filter(matched).collect();
     if matched.is_empty() {
         Err((at, PatternFault::UnknownScheme))

@@ -37,7 +37,7 @@ pub(crate) async fn delegate(
         return Err(shutting_down());
     }
     let (agent, entry) = hub.services.agents.resolve(&request.agent)?;
-    let plan = plan_child(hub, parent, &agent, &request.lease, &request.constraints)?;
+    let plan = plan_child(hub, parent, &agent, &request.lease, &request.constraints).await?;
     let job = NewJob {
         principal: parent.row.principal.clone(),
         session: parent.row.session.clone(),

@@ -3,13 +3,20 @@
 use std::sync::Arc;
 
 use towline_proto::{
-    lease::{Authority, validate_request},
+    lease::{
+        self, Authority, BoundedLease, Care, LeaseError, Operation, ValidRequest,
+        validate_request_with,
+    },
     refusal::Refusal,
 };
 use towline_store::Principal;
 use towline_wire::{AgentRef, ErrorCode, Lease, LeaseConstraints};
 
-use crate::{hub::Hub, job::JobEntry, policy::LeaseRequest};
+use crate::{
+    hub::Hub,
+    job::{JobCore, JobEntry, Kin},
+    policy::LeaseRequest,
+};
 
 /// What a new job will be allowed. For a child its share of the budget is set aside: whoever has a plan either makes the
 /// job or gives the share back ([`give_back`]).
@@ -18,6 +25,8 @@ pub(super) struct Plan {
     pub(super) constraints: LeaseConstraints,
     pub(super) authority: Authority,
     pub(super) parent: Option<Arc<JobEntry>>,
+    /// Its part in its root's family.
+    pub(super) kin: Kin,
 }
 
 /// Validates what was asked for a job without a parent, and has the deployment's policy grant it [ARCP 7.1-4].
@@ -29,7 +38,8 @@ pub(super) async fn plan_root(
     constraints: LeaseConstraints,
 ) -> Result<Plan, Refusal> {
     let require_model_use = hub.services.options.require_model_use;
-    let valid = validate_request(&lease, &constraints, hub.now())
+    let valid = validate(hub, &lease, &constraints)
+        .await?
         .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     let Some(policy) = &hub.services.lease_policy else {
         return Ok(Plan {
@@ -37,6 +47,7 @@ pub(super) async fn plan_root(
             constraints,
             authority: Authority::new(valid, require_model_use),
             parent: None,
+            kin: Kin::root(),
         });
     };
     let request = LeaseRequest {
@@ -46,7 +57,7 @@ pub(super) async fn plan_root(
         constraints: &constraints,
     };
     let granted = policy.grant(request).await?;
-    let valid = validate_request(&granted.lease, &granted.constraints, hub.now());
+    let valid = validate(hub, &granted.lease, &granted.constraints).await?;
     let valid = valid.map_err(|error| {
         tracing::error!(target: "towline::policy", %error, "the lease policy granted a lease that is not valid");
         Refusal::internal("the runtime's lease policy failed")
@@ -56,11 +67,47 @@ pub(super) async fn plan_root(
         constraints: granted.constraints,
         authority: Authority::new(valid, require_model_use),
         parent: None,
+        kin: Kin::root(),
     })
 }
 
-/// Bounds a child by its parent, and reserves its share, in one step under the parent's lock [ARCP 9.4-2].
-pub(super) fn plan_child(
+/// Validates a lease: at once, or, where that would keep the thread from others, away from it [ARCP 14-6].
+async fn validate(
+    hub: &Hub,
+    lease: &Lease,
+    constraints: &LeaseConstraints,
+) -> Result<Result<ValidRequest, LeaseError>, Refusal> {
+    let now = hub.now();
+    let quickly = validate_request_with(lease, constraints, now, Care::Quick);
+    if !matches!(quickly, Err(LeaseError::TooComplex)) {
+        return Ok(quickly);
+    }
+    let (lease, constraints) = (lease.clone(), constraints.clone());
+    hub.away(move || validate_request_with(&lease, &constraints, now, Care::Full))
+        .await
+}
+
+/// Compares a child's lease with its parent's, in the same way.
+async fn bound(
+    hub: &Hub,
+    parent: Authority,
+    lease: &Lease,
+    constraints: &LeaseConstraints,
+) -> Result<BoundedLease, Refusal> {
+    let now = hub.now();
+    let mut bounded = parent.bound_lease(lease, constraints, now, Care::Quick);
+    if bounded.as_ref().is_err_and(lease::Refusal::is_too_complex) {
+        let (lease, constraints) = (lease.clone(), constraints.clone());
+        bounded = hub
+            .away(move || parent.bound_lease(&lease, &constraints, now, Care::Full))
+            .await?;
+    }
+    bounded.map_err(refused)
+}
+
+/// Bounds a child by its parent, and reserves its share, which is one step under the parent's lock [ARCP 9.4-2]. Comparing
+/// their leases comes before and without it.
+pub(super) async fn plan_child(
     hub: &Hub,
     parent: &Arc<JobEntry>,
     agent: &AgentRef,
@@ -72,21 +119,29 @@ pub(super) fn plan_child(
         let message = format!("delegation goes at most {} jobs deep", limits.max_depth);
         return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
     }
-    let now = hub.now();
+    let agent = agent.to_string();
+    let authority = {
+        let core = parent.lock();
+        check_fan_out(&core, limits.max_children)?;
+        core.authority
+            .decide(Operation::Delegate(&agent), hub.now())
+            .map_err(|denial| refused(denial.into()))?;
+        core.authority.clone()
+    };
+    let bounded = bound(hub, authority, lease, constraints).await?;
     let mut core = parent.lock();
-    let running = core
-        .children
-        .iter()
-        .filter_map(std::sync::Weak::upgrade)
-        .filter(|child| !child.ended.is_cancelled());
-    if running.count() >= limits.max_children {
-        let message = format!("a job has at most {} children at once", limits.max_children);
-        return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
-    }
+    check_fan_out(&core, limits.max_children)?;
+    let kin = core.kin.join(limits.max_descendants).ok_or_else(|| {
+        let message = format!(
+            "a job has at most {} descendants at once",
+            limits.max_descendants
+        );
+        Refusal::new(ErrorCode::PERMISSION_DENIED, message)
+    })?;
     let grant = core
         .authority
-        .derive_child(&agent.to_string(), lease, constraints, now);
-    let grant = grant.map_err(|refusal| Refusal::new(refusal.code(), refusal.to_string()))?;
+        .grant_child(&agent, bounded, hub.now())
+        .map_err(refused)?;
     let reserved = core.authority.budget_mut().reserve(&grant.reserve);
     reserved.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     core.log.touch();
@@ -96,7 +151,25 @@ pub(super) fn plan_child(
         constraints: LeaseConstraints { expires_at },
         authority: grant.into_authority(),
         parent: Some(Arc::clone(parent)),
+        kin,
     })
+}
+
+fn check_fan_out(parent: &JobCore, most: usize) -> Result<(), Refusal> {
+    let running = parent
+        .children
+        .iter()
+        .filter_map(std::sync::Weak::upgrade)
+        .filter(|child| !child.ended.is_cancelled());
+    if running.count() >= most {
+        let message = format!("a job has at most {most} children at once");
+        return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
+    }
+    Ok(())
+}
+
+fn refused(refusal: lease::Refusal) -> Refusal {
+    Refusal::new(refusal.code(), refusal.to_string())
 }
 
 /// Returns the share of a job that never came to be. Nothing to do for one without a parent.

@@ -138,7 +138,7 @@ impl JobContext {
     pub async fn emit_metric(&self, metric: event::Metric) -> Result<(), EventError> {
         {
             let mut core = self.job.lock();
-            if !core.machine.is_open() {
+            if !core.is_open() {
                 return Err(EventError::JobEnded);
             }
             let charge = core.authority.budget_mut().apply_metric(

@@ -58,6 +58,8 @@ impl JobContext {
         operation: Operation<'_>,
         call: &CallId,
     ) -> Result<Permit, Denied> {
+        // An agent that asks without ever waiting would keep its thread from everybody else.
+        tokio::task::consume_budget().await;
         let span = trace::of_operation(&self.job, operation);
         match self.decide(operation) {
             Ok(permit) => Ok(Permit { span, ..permit }),
@@ -72,8 +74,9 @@ impl JobContext {
 
     /// Asks without a record of the answer.
     pub(super) fn decide(&self, operation: Operation<'_>) -> Result<Permit, Denial> {
-        let core = self.job.lock();
-        let grant = core.authority.decide(operation, self.hub.now())?;
+        // Patterns are matched without the job's lock, for which everybody waits whom the job has to do with.
+        let ask = self.job.lock().authority.ask(operation, self.hub.now())?;
+        let grant = ask.decide()?;
         let value = grant.value.into_owned();
         Ok(Permit {
             namespace: operation.namespace().to_owned(),

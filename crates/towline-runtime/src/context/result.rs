@@ -21,7 +21,7 @@ impl JobContext {
     /// [`EventError::Invalid`] when the job has a streamed result already; [`EventError::JobEnded`] when it has ended.
     pub fn stream_result(&self) -> Result<ResultWriter, EventError> {
         let mut core = self.job.lock();
-        if !core.machine.is_open() {
+        if !core.is_open() {
             return Err(EventError::JobEnded);
         }
         if core.chunks.is_some() {
@@ -130,7 +130,7 @@ impl ResultWriter {
     ) -> Result<(), EventError> {
         {
             let mut core = self.ctx.job.lock();
-            if !core.machine.is_open() {
+            if !core.is_open() {
                 return Err(EventError::JobEnded);
             }
             let Some(chunks) = &mut core.chunks else {

@@ -57,7 +57,9 @@ pub(crate) struct JobTable(Mutex<Jobs>);
 struct Jobs {
     entries: HashMap<JobId, Arc<JobEntry>>,
     /// Finished jobs that are still in memory, oldest first.
-    recent: VecDeque<JobId>,
+    recent: VecDeque<(JobId, usize)>,
+    /// What they take of memory, about.
+    recent_bytes: usize,
     live: usize,
 }
 
@@ -89,16 +91,26 @@ impl JobTable {
         jobs.live += usize::from(known.is_none());
     }
 
-    /// A job is finished. It stays for a while, and the oldest of those that are finished goes.
-    pub(crate) fn retire(&self, job: &JobId) {
+    /// A job is finished. It stays for a while, and the oldest of those that are finished goes [ARCP 14-6].
+    pub(crate) fn retire(&self, job: &JobId, bytes: usize) {
         let mut jobs = self.0.lock();
         jobs.live = jobs.live.saturating_sub(1);
-        jobs.recent.push_back(job.clone());
-        while jobs.recent.len() > RECENT_JOBS {
-            if let Some(oldest) = jobs.recent.pop_front() {
-                jobs.entries.remove(&oldest);
-            }
+        jobs.recent.push_back((job.clone(), bytes));
+        jobs.recent_bytes += bytes;
+        while jobs.recent.len() > RECENT_JOBS || jobs.recent_bytes > RECENT_BYTES {
+            let Some((oldest, bytes)) = jobs.recent.pop_front() else {
+                break;
+            };
+            jobs.recent_bytes -= bytes;
+            jobs.entries.remove(&oldest);
         }
+    }
+
+    /// How many finished jobs are in memory, and what they take of it.
+    #[cfg(test)]
+    fn recent(&self) -> (usize, usize) {
+        let jobs = self.0.lock();
+        (jobs.recent.len(), jobs.recent_bytes)
     }
 }
 
@@ -221,3 +233,26 @@ pub(crate) fn hash_token(token: &Secret) -> TokenHash {
 
 /// How many finished jobs stay in memory, so that what follows an end at once (a late subscriber, a list) is quick.
 const RECENT_JOBS: usize = 1024;
+
+/// How many bytes of them stay, whoever had them run.
+const RECENT_BYTES: usize = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [ARCP 14-6] finished jobs stay in memory by number and by bytes: large inputs do not add up.
+    #[test]
+    fn what_is_finished_is_kept_by_bytes_too() {
+        let table = JobTable::default();
+        let retire = |bytes| {
+            for number in 0..2 * RECENT_JOBS {
+                table.retire(&JobId::parse(&format!("job_{number}")).unwrap(), bytes);
+            }
+            table.recent()
+        };
+        assert_eq!(retire(1), (RECENT_JOBS, RECENT_JOBS));
+        assert_eq!(retire(4 * 1024 * 1024), (16, RECENT_BYTES));
+        assert_eq!(retire(2 * RECENT_BYTES), (0, 0));
+    }
+}

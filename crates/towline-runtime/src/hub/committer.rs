@@ -24,6 +24,8 @@ pub(crate) struct Follow {
     pub(crate) ended: fn(&Arc<Hub>, &Arc<JobEntry>),
     /// The store will not have its records, and they were given up: it has to end.
     pub(crate) broken: fn(&Arc<Hub>, &Arc<JobEntry>),
+    /// Its log has outgrown its bounds: its end is decided, and its agent has not heard of it.
+    pub(crate) outgrown: fn(&Arc<Hub>, &Arc<JobEntry>),
 }
 
 /// Commits until the runtime stops and nothing is left to commit, or the store has nothing more to do with this process.
@@ -114,7 +116,8 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>, follow: Follow) -> Result<(
             Work::Command(command) => command.decide(&mut tx),
         }
     }
-    let (whole, batch) = tx.decided();
+    let (mut whole, batch) = tx.decided();
+    let outgrown = std::mem::take(&mut whole.outgrown);
     let result = write(hub, batch).await;
     match &result {
         Ok(()) => publish(hub, whole, commands(work), follow),
@@ -125,6 +128,9 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>, follow: Follow) -> Result<(
             give_back(hub, &whole.jobs);
             commands(work).for_each(|command| command.done(hub, Err(error)));
         }
+    }
+    for job in &outgrown {
+        (follow.outgrown)(hub, job);
     }
     result
 }

@@ -43,6 +43,8 @@ pub(crate) struct Tx<'h> {
     taken_up: HashSet<SessionId>,
     /// The jobs that were taken from, each with its blocks.
     jobs: Vec<TakenFrom>,
+    /// Those whose log has outgrown its bounds.
+    outgrown: Vec<Arc<JobEntry>>,
     /// Where each of them is in `jobs`.
     places: HashMap<JobId, usize>,
 }
@@ -52,6 +54,8 @@ pub(super) struct Decided {
     pub(super) audits: Vec<AuditRow>,
     pub(super) spans: Vec<(Arc<SessionEntry>, Span)>,
     pub(super) jobs: Vec<TakenFrom>,
+    /// Jobs whose log has outgrown its bounds: their end is decided, whatever becomes of the batch.
+    pub(super) outgrown: Vec<Arc<JobEntry>>,
 }
 
 /// A job and what a transaction took from it.
@@ -67,6 +71,7 @@ impl<'h> Tx<'h> {
             last: HashMap::new(),
             taken_up: HashSet::new(),
             jobs: Vec::new(),
+            outgrown: Vec::new(),
             places: HashMap::new(),
         }
     }
@@ -77,6 +82,7 @@ impl<'h> Tx<'h> {
             audits: self.audits,
             spans: self.spans,
             jobs: self.jobs,
+            outgrown: self.outgrown,
         };
         (decided, self.batch)
     }
@@ -97,12 +103,17 @@ impl<'h> Tx<'h> {
     /// Takes what a job has waiting, and gives it to everybody who watches the job.
     pub(crate) fn take(&mut self, job: &Arc<JobEntry>) {
         let before = self.places.get(job.id()).copied();
-        let (Changes { blocks, state }, observers) = {
+        let options = &self.hub.services.options;
+        let (Changes { blocks, state }, observers, outgrown) = {
             let mut core = job.lock();
             let changes = core.take(job.id(), before.is_some());
+            let outgrown = core.outgrows(options.log_bytes, options.log_events, || self.hub.now());
             core.observers.retain(|session| !session.lock().gone);
-            (changes, core.observers.clone())
+            (changes, core.observers.clone(), outgrown)
         };
+        if outgrown {
+            self.outgrown.push(Arc::clone(job));
+        }
         if let Some(state) = state {
             self.push(Change::JobState {
                 job: job.id().clone(),

@@ -22,6 +22,7 @@ use towline_wire::{
 };
 
 use super::{
+    kin::Kin,
     log::{AppendError, Backlog, Log, Taken},
     tail::Tail,
 };
@@ -56,6 +57,8 @@ pub(crate) struct JobCore {
     pub(crate) observers: Vec<Arc<SessionEntry>>,
     pub(crate) children: Vec<Weak<JobEntry>>,
     pub(crate) parent: Option<Arc<JobEntry>>,
+    /// Its root's family; for a child, its own part in it, until it ends.
+    pub(crate) kin: Kin,
     /// Its last message.
     pub(crate) ended_with: Option<Ended>,
     /// What a streamed result's writer said of it at the end.
@@ -115,6 +118,8 @@ pub(crate) enum Place {
     None,
     /// It holds one, and gives it up once.
     Held,
+    /// It holds one of those that its principal has for children, and gives it up once.
+    Child,
 }
 
 /// What a job's span is the child of.
@@ -155,6 +160,7 @@ impl JobEntry {
             observers: Vec::new(),
             children: Vec::new(),
             parent,
+            kin: Kin::root(),
             ended_with: None,
             result_summary: None,
             being: Being::New,
@@ -188,6 +194,17 @@ impl JobEntry {
 
     pub(crate) fn lock(&self) -> parking_lot::MutexGuard<'_, JobCore> {
         self.core.lock()
+    }
+
+    /// How many bytes of memory it takes for what it was asked with: a stranger's doing, and all of it kept until it is let
+    /// go.
+    pub(crate) fn weight(&self) -> usize {
+        let lease = self.row.lease.iter().map(|(namespace, patterns)| {
+            let patterns = patterns.iter().map(String::len).sum::<usize>();
+            namespace.len() + patterns
+        });
+        let states = self.core.lock().authority.leases().states();
+        self.row.input.as_str().len() + lease.sum::<usize>() + states * STATE_BYTES
     }
 
     /// How the job stands now, as far as a commit has taken it.
@@ -237,7 +254,7 @@ impl JobCore {
         now: Timestamp,
         write_body: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
     ) -> Result<(), AppendError> {
-        if !self.machine.is_open() {
+        if !self.is_open() {
             return Err(AppendError::NotRunning);
         }
         self.log
@@ -272,6 +289,27 @@ impl JobCore {
             _ => Duration::ZERO,
         };
         max.saturating_sub(ran)
+    }
+
+    /// Whether the job may still add to its log.
+    pub(crate) fn is_open(&self) -> bool {
+        self.machine.is_open() && !self.log.is_shut()
+    }
+
+    /// Whether the job's log has just outgrown its bounds [ARCP 14-6]. Then it takes nothing but the terminal any more, and the
+    /// end of the job is decided.
+    pub(crate) fn outgrows(
+        &mut self,
+        bytes: u64,
+        events: u64,
+        now: impl FnOnce() -> Timestamp,
+    ) -> bool {
+        let news = self.log.has_outgrown(bytes, events) && self.is_open();
+        if news {
+            self.log.shut();
+            self.stop(Cause::LogFull { bytes, events }, now());
+        }
+        news
     }
 
     /// Reports what is left of a currency [ARCP 9.6-4].
@@ -385,6 +423,7 @@ impl JobCore {
     pub(crate) fn discard(&mut self) {
         debug_assert_ne!(self.being, Being::Durable, "what was acknowledged stays");
         self.machine.stop(Cause::Shutdown);
+        self.kin.leave();
         self.being = Being::Discarded;
     }
 
@@ -439,6 +478,9 @@ fn budget_row(budget: &Budget) -> Option<RawJson> {
         RawJson::of(budget).ok()
     }
 }
+
+/// What a state of a compiled lease takes, about.
+const STATE_BYTES: usize = 128;
 
 /// The metric that tells what is left of a currency.
 const REMAINING_METRIC: &str = "cost.budget.remaining";

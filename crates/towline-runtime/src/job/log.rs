@@ -30,6 +30,10 @@ pub(crate) struct Log {
     queued: bool,
     /// Whether the job's state has to be written. Records alone change nothing in it: the store knows where a log ends.
     state_changed: bool,
+    /// How many bytes were taken.
+    bytes_taken: u64,
+    /// Whether nothing but the terminal is added any more.
+    shut: bool,
     clock_text: ClockText,
     /// How many of the bytes that wait were told of, for the bound of all jobs together.
     told: usize,
@@ -80,6 +84,8 @@ impl Log {
             committed: last,
             queued: false,
             state_changed: false,
+            bytes_taken: 0,
+            shut: false,
             clock_text: ClockText::default(),
             told: 0,
         }
@@ -119,6 +125,21 @@ impl Log {
             .map_err(|_: serde_json::Error| AppendError::Unserialisable)
     }
 
+    /// Whether more was taken than a log may have.
+    pub(crate) fn has_outgrown(&self, bytes: u64, events: u64) -> bool {
+        self.bytes_taken > bytes || self.taken.value() > events
+    }
+
+    /// Takes no more events, only the terminal.
+    pub(crate) fn shut(&mut self) {
+        self.shut = true;
+    }
+
+    /// Whether the log takes no more events.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut
+    }
+
     /// Notes that the job's state has to be written with the next commit.
     pub(crate) fn touch(&mut self) {
         self.state_changed = true;
@@ -150,6 +171,7 @@ impl Log {
         let known = if again { self.in_flight.len() } else { 0 };
         if let Some(block) = self.pending.take(job, self.taken.next()) {
             self.taken = block.last();
+            self.bytes_taken += block.text().len() as u64;
             self.in_flight.push(Arc::new(block));
         }
         debug_assert!(self.is_continuous(), "blocks in flight follow each other");

@@ -39,6 +39,13 @@ pub(crate) fn stopped(hub: &Arc<Hub>, job: &Arc<JobEntry>, stop: &Stop) {
     stop_children(hub, job, "the parent job was stopped");
 }
 
+/// A job's log has outgrown its bounds, so that its end was decided: the agent hears of it, and so do the children.
+pub(super) fn outgrown(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+    tracing::warn!(target: "towline::job", job = %job.id(), agent = %job.row.agent, "the job's log has more than a log may have; the job ends");
+    hub.enqueue(job);
+    stopped(hub, job, &Stop::StopAgent);
+}
+
 /// An expiry is logged when it takes effect [ARCP 9.5-2, 14-3].
 pub(crate) fn lease_expired(hub: &Hub, job: &JobEntry) {
     let expires_at = &job.row.constraints.expires_at;
@@ -80,10 +87,11 @@ pub(super) fn ended(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     }
     job.ended.cancel();
     job.tail.lock().trim(RECENT_TAIL);
-    hub.books.jobs.retire(job.id());
+    hub.books.jobs.retire(job.id(), job.weight());
     let status = {
         let mut core = job.lock();
         core.observers.clear();
+        core.kin.leave();
         core.machine.status()
     };
     debug_assert!(status.is_terminal(), "only what has ended ends");

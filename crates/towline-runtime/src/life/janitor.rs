@@ -1,6 +1,10 @@
 //! What has to be looked after now and then: sessions whose window has passed, and what the store need not keep.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::{MissedTickBehavior, interval};
 use towline_proto::limits;
@@ -73,14 +77,50 @@ fn end_lost_sessions(hub: &Hub) {
             end_session(hub, &session);
         }
     }
-    let surplus = detached.len().saturating_sub(options.detached_sessions);
-    if surplus > 0 {
-        detached.sort_by_key(|(since, _)| *since);
-        detached
-            .iter()
-            .take(surplus)
-            .for_each(|(_, session)| end_session(hub, session));
+    let (own, all) = (
+        options.detached_sessions_per_principal,
+        options.detached_sessions,
+    );
+    detached.sort_by_key(|(since, _)| *since);
+    let left = detached
+        .into_iter()
+        .map(|(_, session)| (session.principal.clone(), session));
+    for session in surplus(left, own, all) {
+        end_session(hub, &session);
     }
+}
+
+/// Which sessions are too many, given those that were left, the first ones first: of each principal those beyond `own`, and
+/// while there are more than `all`, those of whoever has most. So nobody loses a session because of another who has
+/// more [ARCP 14-6].
+fn surplus<P: Ord + Clone, S>(
+    left: impl Iterator<Item = (P, S)>,
+    own: usize,
+    all: usize,
+) -> Vec<S> {
+    let mut kept: BTreeMap<P, VecDeque<S>> = BTreeMap::new();
+    let (mut total, mut gone) = (0, Vec::new());
+    for (principal, session) in left {
+        let sessions = kept.entry(principal).or_default();
+        sessions.push_back(session);
+        total += 1;
+        if sessions.len() > own {
+            total -= 1;
+            gone.extend(sessions.pop_front());
+        }
+    }
+    let mut by_count: BTreeSet<(usize, P)> = kept
+        .iter()
+        .map(|(principal, sessions)| (sessions.len(), principal.clone()))
+        .collect();
+    while total > all
+        && let Some((count, principal)) = by_count.pop_last()
+    {
+        gone.extend(kept.get_mut(&principal).and_then(VecDeque::pop_front));
+        total -= 1;
+        by_count.insert((count.saturating_sub(1), principal));
+    }
+    gone
 }
 
 fn end_session(hub: &Hub, session: &Arc<SessionEntry>) {
@@ -140,3 +180,23 @@ fn forget_evicted(hub: &Arc<Hub>, report: towline_store::RetentionReport) {
 const TICK: Duration = Duration::from_secs(1);
 /// Retention runs once a minute.
 const RETAIN_EVERY: u64 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [ARCP 14-6] who leaves many sessions loses its own oldest, also when all of them together are too many.
+    #[test]
+    fn whoever_has_most_loses_its_oldest() {
+        let check = |left: &[(&str, u32)], own, all, gone: &[u32]| {
+            assert_eq!(surplus(left.iter().copied(), own, all), gone, "{left:?}");
+        };
+        let left = [("a", 1), ("b", 2), ("a", 3), ("a", 4), ("b", 5), ("a", 6)];
+        check(&left, 4, 6, &[]);
+        check(&left, 2, 6, &[1, 3]);
+        check(&left, 9, 4, &[1, 3]);
+        check(&[("b", 1), ("a", 2), ("a", 3)], 9, 2, &[2]);
+        check(&left, 0, 9, &[1, 2, 3, 4, 5, 6]);
+        check(&left, 9, 0, &[1, 3, 2, 4, 5, 6]);
+    }
+}

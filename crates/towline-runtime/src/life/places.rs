@@ -4,43 +4,45 @@
 
 use std::sync::Arc;
 
-use towline_proto::{
-    admission::Admission,
-    job::{Failure, Outcome},
-    refusal::Refusal,
-};
+use towline_proto::{admission::Admission, refusal::Refusal};
 use towline_store::Principal;
 
-use super::{end, run};
+use super::run;
 use crate::{
     hub::{Hub, Queued},
     job::{JobEntry, Place},
 };
 
-/// Takes a place for a job among the running ones, or in the queue. Delegated children take one beyond every limit:
-/// their parents hold one while they wait.
+/// Takes a place for a job among the running ones, or in the queue. A delegated child takes one of its principal's
+/// children instead, and never waits: its parent holds a place while it waits for it.
 ///
 /// # Errors
 /// A refusal when not even the queue has room.
 pub(crate) fn claim_place(hub: &Hub, job: &Arc<JobEntry>) -> Result<(), Refusal> {
     let principal = &job.row.principal;
-    let admission = {
+    if job.row.parent.is_some() {
         let mut admission = hub.books.admission.lock();
-        if job.row.parent.is_some() {
-            admission.admit_beyond_limits(principal);
-            Admission::Start
-        } else {
-            admission.admit(principal, Queued(Arc::clone(job)))
+        if !admission.admit_child(principal) {
+            return Err(Refusal::internal(format!(
+                "this principal has {} child jobs at once, as many as it may; try again later",
+                admission.children_per_principal()
+            )));
         }
-    };
+        drop(admission);
+        job.lock().place = Place::Child;
+        return Ok(());
+    }
+    // The books are locked while nothing else is.
+    let weight = job.weight();
+    let admission = hub
+        .books
+        .admission
+        .lock()
+        .admit(principal, Queued(Arc::clone(job)), weight);
     match admission {
         Admission::Start => job.lock().place = Place::Held,
         Admission::Queued => {}
-        Admission::Full => {
-            return Err(Refusal::internal(
-                "the runtime's queue of jobs is full; try again later",
-            ));
-        }
+        Admission::Full(no_room) => return Err(Refusal::internal(no_room.to_string())),
     }
     Ok(())
 }
@@ -52,21 +54,33 @@ pub(crate) fn start_accepted(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
         core.came_to_be();
         core.place
     };
-    if place == Place::Held {
+    if place != Place::None {
         run::start(hub, job);
     }
 }
 
-/// A job that was kept before the runtime started, and is to run.
+/// A job that was kept before the runtime started, and is to run. It was admitted before, so the bounds on waiting, which
+/// may have been others, do not end it now.
 pub(super) fn admit_recovered(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
-    match claim_place(hub, job) {
-        Ok(()) => start_accepted(hub, job),
-        // It was accepted when there was more room.
-        Err(refusal) => {
-            let outcome = Outcome::Failed(Failure::new(refusal.code, refusal.message));
-            end::finish(hub, job, outcome);
+    let (principal, weight) = (&job.row.principal, job.weight());
+    let place = {
+        let mut admission = hub.books.admission.lock();
+        if job.row.parent.is_some() {
+            admission.admit_child_anyway(principal);
+            Place::Child
+        } else {
+            let queued = Queued(Arc::clone(job));
+            match admission.admit_again(principal, queued, weight) {
+                Admission::Start => Place::Held,
+                Admission::Queued | Admission::Full(_) => Place::None,
+            }
         }
+    };
+    // One that waits may have been given a place meanwhile.
+    if place != Place::None {
+        job.lock().place = place;
     }
+    start_accepted(hub, job);
 }
 
 /// A job that may have taken a place never came to be.
@@ -80,6 +94,10 @@ pub(super) fn give_up_place(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     let place = std::mem::replace(&mut job.lock().place, Place::None);
     match place {
         Place::Held => release_place(hub, &job.row.principal),
+        Place::Child => {
+            let principal = &job.row.principal;
+            hub.books.admission.lock().release_child(principal);
+        }
         Place::None => {
             let mut admission = hub.books.admission.lock();
             admission.withdraw(&job.row.principal, &Queued(Arc::clone(job)));

@@ -52,11 +52,26 @@ pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
         let own = hub.books.sessions.get(&job.row.session);
         job.lock().observers.extend(own);
     }
+    restore_families(&restored);
     for (session, subscriptions) in &watched {
         let jobs = subscriptions.iter().filter_map(|id| by_id.get(id));
         jobs.for_each(|job| job.lock().observers.push(Arc::clone(session)));
     }
     Ok(Recovery { jobs: restored })
+}
+
+/// Counts the children to their roots, parents before their children. One whose parent is not there any more is the first of
+/// its own.
+fn restore_families(jobs: &[Arc<JobEntry>]) {
+    let mut children: Vec<_> = jobs.iter().filter(|job| job.row.depth > 0).collect();
+    children.sort_by_key(|job| job.row.depth);
+    for job in children {
+        let parent = job.lock().parent.clone();
+        if let Some(parent) = parent {
+            let kin = parent.lock().kin.join_again();
+            job.lock().kin = kin;
+        }
+    }
 }
 
 /// Whether a job's agent may be run from its beginning, though it has run before [ARCP 7.3-4]. Not when a part of its

@@ -200,6 +200,7 @@ async fn pending_jobs() {
         per_principal: 1,
         running: 10,
         queued: 2,
+        ..Default::default()
     };
     let runtime = agents(RuntimeOptions::default().admission(limits)).await;
     let mut peer = Peer::alice(&runtime).await;

@@ -313,6 +313,7 @@ async fn children_never_queue() {
         per_principal: 2,
         running: 2,
         queued: 10,
+        ..Default::default()
     };
     let runtime = family(RuntimeOptions::default().admission(limits)).await;
     let mut peer = Peer::alice(&runtime).await;

@@ -27,6 +27,7 @@ mod limits;
 mod list;
 mod models;
 mod peer;
+mod quotas;
 mod recorded;
 mod resume;
 mod shares;

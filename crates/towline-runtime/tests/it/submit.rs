@@ -310,6 +310,7 @@ fn limits(per_principal: usize, running: usize, queued: usize) -> RuntimeOptions
         per_principal,
         running,
         queued,
+        ..Default::default()
     })
 }
 

@@ -3,27 +3,88 @@
 use towline_wire::Lease;
 
 use super::{
-    super::{LeaseError, LeaseSet, PatternFault, ViolationReason, limits::MAX_LEASE_STATES},
+    super::{
+        Care, Decision, DenyReason, LeaseError, LeaseSet, PatternFault, ValueError,
+        ViolationReason, limits::MAX_LEASE_STATES,
+    },
     *,
 };
 
-/// [ARCP 14-4] Matching stays linear where a backtracking matcher would take for ever.
+/// [ARCP 14-4] Matching stays linear where a backtracking matcher would take for ever, and what takes long all the same is
+/// no match.
 #[test]
 fn no_pattern_makes_matching_explode() {
-    let stars = format!("/{}b", "*a".repeat(500));
-    let value = format!("/{}", "a".repeat(16_000));
-    assert_eq!(
-        Pattern::parse(&stars, Kind::Path).unwrap().matches(&value),
-        Ok(false)
-    );
-    let doubles = format!("{}b", "/**/a".repeat(200));
-    let value = "/a".repeat(8000);
-    assert_eq!(
-        Pattern::parse(&doubles, Kind::Path)
-            .unwrap()
-            .matches(&value),
-        Ok(false)
-    );
+    let check = |pattern: &str, value: &str, expected| {
+        let pattern = Pattern::parse(pattern, Kind::Path).unwrap();
+        assert_eq!(pattern.matches(value), expected);
+    };
+    let stars = |count| format!("/{}b", "*a".repeat(count));
+    let value = format!("/{}", "a".repeat(4000));
+    check(&stars(50), &value, Ok(false));
+    check(&stars(500), &value, Err(ValueError::TooComplex));
+    let doubles = |count| format!("{}b", "/**/a".repeat(count));
+    let value = "/a".repeat(2000);
+    check(&doubles(20), &value, Ok(false));
+    check(&doubles(200), &value, Err(ValueError::TooComplex));
+}
+
+/// [ARCP 14-6] One question to a lease has one bound on its steps, however many patterns the lease has; beyond it the answer
+/// is no.
+#[test]
+fn matching_has_one_bound_for_all_patterns() {
+    let slow = |number: u32| format!("**a{}{number}", "?".repeat(100));
+    let lease = |count| (0..count).map(|number| ("tool.call", slow(number)));
+    let value = "a".repeat(2000);
+    let ask = |count| {
+        let set = LeaseSet::compile(&lease(count).collect()).unwrap();
+        match set.check("tool.call", &value) {
+            Decision::Allowed { .. } => panic!("allowed"),
+            Decision::Denied(reason) => reason,
+        }
+    };
+    assert!(matches!(ask(1), DenyReason::NoMatch { .. }));
+    assert_eq!(ask(100), DenyReason::BadValue(ValueError::TooComplex));
+    let plain = (0..1024).map(|number| ("fs.read", format!("/srv/{number}/**/*.rs")));
+    let set = LeaseSet::compile(&plain.collect()).unwrap();
+    let long = format!("/srv/1023/{}main.rs", "directory/".repeat(300));
+    assert!(set.check("fs.read", &long).is_allowed());
+    let name = "x".repeat(4097);
+    assert!(matches!(
+        set.check("fs.read", &name),
+        Decision::Denied(DenyReason::BadValue(ValueError::TooLong))
+    ));
+}
+
+/// [ARCP 14-6] Comparing two leases has one bound on its steps, however many patterns they have: what one pattern may cost,
+/// a hundred may not cost a hundred times.
+#[test]
+fn comparing_has_one_bound_for_all_patterns() {
+    let parent = Lease::new()
+        .with("tool.call", "*a??????")
+        .with("tool.call", "*b??????");
+    let parent = LeaseSet::compile(&parent).unwrap();
+    let child = |count| {
+        let patterns = (0..count).map(|more| ("tool.call", "[ab]".repeat(20 + more)));
+        LeaseSet::compile(&patterns.collect()).unwrap()
+    };
+    assert_eq!(parent.contains(&child(1)), Ok(()));
+    let violation = parent.contains(&child(100)).unwrap_err();
+    assert_eq!(violation.reason(), &ViolationReason::TooComplex);
+    let hasty = parent.contains_with(&child(1), Care::Quick).unwrap_err();
+    assert_eq!(hasty.reason(), &ViolationReason::TooComplex);
+    let many = |prefix: &str| {
+        let patterns = (0..500).map(|number| ("fs.read", format!("{prefix}/{number}/**")));
+        LeaseSet::compile(&patterns.collect()).unwrap()
+    };
+    assert_eq!(many("/srv").contains(&many("/srv")), Ok(()));
+    let tree = Lease::new().with("fs.read", "/srv/**");
+    let tree = LeaseSet::compile(&tree).unwrap();
+    let few = Lease::new()
+        .with("fs.read", "/srv/a/**")
+        .with("fs.read", "/srv/*.md");
+    let few = LeaseSet::compile(&few).unwrap();
+    assert_eq!(tree.contains_with(&few, Care::Quick), Ok(()));
+    assert_eq!(tree.contains(&many("/srv")), Ok(()));
 }
 
 /// [ARCP 14-4] Length, braces and automaton are bounded, and the error says so.
@@ -84,7 +145,11 @@ fn huge_alphabets_are_bounded() {
     };
     let patterns =
         |count: u32| (0..count).map(move |index| ("tool.call", pattern(0x4E00 + 130 * index)));
-    let parent = LeaseSet::compile(&patterns(100).collect()).unwrap();
+    assert_eq!(
+        LeaseSet::compile(&patterns(100).collect()).unwrap_err(),
+        LeaseError::TooComplex
+    );
+    let parent = LeaseSet::compile(&patterns(20).collect()).unwrap();
     let child = LeaseSet::compile(&Lease::new().with("tool.call", "x*".repeat(200))).unwrap();
     assert_eq!(
         parent.contains(&child).unwrap_err().reason(),
