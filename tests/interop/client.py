@@ -308,7 +308,8 @@ async def resume_running_job(peer: Peer) -> None:
     assert logged == [f"line {at}" for at in range(1, 301)]
     numbers = [frame["event_seq"] for frame in before.numbered() + after.numbered()]
     assert numbers == list(range(1, 603)), numbers
-    # A token is good for one resume.
+    # A token is good until the client was heard with the next one.
+    await again.list_jobs()
     stale = SessionResume(session_id=welcome.session_id, resume_token=welcome.resume_token, last_event_seq=last)
     await refused(peer.client().resume(await peer.transport(), resume=stale), arcp.ResumeWindowExpiredError)
 

@@ -67,7 +67,15 @@ impl Held {
             )
         };
         let open = |path: &Path| Place::open(path).map_err(|error| cannot(path, &error));
-        let program = Program::open(&command.program, command.given)
+        // A bare name is told as the file it was found as: an interpreter looks for its libraries beside the name it is
+        // called by, and in there not every directory that it would look for itself in can be seen.
+        let found = command.program.to_string_lossy();
+        let called = if command.given.contains('/') {
+            command.given
+        } else {
+            &*found
+        };
+        let program = Program::open(&command.program, called)
             .map_err(|error| cannot(&command.program, &error))?;
         let mut plan = Plan::new(program).directory(open(command.directory)?);
         let files = command
