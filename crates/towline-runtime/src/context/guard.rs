@@ -75,6 +75,10 @@ impl JobContext {
         let core = self.job.lock();
         let grant = core.authority.decide(operation, self.hub.now())?;
         let value = grant.value.into_owned();
+        let on_files = matches!(operation, Operation::FsRead(_) | Operation::FsWrite(_));
+        if on_files && self.hub.services.options.protects(&value) {
+            return Err(Denial::protected(operation));
+        }
         Ok(Permit {
             namespace: operation.namespace().to_owned(),
             value,
