@@ -121,7 +121,7 @@ impl Handshake<'_> {
         services.limiter.failed(self.info.peer, Instant::now());
         metrics::counter!("towline_auth_refused_total").increment(1);
         if let Some(cause) = refusal.cause() {
-            tracing::warn!(target: "towline::auth", peer = ?self.info.peer, %cause, "authentication refused");
+            tracing::warn!(target: "towline::auth", peer = ?self.info.peer, cause = %Shown::new(&cause), "authentication refused");
         }
         let audit = Audit::at(self.hub.now());
         self.hub
