@@ -5,7 +5,7 @@ mod http;
 mod settings;
 mod tls;
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use towline::{
     otel::OpenTelemetryLink,
@@ -18,14 +18,19 @@ use crate::{
     context::Context,
     exit,
     failure::{Failure, Outcome, chain},
-    hosting, output,
+    guard, hosting, output,
     signals::Signals,
+    store_choice::StoreChoice,
     telemetry::traced,
 };
 use settings::Settings;
 
 pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let signals = Signals::new()?;
+    // A server that silently lacks its agents helps nobody.
+    if let Some(untrusted) = context.config.untrusted() {
+        return Err(untrusted);
+    }
     let settings = Settings::new(&args, &context.config, &context.data)?;
     let admission = auth::admission(&args, &context.config)?;
     let authenticator: Arc<dyn Authenticator> = Arc::from(admission.authenticator);
@@ -76,6 +81,17 @@ fn page_line(settings: &Settings, bound: SocketAddr, minted: Option<&str>) -> St
     )
 }
 
+/// What no job reaches, whatever its lease covers: configuration, data, tokens and keys.
+fn own_files(context: &Context, settings: &Settings) -> Vec<PathBuf> {
+    let mut own = context.config.protected_files();
+    own.push(context.data.path().to_owned());
+    own.extend(settings.tls.iter().map(|(_, key)| key.clone()));
+    if let StoreChoice::Sqlite { path, .. } = &settings.store {
+        own.extend(guard::beside(path));
+    }
+    own
+}
+
 async fn start(
     context: &Context,
     settings: &Settings,
@@ -86,9 +102,15 @@ async fn start(
         .name("towline", env!("CARGO_PKG_VERSION"))
         .authenticator(authenticator)
         .shared_store(store)
-        .options(settings.options.clone())
+        .options(
+            settings
+                .options
+                .clone()
+                .protect(own_files(context, settings)),
+        )
         .trace_link(OpenTelemetryLink);
     let builder = hosting::host(builder, &context.config, settings.demo)?;
+    let builder = hosting::credentials(builder, &context.config)?;
     let runtime = builder
         .build()
         .await

@@ -6,7 +6,10 @@ use serde::Deserialize;
 use towline::runtime::credentials::{LiteLlmOptions, LiteLlmProvisioner};
 
 use super::file::{File, SpanValue};
-use crate::{failure::Outcome, values};
+use crate::{
+    failure::Outcome,
+    values::{self, without_user},
+};
 
 /// `[credentials]`
 #[derive(Debug, Default, Deserialize)]
@@ -32,7 +35,18 @@ pub(crate) struct LiteLlmSection {
     timeout: Option<SpanValue>,
 }
 
+impl LiteLlmSection {
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
 impl CredentialsSection {
+    /// The file that holds its secret.
+    pub(super) fn key_file(&self) -> Option<&PathBuf> {
+        self.litellm.as_ref().map(|litellm| &litellm.key_file)
+    }
+
     pub(super) fn validate(&self, file: &File) -> Outcome<()> {
         let Some(litellm) = &self.litellm else {
             return Ok(());
@@ -68,6 +82,11 @@ impl CredentialsSection {
         }
         LiteLlmProvisioner::new(&litellm.url, key, options)
             .map(Some)
-            .map_err(|error| file.wrong("credentials.litellm", &format!("cannot be used: {error}")))
+            .map_err(|error| {
+                let error = error
+                    .to_string()
+                    .replace(&litellm.url, &without_user(&litellm.url));
+                file.wrong("credentials.litellm", &format!("cannot be used: {error}"))
+            })
     }
 }

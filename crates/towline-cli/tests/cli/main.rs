@@ -10,4 +10,5 @@ mod embedded;
 mod operate;
 mod served;
 mod support;
+mod trust;
 mod usage;
