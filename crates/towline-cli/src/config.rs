@@ -5,11 +5,11 @@
 
 mod agents;
 mod auth;
+mod confine;
 mod credentials;
 mod file;
 mod keys;
 mod mistake;
-mod own;
 mod server;
 mod store;
 
@@ -32,6 +32,7 @@ use crate::{
 pub(crate) use agents::AgentSection;
 use auth::AuthSection;
 pub(crate) use auth::JwtSection;
+pub(crate) use confine::store_files;
 use file::File;
 pub(crate) use file::{SpanValue, first_line};
 use server::ServerSection;

@@ -18,6 +18,9 @@ impl Context {
     /// only found would do is left out, unless it is trusted [ARCP 14-9].
     pub(crate) fn new(global: &GlobalArgs) -> Outcome<Self> {
         let mut config = Config::load(global.config.as_deref())?;
+        if global.dangerously_unconfined_as_root {
+            config.server.allow_unconfined_root = Some(true);
+        }
         if let Some(found) = config.found()
             && !config.acts().is_empty()
             && !Trust::of_user()?.holds(found)

@@ -6,6 +6,7 @@ use towline::runtime::{Runtime, RuntimeOptions, auth::StaticTokens};
 
 use crate::{
     config::Config,
+    confinement::{confinement, own_files},
     data_dir::DataDir,
     failure::{Failure, Outcome, chain},
     hosting,
@@ -44,10 +45,7 @@ impl Embedded {
             .expose()
             .to_owned();
         let tokens = StaticTokens::new([(PRINCIPAL, token.as_str())]).map_err(Failure::local)?;
-        let own = config
-            .protected_files()
-            .into_iter()
-            .chain([data.path().to_owned()]);
+        let own = own_files(config, data, []);
         let options = RuntimeOptions::default()
             .principal_cancels(true)
             .starts_recovered(purpose == Purpose::Work)
@@ -59,7 +57,8 @@ impl Embedded {
             .shared_store(store)
             .options(options)
             .trace_link(towline::otel::OpenTelemetryLink);
-        let builder = hosting::host(builder, config, true)?;
+        let confinement = confinement(config, data, []);
+        let builder = hosting::host(builder, config, true, &confinement)?;
         let builder = match purpose {
             Purpose::Work => hosting::credentials(builder, config)?,
             // Whoever looks asks no upstream for keys, and gives none back.

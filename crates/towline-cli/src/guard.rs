@@ -7,10 +7,13 @@
 use std::{
     fs::{self, File, Metadata},
     io::{self, Read as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    config::store_files,
+    failure::{Failure, Outcome},
+};
 
 /// Refuses a data directory that is not ours alone. One that is not there yet is fine.
 pub(crate) fn directory(path: &Path) -> Outcome<()> {
@@ -37,7 +40,7 @@ pub(crate) fn store(path: &Path) -> Outcome<()> {
         let fault = fault(&found).filter(|_| !is_sticky(&found));
         refuse("directory of the store", above, fault)?;
     }
-    for file in beside(path) {
+    for file in store_files(path) {
         let Some(found) = look(&file)? else { continue };
         let fault = if found.is_file() {
             fault(&found)
@@ -47,15 +50,6 @@ pub(crate) fn store(path: &Path) -> Outcome<()> {
         refuse("store", &file, fault)?;
     }
     Ok(())
-}
-
-/// A store's file, and those SQLite keeps beside it.
-pub(crate) fn beside(path: &Path) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|suffix| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        name.into()
-    })
 }
 
 /// The text of a configuration file. `named` by a person it may be anywhere and a link; found, it is neither.

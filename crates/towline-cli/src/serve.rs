@@ -5,7 +5,7 @@ mod http;
 mod settings;
 mod tls;
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use towline::{
     otel::OpenTelemetryLink,
@@ -14,13 +14,14 @@ use towline::{
 };
 
 use crate::{
+    agents,
     args::ServeArgs,
+    confinement::{confinement, own_files},
     context::Context,
     exit,
     failure::{Failure, Outcome, chain},
-    guard, hosting, output,
+    hosting, output,
     signals::Signals,
-    store_choice::StoreChoice,
     telemetry::traced,
 };
 use settings::Settings;
@@ -81,17 +82,6 @@ fn page_line(settings: &Settings, bound: SocketAddr, minted: Option<&str>) -> St
     )
 }
 
-/// What no job reaches, whatever its lease covers: configuration, data, tokens and keys.
-fn own_files(context: &Context, settings: &Settings) -> Vec<PathBuf> {
-    let mut own = context.config.protected_files();
-    own.push(context.data.path().to_owned());
-    own.extend(settings.tls.iter().map(|(_, key)| key.clone()));
-    if let StoreChoice::Sqlite { path, .. } = &settings.store {
-        own.extend(guard::beside(path));
-    }
-    own
-}
-
 async fn start(
     context: &Context,
     settings: &Settings,
@@ -102,15 +92,20 @@ async fn start(
         .name("towline", env!("CARGO_PKG_VERSION"))
         .authenticator(authenticator)
         .shared_store(store)
-        .options(
-            settings
-                .options
-                .clone()
-                .protect(own_files(context, settings)),
-        )
+        .options(settings.options.clone().protect(own_files(
+            &context.config,
+            &context.data,
+            settings.own_files(),
+        )))
         .trace_link(OpenTelemetryLink);
-    let builder = hosting::host(builder, &context.config, settings.demo)?;
+    let confinement = confinement(&context.config, &context.data, settings.own_files());
+    let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
     let builder = hosting::credentials(builder, &context.config)?;
+    let builder = if settings.demo {
+        agents::for_kits(builder)
+    } else {
+        builder
+    };
     let runtime = builder
         .build()
         .await

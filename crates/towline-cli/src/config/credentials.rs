@@ -42,7 +42,7 @@ impl LiteLlmSection {
 }
 
 impl CredentialsSection {
-    /// The file that holds its secret.
+    /// The file with the proxy's own key.
     pub(super) fn key_file(&self) -> Option<&PathBuf> {
         self.litellm.as_ref().map(|litellm| &litellm.key_file)
     }

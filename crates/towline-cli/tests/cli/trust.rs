@@ -10,7 +10,7 @@ use crate::support::{Place, Ran, Server};
 /// An agent that leaves a file behind, which shows that it ran.
 fn mark(place: &Place) -> String {
     format!(
-        "[agents.mark]\ncommand = [\"touch\", \"{}\"]\nprotocol = \"exec\"\n",
+        "[agents.mark]\ncommand = [\"touch\", \"{}\"]\nprotocol = \"exec\"\nconfine = \"off\"\n",
         place.path().join("marked").display()
     )
 }
@@ -30,7 +30,7 @@ fn names(ran: Ran) -> Vec<String> {
 #[test]
 fn agents_of_a_found_file_need_trust() {
     let place = Place::new();
-    let text = mark(&place);
+    let text = format!("[server]\nallow_unconfined_root = true\n{}", mark(&place));
     place.write("towline.toml", &text);
     let marked = || place.path().join("marked").exists();
     place.run(["run", "mark"]).status(2).says(&[
@@ -73,7 +73,7 @@ fn agents_of_a_found_file_need_trust() {
 fn looking_runs_nothing() {
     let place = Place::new();
     place.trusted(format!(
-        "[server]\nlimits = {{ jobs = 1 }}\n{}",
+        "[server]\nallow_unconfined_root = true\nlimits = {{ jobs = 1 }}\n{}",
         mark(&place)
     ));
     let mut server = place.serve(&["--token", crate::support::TOKEN]);
