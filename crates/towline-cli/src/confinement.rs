@@ -19,15 +19,17 @@ pub(crate) fn confinement(
     Confinement::new().protect(own_files(config, data, more))
 }
 
-/// What belongs to this program: what the configuration names, the data directory, the `towline.toml` that is here or would be
-/// (what is written there names the programs of the next run), and `more`.
+/// What belongs to this program: what the configuration names, the data directory, a `towline.toml` that is here though
+/// another was named (it names the programs of another run), and `more`.
 pub(crate) fn own_files(
     config: &Config,
     data: &DataDir,
     more: impl IntoIterator<Item = PathBuf>,
 ) -> Vec<PathBuf> {
     let mut own = config.own_files();
-    own.extend([data.path().to_owned(), DEFAULT_FILE.into()]);
+    own.push(data.path().to_owned());
+    let here = PathBuf::from(DEFAULT_FILE);
+    own.extend(Some(here).filter(|here| here.exists()));
     own.extend(more);
     own
 }
