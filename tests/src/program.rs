@@ -111,6 +111,11 @@ impl Place {
         self.0.path()
     }
 
+    /// The data directory, where a command names none.
+    pub fn data(&self) -> PathBuf {
+        self.path().join("state/towline")
+    }
+
     /// Writes a file into it and says where that is.
     ///
     /// # Panics
@@ -130,6 +135,7 @@ impl Place {
         command
             .args(args)
             .current_dir(self.path())
+            .env("XDG_STATE_HOME", self.path().join("state"))
             .stdin(Stdio::null())
             .kill_on_drop(true);
         for (name, _) in env::vars_os() {

@@ -9,6 +9,7 @@ use axum::{
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use towline_transport::{Transport, WebSocketTransport};
+use towline_wire::Shown;
 
 use crate::{EndpointOptions, host::Host, peer, refusal::Refusal, upgrade::Upgrade};
 
@@ -32,7 +33,7 @@ impl<H: Host> Endpoint<H> {
         request: Request,
     ) -> impl Future<Output = Response> + Send + use<H> {
         let answered = self.upgrade(request).unwrap_or_else(|refusal| {
-            tracing::debug!(%refusal, "a request to an endpoint was refused");
+            tracing::debug!(refusal = %Shown::new(&refusal), "a request to an endpoint was refused");
             refusal.into_response()
         });
         ready(answered)
@@ -54,7 +55,7 @@ impl<H: Host> Endpoint<H> {
         let stream = match upgraded.await {
             Ok(stream) => TokioIo::new(stream),
             Err(cause) => {
-                return tracing::debug!(%cause, ?peer, "a connection broke during its upgrade");
+                return tracing::debug!(cause = %Shown::new(&cause), ?peer, "a connection broke during its upgrade");
             }
         };
         let transport = WebSocketTransport::upgraded(stream, peer, &self.options.websocket);

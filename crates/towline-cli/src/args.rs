@@ -8,7 +8,7 @@ mod serve;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
@@ -42,7 +42,7 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_name = "FILE", env = "TOWLINE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Where jobs, events and detached sessions are kept [default: .towline]
+    /// Where jobs, events and detached sessions are kept [default: $XDG_STATE_HOME/towline]
     #[arg(long, global = true, value_name = "DIR", env = "TOWLINE_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 
@@ -115,6 +115,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: StoreCommand,
     },
+    /// Trust the towline.toml of this directory, as it stands, to name programs to run
+    #[command(
+        after_help = "Agents and credentials of a towline.toml that was only found are left out until then. Trust is for this file with this content; one named with --config needs none."
+    )]
+    Trust {
+        /// Trust it no more
+        #[arg(long)]
+        remove: bool,
+    },
     /// Say what a lease allows, and why
     Lease {
         #[command(subcommand)]
@@ -150,6 +159,30 @@ pub(crate) enum Command {
     Bench(crate::bench::BenchArgs),
 }
 
+/// Reads the command line and the environment. A variable that is empty counts as unset, and a switch is on with 1, yes or
+/// true.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    let matches = lenient(Cli::command()).try_get_matches()?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn lenient(command: clap::Command) -> clap::Command {
+    command.mut_args(lenient_arg).mut_subcommands(lenient)
+}
+
+fn lenient_arg(arg: clap::Arg) -> clap::Arg {
+    let Some(variable) = arg.get_env() else {
+        return arg;
+    };
+    let empty = std::env::var_os(variable).is_some_and(|value| value.is_empty());
+    let arg = if matches!(arg.get_action(), clap::ArgAction::SetTrue) {
+        arg.value_parser(clap::builder::BoolishValueParser::new())
+    } else {
+        arg
+    };
+    if empty { arg.env(None::<&str>) } else { arg }
+}
+
 fn after_long_help() -> String {
     format!(
         "{EXAMPLES}\n{FILES}\n{ENVIRONMENT}\n{}",
@@ -172,8 +205,8 @@ Examples:
 
 const FILES: &str = "\
 Files:
-  towline.toml      configuration: server, tokens, store, agents
-  .towline/         data: towline.db (jobs and events), sessions/ (of `run --detach`, secret)
+  towline.toml            configuration: server, tokens, store, agents (which run after `towline trust`)
+  ~/.local/state/towline  data: towline.db (jobs and events), sessions/ (of `run --detach`, secret)
 ";
 
 const ENVIRONMENT: &str = "\
@@ -181,6 +214,7 @@ Environment (a flag beats it, it beats towline.toml):
   TOWLINE_URL, TOWLINE_TOKEN      the server to talk to and the token to show
   TOWLINE_CONFIG                  the configuration file
   TOWLINE_DATA_DIR                the data directory
+  XDG_STATE_HOME                  where the data directory is, instead of ~/.local/state
   TOWLINE_LOG_FORMAT              human or json
   TOWLINE_LISTEN, TOWLINE_TOKENS, TOWLINE_STORE and others: see `towline serve --help`
   RUST_LOG                        which log lines are shown
@@ -189,8 +223,6 @@ Environment (a flag beats it, it beats towline.toml):
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -14,6 +14,7 @@ mod run;
 mod sessions;
 mod shell;
 mod store;
+mod trust;
 mod version;
 mod watch;
 
@@ -31,6 +32,7 @@ pub(crate) fn run_plain(cli: &Cli) -> Option<Outcome> {
         Command::Completions { shell } => shell::completions(*shell),
         Command::Man => shell::man(),
         Command::Version { format } => version::run(format.output),
+        Command::Trust { remove } => trust::run(&cli.global, *remove),
         Command::Lease {
             command: LeaseCommand::Explain { lease, budget, op },
         } => lease::explain(lease, budget, op),
@@ -66,6 +68,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         | Command::Doctor { .. }
         | Command::Man
         | Command::Version { .. }
+        | Command::Trust { .. }
         | Command::Lease { .. } => Ok(crate::exit::SUCCESS),
     }
 }

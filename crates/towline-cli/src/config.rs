@@ -9,6 +9,7 @@ mod confine;
 mod credentials;
 mod file;
 mod keys;
+mod mistake;
 mod server;
 mod store;
 
@@ -23,7 +24,9 @@ use towline::runtime::credentials::LiteLlmProvisioner;
 
 use crate::{
     failure::{Failure, Outcome},
-    values::{PrincipalToken, Span},
+    guard,
+    trust::Found,
+    values::{PrincipalToken, Span, without_user},
 };
 
 pub(crate) use agents::AgentSection;
@@ -56,35 +59,82 @@ pub(crate) struct Config {
     /// The file itself, for messages.
     #[serde(skip)]
     file: File,
+    /// When it was found, not named: what it is trusted by.
+    #[serde(skip)]
+    found: Option<Found>,
+    /// The agents that were left out, when it is not trusted.
+    #[serde(skip)]
+    withheld: Option<Vec<String>>,
 }
 
 impl Config {
     /// Reads the given file; or `towline.toml` of this directory if it is there; else there is nothing in it.
     pub(crate) fn load(given: Option<&Path>) -> Outcome<Self> {
         let file = given.unwrap_or(Path::new(DEFAULT_FILE));
-        let text = match std::fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && given.is_none() => {
-                return Ok(Self::default());
-            }
-            Err(error) => {
-                let message = format!(
-                    "cannot read the configuration file `{}`: {error}",
-                    file.display()
-                );
-                return Err(Failure::usage(message)
-                    .help("name another with --config, or leave --config out"));
-            }
+        let Some(text) = guard::configuration(file, given.is_some())? else {
+            return Ok(Self::default());
         };
-        Self::parse(&text, file)
+        let mut config = Self::parse(&text, file)?;
+        config.found = given.is_none().then(|| Found::new(file, &text));
+        Ok(config)
+    }
+
+    /// The file, when it was not named but found in this directory.
+    pub(crate) fn found(&self) -> Option<&Found> {
+        self.found.as_ref()
+    }
+
+    /// What the file makes this program do by itself, a line each: programs it runs, places it sends keys to.
+    pub(crate) fn acts(&self) -> Vec<String> {
+        let agents = self
+            .agents
+            .iter()
+            .map(|(name, agent)| match &agent.builtin {
+                Some(own) => format!("agent {name}: the built-in {own}"),
+                None => format!("agent {name}: {}", agent.command.join(" ")),
+            });
+        let proxy = self.credentials.litellm.iter();
+        let proxy = proxy.map(|proxy| format!("keys for jobs: {}", without_user(proxy.url())));
+        agents.chain(proxy).collect()
+    }
+
+    /// Leaves out all the file would do by itself, because nobody said that it is trusted.
+    pub(crate) fn withhold(&mut self) {
+        self.credentials = credentials::CredentialsSection::default();
+        let agents = std::mem::take(&mut self.agents);
+        self.withheld = Some(agents.into_keys().collect());
+    }
+
+    /// What to say when something of the file was left out.
+    pub(crate) fn untrusted(&self) -> Option<Failure> {
+        let agents = self.withheld.as_ref()?;
+        let what = match agents.as_slice() {
+            [] => "its [credentials] are left out".to_owned(),
+            agents => format!("its agents ({}) are left out", agents.join(", ")),
+        };
+        let message = format!("{DEFAULT_FILE} of this directory is not trusted, so {what}");
+        Some(Failure::usage(message).help(
+            "read it, then trust it as it stands with `towline trust`; or name it with --config",
+        ))
+    }
+
+    /// Refuses an agent that was left out.
+    pub(crate) fn check_trust(&self, agent: &str) -> Outcome<()> {
+        let name = agent.split('@').next().unwrap_or(agent);
+        let withheld = self.withheld.iter().flatten();
+        match self.untrusted() {
+            Some(failure) if withheld.into_iter().any(|known| known == name) => Err(failure),
+            _ => Ok(()),
+        }
     }
 
     fn parse(text: &str, file: &Path) -> Outcome<Self> {
+        let text = text.trim_start_matches('\u{feff}');
         let refuse = |error: toml::de::Error| {
             Failure::usage(format!(
                 "{}: {}",
                 file.display(),
-                error.to_string().trim_end()
+                mistake::told(&error, text)
             ))
         };
         let table: toml::Table = text.parse().map_err(refuse)?;
@@ -284,10 +334,48 @@ mod tests {
         refused("[server\n", &["1"]);
     }
 
+    /// [ARCP 14-8] What stands in the file is not repeated: it may be a token.
+    #[test]
+    fn mistakes_are_told_without_what_stands_there() {
+        for (text, parts) in [
+            (
+                "[[auth.tokens]]\nprincipal = \"a\"\ntoken = s3cret",
+                ["line 3", "`token`"],
+            ),
+            (
+                "[[auth.tokens]]\nprincipal = \"a\"\ntoken = \"s3cret",
+                ["line 3", "`token`"],
+            ),
+            (
+                "[[auth.tokens]]\nprincipal = \"a\"\ntoken = [\"s3cret\"]",
+                ["line 3", "`token`"],
+            ),
+            (
+                "[[auth.tokens]]\nprincipal = \"a\"\ntoken = 53213",
+                ["line 3", "integer"],
+            ),
+            (
+                "[agents.a]\ncommand = \"s3cret, expected x\"",
+                ["line 2", "a sequence"],
+            ),
+            ("[server]\nheartbeat = true", ["line 2", "time span"]),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(
+                !message.contains("s3cret") && !message.contains("53213"),
+                "{message}"
+            );
+            assert!(!message.contains('\n'), "{message}");
+            for part in parts {
+                assert!(message.contains(part), "{message} lacks {part}");
+            }
+        }
+    }
+
     #[test]
     fn secrets_may_stand_in_files() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("alice.token"), "s3cret\n").unwrap();
+        std::fs::write(directory.path().join("alice.token"), "\u{feff}s3cret\n").unwrap();
         let text = "[[auth.tokens]]\nprincipal = \"alice\"\ntoken_file = \"alice.token\"";
         let config = Config::parse(text, &directory.path().join("towline.toml")).unwrap();
         assert_eq!(config.tokens().unwrap()[0].token, "s3cret");

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use towline::agents::Confinement;
 
-use crate::{config::Config, data_dir::DataDir};
+use crate::{
+    config::{Config, DEFAULT_FILE},
+    data_dir::DataDir,
+};
 
 /// Confines to the lease of the job, without the files of this program: configuration, data, tokens, keys; and `more`, which
 /// the command line named.
@@ -13,9 +16,20 @@ pub(crate) fn confinement(
     data: &DataDir,
     more: impl IntoIterator<Item = PathBuf>,
 ) -> Confinement {
-    let own = config
-        .own_files()
-        .into_iter()
-        .chain([data.path().to_owned()]);
-    Confinement::new().protect(own.chain(more))
+    Confinement::new().protect(own_files(config, data, more))
+}
+
+/// What belongs to this program: what the configuration names, the data directory, a `towline.toml` that is here though
+/// another was named (it names the programs of another run), and `more`.
+pub(crate) fn own_files(
+    config: &Config,
+    data: &DataDir,
+    more: impl IntoIterator<Item = PathBuf>,
+) -> Vec<PathBuf> {
+    let mut own = config.own_files();
+    own.push(data.path().to_owned());
+    let here = PathBuf::from(DEFAULT_FILE);
+    own.extend(Some(here).filter(|here| here.exists()));
+    own.extend(more);
+    own
 }

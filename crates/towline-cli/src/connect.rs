@@ -13,11 +13,12 @@ use crate::{
     args::ConnectArgs,
     config,
     context::Context,
-    embedded::Embedded,
+    embedded::{Embedded, Purpose},
     failure::{Failure, Outcome, chain},
     output,
     sessions::{SavedSession, Sessions},
     telemetry::traced,
+    values::{server_url, without_user},
 };
 
 /// A session, and the runtime behind it when it is ours.
@@ -28,13 +29,17 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Opens a session with the server that was named, or with a runtime in this program.
-    pub(crate) async fn open(context: &Context, args: &ConnectArgs) -> Outcome<Self> {
+    pub(crate) async fn open(
+        context: &Context,
+        args: &ConnectArgs,
+        purpose: Purpose,
+    ) -> Outcome<Self> {
         match &args.url {
             Some(url) => Ok(Self {
                 client: to_server(context, url, args, Opening::default()).await?,
                 embedded: None,
             }),
-            None => Self::embed(context).await,
+            None => Self::embed(context, purpose).await,
         }
     }
 
@@ -56,13 +61,18 @@ impl Connection {
     }
 
     /// Opens a session for a job: the one that submitted it, when it was left behind here and can still be taken up.
-    pub(crate) async fn for_job(context: &Context, args: &ConnectArgs, job: &str) -> Outcome<Self> {
+    pub(crate) async fn for_job(
+        context: &Context,
+        args: &ConnectArgs,
+        job: &str,
+        purpose: Purpose,
+    ) -> Outcome<Self> {
         let sessions = context.sessions();
         let saved = sessions
             .find(job)
             .filter(|saved| args.url.as_ref().is_none_or(|url| *url == saved.url));
         let Some(saved) = saved else {
-            return Self::open(context, args).await;
+            return Self::open(context, args, purpose).await;
         };
         match resume(context, &saved, args).await {
             Ok(client) => Ok(Self {
@@ -76,7 +86,7 @@ impl Connection {
                     ..args.clone()
                 };
                 match token(&args)? {
-                    Some(_) => Self::open(context, &args).await,
+                    Some(_) => Self::open(context, &args, purpose).await,
                     None => Err(failure.help(
                         "the session is too old to be taken up again; give --token to open another",
                     )),
@@ -86,8 +96,8 @@ impl Connection {
         }
     }
 
-    async fn embed(context: &Context) -> Outcome<Self> {
-        let embedded = Embedded::start(&context.config, &context.data).await?;
+    async fn embed(context: &Context, purpose: Purpose) -> Outcome<Self> {
+        let embedded = Embedded::start(&context.config, &context.data, purpose).await?;
         let (near, far) = MemoryTransport::pair();
         let near = traced(Box::new(near), context.traced);
         embedded.runtime().accept(far);
@@ -129,6 +139,7 @@ async fn to_server(
     args: &ConnectArgs,
     opening: Opening,
 ) -> Outcome<Client> {
+    server_url(url).map_err(Failure::usage)?;
     let options = match token(args)? {
         Some(token) => ClientOptions::bearer(token),
         None => ClientOptions::default(),
@@ -150,7 +161,7 @@ async fn to_server(
                 file.display()
             ))
         })?;
-        socket = socket.root_certificates_pem(pem);
+        socket = socket.root_certificates_pem(without_mark(pem));
     }
     let target = Arc::new((url.to_owned(), socket));
     let wanted = context.traced;
@@ -161,9 +172,16 @@ async fn to_server(
             Ok(traced(Box::new(transport), wanted))
         }
     };
-    Client::dial(options.connector(connector))
-        .await
-        .map_err(failed)
+    let dialled = Client::dial(options.connector(connector)).await;
+    dialled.map_err(|error| failed(error).without(url, &without_user(url)))
+}
+
+/// Editors of some systems begin a file with a mark.
+fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(..3);
+    }
+    bytes
 }
 
 /// Takes a saved session up again, and saves it anew at once: the token was good for this one time.
@@ -238,7 +256,7 @@ fn named(options: ClientOptions) -> ClientOptions {
 
 /// The one place that turns a client's error into a failure of this program.
 pub(crate) fn failed(error: ClientError) -> Failure {
-    let message = output::clean_lines(&chain(&error));
+    let message = output::clean_lines(chain(&error));
     match error.code() {
         Some(code) => {
             let failure = Failure::refused(code.clone(), strip_code(&message, code));

@@ -1,8 +1,8 @@
 //! What every command has.
 
 use crate::{
-    args::GlobalArgs, config::Config, data_dir::DataDir, failure::Outcome, sessions::Sessions,
-    telemetry::Target,
+    args::GlobalArgs, config::Config, data_dir::DataDir, failure::Outcome, guard,
+    sessions::Sessions, telemetry::Target, trust::Trust,
 };
 
 /// What every command has: the configuration and the data directory.
@@ -14,14 +14,24 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Reads the configuration and finds the data directory; refuses what is not ours alone. What a `towline.toml` that was
+    /// only found would do is left out, unless it is trusted [ARCP 14-9].
     pub(crate) fn new(global: &GlobalArgs) -> Outcome<Self> {
         let mut config = Config::load(global.config.as_deref())?;
         if global.dangerously_unconfined_as_root {
             config.server.allow_unconfined_root = Some(true);
         }
+        if let Some(found) = config.found()
+            && !config.acts().is_empty()
+            && !Trust::of_user()?.holds(found)
+        {
+            config.withhold();
+        }
+        let data = DataDir::new(global.data_dir.as_deref())?;
+        guard::directory(data.path())?;
         Ok(Self {
             config,
-            data: DataDir::new(global.data_dir.as_deref()),
+            data,
             traced: Target::new(global.otlp.as_deref()).is_ok_and(|target| target.is_some()),
         })
     }

@@ -2,23 +2,26 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
-use crate::failure::{Failure, Outcome};
-
-/// The directory's name when none is given.
-pub(crate) const DEFAULT: &str = ".towline";
+use crate::{
+    failure::{Failure, Outcome},
+    guard,
+};
 
 /// The data directory. It is made when something is first written to it, for its owner alone.
 #[derive(Debug, Clone)]
 pub(crate) struct DataDir(PathBuf);
 
 impl DataDir {
-    /// The given directory, or `.towline` here.
-    pub(crate) fn new(given: Option<&Path>) -> Self {
-        Self(given.unwrap_or(Path::new(DEFAULT)).to_owned())
+    /// The given directory, or the user's state directory.
+    pub(crate) fn new(given: Option<&Path>) -> Outcome<Self> {
+        match given {
+            Some(given) => Ok(Self(given.to_owned())),
+            None => state_dir().map(Self),
+        }
     }
 
     /// The directory.
@@ -37,62 +40,168 @@ impl DataDir {
     }
 }
 
-/// Makes a directory and what is above it; the directory itself for its owner alone.
-pub(crate) fn make_private_dir(path: &Path) -> Outcome<()> {
-    if path.is_dir() {
-        return Ok(());
+/// The user's own state directory: `$XDG_STATE_HOME/towline`, else `~/.local/state/towline`.
+///
+/// # Errors
+/// When there is neither, nor a home.
+pub(crate) fn state_dir() -> Outcome<PathBuf> {
+    // A path that is not absolute is to be ignored (XDG Base Directory Specification).
+    let named = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let named = named.filter(|path| path.is_absolute());
+    let home = || std::env::home_dir().filter(|home| home.is_absolute());
+    let state = named.or_else(|| Some(home()?.join(".local/state")));
+    match state {
+        Some(state) => Ok(state.join("towline")),
+        None => Err(Failure::local(
+            "there is no place for the data: this user has no home directory",
+        )
+        .help("name one with --data-dir, or set XDG_STATE_HOME")),
     }
-    let refuse = |error: std::io::Error| {
+}
+
+/// Makes a data directory, for its owner alone; what is in it is no part of a repository around it.
+pub(crate) fn make_data_dir(path: &Path) -> Outcome<()> {
+    if make(path)? {
+        // The directory is as good without it.
+        let _ = fs::write(path.join(".gitignore"), "*\n");
+    }
+    guard::directory(path)
+}
+
+/// Makes a directory and what is above it, for its owner alone.
+pub(crate) fn make_private_dir(path: &Path) -> Outcome<()> {
+    make(path)?;
+    guard::directory(path)
+}
+
+/// Says whether it was made.
+fn make(path: &Path) -> Outcome<bool> {
+    let refuse = |error: io::Error| {
         Failure::local(format!(
             "cannot make the directory `{}`: {error}",
             path.display()
         ))
         .help("name another with --data-dir")
     };
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(refuse)?;
+    if path.is_dir() {
+        return Ok(false);
     }
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(path) {
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        builder.recursive(true).create(parent).map_err(refuse)?;
+    }
+    match builder.recursive(false).create(path) {
+        Ok(()) => Ok(true),
         // Another process may have been faster.
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(refuse(error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(refuse(error)),
     }
 }
 
 /// Writes a file for its owner alone; it appears whole or not at all.
-pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    write_with(&mut options, path, content)
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content, None, 0o600)
 }
 
-/// Writes a file; it appears whole or not at all, unless it is there already as something else than a file (a pipe, say).
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    match fs::metadata(path) {
-        Ok(there) if !there.is_file() => options.write(true).open(path)?.write_all(content),
-        _ => write_with(&mut options, path, content),
+/// Writes a file; it appears whole or not at all, unless it is there already as something else than a file (a pipe, say). A
+/// file that is there keeps its mode, and one that a link leads to is written where it is.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let Ok(there) = fs::metadata(path) else {
+        return replace(path, content, None, 0o666);
+    };
+    if !there.is_file() {
+        return fs::OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .write_all(content);
+    }
+    let real = path.canonicalize()?;
+    match replace(&real, content, Some(there.permissions()), 0o600) {
+        // A file that is mounted by itself cannot be replaced, only written.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => fs::write(&real, content),
+        written => written,
     }
 }
 
-fn write_with(options: &mut fs::OpenOptions, path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&temporary)
-        .and_then(|mut file| {
-            file.write_all(content)?;
-            file.sync_all()
-        });
-    written
-        .and_then(|()| fs::rename(&temporary, path))
-        .inspect_err(|_| drop(fs::remove_file(&temporary)))
+/// Writes a file beside the one it is to be, under a name nobody foresees, and renames it.
+fn replace(
+    path: &Path,
+    content: &[u8],
+    keep: Option<fs::Permissions>,
+    mode: u32,
+) -> io::Result<()> {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".towline-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    #[cfg(not(unix))]
+    let _ = mode;
+    let mut file = builder.tempfile_in(above.unwrap_or(Path::new(".")))?;
+    if let Some(permissions) = keep {
+        file.as_file().set_permissions(permissions)?;
+    }
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_that_is_written_keeps_its_mode_and_its_place() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        fs::write(at("there"), "before").unwrap();
+        fs::set_permissions(at("there"), fs::Permissions::from_mode(0o640)).unwrap();
+        write_whole(&at("there"), b"after").unwrap();
+        assert_eq!(mode(&at("there")), 0o640);
+        symlink(at("there"), at("link")).unwrap();
+        write_whole(&at("link"), b"through").unwrap();
+        assert!(at("link").is_symlink());
+        assert_eq!(fs::read(at("there")).unwrap(), b"through");
+        assert_eq!(mode(&at("there")), 0o640);
+        write_private(&at("secret"), b"s").unwrap();
+        assert_eq!(mode(&at("secret")), 0o600);
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 3);
+    }
+
+    /// The name that is written first is not one that somebody could have made a link of.
+    #[test]
+    fn no_foreseen_name_is_written_through() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        fs::write(at("victim"), "mine").unwrap();
+        symlink(at("victim"), at(&format!("out.{}.tmp", std::process::id()))).unwrap();
+        write_whole(&at("out"), b"result").unwrap();
+        assert_eq!(fs::read(at("victim")).unwrap(), b"mine");
+        assert_eq!(fs::read(at("out")).unwrap(), b"result");
+    }
+
+    #[test]
+    fn data_directories_are_private_and_no_part_of_a_repository() {
+        let place = tempfile::tempdir().unwrap();
+        let data = place.path().join("a/b/data");
+        make_data_dir(&data).unwrap();
+        assert_eq!(mode(&data), 0o700);
+        assert_eq!(mode(&place.path().join("a")), 0o700);
+        assert_eq!(fs::read_to_string(data.join(".gitignore")).unwrap(), "*\n");
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(make_data_dir(&data).is_err());
+    }
 }

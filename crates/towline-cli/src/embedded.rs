@@ -6,7 +6,7 @@ use towline::runtime::{Runtime, RuntimeOptions, auth::StaticTokens};
 
 use crate::{
     config::Config,
-    confinement::confinement,
+    confinement::{confinement, own_files},
     data_dir::DataDir,
     failure::{Failure, Outcome, chain},
     hosting,
@@ -19,6 +19,15 @@ pub(crate) const PRINCIPAL: &str = "local";
 /// How long a command waits for another one to let go of the store.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What an embedded runtime is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To run jobs.
+    Work,
+    /// To look at what earlier ones left. It starts nothing, and reaches nobody [ARCP 14-9].
+    Look,
+}
+
 /// A runtime inside this program.
 pub(crate) struct Embedded {
     runtime: Runtime,
@@ -27,7 +36,7 @@ pub(crate) struct Embedded {
 
 impl Embedded {
     /// Starts one on the store of the data directory, with the built-in agents and those of `towline.toml`.
-    pub(crate) async fn start(config: &Config, data: &DataDir) -> Outcome<Self> {
+    pub(crate) async fn start(config: &Config, data: &DataDir, purpose: Purpose) -> Outcome<Self> {
         let choice = StoreChoice::new(None, config, data)?;
         let store = choice.open(PATIENCE).await?;
         // The token never leaves this process; it is there because a runtime lets nobody in without one.
@@ -36,7 +45,12 @@ impl Embedded {
             .expose()
             .to_owned();
         let tokens = StaticTokens::new([(PRINCIPAL, token.as_str())]).map_err(Failure::local)?;
-        let options = hosting::limits(RuntimeOptions::default().principal_cancels(true), config);
+        let own = own_files(config, data, []);
+        let options = RuntimeOptions::default()
+            .principal_cancels(true)
+            .starts_recovered(purpose == Purpose::Work)
+            .protect(own);
+        let options = hosting::limits(options, config);
         let builder = Runtime::builder()
             .name("towline", env!("CARGO_PKG_VERSION"))
             .authenticator(tokens)
@@ -45,6 +59,11 @@ impl Embedded {
             .trace_link(towline::otel::OpenTelemetryLink);
         let confinement = confinement(config, data, []);
         let builder = hosting::host(builder, config, true, &confinement)?;
+        let builder = match purpose {
+            Purpose::Work => hosting::credentials(builder, config)?,
+            // Whoever looks asks no upstream for keys, and gives none back.
+            Purpose::Look => builder,
+        };
         let runtime = builder
             .build()
             .await

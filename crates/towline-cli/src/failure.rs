@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use towline::ErrorCode;
+use towline::{ErrorCode, wire::Shown};
 
 use crate::exit;
 
@@ -73,6 +73,13 @@ impl Failure {
         self
     }
 
+    /// Writes something else where the message repeats a text that is nobody's business.
+    #[must_use]
+    pub(crate) fn without(mut self, secret: &str, instead: &str) -> Self {
+        self.message = self.message.replace(secret, instead);
+        self
+    }
+
     /// The program's exit status.
     pub(crate) fn status(&self) -> u8 {
         self.status
@@ -87,7 +94,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.code {
-            Some(code) => write!(f, "{code}: {}", self.message)?,
+            Some(code) => write!(f, "{}: {}", Shown::new(code), self.message)?,
             None => f.write_str(&self.message)?,
         }
         match &self.help {

@@ -12,7 +12,7 @@ use crate::{
     failure::Outcome,
 };
 
-/// Registers the built-in agents, if they are wanted, those of the file, and where jobs get keys of their own.
+/// Registers the built-in agents, if they are wanted, and those of the file.
 pub(crate) fn host(
     builder: RuntimeBuilder,
     config: &Config,
@@ -24,7 +24,11 @@ pub(crate) fn host(
     } else {
         builder
     };
-    let builder = agents::configured(builder, config, built_in, confinement)?;
+    agents::configured(builder, config, built_in, confinement)
+}
+
+/// Where jobs get keys of their own.
+pub(crate) fn credentials(builder: RuntimeBuilder, config: &Config) -> Outcome<RuntimeBuilder> {
     Ok(match config.provisioner()? {
         Some(provisioner) => builder.credentials(provisioner),
         None => builder,

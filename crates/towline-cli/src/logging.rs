@@ -1,7 +1,13 @@
 //! Log lines on standard error. Standard output is never logged to: it carries results, or envelopes.
 
+use towline::wire::Shown;
+use tracing::field::Field;
 use tracing_subscriber::{
-    EnvFilter, Layer as _, filter::LevelFilter, fmt, layer::SubscriberExt as _,
+    EnvFilter, Layer as _,
+    field::MakeExt as _,
+    filter::LevelFilter,
+    fmt::{self, format::Writer},
+    layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
@@ -26,7 +32,11 @@ pub(crate) fn install(cli: &Cli, telemetry: &Telemetry) {
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match cli.global.log_format {
         LogFormat::Json => lines.json().with_filter(filter).boxed(),
-        LogFormat::Human => lines.with_ansi(colours()).with_filter(filter).boxed(),
+        LogFormat::Human => lines
+            .fmt_fields(fmt::format::debug_fn(field).delimited(" "))
+            .with_ansi(colours())
+            .with_filter(filter)
+            .boxed(),
     };
     let spans = telemetry.tracer().map(|tracer| {
         tracing_opentelemetry::layer()
@@ -52,6 +62,16 @@ pub(crate) fn install(cli: &Cli, telemetry: &Telemetry) {
         let message = text.unwrap_or("no message");
         tracing::error!(target: "towline::panic", place, "{message}");
     }));
+}
+
+/// A field of a line. Whoever wrote its text, and however it was logged, it stays on its line and the terminal obeys nothing
+/// of it [ARCP 14-8].
+fn field(line: &mut Writer<'_>, field: &Field, value: &dyn std::fmt::Debug) -> std::fmt::Result {
+    let value = Shown::new(format_args!("{value:?}")).to_string();
+    match field.name() {
+        "message" => line.write_str(&value),
+        name => write!(line, "{name}={value}"),
+    }
 }
 
 fn colours() -> bool {

@@ -15,6 +15,7 @@ mod data_dir;
 mod embedded;
 mod exit;
 mod failure;
+mod guard;
 mod hosting;
 mod job_name;
 mod logging;
@@ -25,11 +26,10 @@ mod sessions;
 mod signals;
 mod store_choice;
 mod telemetry;
+mod trust;
 mod values;
 
 use std::process::ExitCode;
-
-use clap::Parser as _;
 
 use crate::{
     args::Cli,
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     if let Some(code) = towline::agents::launcher::run_if_asked() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    let cli = match args::parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };

@@ -11,7 +11,7 @@ mod terminal;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
-use towline::wire::RawJson;
+use towline::wire::{RawJson, shown_json};
 
 pub(crate) use follow::{Ending, EndingError, Follower, ResultText};
 pub(crate) use terminal::{clean, clean_lines, note};
@@ -31,6 +31,14 @@ pub(crate) fn write(bytes: &[u8]) -> Outcome<()> {
         .map_err(stdout_failed)
 }
 
+/// Writes a piece of a job's result to standard output: as it is, unless a terminal would obey it.
+pub(crate) fn result(bytes: &[u8], raw: bool) -> Outcome<()> {
+    if raw || !stdout_is_terminal() {
+        return write(bytes);
+    }
+    write(&terminal::for_terminal(bytes))
+}
+
 /// Writes a line to standard output.
 pub(crate) fn line(text: &str) -> Outcome<()> {
     let mut out = io::stdout().lock();
@@ -44,7 +52,7 @@ pub(crate) fn line(text: &str) -> Outcome<()> {
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Outcome<()> {
     let text = RawJson::of(value)
         .map_err(|error| Failure::local(format!("cannot write JSON: {error}")))?;
-    line(text.as_str())
+    line(&shown_json(text.as_str()))
 }
 
 /// Writes a list: a table for people, one array, or one line for each entry.
@@ -93,7 +101,7 @@ pub(crate) fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) ->
         .set_content_arrangement(comfy_table::ContentArrangement::Disabled);
     table.set_header(header.to_vec());
     for row in rows {
-        table.add_row(row.iter().map(|cell| clean(cell)));
+        table.add_row(row.iter().map(clean));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));

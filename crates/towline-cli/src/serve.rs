@@ -16,7 +16,7 @@ use towline::{
 use crate::{
     agents,
     args::ServeArgs,
-    confinement::confinement,
+    confinement::{confinement, own_files},
     context::Context,
     exit,
     failure::{Failure, Outcome, chain},
@@ -28,6 +28,10 @@ use settings::Settings;
 
 pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let signals = Signals::new()?;
+    // A server that silently lacks its agents helps nobody.
+    if let Some(untrusted) = context.config.untrusted() {
+        return Err(untrusted);
+    }
     let settings = Settings::new(&args, &context.config, &context.data)?;
     let admission = auth::admission(&args, &context.config)?;
     let authenticator: Arc<dyn Authenticator> = Arc::from(admission.authenticator);
@@ -88,10 +92,15 @@ async fn start(
         .name("towline", env!("CARGO_PKG_VERSION"))
         .authenticator(authenticator)
         .shared_store(store)
-        .options(settings.options.clone())
+        .options(settings.options.clone().protect(own_files(
+            &context.config,
+            &context.data,
+            settings.own_files(),
+        )))
         .trace_link(OpenTelemetryLink);
     let confinement = confinement(&context.config, &context.data, settings.own_files());
     let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
+    let builder = hosting::credentials(builder, &context.config)?;
     let builder = if settings.demo {
         agents::for_kits(builder)
     } else {

@@ -49,7 +49,7 @@ impl Sessions {
     /// Saves a session under its job's name.
     pub(crate) fn save(&self, session: &SavedSession) -> Outcome<()> {
         if let Some(parent) = self.directory.parent() {
-            data_dir::make_private_dir(parent)?;
+            data_dir::make_data_dir(parent)?;
         }
         data_dir::make_private_dir(&self.directory)?;
         let path = self.file(&session.job_id);
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn sessions_are_found_by_job_and_readable_by_their_owner_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let sessions = Sessions::new(&DataDir::new(Some(&directory.path().join("data"))));
+        let sessions = Sessions::new(&DataDir::new(Some(&directory.path().join("data"))).unwrap());
         assert!(sessions.all().is_empty());
         for (job, at) in [
             ("job_2", "2026-02"),

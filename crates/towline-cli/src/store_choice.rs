@@ -1,6 +1,10 @@
 //! Which store: in memory, or a file.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use towline::store::{Durability, EventStore, MemoryStore, SqliteOptions, SqliteStore, StoreError};
 
@@ -8,7 +12,7 @@ use crate::{
     config::Config,
     data_dir::{self, DataDir},
     failure::{Failure, Outcome, chain},
-    output,
+    guard, output,
 };
 
 /// How often it is looked whether the store is free.
@@ -63,8 +67,9 @@ impl StoreChoice {
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
         {
-            data_dir::make_private_dir(parent)?;
+            make_above(parent)?;
         }
+        guard::store(path)?;
         let durability = if *power {
             Durability::Power
         } else {
@@ -90,6 +95,14 @@ impl StoreChoice {
     }
 }
 
+/// The store's directory is made as a data directory; one that is there is judged with the store.
+fn make_above(directory: &Path) -> Outcome<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    data_dir::make_data_dir(directory)
+}
+
 fn in_use(message: &str) -> Failure {
     Failure::local(message)
         .help("talk to that process with --url, wait for it to end, or take another --data-dir")
@@ -101,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_store_is_chosen_by_flag_then_file_then_default() {
-        let data = DataDir::new(None);
+        let data = DataDir::new(Some(Path::new("data"))).unwrap();
         let choose = |flag, config: &Config| {
             StoreChoice::new(flag, config, &data).map_err(|failure| failure.to_string())
         };
@@ -112,7 +125,7 @@ mod tests {
             })
         };
         let mut config = Config::default();
-        assert_eq!(choose(None, &config), sqlite(".towline/towline.db"));
+        assert_eq!(choose(None, &config), sqlite("data/towline.db"));
         config.store.sqlite = Some("x.db".into());
         assert_eq!(choose(None, &config), sqlite("x.db"));
         assert_eq!(choose(Some("sqlite:y.db"), &config), sqlite("y.db"));

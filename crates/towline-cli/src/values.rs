@@ -257,10 +257,25 @@ pub(crate) fn endpoint_path(text: &str) -> Result<String, String> {
 }
 
 /// The URL of a server.
+/// A URL without the user information in it, which may hold a password.
+pub(crate) fn without_user(url: &str) -> String {
+    let begin = url.find("://").map_or(0, |at| at + "://".len());
+    let rest = &url[begin..];
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    // A password may hold a slash that nobody escaped: whatever stands before the last `@` goes.
+    match rest.rfind('@') {
+        Some(at) if at < end || !rest[at..].contains('/') => {
+            format!("{}{}", &url[..begin], &rest[at + 1..])
+        }
+        _ => url.to_owned(),
+    }
+}
+
 pub(crate) fn server_url(text: &str) -> Result<String, String> {
     if text.starts_with("ws://") || text.starts_with("wss://") {
         Ok(text.to_owned())
     } else {
+        let text = without_user(text);
         Err(format!(
             "`{text}` is not the URL of a server; write ws://HOST:PORT/arcp or wss://HOST/arcp"
         ))
@@ -270,6 +285,21 @@ pub(crate) fn server_url(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_are_shown_without_who_and_password() {
+        for (url, shown) in [
+            ("ws://u:p@h:1/arcp", "ws://h:1/arcp"),
+            ("http://u@h", "http://h"),
+            ("u:p@h", "h"),
+            ("ws://u:a/b@h", "ws://h"),
+            ("ws://h/a@b/c", "ws://h/a@b/c"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(without_user(url), shown);
+        }
+        assert!(!server_url("http://u:p4ss@h").unwrap_err().contains("p4ss"));
+    }
 
     #[test]
     fn spans_read_as_people_write_them() {

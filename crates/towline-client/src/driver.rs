@@ -24,7 +24,7 @@ use towline_proto::{
     client::{ClientSession, Effect, JobKey, Lane, Loss, Moment, Names, RequestKey},
 };
 use towline_transport::{CloseFrame, Inbound, Transport};
-use towline_wire::{MessageId, Timestamp, TraceId};
+use towline_wire::{MessageId, Shown, Timestamp, TraceId};
 
 use self::{
     dial::{Dial, Dialled},
@@ -351,7 +351,7 @@ impl Driver {
         match frame {
             Inbound::Envelope(envelope) => self.session.receive(envelope, at, &mut self.effects),
             Inbound::Malformed(cause) => {
-                tracing::warn!(%cause, "the runtime sent a frame that is no envelope");
+                tracing::warn!(cause = %Shown::new(&cause), "the runtime sent a frame that is no envelope");
                 self.session.malformed(at.now);
             }
             Inbound::TooBig {

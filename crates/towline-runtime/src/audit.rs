@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use towline_store::{AuditRow, Principal};
-use towline_wire::{AgentRef, CredentialId, ErrorCode, JobId, RawJson, SessionId, Timestamp};
+use towline_wire::{
+    AgentRef, CredentialId, ErrorCode, JobId, RawJson, SessionId, Shown, Timestamp,
+};
 
 /// The `tracing` target of audit entries. A subscriber that filters on it gets the audit log and nothing else.
 pub const TARGET: &str = "towline::audit";
@@ -263,7 +265,7 @@ impl Entry {
     }
 
     fn text(mut self, field: &'static str, value: &str) -> Self {
-        self.data.insert(field.to_owned(), bounded(value).into());
+        self.data.insert(field.to_owned(), shown(value).into());
         self
     }
 
@@ -276,17 +278,9 @@ impl Entry {
     }
 }
 
-/// At most [`MAX_TEXT_BYTES`] of a text, with a sign that there was more.
-fn bounded(text: &str) -> String {
-    if text.len() <= MAX_TEXT_BYTES {
-        return text.to_owned();
-    }
-    let mark = "…";
-    let mut end = MAX_TEXT_BYTES - mark.len();
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{mark}", &text[..end])
+/// A text as people may be shown it, and at most [`MAX_TEXT_BYTES`] of it, with a sign that there was more [ARCP 14-8].
+fn shown(text: &str) -> String {
+    Shown::new(text).at_most(MAX_TEXT_BYTES).to_string()
 }
 
 const MAX_TEXT_BYTES: usize = 256;

@@ -1,6 +1,9 @@
 //! How a runtime behaves.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use towline_proto::{Dialect, admission::AdmissionLimits, chunks::ChunkLimits, limits};
 use towline_store::RetentionPolicy;
@@ -32,6 +35,8 @@ pub struct RuntimeOptions {
     pub(crate) log_bytes: u64,
     pub(crate) log_events: u64,
     pub(crate) max_starts: u32,
+    pub(crate) starts_recovered: bool,
+    pub(crate) protected: Vec<PathBuf>,
     pub(crate) node_pending_bytes: usize,
     pub(crate) max_depth: u32,
     pub(crate) max_children: usize,
@@ -70,6 +75,8 @@ impl Default for RuntimeOptions {
             log_bytes: 1024 * 1024 * 1024,
             log_events: 10_000_000,
             max_starts: 3,
+            starts_recovered: true,
+            protected: Vec::new(),
             node_pending_bytes: 256 * 1024 * 1024,
             max_depth: 8,
             max_children: 64,
@@ -81,6 +88,37 @@ impl Default for RuntimeOptions {
             dialect: None,
         }
     }
+}
+
+impl RuntimeOptions {
+    /// Files and directories that no job reaches through [`crate::JobContext::files`], whatever its lease covers: the
+    /// runtime's own store, configuration, tokens and keys. Adds to those named before. Default: none.
+    ///
+    /// A path that is there is protected under its real name as well; what is in a protected directory is protected.
+    #[must_use]
+    pub fn protect(mut self, paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        for path in paths {
+            let path = std::path::absolute(&path).unwrap_or(path);
+            self.protected
+                .extend(real(&path).filter(|real| *real != path));
+            self.protected.push(path);
+        }
+        self
+    }
+
+    /// Whether a path in normal form is one of the runtime's own.
+    pub(crate) fn protects(&self, path: &str) -> bool {
+        let path = Path::new(path);
+        self.protected.iter().any(|own| path.starts_with(own))
+    }
+}
+
+/// The path with the links in it followed, as far as it is there: a store may be protected before it is made.
+fn real(path: &Path) -> Option<PathBuf> {
+    if let Ok(real) = path.canonicalize() {
+        return Some(real);
+    }
+    Some(real(path.parent()?)?.join(path.file_name()?))
 }
 
 macro_rules! setters {
@@ -152,6 +190,9 @@ setters! {
     /// How often a restartable agent is started for one job without keeping a checkpoint, before a restart of the runtime
     /// ends the job with INTERNAL_ERROR, `restarted_too_often`: it may be what ends the runtime. Default 3, 1 at least.
     max_starts: u32,
+    /// Whether jobs that an earlier run of the runtime left are begun, or run again [ARCP 7.3-4]. Default: on. Without it all
+    /// of them end with INTERNAL_ERROR, `runtime_restarted`: for a runtime that is only there to be looked at [ARCP 14-9].
+    starts_recovered: bool,
     /// How many bytes of events of all jobs together may wait for their commit before agents that emit wait. Jobs with less
     /// than 64 KiB waiting do not count. Default 256 MiB.
     node_pending_bytes: usize,

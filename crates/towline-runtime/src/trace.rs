@@ -4,7 +4,7 @@
 //! wants them they cost next to nothing. A [`TraceLink`] ties them to the trace a job belongs to on the wire.
 
 use towline_proto::lease::Operation;
-use towline_wire::{SpanId, TraceId};
+use towline_wire::{Shown, SpanId, TraceId};
 use tracing::{Span, field::Empty};
 
 use crate::{
@@ -39,7 +39,7 @@ impl TraceLink for Unlinked {
 pub(crate) fn of_session(session: &SessionEntry) -> Span {
     tracing::info_span!(
         target: TARGET, parent: None, "arcp.session",
-        arcp.session_id = %session.id, arcp.principal = %session.principal,
+        arcp.session_id = %session.id, arcp.principal = %Shown::new(&session.principal),
     )
 }
 

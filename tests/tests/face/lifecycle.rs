@@ -29,7 +29,7 @@ async fn a_minted_token_comes_before_the_listening_line() {
     peer.send(&hello(token, &FEATURES)).await;
     peer.expect_welcome().await;
     assert!(!server.log().contains(token), "it is not logged");
-    let data = server.place().path().join(".towline");
+    let data = server.place().data();
     assert!(is_private(&data), "the data directory");
     assert!(
         is_private(&data.join("towline.db")),

@@ -232,8 +232,8 @@ async fn a_detached_job_is_found_again() {
     let job = accepted["job_id"].as_str().unwrap().to_owned();
     let saved = shell
         .place
-        .path()
-        .join(".towline/sessions")
+        .data()
+        .join("sessions")
         .join(format!("{job}.json"));
     assert!(towline_tests::server::is_private(&saved));
     let sessions = shell.place.run(["sessions", "-o", "json"]).await.status(0);
@@ -297,8 +297,8 @@ async fn a_detached_job_is_found_again() {
     std::fs::remove_file(
         shell
             .place
-            .path()
-            .join(".towline/sessions")
+            .data()
+            .join("sessions")
             .join(format!("{other}.json")),
     )
     .unwrap();

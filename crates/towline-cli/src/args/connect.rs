@@ -12,7 +12,7 @@ use crate::values::{self, Span};
 #[command(next_help_heading = "Runtime")]
 pub(crate) struct ConnectArgs {
     /// A server, ws://HOST:PORT/arcp or wss://HOST/arcp; without it a runtime is embedded in this program
-    #[arg(long, value_name = "URL", env = "TOWLINE_URL", value_parser = values::server_url)]
+    #[arg(long, value_name = "URL", env = "TOWLINE_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
 
     /// The token to show the server

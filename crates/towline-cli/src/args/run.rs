@@ -46,6 +46,10 @@ pub(crate) struct RunArgs {
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
+    /// Let a terminal have the result as it is, with whatever it would obey
+    #[arg(long)]
+    pub(crate) raw: bool,
+
     #[command(flatten)]
     pub(crate) format: FormatArgs,
 
@@ -143,6 +147,10 @@ pub(crate) struct WatchArgs {
     #[arg(long)]
     pub(crate) live: bool,
 
+    /// Let a terminal have the result as it is, with whatever it would obey
+    #[arg(long)]
+    pub(crate) raw: bool,
+
     #[command(flatten)]
     pub(crate) format: FormatArgs,
 
@@ -163,6 +171,10 @@ pub(crate) struct ResultArgs {
     /// Write to this file instead of standard output; it appears complete or not at all
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+
+    /// Let a terminal have the result as it is, with whatever it would obey
+    #[arg(long)]
+    pub(crate) raw: bool,
 
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

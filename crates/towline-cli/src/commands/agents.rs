@@ -6,13 +6,17 @@ use crate::{
     args::{ConnectArgs, OutputFormat},
     connect::Connection,
     context::Context,
+    embedded::Purpose,
     exit,
     failure::Outcome,
     output,
 };
 
 pub(super) async fn run(context: &Context, args: &ConnectArgs, format: OutputFormat) -> Outcome {
-    let connection = Connection::open(context, args).await?;
+    if let (None, Some(untrusted)) = (&args.url, context.config.untrusted()) {
+        output::note(&format!("note: {untrusted}"));
+    }
+    let connection = Connection::open(context, args, Purpose::Look).await?;
     let session = connection.client.session();
     let agents = session.as_deref().map_or(&[][..], SessionInfo::agents);
     let listed = output::list(format, agents, |agents| match agents {

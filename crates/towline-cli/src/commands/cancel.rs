@@ -4,6 +4,7 @@ use crate::{
     args::CancelArgs,
     connect::{Connection, failed},
     context::Context,
+    embedded::Purpose,
     exit,
     failure::Outcome,
     job_name::job_id,
@@ -20,7 +21,7 @@ struct Cancelled {
 
 pub(super) async fn run(context: &Context, args: CancelArgs) -> Outcome {
     let job = job_id(&args.job)?;
-    let connection = Connection::for_job(context, &args.connect, &args.job).await?;
+    let connection = Connection::for_job(context, &args.connect, &args.job, Purpose::Work).await?;
     let answer = connection
         .client
         .cancel(job, args.reason.as_deref().unwrap_or("asked for"))

@@ -209,7 +209,7 @@ fn tell(follower: &mut Follower, job: &JobId, event: &JobEvent) -> Outcome<()> {
         Err(error) => {
             output::note(&format!(
                 "an event cannot be read: {}",
-                output::clean(&error.to_string())
+                output::clean(error.to_string())
             ));
             Ok(())
         }
@@ -223,7 +223,8 @@ fn tell_child(follower: &mut Follower, child: &JobId, news: FromChild) -> Outcom
         FromChild::Ended(Ok(outcome)) => follower.child_ended(ending(child, outcome)?),
         FromChild::Ended(Err(error)) => {
             output::note(&format!(
-                "{child} cannot be followed any more: {}",
+                "{} cannot be followed any more: {}",
+                output::clean(child),
                 failed(error)
             ));
             Ok(())

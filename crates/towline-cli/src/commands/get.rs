@@ -14,6 +14,7 @@ use crate::{
     args::GetArgs,
     connect::{Connection, failed},
     context::Context,
+    embedded::Purpose,
     exit,
     failure::Outcome,
     job_name::job_id,
@@ -49,7 +50,7 @@ struct Shown {
 }
 
 pub(super) async fn run(context: &Context, args: GetArgs) -> Outcome {
-    let connection = Connection::for_job(context, &args.connect, &args.job).await?;
+    let connection = Connection::for_job(context, &args.connect, &args.job, Purpose::Look).await?;
     let shown = show(&connection, &args.job).await;
     connection.close().await;
     output::one(args.format.output, &shown?, text)?;

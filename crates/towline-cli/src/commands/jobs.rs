@@ -13,6 +13,7 @@ use crate::{
     args::JobsArgs,
     connect::{Connection, failed},
     context::Context,
+    embedded::Purpose,
     exit,
     failure::Outcome,
     output,
@@ -22,7 +23,7 @@ use crate::{
 const PAGE: u64 = 1000;
 
 pub(super) async fn run(context: &Context, args: JobsArgs) -> Outcome {
-    let connection = Connection::open(context, &args.connect).await?;
+    let connection = Connection::open(context, &args.connect, Purpose::Look).await?;
     let jobs = newest(&connection, &args).await;
     connection.close().await;
     let jobs = jobs?;

@@ -23,7 +23,7 @@ pub(super) fn explain(grants: &[Grant], budgets: &[Budget], operations: &[Grant]
                 .help("ask for fs.read, fs.write, net.fetch, tool.call, agent.delegate, model.use or x-vendor.*")
         })?;
         all_allowed &= explanation.is_allowed();
-        output::line(output::clean_lines(&explanation.to_string()).trim_end())?;
+        output::line(output::clean_lines(explanation.to_string()).trim_end())?;
     }
     Ok(if all_allowed { exit::SUCCESS } else { DENIED })
 }

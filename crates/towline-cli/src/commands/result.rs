@@ -7,14 +7,16 @@ use crate::{
     args::ResultArgs,
     connect::{Connection, failed},
     context::Context,
-    data_dir, exit,
+    data_dir,
+    embedded::Purpose,
+    exit,
     failure::{Failure, Outcome},
     job_name::job_id,
     output,
 };
 
 pub(super) async fn run(context: &Context, args: ResultArgs) -> Outcome {
-    let connection = Connection::for_job(context, &args.connect, &args.job).await?;
+    let connection = Connection::for_job(context, &args.connect, &args.job, Purpose::Look).await?;
     let outcome = result(&connection, &args).await;
     connection.close().await;
     outcome
@@ -42,9 +44,9 @@ async fn result(connection: &Connection, args: &ResultArgs) -> Outcome {
     if let Some(error) = ending.error {
         output::note(&format!(
             "error: {} ended as {}: {}: {}",
-            job,
-            ending.status,
-            error.code,
+            output::clean(&job),
+            output::clean(ending.status),
+            output::clean(&error.code),
             output::clean(&error.message)
         ));
         return Ok(exit::JOB_FAILED);
@@ -53,7 +55,7 @@ async fn result(connection: &Connection, args: &ResultArgs) -> Outcome {
         return Ok(exit::SUCCESS);
     };
     match &args.output {
-        None => output::write(&result.into_output())?,
+        None => output::result(&result.into_output(), args.raw)?,
         Some(file) => {
             let bytes = result.into_bytes();
             let written = data_dir::write_whole(file, &bytes);

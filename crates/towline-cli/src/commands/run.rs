@@ -10,6 +10,7 @@ use crate::{
     args::{OutputFormat, RunArgs},
     connect::{self, Connection, failed},
     context::Context,
+    embedded::Purpose,
     exit,
     failure::{Failure, Outcome},
     output::{self, Follower},
@@ -22,6 +23,9 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
         let failure =
             Failure::usage("--detach needs a server: an embedded runtime ends with this program");
         return Err(failure.help("start one with `towline serve` and name it with --url"));
+    }
+    if args.connect.url.is_none() {
+        context.config.check_trust(&args.agent)?;
     }
     // Read before connecting: a wrong input is no reason to open a session.
     let input = args
@@ -39,14 +43,14 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
         }
         return outcome;
     }
-    let connection = Connection::open(context, &args.connect).await?;
+    let connection = Connection::open(context, &args.connect, Purpose::Work).await?;
     let outcome = follow(&connection, &args, input).await;
     connection.close().await;
     outcome
 }
 
 async fn follow(connection: &Connection, args: &RunArgs, input: Option<RawJson>) -> Outcome {
-    let mut follower = Follower::new(args.format.output, args.quiet);
+    let mut follower = Follower::new(args.format.output, args.quiet, args.raw);
     let handle = submit(connection, args, input).await?;
     let job = handle.id().clone();
     follower.accepted(&job, &following::accepted(&handle))?;
@@ -79,10 +83,13 @@ async fn detach(
     connect::save(&connection.client, saved, &context.sessions()).await?;
     let document = serde_json::json!({"job_id": job, "agent": agent, "detached": true});
     match args.format.output {
-        OutputFormat::Human => output::line(&job)?,
+        OutputFormat::Human => output::line(&output::clean(&job))?,
         OutputFormat::Json | OutputFormat::Ndjson => output::json(&document)?,
     }
-    output::note(&format!("detached; follow it with: towline watch {job}"));
+    output::note(&format!(
+        "detached; follow it with: towline watch {}",
+        output::clean(&job)
+    ));
     Ok(exit::SUCCESS)
 }
 

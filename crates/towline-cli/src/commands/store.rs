@@ -10,7 +10,7 @@ use crate::{
     context::Context,
     exit,
     failure::{Failure, Outcome, chain},
-    output,
+    guard, output,
     store_choice::StoreChoice,
 };
 
@@ -58,17 +58,21 @@ pub(super) async fn run(context: &Context, args: &StoreArgs, command: StoreComma
     }
 }
 
-/// The store's file: the one that was named, or the one commands here use.
+/// The store's file: the one that was named, or the one commands here use. It has to be ours alone.
 pub(super) fn path(context: &Context, args: &StoreArgs) -> Outcome<PathBuf> {
-    if let Some(path) = &args.path {
-        return Ok(path.clone());
-    }
-    match StoreChoice::new(None, &context.config, &context.data)? {
-        StoreChoice::Sqlite { path, .. } => Ok(path),
-        StoreChoice::Memory => Err(Failure::usage(
-            "towline.toml keeps the store in memory; name a file with --path",
-        )),
-    }
+    let path = match &args.path {
+        Some(path) => path.clone(),
+        None => match StoreChoice::new(None, &context.config, &context.data)? {
+            StoreChoice::Sqlite { path, .. } => path,
+            StoreChoice::Memory => {
+                return Err(Failure::usage(
+                    "towline.toml keeps the store in memory; name a file with --path",
+                ));
+            }
+        },
+    };
+    guard::store(&path)?;
+    Ok(path)
 }
 
 async fn compact(path: &Path) -> Outcome {

@@ -7,13 +7,14 @@ use crate::{
     args::WatchArgs,
     connect::{Connection, failed},
     context::Context,
+    embedded::Purpose,
     failure::Outcome,
     job_name::job_id,
     output::Follower,
 };
 
 pub(super) async fn run(context: &Context, args: WatchArgs) -> Outcome {
-    let connection = Connection::for_job(context, &args.connect, &args.job).await?;
+    let connection = Connection::for_job(context, &args.connect, &args.job, Purpose::Look).await?;
     let outcome = watch(&connection, &args).await;
     connection.close().await;
     outcome
@@ -30,7 +31,7 @@ async fn watch(connection: &Connection, args: &WatchArgs) -> Outcome {
         subscribe = subscribe.from(JobSeq::new(from.saturating_sub(1)));
     }
     let subscription = subscribe.send().await.map_err(failed)?;
-    let mut follower = Follower::new(args.format.output, false);
+    let mut follower = Follower::new(args.format.output, false, args.raw);
     let subscribed = subscription.subscribed();
     let accepted = Accepted {
         agent: subscribed.agent.clone(),

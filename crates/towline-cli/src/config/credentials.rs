@@ -6,7 +6,10 @@ use serde::Deserialize;
 use towline::runtime::credentials::{LiteLlmOptions, LiteLlmProvisioner};
 
 use super::file::{File, SpanValue};
-use crate::{failure::Outcome, values};
+use crate::{
+    failure::Outcome,
+    values::{self, without_user},
+};
 
 /// `[credentials]`
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +33,12 @@ pub(crate) struct LiteLlmSection {
     lifetime: Option<SpanValue>,
     #[serde(default)]
     timeout: Option<SpanValue>,
+}
+
+impl LiteLlmSection {
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
 }
 
 impl CredentialsSection {
@@ -73,6 +82,11 @@ impl CredentialsSection {
         }
         LiteLlmProvisioner::new(&litellm.url, key, options)
             .map(Some)
-            .map_err(|error| file.wrong("credentials.litellm", &format!("cannot be used: {error}")))
+            .map_err(|error| {
+                let error = error
+                    .to_string()
+                    .replace(&litellm.url, &without_user(&litellm.url));
+                file.wrong("credentials.litellm", &format!("cannot be used: {error}"))
+            })
     }
 }

@@ -86,6 +86,8 @@ impl SpanValue {
 /// A file's first line, without the line break.
 pub(crate) fn first_line(path: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    // Editors of some systems begin a file with a mark.
+    let text = text.trim_start_matches('\u{feff}');
     match text.lines().next().map(str::trim) {
         Some(line) if !line.is_empty() => Ok(line.to_owned()),
         _ => Err("its first line is empty".to_owned()),

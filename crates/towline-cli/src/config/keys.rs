@@ -141,6 +141,20 @@ static FILE: Shape = Keys(&[
     ),
 ]);
 
+/// Whether a key of this name stands anywhere in the file's grammar.
+pub(super) fn is_known(name: &str) -> bool {
+    fn within(shape: &Shape, name: &str) -> bool {
+        match shape {
+            Leaf => false,
+            Keys(keys) => keys
+                .iter()
+                .any(|(known, shape)| *known == name || within(shape, name)),
+            Named(shape) | List(shape) => within(shape, name),
+        }
+    }
+    within(&FILE, name)
+}
+
 /// Checks that the file has no key but these.
 pub(super) fn check(file: &Table) -> Result<(), String> {
     check_table(file, &FILE, "")

@@ -92,6 +92,8 @@ pub(crate) struct Follower {
     /// Whether pieces of the result have gone to standard output already.
     streamed: bool,
     withheld: bool,
+    /// Whether a terminal gets the result as it is.
+    raw: bool,
 }
 
 enum Shape {
@@ -103,7 +105,7 @@ enum Shape {
 
 impl Follower {
     /// Quiet matters to people only; programs that ask for events get them.
-    pub(crate) fn new(format: OutputFormat, quiet: bool) -> Self {
+    pub(crate) fn new(format: OutputFormat, quiet: bool, raw: bool) -> Self {
         let shape = match format {
             OutputFormat::Human if quiet => Shape::Quiet,
             OutputFormat::Human => Shape::Human(Human::new()),
@@ -115,6 +117,7 @@ impl Follower {
             accepted: Map::new(),
             streamed: false,
             withheld: false,
+            raw,
         }
     }
 
@@ -138,7 +141,9 @@ impl Follower {
                 human.end(&ending.job);
                 human.print(&format!(
                     "{DIM}{:>8}{RESET}  {} {}",
-                    "end", ending.status, ending.job
+                    "end",
+                    clean(ending.status),
+                    clean(&ending.job)
                 ));
                 Ok(())
             }
@@ -215,8 +220,8 @@ impl Follower {
 
     fn to_stdout(&self, bytes: &[u8]) -> Outcome<()> {
         match &self.shape {
-            Shape::Human(human) => human.suspend(|| super::write(bytes)),
-            _ => super::write(bytes),
+            Shape::Human(human) => human.suspend(|| super::result(bytes, self.raw)),
+            _ => super::result(bytes, self.raw),
         }
     }
 
@@ -243,16 +248,16 @@ impl Follower {
         if let Shape::Human(human) = &mut self.shape {
             human.end(&ending.job);
             let style = if ending.error.is_some() { RED } else { GREEN };
-            let summary = clean(&ending.summary.unwrap_or_default());
+            let summary = clean(ending.summary.unwrap_or_default());
             human.print(&format!(
                 "{style}{:>8}{RESET}  {} {summary}",
                 "end",
-                ending.status.as_str()
+                clean(ending.status)
             ));
             if self.withheld {
                 let help = format!(
                     "the result is not text: towline result {} -o FILE",
-                    ending.job
+                    clean(&ending.job)
                 );
                 human.print(&format!("{DIM}{:>8}{RESET}  {help}", "hint"));
             }
@@ -260,7 +265,7 @@ impl Follower {
         if let Some(error) = ending.error {
             super::note(&format!(
                 "{RED}error:{RESET} {}: {}",
-                error.code,
+                clean(&error.code),
                 clean(&error.message)
             ));
         }

@@ -57,7 +57,12 @@ impl Human {
         if first {
             self.root = Some(job.clone());
         }
-        let text = format!("{DIM}{:>8}{RESET}  {} as {job}", "job", clean(agent));
+        let text = format!(
+            "{DIM}{:>8}{RESET}  {} as {}",
+            "job",
+            clean(agent),
+            clean(job)
+        );
         self.print(&text);
         let Some(terminal) = &mut self.terminal else {
             return;
@@ -81,7 +86,7 @@ impl Human {
         let text = if self.root.as_ref() == Some(job) {
             line.text
         } else {
-            format!("{}  {DIM}{job}{RESET}", line.text)
+            format!("{}  {DIM}{}{RESET}", line.text, clean(job))
         };
         let bar = self
             .terminal

@@ -1,6 +1,11 @@
 //! What a terminal may be told, and in which colours.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal as _, Write as _},
+};
+
+use towline::wire::Shown;
 
 /// Says something beside the output, on standard error.
 pub(crate) fn note(text: &str) {
@@ -13,20 +18,22 @@ pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// A text without anything a terminal would obey.
-pub(crate) fn clean(text: &str) -> String {
-    let harmful = |c: char| {
-        c.is_control() && c != '\t'
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars()
-        .map(|c| if harmful(c) { '\u{fffd}' } else { c })
-        .collect()
+/// A text on one line, without anything a terminal would obey.
+pub(crate) fn clean(text: impl std::fmt::Display) -> String {
+    Shown::new(text).to_string()
 }
 
 /// Several lines without anything a terminal would obey.
-pub(crate) fn clean_lines(text: &str) -> String {
-    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+pub(crate) fn clean_lines(text: impl std::fmt::Display) -> String {
+    Shown::new(text).lines().to_string()
+}
+
+/// What a terminal gets of a result: text is cleaned, and what is no text stays as it is.
+pub(super) fn for_terminal(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => clean_lines(text).into_bytes().into(),
+        Err(_) => bytes.into(),
+    }
 }
 
 pub(crate) const RED: &str = "\u{1b}[31m";
@@ -44,7 +51,13 @@ mod tests {
     fn terminals_are_not_told_what_to_do() {
         assert_eq!(
             clean("a\u{1b}[2Jb\r\nc\td\u{9b}\u{202e}ü"),
-            "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\td\u{fffd}\u{fffd}ü"
+            r"a\u{1b}[2Jb\r\nc\td\u{9b}\u{202e}ü"
         );
+        let result = "one\n\ttwo\u{1b}]52;c;eA==\u{7}\n";
+        assert_eq!(
+            for_terminal(result.as_bytes()).as_ref(),
+            "one\n\ttwo\\u{1b}]52;c;eA==\\u{7}\n".as_bytes()
+        );
+        assert_eq!(for_terminal(&[0xff, 0x1b]).as_ref(), [0xff, 0x1b]);
     }
 }

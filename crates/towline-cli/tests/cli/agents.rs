@@ -316,7 +316,7 @@ mod exec {
         let tree = format!("fs.read={}/**", place.path().display());
         let flags = ["--lease", "tool.call=exec:sh", "--lease", tree.as_str()];
         let script = format!(
-            "cat {} {0}/../towline.toml; ls {1}/.towline; cat {1}/towline.toml",
+            "cat {} {0}/../towline.toml; ls {1}/state/towline; cat {1}/towline.toml",
             key.display(),
             place.path().display()
         );
@@ -377,10 +377,7 @@ mod exec {
     #[test]
     fn it_is_hosted_by_name() {
         let place = Place::new();
-        place.write(
-            "towline.toml",
-            "[agents.exec]\nbuiltin = \"exec\"\n[agents.walk]\nbuiltin = \"index\"\n",
-        );
+        place.trusted("[agents.exec]\nbuiltin = \"exec\"\n[agents.walk]\nbuiltin = \"index\"\n");
         let args = [
             "serve",
             "--listen",
@@ -453,9 +450,7 @@ mod exec {
 #[test]
 fn a_plain_command_is_an_agent() {
     let place = Place::new();
-    place.write(
-        "towline.toml",
-        "[agents.shout]\ncommand = [\"tr\", \"a-z\", \"A-Z\"]\nprotocol = \"exec\"\n[agents.odd]\ncommand = [\"sh\", \"-c\", \"echo $MODE; exit 4\"]\nprotocol = \"exec\"\nversion = \"1.2.0\"\nenv = { MODE = \"x\" }\n",
+    place.trusted("[agents.shout]\ncommand = [\"tr\", \"a-z\", \"A-Z\"]\nprotocol = \"exec\"\n[agents.odd]\ncommand = [\"sh\", \"-c\", \"echo $MODE; exit 4\"]\nprotocol = \"exec\"\nversion = \"1.2.0\"\nenv = { MODE = \"x\" }\n",
     );
     let ran = run_agent(&place, "shout", json!({"text": "hi"}), &["-o", "json"]).ok();
     assert_eq!(ran.json()["result"], "{\"TEXT\":\"HI\"}\n");
@@ -468,9 +463,7 @@ fn a_plain_command_is_an_agent() {
 #[test]
 fn programs_see_a_clean_environment() {
     let place = Place::new();
-    place.write(
-        "towline.toml",
-        "[agents.show]\ncommand = [\"sh\", \"-c\", \"env | cut -d= -f1 | sort\"]\nprotocol = \"exec\"\nenv = { MODE = \"x\" }\nenv_pass = [\"PASSED\"]\n",
+    place.trusted("[agents.show]\ncommand = [\"sh\", \"-c\", \"env | cut -d= -f1 | sort\"]\nprotocol = \"exec\"\nenv = { MODE = \"x\" }\nenv_pass = [\"PASSED\"]\n",
     );
     let mut command = place.command(["run", "show"]);
     for name in [
@@ -510,10 +503,9 @@ fn programs_do_not_outlive_a_server_that_is_killed() {
     let place = Place::new();
     let script = "trap '' TERM HUP; (setsid sh -c 'trap \"\" HUP; echo $$ > daemon; while :; do sleep 1000; done' &); echo $$ > main; while :; do sleep 1000; done";
     let command = json!(["sh", "-c", script]);
-    place.write(
-        "towline.toml",
-        format!("[agents.stays]\ncommand = {command}\nprotocol = \"exec\"\nconfine = \"off\"\n"),
-    );
+    place.trusted(format!(
+        "[agents.stays]\ncommand = {command}\nprotocol = \"exec\"\nconfine = \"off\"\n"
+    ));
     let args = [
         "serve",
         "--listen",
@@ -592,7 +584,7 @@ fn a_process_that_speaks_arcp_is_an_agent() {
         })
         .collect();
     place.write("child.toml", "");
-    place.write("towline.toml", agents);
+    place.trusted(agents);
     // Without --demo, so that the names mean these.
     let server = crate::support::Server::start(place.command([
         "serve",

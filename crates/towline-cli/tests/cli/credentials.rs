@@ -52,9 +52,7 @@ fn a_proxy_of_the_file_gives_jobs_their_keys() {
     let (url, questions) = proxy();
     let place = Place::new();
     place.write("litellm.key", "sk-master\n");
-    place.write(
-        "towline.toml",
-        format!("[credentials.litellm]\nurl = \"{url}\"\nkey_file = \"litellm.key\"\nmodels = [\"gpt-4o\", \"o3\"]\n"),
+    place.trusted(format!("[credentials.litellm]\nurl = \"{url}\"\nkey_file = \"litellm.key\"\nmodels = [\"gpt-4o\", \"o3\"]\n"),
     );
     let lease = [
         "run",
@@ -94,6 +92,8 @@ fn a_proxy_that_cannot_be_used_is_refused_at_the_start() {
         ),
     ] {
         place.write("towline.toml", format!("[credentials.litellm]\n{table}\n"));
+        // One that does not even read cannot be trusted.
+        drop(place.run(["trust"]));
         let ran = place.run(["run", "echo"]);
         assert_ne!(ran.status, 0);
         ran.says(&["towline.toml", parts]);

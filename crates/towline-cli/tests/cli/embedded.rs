@@ -382,7 +382,7 @@ fn files_of_the_data_directory_are_the_owners_alone() {
         assert_eq!(mode("deep/data"), 0o700);
         assert_eq!(mode("deep/data/towline.db"), 0o600);
     }
-    assert!(!place.path().join(".towline").exists());
+    assert!(!place.data().exists());
 }
 
 #[test]

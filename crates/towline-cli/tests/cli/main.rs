@@ -11,4 +11,5 @@ mod embedded;
 mod operate;
 mod served;
 mod support;
+mod trust;
 mod usage;

@@ -27,7 +27,7 @@ fn the_first_line_says_where() {
     assert_eq!(path, "agents");
     assert_ne!(address.parse::<std::net::SocketAddr>().unwrap().port(), 0);
     assert!(
-        place.path().join(".towline/towline.db").exists(),
+        place.data().join("towline.db").exists(),
         "SQLite in the data directory is the default"
     );
     let flags = server.flags();
@@ -58,7 +58,7 @@ fn a_minted_token_is_printed_first() {
         .status(16)
         .says(&["UNAUTHENTICATED"]);
     assert!(
-        !place.path().join(".towline").exists(),
+        !place.data().exists(),
         "a memory store leaves nothing behind"
     );
 }
@@ -257,7 +257,7 @@ fn a_detached_job_can_be_watched_and_cancelled_later() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        let file = place.path().join(format!(".towline/sessions/{job}.json"));
+        let file = place.data().join(format!("sessions/{job}.json"));
         assert_eq!(
             std::fs::metadata(file).unwrap().permissions().mode() & 0o777,
             0o600

@@ -40,6 +40,7 @@ impl Place {
             .args(args)
             .current_dir(self.directory.path())
             .stdin(Stdio::null());
+        command.env("XDG_STATE_HOME", self.path().join("state"));
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("TOWLINE_") || text == "RUST_LOG" || text == "NO_COLOR" {
@@ -47,6 +48,17 @@ impl Place {
             }
         }
         command
+    }
+
+    /// The data directory, as it is when none is named.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path().join("state/towline")
+    }
+
+    /// Writes a `towline.toml` here, and trusts it.
+    pub(crate) fn trusted(&self, content: impl AsRef<[u8]>) {
+        self.write("towline.toml", content);
+        self.run(["trust"]).ok();
     }
 
     pub(crate) fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Ran {

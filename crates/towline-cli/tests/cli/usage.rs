@@ -122,10 +122,7 @@ fn wrong_usage_names_the_value_and_the_remedy() {
         place.run(*args).status(2).says(parts);
     }
     assert_eq!(place.run([] as [&str; 0]).status, 2);
-    assert!(
-        !place.path().join(".towline").exists(),
-        "wrong usage leaves nothing behind"
-    );
+    assert!(!place.data().exists(), "wrong usage leaves nothing behind");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use towline_proto::client::{Effect, Loss, Over, Reply, RequestError, RequestKey};
 use towline_transport::{CloseCode, CloseFrame};
+use towline_wire::Shown;
 
 use super::{Driver, LacksPast, Waiter};
 use crate::{
@@ -73,7 +74,7 @@ impl Driver {
             Effect::Released { job } => self.seats.release(job),
             Effect::Ceased { job } => self.ceased(job),
             Effect::Up(established) => self.up(SessionInfo::new(*established)),
-            Effect::Reported(refusal) => tracing::warn!(%refusal, "the runtime reported an error"),
+            Effect::Reported(refusal) => tracing::warn!(refusal = %Shown::new(&refusal), "the runtime reported an error"),
             Effect::Drop(loss) => {
                 tracing::info!(?loss, "leaving the connection");
                 let code = if loss == Loss::HeartbeatLost {

@@ -326,6 +326,12 @@ impl Denial {
         }
     }
 
+    /// The operation is about the runtime's own files, which no lease covers [ARCP 14-9].
+    pub fn protected(operation: Operation<'_>) -> Self {
+        let reason = format_args!("it belongs to the runtime itself, and no lease covers that");
+        Self::new(ErrorCode::PERMISSION_DENIED, operation, reason)
+    }
+
     /// How it is told to the peer.
     pub const fn code(&self) -> &ErrorCode {
         &self.code

@@ -151,9 +151,14 @@ fn entries_reach_their_own_target() {
 fn texts_are_bounded() {
     let row = audit().auth_refused(None, &format!("x{}", "é\n".repeat(100_000)));
     assert!(row.data.as_str().len() < 600 && !row.data.as_str().contains('\n'));
-    assert_eq!(bounded(&"é".repeat(128)).len(), 256);
-    let cut = bounded(&"é".repeat(129));
-    assert!(cut.len() <= 256 && cut.ends_with("é…"), "{cut}");
+    assert_eq!(shown(&"é".repeat(128)).len(), 256);
+    let cut = shown(&"é".repeat(129));
+    assert!(cut.len() == 256 + "…".len() && cut.ends_with("é…"), "{cut}");
+    // [ARCP 14-8]
+    assert_eq!(
+        shown("a\u{1b}]0;x\u{7}\nINFO b"),
+        r"a\u{1b}]0;x\u{7}\nINFO b"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use towline_proto::{
 };
 use towline_store::Principal;
 use towline_transport::{FrameSink, FrameSource, Inbound, TransportInfo};
-use towline_wire::{Feature, FeatureSet, MessageId, SessionId, payload};
+use towline_wire::{Feature, FeatureSet, MessageId, SessionId, Shown, payload};
 
 use super::{
     fit::fit,
@@ -135,7 +135,7 @@ impl Handshake<'_> {
         services.limiter.failed(self.info.peer, Instant::now());
         metrics::counter!("towline_auth_refused_total").increment(1);
         if let Some(cause) = refusal.cause() {
-            tracing::warn!(target: "towline::auth", peer = ?self.info.peer, %cause, "authentication refused");
+            tracing::warn!(target: "towline::auth", peer = ?self.info.peer, cause = %Shown::new(&cause), "authentication refused");
         }
         let audit = Audit::at(self.hub.now());
         self.hub
@@ -230,8 +230,10 @@ impl Handshake<'_> {
         };
         hub.audit(Audit::at(hub.now()).auth_accepted(actor, self.info.peer));
         tracing::info!(
-            target: "towline::session", session = %session.id, principal = %session.principal, resumed,
-            client = %client.name, client_version = %client.version, peer = ?self.info.peer, "session attached"
+            target: "towline::session", session = %session.id, principal = %Shown::new(&session.principal), resumed,
+            client = %Shown::new(&client.name).at_most(MAX_SHOWN_BYTES),
+            client_version = %Shown::new(&client.version).at_most(MAX_SHOWN_BYTES),
+            peer = ?self.info.peer, "session attached"
         );
         let sent = timeout(hub.services.options.hello_timeout, self.sink.send(welcome)).await;
         if !matches!(sent, Ok(Ok(()))) {
@@ -300,3 +302,6 @@ async fn authenticate(
         .await
         .unwrap_or_else(|_| Err(AuthRefusal::new("the token could not be verified in time")))
 }
+
+/// As much of what a client calls itself is logged.
+const MAX_SHOWN_BYTES: usize = 256;

@@ -78,6 +78,10 @@ impl JobContext {
         let ask = self.job.lock().authority.ask(operation, self.hub.now())?;
         let grant = ask.decide()?;
         let value = grant.value.into_owned();
+        let on_files = matches!(operation, Operation::FsRead(_) | Operation::FsWrite(_));
+        if on_files && self.hub.services.options.protects(&value) {
+            return Err(Denial::protected(operation));
+        }
         Ok(Permit {
             namespace: operation.namespace().to_owned(),
             value,

@@ -8,7 +8,7 @@ use towline_proto::{
     refusal::Refusal,
 };
 use towline_store::{Change, JobRow};
-use towline_wire::{ErrorCode, Feature, JobId, RawJson, namespace};
+use towline_wire::{ErrorCode, Feature, JobId, RawJson, Shown, namespace};
 
 use super::{
     CredentialConstraints, IssueRequest, ProvisionError,
@@ -250,7 +250,7 @@ impl IssuedCredentials {
                 state.dirty = true;
             }
             let entry = &state.entry;
-            tracing::error!(target: "towline::credentials", credential = %entry.id, job = %entry.job, %reason, "not issued");
+            tracing::error!(target: "towline::credentials", credential = %entry.id, job = %entry.job, reason = %Shown::new(&reason), "not issued");
             let audit = Audit::at(self.hub.now());
             audit.credential_issued(
                 &entry.principal(),

@@ -194,13 +194,15 @@ fn report(hub: &Arc<Hub>, credential: &Credential, reason: &str, failures: u32) 
     let reason = entry.scrub(reason);
     if failures < hub.services.credentials.options.alarm_after {
         tracing::warn!(
-            target: "towline::credentials", credential = %entry.id, job = %entry.job, failures, %reason,
+            target: "towline::credentials", credential = %entry.id, job = %entry.job, failures,
+            reason = %towline_wire::Shown::new(&reason),
             "revoking failed, trying again"
         );
         return;
     }
     tracing::error!(
-        target: "towline::credentials", credential = %entry.id, job = %entry.job, failures, %reason,
+        target: "towline::credentials", credential = %entry.id, job = %entry.job, failures,
+            reason = %towline_wire::Shown::new(&reason),
         "a credential cannot be revoked; it stays good at the upstream until it is"
     );
     if failures == hub.services.credentials.options.alarm_after {

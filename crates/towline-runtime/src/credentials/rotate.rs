@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::{sync::oneshot, time::timeout};
 use towline_store::{Change, StoreError};
-use towline_wire::{CredentialId, JobId};
+use towline_wire::{CredentialId, JobId, Shown};
 
 use super::{
     CredentialProvisioner, IssueRequest, Issued, ProvisionError, UpstreamValue,
@@ -137,7 +137,7 @@ impl Rotation<'_> {
                 state.dirty = true;
             }
             let entry = &state.entry;
-            tracing::error!(target: "towline::credentials", credential = %entry.id, %reason, "not rotated");
+            tracing::error!(target: "towline::credentials", credential = %entry.id, reason = %Shown::new(&reason), "not rotated");
             let verdict = Verdict::Failed(&reason);
             let audit = Audit::at(self.hub.now());
             let audit =

@@ -125,7 +125,8 @@ fn restore_authority(hub: &Hub, row: &JobRow) -> Authority {
     })
 }
 
-/// Jobs of restartable agents run again, jobs that never began run now, all others end [ARCP 7.3-4].
+/// Jobs of restartable agents run again, jobs that never began run now, all others end [ARCP 7.3-4]. A runtime that is only
+/// looked at ends them all [ARCP 14-9].
 pub(super) fn resume(hub: &Arc<Hub>, recovery: Recovery) {
     for session in hub.books.sessions.all() {
         hub.command(SaveSession(session));
@@ -149,7 +150,8 @@ fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> bool {
         end::finish(hub, job, Outcome::Failed(failure));
         return false;
     }
-    if was_running && !may_run_again(hub, job) {
+    let starts = hub.services.options.starts_recovered;
+    if !starts || was_running && !may_run_again(hub, job) {
         end::stop_job(hub, job, Cause::Restarted);
         return false;
     }

@@ -1,0 +1,169 @@
+//! Text of a peer, as people may be shown it.
+
+use std::fmt::{self, Write as _};
+
+/// Text that a peer or an agent wrote, for a terminal, a table, a log or the audit log [ARCP 14-8].
+///
+/// Whatever a terminal obeys, or what makes text look like other text, is written as a visible escape: C0 and C1 controls,
+/// line and paragraph separators, and the controls of bidirectional text. Everything else stays as it is.
+///
+/// ```
+/// use towline_wire::Shown;
+///
+/// assert_eq!(Shown::new("a\u{1b}[2Jb\nc").to_string(), r"a\u{1b}[2Jb\nc");
+/// assert_eq!(Shown::new("two\nlines").lines().to_string(), "two\nlines");
+/// assert_eq!(Shown::new("too long").at_most(3).to_string(), "too…");
+/// ```
+#[derive(Clone, Copy)]
+pub struct Shown<T> {
+    text: T,
+    bytes: usize,
+    lines: bool,
+}
+
+impl<T> Shown<T> {
+    /// The text on one line.
+    pub const fn new(text: T) -> Self {
+        Self {
+            text,
+            bytes: usize::MAX,
+            lines: false,
+        }
+    }
+
+    /// Lets the text's own line breaks and tabs through.
+    #[must_use]
+    pub fn lines(self) -> Self {
+        Self {
+            lines: true,
+            ..self
+        }
+    }
+
+    /// Cuts the text, as it is shown, at so many bytes, and says so with `…`.
+    #[must_use]
+    pub fn at_most(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Shown<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut escaping = Escaping {
+            to: f,
+            left: Some(self.bytes),
+            lines: self.lines,
+        };
+        write!(escaping, "{}", self.text)
+    }
+}
+
+/// The same as `Display`: a log that asks for the one must not show more than one that asks for the other.
+impl<T: fmt::Display> fmt::Debug for Shown<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+struct Escaping<'a, 'f> {
+    to: &'a mut fmt::Formatter<'f>,
+    /// How many bytes may follow; `None` after the cut.
+    left: Option<usize>,
+    lines: bool,
+}
+
+impl Escaping<'_, '_> {
+    fn put(&mut self, shown: impl Iterator<Item = char> + Clone) -> fmt::Result {
+        let Some(left) = self.left else { return Ok(()) };
+        let bytes: usize = shown.clone().map(char::len_utf8).sum();
+        self.left = left.checked_sub(bytes);
+        if self.left.is_none() {
+            return self.to.write_char('…');
+        }
+        shown.into_iter().try_for_each(|c| self.to.write_char(c))
+    }
+}
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if self.left.is_none() {
+                return Ok(());
+            }
+            if !is_obeyed(c) || (self.lines && matches!(c, '\n' | '\t')) {
+                self.put(std::iter::once(c))?;
+            } else {
+                self.put(c.escape_default())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// JSON whose strings hold nothing a terminal obeys: what JSON itself lets through (DEL, C1, bidirectional controls) is
+/// escaped. It stays the same JSON.
+pub fn shown_json(text: &str) -> std::borrow::Cow<'_, str> {
+    let harmful = |c: char| is_obeyed(c) && !c.is_ascii_whitespace();
+    if !text.contains(harmful) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if harmful(c) {
+            // All of them lie below U+FFFF. Writing to a string does not fail.
+            let _ = write!(shown, "\\u{:04x}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.into()
+}
+
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [ARCP 14-8]
+    #[test]
+    fn no_control_is_left_and_everything_else_is() {
+        let controls = (0..0x20).chain(0x7f..0xa0).chain(0x202a..=0x202e);
+        for code in controls.chain(0x2066..=0x2069) {
+            let c = char::from_u32(code).unwrap();
+            let shown = Shown::new(format!("a{c}b")).to_string();
+            assert!(!shown.contains(c) && shown.starts_with("a\\"), "{shown}");
+            let lines = Shown::new(c).lines().to_string();
+            assert_eq!(lines.contains(c), matches!(c, '\n' | '\t'), "{lines}");
+        }
+        let harmless = "plain ü 漢 \u{5d0} 🚀 \\n \"";
+        assert_eq!(Shown::new(harmless).to_string(), harmless);
+        assert_eq!(format!("{:?}", Shown::new("a\u{9b}")), "a\\u{9b}");
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        for (bytes, shown) in [(9, "aüüü"), (6, "aüü…"), (5, "aüü…"), (4, "aü…"), (0, "…")]
+        {
+            assert_eq!(Shown::new("aüüü").at_most(bytes).to_string(), shown);
+        }
+        assert_eq!(Shown::new("a\u{1b}b").at_most(4).to_string(), "a…");
+        assert_eq!(Shown::new("").at_most(0).to_string(), "");
+    }
+
+    #[test]
+    fn json_stays_the_same_json() {
+        let text = "{\"a\":\"x\u{9b}\u{202e}\u{7f}ü\\u001b\"}\n";
+        let shown = shown_json(text);
+        assert_eq!(shown, "{\"a\":\"x\\u009b\\u202e\\u007fü\\u001b\"}\n");
+        let (before, after): (serde_json::Value, serde_json::Value) = (
+            serde_json::from_str(text).unwrap(),
+            serde_json::from_str(&shown).unwrap(),
+        );
+        assert_eq!(before, after);
+        assert!(matches!(shown_json("{}"), std::borrow::Cow::Borrowed(_)));
+    }
+}
