@@ -41,6 +41,8 @@ pub enum Admission {
 #[derive(Debug)]
 pub struct AdmissionQueue<P: Ord + Clone, J> {
     limits: AdmissionLimits,
+    /// Bounds of principals that have one of their own.
+    own_limits: BTreeMap<P, usize>,
     running: BTreeMap<P, usize>,
     total: usize,
     waiting: BTreeMap<P, VecDeque<J>>,
@@ -54,6 +56,7 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
     pub const fn new(limits: AdmissionLimits) -> Self {
         Self {
             limits,
+            own_limits: BTreeMap::new(),
             running: BTreeMap::new(),
             total: 0,
             waiting: BTreeMap::new(),
@@ -75,6 +78,19 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
     /// Whether another job could be taken at all.
     pub const fn is_full(&self) -> bool {
         self.queued >= self.limits.queued
+    }
+
+    /// How many jobs of `principal` run at once from now on; without a number, as many as of anybody.
+    pub fn limit(&mut self, principal: &P, jobs: Option<usize>) {
+        match jobs {
+            Some(jobs) if self.own_limits.get(principal) == Some(&jobs) => {}
+            Some(jobs) => {
+                self.own_limits.insert(principal.clone(), jobs);
+            }
+            None => {
+                self.own_limits.remove(principal);
+            }
+        }
     }
 
     /// A job of `principal` wants to run.
@@ -144,7 +160,12 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
 
     fn has_room(&self, principal: &P) -> bool {
         let own = self.running.get(principal).copied().unwrap_or(0);
-        self.total < self.limits.running && own < self.limits.per_principal
+        let most = self
+            .own_limits
+            .get(principal)
+            .copied()
+            .unwrap_or(self.limits.per_principal);
+        self.total < self.limits.running && own < most
     }
 
     fn start(&mut self, principal: &P) {
@@ -197,6 +218,19 @@ mod tests {
         assert_eq!(queue.release(&"a"), [3]);
         assert_eq!(queue.release(&"a"), [0; 0]);
         assert_eq!((queue.running(), queue.queued()), (0, 0));
+    }
+
+    /// [ARCP 20-1] a principal with a bound of its own waits over that one, and over everybody's once it has none.
+    #[test]
+    fn a_principal_may_have_a_bound_of_its_own() {
+        let mut queue = queue(2, 10, 10);
+        queue.limit(&"a", Some(1));
+        assert_eq!(queue.admit(&"a", 1), Admission::Start);
+        assert_eq!(queue.admit(&"a", 2), Admission::Queued);
+        assert_eq!(queue.admit(&"b", 3), Admission::Start);
+        assert_eq!(queue.admit(&"b", 4), Admission::Start);
+        queue.limit(&"a", None);
+        assert_eq!(queue.release(&"b"), [2]);
     }
 
     /// [ARCP 7.1-5] principals take turns: one that floods the queue does not keep the others out.

@@ -209,9 +209,11 @@ impl Handshake<'_> {
         let welcome = envelope(&payload)
             .with_id(hub.services.ids.message())
             .with_session(session.id.clone());
+        let role = hub.services.role_of(&session.principal);
         let actor = Actor {
             principal: &session.principal,
             session: &session.id,
+            role: role.as_deref(),
         };
         hub.audit(Audit::at(hub.now()).auth_accepted(actor, self.info.peer));
         tracing::info!(

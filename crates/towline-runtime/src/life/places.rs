@@ -30,6 +30,9 @@ pub(crate) fn claim_place(hub: &Hub, job: &Arc<JobEntry>) -> Result<(), Refusal>
             admission.admit_beyond_limits(principal);
             Admission::Start
         } else {
+            if let Some(policy) = &hub.services.access {
+                admission.limit(principal, policy.jobs(principal));
+            }
             admission.admit(principal, Queued(Arc::clone(job)))
         }
     };
