@@ -2,6 +2,7 @@
 
 mod auth;
 mod http;
+pub(crate) mod roles;
 mod settings;
 mod tls;
 
@@ -9,7 +10,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use towline::{
     otel::OpenTelemetryLink,
-    runtime::{Runtime, auth::Authenticator},
+    runtime::{Runtime, auth::Authenticator, roles::Roles},
     transport::StdioTransport,
 };
 
@@ -29,8 +30,10 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let settings = Settings::new(&args, &context.config, &context.data)?;
     let admission = auth::admission(&args, &context.config)?;
     let authenticator: Arc<dyn Authenticator> = Arc::from(admission.authenticator);
+    let roles = roles::roles(&context.config, args.dangerously_grant_any_lease)?;
+    roles::tell(&roles);
     if args.stdio {
-        let runtime = start(context, &settings, authenticator).await?;
+        let runtime = start(context, &settings, authenticator, roles).await?;
         return stdio(context, runtime, signals).await;
     }
     let address = settings.address().await?;
@@ -38,7 +41,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let metrics = http::Metrics::install()?;
     // The listener first: a port that is taken should be told before a store is opened.
     let listener = http::Listener::bind(address, settings.tls.as_ref())?;
-    let runtime = start(context, &settings, authenticator).await?;
+    let runtime = start(context, &settings, authenticator, roles).await?;
     let bound = listener.address();
     let scheme = if settings.tls.is_some() { "wss" } else { "ws" };
     let router = http::router(context, &runtime, &settings, bound, metrics)?;
@@ -80,6 +83,7 @@ async fn start(
     context: &Context,
     settings: &Settings,
     authenticator: Arc<dyn Authenticator>,
+    roles: Roles,
 ) -> Outcome<Runtime> {
     let store = settings.store.open(std::time::Duration::ZERO).await?;
     let builder = Runtime::builder()
@@ -87,6 +91,7 @@ async fn start(
         .authenticator(authenticator)
         .shared_store(store)
         .options(settings.options.clone())
+        .roles(roles)
         .trace_link(OpenTelemetryLink);
     let builder = hosting::host(builder, &context.config, settings.demo)?;
     let runtime = builder

@@ -23,6 +23,8 @@ pub(crate) struct TokenSection {
     token: Option<String>,
     #[serde(default)]
     token_file: Option<PathBuf>,
+    #[serde(default)]
+    role: Option<String>,
 }
 
 impl std::fmt::Debug for TokenSection {
@@ -58,6 +60,13 @@ impl AuthSection {
             ));
         }
         Ok(())
+    }
+
+    /// Each token's principal and its role.
+    pub(super) fn roles(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.tokens
+            .iter()
+            .map(|token| (token.principal.as_str(), token.role.as_deref()))
     }
 
     /// The tokens of the file, with those that stand in files of their own.

@@ -56,6 +56,7 @@ static FILE: Shape = Keys(&[
                     ("principal", Leaf),
                     ("token", Leaf),
                     ("token_file", Leaf),
+                    ("role", Leaf),
                 ])),
             ),
             (
@@ -71,6 +72,19 @@ static FILE: Shape = Keys(&[
                 ]),
             ),
         ]),
+    ),
+    (
+        "roles",
+        Named(&Keys(&[
+            ("agents", Leaf),
+            ("lease_ceiling", Leaf),
+            ("budget_per_job", Leaf),
+            ("jobs", Leaf),
+            ("may_watch", Leaf),
+            ("may_cancel", Leaf),
+            ("may_answer", Leaf),
+            ("admin", Leaf),
+        ])),
     ),
     (
         "store",
