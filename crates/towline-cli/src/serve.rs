@@ -88,7 +88,7 @@ async fn start(
     let store = settings.store.open(std::time::Duration::ZERO).await?;
     let builder = Runtime::builder()
         .name("towline", env!("CARGO_PKG_VERSION"))
-        .authenticator(authenticator)
+        .authenticator(roles.authenticator(authenticator))
         .shared_store(store)
         .options(settings.options.clone())
         .roles(roles)

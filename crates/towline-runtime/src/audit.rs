@@ -104,6 +104,16 @@ impl Audit {
             .row()
     }
 
+    /// What had proved somebody proves nothing any more [ARCP 14-7].
+    pub fn access_ended(self, actor: Actor<'_>) -> AuditRow {
+        let verdict = Verdict::Refused(&ErrorCode::UNAUTHENTICATED);
+        self.entry(action::AUTH)
+            .verdict(verdict)
+            .actor(actor)
+            .text("reason", "what proved the session holds no more")
+            .row()
+    }
+
     /// A job was submitted; it has an id when it was accepted.
     pub fn submit(
         self,

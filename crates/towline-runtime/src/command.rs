@@ -27,7 +27,7 @@ pub(crate) use accept::accepted;
 pub(crate) use asker::{Asker, envelope};
 pub(crate) use delegate::{ChildRequest, delegate};
 pub(crate) use open::{OpenRequest, Opened, open};
-pub(crate) use resume::{ResumeRequest, resume};
+pub(crate) use resume::{ResumeRequest, resume, unproved};
 
 /// Carries a request out, as far as it has to happen in the order of requests.
 pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {

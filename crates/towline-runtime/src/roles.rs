@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use towline_proto::refusal::Refusal;
 use towline_store::Principal;
@@ -9,7 +10,10 @@ use towline_wire::{AgentRef, Lease};
 
 pub use towline_proto::roles::{Reach, Role, RoleError};
 
-use crate::policy::{AccessPolicy, LeaseRequest, ObservePolicy};
+use crate::{
+    auth::{AuthRefusal, Authenticator, Credentials, Proof, Proven},
+    policy::{AccessPolicy, LeaseRequest, ObservePolicy},
+};
 
 /// Who has which role, and what that allows. Cheap to clone; clones are the same.
 ///
@@ -100,6 +104,14 @@ impl Roles {
         Ok(())
     }
 
+    /// The authenticator, with roles: what it proves brings the principal its role, and an unknown role is refused.
+    pub fn authenticator(&self, inner: impl Authenticator) -> impl Authenticator {
+        WithRoles {
+            inner,
+            roles: self.clone(),
+        }
+    }
+
     /// Whether a role was described.
     pub fn knows(&self, role: &str) -> bool {
         self.book.roles.contains_key(role)
@@ -163,6 +175,55 @@ impl Roles {
         holders.sort_unstable();
         holders.dedup();
         holders
+    }
+}
+
+/// See [`Roles::authenticator`].
+struct WithRoles<A> {
+    inner: A,
+    roles: Roles,
+}
+
+impl<A: Authenticator> Authenticator for WithRoles<A> {
+    fn authenticate<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Principal, AuthRefusal>> {
+        Box::pin(async move { Ok(self.prove(credentials).await?.principal) })
+    }
+
+    fn prove<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Proven, AuthRefusal>> {
+        Box::pin(async move {
+            let proven = self.inner.prove(credentials).await?;
+            let role = proven.proof.role.as_deref();
+            self.roles
+                .learn(&proven.principal, role)
+                .map_err(|error| AuthRefusal::new(error.to_string()))?;
+            Ok(proven)
+        })
+    }
+
+    /// A role that is gone proves nothing. One that is not known yet, after a restart, is learned from the session.
+    fn still_knows(&self, principal: &Principal, proof: &Proof) -> bool {
+        if !self.inner.still_knows(principal, proof) {
+            return false;
+        }
+        let Some(role) = proof.role.as_deref() else {
+            return true;
+        };
+        let learned = self.roles.book.learned.read().contains_key(principal);
+        if learned {
+            self.roles.knows(role)
+        } else {
+            self.roles.learn(principal, Some(role)).is_ok()
+        }
+    }
+
+    fn lets_anyone_in(&self) -> bool {
+        self.inner.lets_anyone_in()
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) struct JwtSection {
     pub(crate) issuer: Option<String>,
     pub(crate) audience: Option<String>,
     pub(crate) principal_claim: Option<String>,
+    pub(crate) role_claim: Option<String>,
 }
 
 impl AuthSection {

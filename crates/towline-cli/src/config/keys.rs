@@ -69,6 +69,7 @@ static FILE: Shape = Keys(&[
                     ("issuer", Leaf),
                     ("audience", Leaf),
                     ("principal_claim", Leaf),
+                    ("role_claim", Leaf),
                 ]),
             ),
         ]),

@@ -152,6 +152,9 @@ fn verifier(config: &Config, section: &JwtSection) -> Outcome<JwtVerifier> {
     if let Some(claim) = &section.principal_claim {
         verifier = verifier.principal_claim(claim);
     }
+    if let Some(claim) = &section.role_claim {
+        verifier = verifier.role_claim(claim);
+    }
     Ok(verifier)
 }
 

@@ -8,14 +8,13 @@ use towline_proto::{
     refusal::Refusal,
     server::{AttachRequest, Effect, Goodbye, ServerSession},
 };
-use towline_store::Principal;
 use towline_transport::{FrameSink, FrameSource, Inbound, TransportInfo};
-use towline_wire::{Feature, FeatureSet, MessageId, SessionId, payload};
+use towline_wire::{ErrorCode, Feature, FeatureSet, MessageId, SessionId, payload};
 
 use super::goodbye::{close_frame, linger};
 use crate::{
     audit::{Actor, Audit},
-    auth::{AuthRefusal, Credentials},
+    auth::{AuthRefusal, Credentials, Proven},
     command::{OpenRequest, Opened, ResumeRequest, envelope, open, resume},
     hub::{Hub, Services},
 };
@@ -37,7 +36,7 @@ pub(super) async fn run(
         hub,
         info,
         sink,
-        principal: None,
+        proven: None,
     };
     let ran = tokio::select! {
         live = shake.run(source) => Some(live),
@@ -56,7 +55,7 @@ struct Handshake<'a> {
     hub: &'a Arc<Hub>,
     info: &'a TransportInfo,
     sink: &'a mut dyn FrameSink,
-    principal: Option<Principal>,
+    proven: Option<Proven>,
 }
 
 impl Handshake<'_> {
@@ -111,9 +110,9 @@ impl Handshake<'_> {
             tokio::time::sleep(delay).await;
         }
         let refusal = match authenticate(services, &auth, self.info.peer).await {
-            Ok(principal) => {
+            Ok(proven) => {
                 services.limiter.succeeded(self.info.peer);
-                self.principal = Some(principal);
+                self.proven = Some(proven);
                 return machine.on_principal();
             }
             Err(refusal) => refusal,
@@ -144,11 +143,11 @@ impl Handshake<'_> {
         let asked = request.request.clone();
         let resumes = request.resume.is_some();
         let (kind, confidential) = (self.info.kind, self.info.confidential);
-        let opened = match (request.resume, self.principal.clone()) {
-            (Some(target), principal) => {
+        let opened = match (request.resume, self.proven.take()) {
+            (Some(target), proven) => {
                 let request = ResumeRequest {
                     target,
-                    principal,
+                    proven,
                     features: request.wanted,
                     dialect,
                     kind,
@@ -156,9 +155,10 @@ impl Handshake<'_> {
                 };
                 resume(hub, request).await
             }
-            (None, Some(principal)) => {
+            (None, Some(Proven { principal, proof })) => {
                 let request = OpenRequest {
                     principal,
+                    proof,
                     features: request.wanted.unwrap_or(FeatureSet::NONE),
                     dialect: dialect.unwrap_or(Dialect::Draft),
                     kind,
@@ -173,6 +173,10 @@ impl Handshake<'_> {
         let opened = match opened {
             Ok(opened) => opened,
             Err(refusal) => {
+                if refusal.code == ErrorCode::UNAUTHENTICATED {
+                    let audit = Audit::at(hub.now());
+                    hub.audit(audit.auth_refused(self.info.peer, &refusal.message));
+                }
                 self.reject(asked, &refusal, Goodbye::Policy, source).await;
                 return None;
             }
@@ -279,9 +283,9 @@ async fn authenticate(
     services: &Services,
     auth: &payload::Auth,
     peer: Option<SocketAddr>,
-) -> Result<Principal, AuthRefusal> {
+) -> Result<Proven, AuthRefusal> {
     let credentials = Credentials::from_hello(Some(auth), peer)?;
-    let authenticating = services.authenticator.authenticate(&credentials);
+    let authenticating = services.authenticator.prove(&credentials);
     timeout(services.options.auth_timeout, authenticating)
         .await
         .unwrap_or_else(|_| Err(AuthRefusal::new("the token could not be verified in time")))

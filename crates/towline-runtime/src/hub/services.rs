@@ -9,7 +9,7 @@ use towline_wire::{FeatureSet, payload::PeerInfo};
 use super::registry::Registry;
 use crate::{
     RuntimeOptions,
-    auth::{AuthLimiter, Authenticator},
+    auth::{AuthLimiter, Authenticator, Proof},
     credentials::Ledger,
     policy::{AccessPolicy, LeasePolicy, ObservePolicy},
     trace::TraceLink,
@@ -35,6 +35,12 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    /// Whether what proved a session proves it still [ARCP 14-7].
+    pub(crate) fn still_proved(&self, principal: &Principal, proof: &Proof) -> bool {
+        let lasts = proof.expires_at.is_none_or(|end| self.clock.now() < end);
+        lasts && self.authenticator.still_knows(principal, proof)
+    }
+
     /// The role under which decisions about a principal are told of [ARCP 20-2].
     pub(crate) fn role_of(&self, principal: &Principal) -> Option<String> {
         self.access.as_ref()?.role(principal)

@@ -106,6 +106,7 @@ pub fn session(number: u64) -> SessionRow {
         detached_at: None,
         acked: EventSeq::ZERO,
         evicted: EventSeq::ZERO,
+        proof: None,
     }
 }
 
