@@ -106,18 +106,9 @@ async fn to_server(
     if let Some(resume) = resume {
         options = options.resume(resume);
     }
-    let timeout = args.timeout.map_or(Duration::from_secs(30), |span| span.0);
+    let timeout = timeout(args);
     options = options.reply_timeout(timeout).handshake_timeout(timeout);
-    let mut socket = WebSocketOptions::client().handshake_timeout(timeout);
-    if let Some(file) = &args.ca_cert {
-        let pem = std::fs::read(file).map_err(|error| {
-            Failure::usage(format!(
-                "cannot read the certificate `{}`: {error}",
-                file.display()
-            ))
-        })?;
-        socket = socket.root_certificates_pem(pem);
-    }
+    let socket = socket_options(args)?;
     let target = Arc::new((url.to_owned(), socket));
     let wanted = context.traced;
     let connector = move || {
@@ -130,6 +121,26 @@ async fn to_server(
     Client::dial(options.connector(connector))
         .await
         .map_err(failed)
+}
+
+/// How long to wait for a connection and for each answer.
+pub(crate) fn timeout(args: &ConnectArgs) -> Duration {
+    args.timeout.map_or(Duration::from_secs(30), |span| span.0)
+}
+
+/// How a WebSocket is opened.
+pub(crate) fn socket_options(args: &ConnectArgs) -> Outcome<WebSocketOptions> {
+    let socket = WebSocketOptions::client().handshake_timeout(timeout(args));
+    let Some(file) = &args.ca_cert else {
+        return Ok(socket);
+    };
+    let pem = std::fs::read(file).map_err(|error| {
+        Failure::usage(format!(
+            "cannot read the certificate `{}`: {error}",
+            file.display()
+        ))
+    })?;
+    Ok(socket.root_certificates_pem(pem))
 }
 
 /// Takes a saved session up again, and saves it anew at once: the token was good for this one time.
@@ -163,7 +174,7 @@ pub(crate) async fn save(client: &Client, saved: SavedSession, sessions: &Sessio
 
 /// The token of the flags, or of the file they name; else that of the environment, or of the file it names. (Not clap's own
 /// reading of the environment: a flag for the one has to beat a variable for the other.)
-fn token(args: &ConnectArgs) -> Outcome<Option<Secret>> {
+pub(crate) fn token(args: &ConnectArgs) -> Outcome<Option<Secret>> {
     if let Some(token) = &args.token {
         return Ok(Some(token.clone()));
     }

@@ -234,6 +234,22 @@ impl Role {
         &self.budget_per_job
     }
 
+    /// All of it, for programs.
+    pub fn describe(&self) -> serde_json::Value {
+        serde_json::json!({
+            "role": self.name,
+            "agents": self.agent_patterns(),
+            "lease_ceiling": self.ceiling_lease(),
+            "lease_ceiling_text": self.ceiling_in_words(),
+            "budget_per_job": self.budget_per_job.to_texts(),
+            "jobs": self.jobs,
+            "may_watch": self.may_watch.to_string(),
+            "may_cancel": self.may_cancel.to_string(),
+            "may_answer": self.may_answer.to_string(),
+            "admin": self.admin,
+        })
+    }
+
     /// What a lease may ask for at most, in words.
     pub fn ceiling_in_words(&self) -> String {
         match &self.ceiling {

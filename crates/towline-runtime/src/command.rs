@@ -16,6 +16,7 @@ mod submit;
 mod subscribe;
 mod unsubscribe;
 mod visible;
+mod whoami;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
             subscribe::subscribe(hub, asker, job, history).await
         }
         RequestKind::Unsubscribe { job } => unsubscribe::unsubscribe(hub, &asker, job),
+        RequestKind::WhoAmI => whoami::whoami(hub, &asker),
         RequestKind::List(list) => list::list(hub, &asker, list).await,
     }
 }

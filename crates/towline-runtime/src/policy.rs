@@ -41,6 +41,12 @@ pub trait AccessPolicy: Send + Sync + 'static {
         None
     }
 
+    /// What holds for a principal, as fields of the answer to whoever asks who they are [ARCP 20-2].
+    fn describe(&self, principal: &Principal) -> serde_json::Value {
+        let _ = principal;
+        serde_json::Value::Null
+    }
+
     /// Whether a principal's job, or a child of one, may be of this agent.
     ///
     /// # Errors

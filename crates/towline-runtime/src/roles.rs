@@ -232,6 +232,10 @@ impl AccessPolicy for Roles {
         self.of(principal).name().map(str::to_owned)
     }
 
+    fn describe(&self, principal: &Principal) -> serde_json::Value {
+        self.of(principal).describe()
+    }
+
     fn may_run(&self, principal: &Principal, agent: &AgentRef) -> Result<(), Refusal> {
         self.of(principal).may_run(agent)
     }

@@ -37,7 +37,8 @@ pub(super) fn tell(roles: &Roles) {
     }
 }
 
-fn in_words(role: &Role, holders: &[&str]) -> String {
+/// What a role allows, on one line.
+pub(crate) fn in_words(role: &Role, holders: &[&str]) -> String {
     let holders = if holders.is_empty() {
         String::new()
     } else {
@@ -65,8 +66,7 @@ fn in_words(role: &Role, holders: &[&str]) -> String {
     format!("{role}{holders}: {}", parts.join("; "))
 }
 
-/// The agents of a role, in words.
-pub(crate) fn agents(role: &Role) -> String {
+fn agents(role: &Role) -> String {
     match role.agent_patterns() {
         None => "any".to_owned(),
         Some([]) => "none".to_owned(),

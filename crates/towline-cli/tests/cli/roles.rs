@@ -58,13 +58,16 @@ impl Office {
         }
     }
 
-    fn of(&self, principal: &str) -> &Place {
+    fn of(&self, principal: &str) -> Option<&Place> {
         let mut rooms = self.rooms.iter();
-        &rooms.find(|(name, _)| *name == principal).unwrap().1
+        let room = rooms.find(|(name, _)| *name == principal);
+        room.map(|(_, place)| place)
     }
 
     fn run(&self, principal: &str, arguments: &[&str]) -> Ran {
-        self.run_at(self.of(principal), principal, arguments)
+        let elsewhere = Place::new();
+        let place = self.of(principal).unwrap_or(&elsewhere);
+        self.run_at(place, principal, arguments)
     }
 
     fn run_at(&self, place: &Place, principal: &str, arguments: &[&str]) -> Ran {
@@ -249,6 +252,57 @@ fn what_holds_is_printed_and_audited() {
         entry.contains(r#""role":"dev""#) && entry.contains("PERMISSION_DENIED"),
         "{entry}"
     );
+}
+
+/// [ARCP 20-2] `whoami` says who one is to a server, and what holds.
+#[test]
+fn whoami_says_what_holds() {
+    let office = Office::open(&[]);
+    let dan = office.run("dan", &["whoami", "-o", "json"]).ok().json();
+    assert_eq!(dan["principal"], "dan");
+    assert_eq!(dan["role"], "dev");
+    assert_eq!(
+        dan["agents"],
+        serde_json::json!(["access", "sleep", "delegate"])
+    );
+    assert_eq!(dan["budget_per_job"], serde_json::json!(["USD:2.00"]));
+    assert_eq!(dan["may_watch"], "role:dev");
+    let ann = office.run("ann", &["whoami"]).ok().stdout;
+    assert!(
+        ann.contains("ann") && ann.contains("all but fs.*, net.fetch and exec:"),
+        "{ann}"
+    );
+    office.run("eve", &["whoami"]).status(16);
+    let own = Place::new().run(["whoami", "-o", "json"]).ok().json();
+    assert_eq!(own["principal"], "local");
+}
+
+/// [ARCP 20-2] `lease explain --as` says what holds for a principal, and what it is granted, without a server.
+#[test]
+fn what_a_principal_is_granted_is_explained() {
+    let place = Place::new();
+    place.write("towline.toml", FILE);
+    let explain = |principal: &str, more: &[&str]| {
+        let of = ["lease", "explain", "--as", principal];
+        place.run(of.iter().chain(more))
+    };
+    let dan = explain("dan", &[]).ok().stdout;
+    assert!(
+        dan.contains("role `dev` (dan)") && dan.contains("USD:2.00 a job"),
+        "{dan}"
+    );
+    let reads = ["--lease", "fs.read=/srv/a/**", "--op"];
+    let granted = explain("dan", &[&reads[..], &["fs.read=/srv/a/x"]].concat());
+    assert!(granted.ok().stdout.contains("allowed"));
+    explain("dan", &[&reads[..], &["fs.read=/etc/passwd"]].concat()).status(1);
+    let ann = explain("ann", &["--lease", "fs.read=/srv/**"])
+        .status(1)
+        .stdout;
+    assert!(
+        ann.contains("a token without a role (ann)") && ann.contains("LEASE_SUBSET_VIOLATION"),
+        "{ann}"
+    );
+    place.run(["lease", "explain"]).status(2);
 }
 
 /// [ARCP 14-8] A token may stand in a file instead of the command line; a flag that names none says how it is written.
