@@ -18,19 +18,19 @@ mod waiting;
 pub(crate) use configured::configured;
 
 use towline::{
-    agents::{ExecAgent, IndexAgent},
+    agents::{Confinement, ExecAgent, IndexAgent},
     runtime::RuntimeBuilder,
 };
 
 /// Registers the built-in agents. None of them is run again after a restart.
-pub(crate) fn built_in(builder: RuntimeBuilder) -> RuntimeBuilder {
+pub(crate) fn built_in(builder: RuntimeBuilder, confinement: &Confinement) -> RuntimeBuilder {
     builder
         .agent("access", access::run)
         .agent("burst", burst::run)
         .agent("chatty", chatty::run)
         .agent("delegate", delegate::run)
         .agent("echo", echo::run)
-        .agent("exec", ExecAgent::new())
+        .agent("exec", ExecAgent::new().confinement(confinement.clone()))
         .agent("fail", fail::run)
         .agent("index", IndexAgent::new())
         .agent("kinds", kinds::run)

@@ -62,6 +62,10 @@ pub(crate) struct GlobalArgs {
         env = "OTEL_EXPORTER_OTLP_ENDPOINT"
     )]
     pub(crate) otlp: Option<String>,
+
+    /// Let agents with confine = "off" run as root, with root's rights
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) dangerously_unconfined_as_root: bool,
 }
 
 /// How log lines look.
@@ -124,6 +128,11 @@ pub(crate) enum Command {
     },
     /// List credentials that were issued for jobs and are not yet revoked
     Credentials(CredentialsArgs),
+    /// Say what this system can hold agents' programs with, and which jobs it would refuse
+    Doctor {
+        #[command(flatten)]
+        format: FormatArgs,
+    },
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  towline completions bash > ~/.local/share/bash-completion/completions/towline"

@@ -16,6 +16,7 @@ use towline::{
 
 use crate::{
     args::ServeArgs,
+    confinement::confinement,
     context::Context,
     exit,
     failure::{Failure, Outcome, chain},
@@ -93,7 +94,8 @@ async fn start(
         .options(settings.options.clone())
         .roles(roles)
         .trace_link(OpenTelemetryLink);
-    let builder = hosting::host(builder, &context.config, settings.demo)?;
+    let confinement = confinement(&context.config, &context.data, settings.own_files());
+    let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
     let runtime = builder
         .build()
         .await
