@@ -36,7 +36,7 @@ impl ObservePolicy for OwnJobsOnly {
 /// a policy leaves out decide as a runtime without a policy does. [`Roles`](crate::roles::Roles) is the ready-made one.
 pub trait AccessPolicy: Send + Sync + 'static {
     /// The name under which decisions about a principal stand in the audit log [ARCP 20-2].
-    fn role(&self, principal: &Principal) -> Option<String> {
+    fn role_of(&self, principal: &Principal) -> Option<String> {
         let _ = principal;
         None
     }

@@ -228,7 +228,7 @@ impl<A: Authenticator> Authenticator for WithRoles<A> {
 }
 
 impl AccessPolicy for Roles {
-    fn role(&self, principal: &Principal) -> Option<String> {
+    fn role_of(&self, principal: &Principal) -> Option<String> {
         self.of(principal).name().map(str::to_owned)
     }
 
@@ -329,13 +329,13 @@ mod tests {
         let (guest, dan) = (Principal::new("guest"), Principal::new("dan"));
         roles.learn(&guest, Some("ops")).unwrap();
         roles.learn(&dan, Some("ops")).unwrap();
-        assert_eq!(roles.role(&guest).as_deref(), Some("ops"));
-        assert_eq!(roles.role(&dan).as_deref(), Some("dev"));
+        assert_eq!(roles.role_of(&guest).as_deref(), Some("ops"));
+        assert_eq!(roles.role_of(&dan).as_deref(), Some("dev"));
         assert_eq!(
             roles.learn(&guest, Some("god")),
             Err(UnknownRole("god".to_owned()))
         );
         roles.learn(&guest, None).unwrap();
-        assert_eq!(roles.role(&guest), None);
+        assert_eq!(roles.role_of(&guest), None);
     }
 }

@@ -43,6 +43,6 @@ impl Services {
 
     /// The role under which decisions about a principal are told of [ARCP 20-2].
     pub(crate) fn role_of(&self, principal: &Principal) -> Option<String> {
-        self.access.as_ref()?.role(principal)
+        self.access.as_ref()?.role_of(principal)
     }
 }
