@@ -12,6 +12,8 @@ mod kinds;
 mod sleep;
 mod spend;
 mod stream;
+mod tck_echo;
+mod tck_log_emitter;
 mod versioned;
 mod waiting;
 
@@ -40,4 +42,11 @@ pub(crate) fn built_in(builder: RuntimeBuilder, confinement: &Confinement) -> Ru
         .agent("versioned@1.0.0", versioned::one)
         .agent("versioned@2.0.0", versioned::two)
         .default_version("versioned@2.0.0")
+}
+
+/// Registers the agents that the conformance kits of other SDKs ask a runtime for.
+pub(crate) fn for_kits(builder: RuntimeBuilder) -> RuntimeBuilder {
+    builder
+        .agent("tck-echo@1.0.0", tck_echo::run)
+        .agent("tck-log-emitter@1.0.0", tck_log_emitter::run)
 }

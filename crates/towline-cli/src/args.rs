@@ -1,5 +1,6 @@
 //! The command line. Precedence: flag > environment (`TOWLINE_*`) > `towline.toml` > default.
 
+mod conformance;
 mod connect;
 mod operate;
 mod run;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
 pub(crate) use operate::{CredentialsArgs, LeaseCommand, StoreArgs, StoreCommand};
 pub(crate) use run::{CancelArgs, GetArgs, JobsArgs, ResultArgs, RunArgs, WatchArgs};
@@ -133,6 +135,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Ask any runtime whether it keeps the rules of ARCP v1.1
+    Conformance(ConformanceArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  towline completions bash > ~/.local/share/bash-completion/completions/towline"

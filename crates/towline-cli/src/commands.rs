@@ -2,6 +2,7 @@
 
 mod agents;
 mod cancel;
+mod conformance;
 mod credentials;
 mod doctor;
 mod following;
@@ -72,6 +73,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Sessions { format } => sessions::run(&context, format.output),
         Command::Store { store, command } => store::run(&context, &store, command).await,
         Command::Credentials(args) => credentials::run(&context, args).await,
+        Command::Conformance(args) => conformance::run(&args).await,
         Command::Bench(args) => crate::bench::run(args).await,
         // These were run before.
         Command::Completions { .. }

@@ -15,6 +15,7 @@ use towline::{
 };
 
 use crate::{
+    agents,
     args::ServeArgs,
     confinement::confinement,
     context::Context,
@@ -96,6 +97,11 @@ async fn start(
         .trace_link(OpenTelemetryLink);
     let confinement = confinement(&context.config, &context.data, settings.own_files());
     let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
+    let builder = if settings.demo {
+        agents::for_kits(builder)
+    } else {
+        builder
+    };
     let runtime = builder
         .build()
         .await

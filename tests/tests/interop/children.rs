@@ -16,7 +16,10 @@ async fn server(python: &Python, agents: &[&str]) -> Server {
     let script = crate::python::repository().join("tests/interop/child.py");
     let command = json!([python.interpreter(), script]).to_string();
     // The interpreter's packages, and what the script imports.
-    let read = json!([python.interpreter().parent().and_then(|bin| bin.parent()), script.parent()]);
+    let read = json!([
+        python.interpreter().parent().and_then(|bin| bin.parent()),
+        script.parent()
+    ]);
     let sections: Vec<String> = agents
         .iter()
         .map(|name| {
@@ -77,9 +80,13 @@ async fn a_python_agent_says_everything() {
     let script = crate::python::repository().join("tests/interop/child.py");
     let command = json!([python.interpreter(), script]).to_string();
     // The interpreter's packages, and what the script imports.
-    let read = json!([python.interpreter().parent().and_then(|bin| bin.parent()), script.parent()]);
-    let sections = ["kinds", "stream", "fail", "sleep", "chatty"]
-        .map(|name| format!("[agents.{name}]\ncommand = {command}\nprotocol = \"arcp\"\nread = {read}\n"));
+    let read = json!([
+        python.interpreter().parent().and_then(|bin| bin.parent()),
+        script.parent()
+    ]);
+    let sections = ["kinds", "stream", "fail", "sleep", "chatty"].map(|name| {
+        format!("[agents.{name}]\ncommand = {command}\nprotocol = \"arcp\"\nread = {read}\n")
+    });
     place.write("towline.toml", sections.concat());
     let args = [
         "--listen",

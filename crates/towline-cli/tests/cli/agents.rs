@@ -387,6 +387,7 @@ mod exec {
             "127.0.0.1:0",
             "--token",
             crate::support::TOKEN,
+            "--dangerously-grant-any-lease",
         ];
         let server = crate::support::Server::start(place.command(args));
         let flags = server.flags();
@@ -521,6 +522,7 @@ fn programs_do_not_outlive_a_server_that_is_killed() {
         "--token",
         crate::support::TOKEN,
         "--dangerously-unconfined-as-root",
+        "--dangerously-grant-any-lease",
     ];
     let server = crate::support::Server::start(place.command(args));
     let flags = server.flags();
@@ -581,6 +583,7 @@ fn a_process_that_speaks_arcp_is_an_agent() {
                 "serve",
                 "--stdio",
                 "--demo",
+                "--dangerously-grant-any-lease",
                 "--store",
                 "memory",
                 "--token",
@@ -600,6 +603,7 @@ fn a_process_that_speaks_arcp_is_an_agent() {
         "127.0.0.1:0",
         "--token",
         crate::support::TOKEN,
+        "--dangerously-grant-any-lease",
     ]));
     let flags = server.flags();
     let run = |agent: &str, input: Value, more: &[&str]| {
