@@ -43,8 +43,7 @@ async fn a_removed_token_is_no_way_back() {
     says["resume"] = json!({"resume_token": token, "last_event_seq": 0});
     peer.send("session.hello", says).await;
     peer.welcomed().await;
-    peer.send("session.ping", json!({"nonce": "n"})).await;
-    peer.expect("session.pong").await;
+    peer.ask("session.list_jobs", json!({})).await;
     let token = peer.lost().await;
     let old = knowing(&disk, &[("alice", ALICE)]).await;
     cannot_resume(&old, bare(&token, 0), "UNAUTHENTICATED").await;
@@ -97,8 +96,7 @@ async fn a_session_ends_when_its_proof_expires() {
         .unwrap();
     let mut peer = Peer::open(&runtime, "any", QUIET).await;
     pass(58.0).await;
-    peer.send("session.ping", json!({"nonce": "n"})).await;
-    peer.expect("session.pong").await;
+    peer.ask("session.list_jobs", json!({})).await;
     pass(4.0).await;
     peer.expect_error("UNAUTHENTICATED").await;
     assert_eq!(peer.expect_close().await, 1008);
@@ -142,15 +140,15 @@ async fn roles_decide_who_cancels() {
         .unwrap();
     let (mut alice, mut again) = (Peer::alice(&runtime).await, Peer::alice(&runtime).await);
     let mut bob = Peer::bob(&runtime).await;
-    let of_bob = bob.submit(json!({"agent": "patient"})).await;
+    let of_bob = bob.start(json!({"agent": "patient"})).await;
     alice
         .refused("job.cancel", json!({"job_id": of_bob}), "PERMISSION_DENIED")
         .await;
     for asker in [&mut again, &mut bob] {
         let job = alice.submit(json!({"agent": "patient"})).await;
         moment().await;
-        asker.send("job.cancel", json!({"job_id": job})).await;
-        asker.expect("job.cancelled").await;
+        let reply = asker.ask("job.cancel", json!({"job_id": job})).await;
+        assert_eq!(reply["type"], "job.cancelled", "{reply}");
         alice.until_end(&job).await;
     }
 }
