@@ -33,7 +33,7 @@ export class Server {
   static async start(extra = [], { directory = mkdtempSync(join(tmpdir(), 'towline-page-')), token = true } = {}) {
     const server = new Server();
     server.directory = directory;
-    const args = ['serve', '--demo', ...(token ? ['--token', `alice:${TOKEN}`] : []), ...extra];
+    const args = ['serve', '--demo', '--dangerously-grant-any-lease', ...(token ? ['--token', `alice:${TOKEN}`] : []), ...extra];
     if (!extra.includes('--listen')) args.push('--listen', '127.0.0.1:0');
     server.child = spawn(TOWLINE, args, { cwd: directory, env: clean, stdio: ['ignore', 'pipe', 'pipe'] });
     let said = '';

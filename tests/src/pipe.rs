@@ -30,9 +30,16 @@ impl Pipe {
     /// When it cannot be started.
     pub fn start(args: &[&str]) -> Self {
         let place = Place::new();
-        let all = ["serve", "--stdio", "--demo", "--token", "alice:alice-token"]
-            .iter()
-            .chain(args);
+        let all = [
+            "serve",
+            "--stdio",
+            "--demo",
+            "--dangerously-grant-any-lease",
+            "--token",
+            "alice:alice-token",
+        ]
+        .iter()
+        .chain(args);
         let mut command = place.command(all);
         command
             .stdin(Stdio::piped())

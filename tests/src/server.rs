@@ -36,15 +36,22 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// `towline serve --demo` on a free port of the loopback interface, with the [`PRINCIPALS`], in a new directory.
+    /// `towline serve --demo` on a free port of the loopback interface, with the [`PRINCIPALS`], in a new directory; it grants
+    /// whatever lease is asked for.
     pub fn demo() -> Self {
         let tokens = PRINCIPALS
             .iter()
             .flat_map(|name| ["--token".to_owned(), format!("{name}:{}", token_of(name))]);
-        let args = ["serve", "--demo", "--listen", "127.0.0.1:0"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(tokens);
+        let args = [
+            "serve",
+            "--demo",
+            "--dangerously-grant-any-lease",
+            "--listen",
+            "127.0.0.1:0",
+        ]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(tokens);
         Self {
             place: Arc::default(),
             args: args.collect(),

@@ -103,6 +103,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Say who one is to a runtime, and what one may do there
+    #[command(name = "whoami")]
+    WhoAmI {
+        #[command(flatten)]
+        connect: ConnectArgs,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
     /// List the sessions of `run --detach` that can be taken up again
     Sessions {
         #[command(flatten)]

@@ -17,6 +17,7 @@ mod store;
 mod trust;
 mod version;
 mod watch;
+mod whoami;
 
 use tracing::Instrument as _;
 
@@ -34,8 +35,20 @@ pub(crate) fn run_plain(cli: &Cli) -> Option<Outcome> {
         Command::Version { format } => version::run(format.output),
         Command::Trust { remove } => trust::run(&cli.global, *remove),
         Command::Lease {
-            command: LeaseCommand::Explain { lease, budget, op },
-        } => lease::explain(lease, budget, op),
+            command:
+                LeaseCommand::Explain {
+                    lease,
+                    budget,
+                    op,
+                    principal,
+                },
+        } => match principal {
+            None => lease::explain(&lease::lease_of(lease, budget), op),
+            Some(principal) => {
+                let asked = lease::lease_of(lease, budget);
+                lease::explain_as(cli.global.config.as_deref(), principal, &asked, op)
+            }
+        },
         _ => return None,
     })
 }
@@ -58,6 +71,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Result(args) => result::run(&context, args).await,
         Command::Cancel(args) => cancel::run(&context, args).await,
         Command::Agents { connect, format } => agents::run(&context, &connect, format.output).await,
+        Command::WhoAmI { connect, format } => whoami::run(&connect, format.output).await,
         Command::Sessions { format } => sessions::run(&context, format.output),
         Command::Store { store, command } => store::run(&context, &store, command).await,
         Command::Credentials(args) => credentials::run(&context, args).await,

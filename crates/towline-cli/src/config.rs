@@ -10,6 +10,7 @@ mod credentials;
 mod file;
 mod keys;
 mod mistake;
+mod roles;
 mod server;
 mod store;
 
@@ -20,7 +21,10 @@ use std::{
 
 use serde::Deserialize;
 
-use towline::runtime::credentials::LiteLlmProvisioner;
+use towline::runtime::{
+    credentials::LiteLlmProvisioner,
+    roles::{Role, Roles},
+};
 
 use crate::{
     failure::{Failure, Outcome},
@@ -50,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) server: ServerSection,
     /// `[auth]`
     pub(crate) auth: AuthSection,
+    /// `[roles.NAME]`
+    pub(crate) roles: BTreeMap<String, roles::RoleSection>,
     /// `[store]`
     pub(crate) store: StoreSection,
     /// `[credentials]`
@@ -144,6 +150,7 @@ impl Config {
         config.file = File(file.to_owned());
         config.server.validate(&config.file)?;
         config.auth.validate(&config.file)?;
+        config.roles(Role::of_nobody())?;
         config.store.validate(&config.file)?;
         config.credentials.validate(&config.file)?;
         for (name, agent) in &config.agents {
@@ -160,6 +167,11 @@ impl Config {
     /// The tokens of the file, with those that stand in files of their own.
     pub(crate) fn tokens(&self) -> Outcome<Vec<PrincipalToken>> {
         self.auth.tokens(&self.file)
+    }
+
+    /// The roles of the file and who has them; `unnamed` is what holds for the rest.
+    pub(crate) fn roles(&self, unnamed: Role) -> Outcome<Roles> {
+        roles::roles(&self.roles, &self.auth, &self.file, unnamed)
     }
 
     /// The LiteLLM proxy of the file, if it names one.
@@ -218,6 +230,15 @@ mod tests {
             [[auth.tokens]]
             principal = "alice"
             token = "s3cret"
+            role = "dev"
+            [roles.dev]
+            agents = ["index", "review@1.*"]
+            lease_ceiling = { "fs.read" = ["/srv/**"] }
+            budget_per_job = "USD:2.00"
+            jobs = 4
+            may_watch = "role:dev"
+            may_cancel = "all"
+            admin = true
             [store]
             sqlite = "data/t.db"
             durability = "power"
@@ -254,6 +275,40 @@ mod tests {
             Path::new("conf/data/t.db")
         );
         assert!(!format!("{config:?}").contains("s3cret"));
+    }
+
+    /// [ARCP 20-1] What is wrong with a role is told with its key and the remedy.
+    #[test]
+    fn roles_are_checked() {
+        let token = "[[auth.tokens]]\nprincipal = \"a\"\ntoken = \"t\"\nrole = \"dve\"\n";
+        refused(
+            &format!("{token}[roles.dev]\n"),
+            &["`auth.tokens[0].role`", "`dve`", "did you mean `dev`"],
+        );
+        refused(
+            "[roles.dev]\nbudget_per_day = \"USD:1\"",
+            &["`roles.dev.budget_per_day` is not a key"],
+        );
+        refused(
+            "[roles.dev]\nmay_cancel = \"everybody\"",
+            &["`roles.dev.may_cancel`", "`everybody`", "role:NAME"],
+        );
+        refused(
+            "[roles.dev]\nmay_watch = \"role:ops\"",
+            &["`roles.dev.may_watch`", "`ops`", "there are dev"],
+        );
+        refused(
+            "[roles.dev]\nlease_ceiling = { \"fs.raed\" = [\"/\"] }",
+            &["`roles.dev`", "fs.raed"],
+        );
+        refused("[roles.dev]\njobs = 0", &["`roles.dev.jobs`", "at least 1"]);
+        refused(
+            "[roles.dev]\nbudget_per_job = \"5\"",
+            &["`roles.dev`", "budget_per_job", "USD:5.00"],
+        );
+        let twice = "[roles.a]\n[[auth.tokens]]\nprincipal = \"a\"\ntoken = \"1\"\nrole = \"a\"\n\
+                     [[auth.tokens]]\nprincipal = \"a\"\ntoken = \"2\"\n";
+        refused(twice, &["`auth.tokens[1].role`", "the same"]);
     }
 
     #[test]

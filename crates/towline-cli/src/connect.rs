@@ -151,18 +151,9 @@ async fn to_server(
     if opening.for_others {
         options = options.acknowledge(None);
     }
-    let timeout = args.timeout.map_or(Duration::from_secs(30), |span| span.0);
+    let timeout = timeout(args);
     options = options.reply_timeout(timeout).handshake_timeout(timeout);
-    let mut socket = WebSocketOptions::client().handshake_timeout(timeout);
-    if let Some(file) = &args.ca_cert {
-        let pem = std::fs::read(file).map_err(|error| {
-            Failure::usage(format!(
-                "cannot read the certificate `{}`: {error}",
-                file.display()
-            ))
-        })?;
-        socket = socket.root_certificates_pem(without_mark(pem));
-    }
+    let socket = socket_options(args)?;
     let target = Arc::new((url.to_owned(), socket));
     let wanted = context.traced;
     let connector = move || {
@@ -182,6 +173,26 @@ fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
         bytes.drain(..3);
     }
     bytes
+}
+
+/// How long to wait for a connection and for each answer.
+pub(crate) fn timeout(args: &ConnectArgs) -> Duration {
+    args.timeout.map_or(Duration::from_secs(30), |span| span.0)
+}
+
+/// How a WebSocket is opened.
+pub(crate) fn socket_options(args: &ConnectArgs) -> Outcome<WebSocketOptions> {
+    let socket = WebSocketOptions::client().handshake_timeout(timeout(args));
+    let Some(file) = &args.ca_cert else {
+        return Ok(socket);
+    };
+    let pem = std::fs::read(file).map_err(|error| {
+        Failure::usage(format!(
+            "cannot read the certificate `{}`: {error}",
+            file.display()
+        ))
+    })?;
+    Ok(socket.root_certificates_pem(without_mark(pem)))
 }
 
 /// Takes a saved session up again, and saves it anew at once: the token was good for this one time.

@@ -2,6 +2,7 @@
 
 mod auth;
 mod http;
+pub(crate) mod roles;
 mod settings;
 mod tls;
 
@@ -9,7 +10,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use towline::{
     otel::OpenTelemetryLink,
-    runtime::{Runtime, auth::Authenticator},
+    runtime::{Runtime, auth::Authenticator, roles::Roles},
     transport::StdioTransport,
 };
 
@@ -35,8 +36,10 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let settings = Settings::new(&args, &context.config, &context.data)?;
     let admission = auth::admission(&args, &context.config)?;
     let authenticator: Arc<dyn Authenticator> = Arc::from(admission.authenticator);
+    let roles = roles::roles(&context.config, args.dangerously_grant_any_lease)?;
+    roles::tell(&roles);
     if args.stdio {
-        let runtime = start(context, &settings, authenticator).await?;
+        let runtime = start(context, &settings, authenticator, roles).await?;
         return stdio(context, runtime, signals).await;
     }
     let address = settings.address().await?;
@@ -44,7 +47,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let metrics = http::Metrics::install()?;
     // The listener first: a port that is taken should be told before a store is opened.
     let listener = http::Listener::bind(address, settings.tls.as_ref())?;
-    let runtime = start(context, &settings, authenticator).await?;
+    let runtime = start(context, &settings, authenticator, roles).await?;
     let bound = listener.address();
     let scheme = if settings.tls.is_some() { "wss" } else { "ws" };
     let router = http::router(context, &runtime, &settings, bound, metrics)?;
@@ -86,17 +89,19 @@ async fn start(
     context: &Context,
     settings: &Settings,
     authenticator: Arc<dyn Authenticator>,
+    roles: Roles,
 ) -> Outcome<Runtime> {
     let store = settings.store.open(std::time::Duration::ZERO).await?;
     let builder = Runtime::builder()
         .name("towline", env!("CARGO_PKG_VERSION"))
-        .authenticator(authenticator)
+        .authenticator(roles.authenticator(authenticator))
         .shared_store(store)
         .options(settings.options.clone().protect(own_files(
             &context.config,
             &context.data,
             settings.own_files(),
         )))
+        .roles(roles)
         .trace_link(OpenTelemetryLink);
     let confinement = confinement(&context.config, &context.data, settings.own_files());
     let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;

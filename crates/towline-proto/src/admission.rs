@@ -70,6 +70,8 @@ pub enum NoRoom {
 #[derive(Debug)]
 pub struct AdmissionQueue<P: Ord + Clone, J> {
     limits: AdmissionLimits,
+    /// Bounds of principals that have one of their own.
+    own_limits: BTreeMap<P, usize>,
     running: BTreeMap<P, usize>,
     children: BTreeMap<P, usize>,
     total: usize,
@@ -91,6 +93,7 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
     pub const fn new(limits: AdmissionLimits) -> Self {
         Self {
             limits,
+            own_limits: BTreeMap::new(),
             running: BTreeMap::new(),
             children: BTreeMap::new(),
             total: 0,
@@ -113,6 +116,19 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
     /// How many children a principal may have at once.
     pub const fn children_per_principal(&self) -> usize {
         self.limits.children_per_principal
+    }
+
+    /// How many jobs of `principal` run at once from now on; without a number, as many as of anybody.
+    pub fn limit(&mut self, principal: &P, jobs: Option<usize>) {
+        match jobs {
+            Some(jobs) if self.own_limits.get(principal) == Some(&jobs) => {}
+            Some(jobs) => {
+                self.own_limits.insert(principal.clone(), jobs);
+            }
+            None => {
+                self.own_limits.remove(principal);
+            }
+        }
     }
 
     /// A job of `principal` wants to run; while it waits it holds so many bytes of memory.
@@ -234,7 +250,12 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
 
     fn has_room(&self, principal: &P) -> bool {
         let own = self.running.get(principal).copied().unwrap_or(0);
-        self.total < self.limits.running && own < self.limits.per_principal
+        let most = self
+            .own_limits
+            .get(principal)
+            .copied()
+            .unwrap_or(self.limits.per_principal);
+        self.total < self.limits.running && own < most
     }
 
     fn start(&mut self, principal: &P) {
@@ -302,6 +323,19 @@ mod tests {
         assert_eq!(queue.release(&"a"), [3]);
         assert_eq!(queue.release(&"a"), [0; 0]);
         assert_eq!((queue.running(), queue.queued()), (0, 0));
+    }
+
+    /// [ARCP 20-1] a principal with a bound of its own waits over that one, and over everybody's once it has none.
+    #[test]
+    fn a_principal_may_have_a_bound_of_its_own() {
+        let mut queue = queue(2, 10, 10);
+        queue.limit(&"a", Some(1));
+        assert_eq!(queue.admit(&"a", 1), Admission::Start);
+        assert_eq!(queue.admit(&"a", 2), Admission::Queued);
+        assert_eq!(queue.admit(&"b", 3), Admission::Start);
+        assert_eq!(queue.admit(&"b", 4), Admission::Start);
+        queue.limit(&"a", None);
+        assert_eq!(queue.release(&"b"), [2]);
     }
 
     /// [ARCP 7.1-5] principals take turns: one that floods the queue does not keep the others out.

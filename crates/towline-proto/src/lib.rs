@@ -18,6 +18,7 @@ pub mod limits;
 pub mod needs;
 pub mod outbox;
 pub mod refusal;
+pub mod roles;
 pub mod server;
 pub mod span;
 

@@ -41,7 +41,7 @@ pub use self::{
     goodbye::Goodbye,
     idle::Idle,
     replies::{Farewell, Replies, Reply, Slot},
-    request::{Request, RequestKind, Submission},
+    request::{IDENTITY, Request, RequestKind, Submission, WHOAMI},
     stream::{Cursor, FLUSH_FRAMES, Step, Stream},
     tokens::{TokenHash, Tokens},
 };

@@ -47,13 +47,15 @@ pub enum Verdict<'a> {
     Failed(&'a str),
 }
 
-/// Who asked: the principal and the session it asked in.
+/// Who asked: the principal, the session it asked in, and the role that was looked at.
 #[derive(Debug, Clone, Copy)]
 pub struct Actor<'a> {
     /// Who.
     pub principal: &'a Principal,
     /// In which session.
     pub session: &'a SessionId,
+    /// Under which role the deployment's policy decided [ARCP 20-2].
+    pub role: Option<&'a str>,
 }
 
 /// Builds entries of the audit log, one method an action.
@@ -65,7 +67,7 @@ pub struct Actor<'a> {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (alice, session) = (Principal::new("alice"), SessionId::parse("sess_1")?);
-/// let actor = Actor { principal: &alice, session: &session };
+/// let actor = Actor { principal: &alice, session: &session, role: None };
 /// let now: Timestamp = "2026-01-31T12:00:00Z".parse()?;
 /// let row = Audit::at(now).cancel(actor, &JobId::parse("job_1")?, Verdict::Allowed);
 /// assert_eq!(row.data.as_str(), r#"{"verdict":"allowed","principal":"alice","session":"sess_1","job":"job_1"}"#);
@@ -101,6 +103,16 @@ impl Audit {
             .verdict(verdict)
             .peer(peer)
             .text("reason", reason)
+            .row()
+    }
+
+    /// What had proved somebody proves nothing any more [ARCP 14-7].
+    pub fn access_ended(self, actor: Actor<'_>) -> AuditRow {
+        let verdict = Verdict::Refused(&ErrorCode::UNAUTHENTICATED);
+        self.entry(action::AUTH)
+            .verdict(verdict)
+            .actor(actor)
+            .text("reason", "what proved the session holds no more")
             .row()
     }
 
@@ -250,6 +262,7 @@ impl Entry {
     fn actor(self, actor: Actor<'_>) -> Self {
         self.text("principal", actor.principal.as_str())
             .text("session", actor.session.as_str())
+            .optional("role", actor.role)
     }
 
     fn peer(self, peer: Option<SocketAddr>) -> Self {
@@ -293,6 +306,7 @@ struct Fields {
     code: Option<String>,
     principal: Option<String>,
     session: Option<String>,
+    role: Option<String>,
     peer: Option<String>,
     job: Option<String>,
     parent: Option<String>,
@@ -318,6 +332,7 @@ pub fn record(row: &AuditRow) {
         code = fields.code,
         principal = fields.principal,
         session = fields.session,
+        role = fields.role,
         peer = fields.peer,
         job = fields.job,
         parent = fields.parent,

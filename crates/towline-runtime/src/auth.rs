@@ -19,6 +19,7 @@ mod function;
 #[cfg(feature = "jwt")]
 mod jwt;
 mod limiter;
+mod proof;
 mod static_tokens;
 
 pub use anonymous::{Anonymous, OpenBind, check_bind};
@@ -27,6 +28,7 @@ pub use function::{FnAuthenticator, from_fn};
 #[cfg(feature = "jwt")]
 pub use jwt::{JwksOptions, JwtConfigError, JwtVerifier};
 pub use limiter::AuthLimiter;
+pub use proof::{Proof, Proven};
 pub use static_tokens::{StaticTokens, StaticTokensError};
 
 /// Proves who a peer is.
@@ -46,6 +48,27 @@ pub trait Authenticator: Send + Sync + 'static {
         credentials: &'a Credentials,
     ) -> BoxFuture<'a, Result<Principal, AuthRefusal>>;
 
+    /// [`Authenticator::authenticate`], and what the proof was, for as long as a session lives by it [ARCP 14-7]. The
+    /// default's proof has no name.
+    ///
+    /// # Errors
+    /// As `authenticate`.
+    fn prove<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Proven, AuthRefusal>> {
+        Box::pin(async move { self.authenticate(credentials).await.map(Proven::from) })
+    }
+
+    /// Whether a proof of this authenticator would still prove the principal. A session whose proof nobody knows any more
+    /// ends, and cannot be resumed [ARCP 14-7]. Asked now and then for each session, at times under a lock: it is quick and
+    /// waits for nothing. The default knows the proofs without a name, which are its own. When a proof expires is looked
+    /// at elsewhere.
+    fn still_knows(&self, principal: &Principal, proof: &Proof) -> bool {
+        let _ = principal;
+        proof.key.is_none()
+    }
+
     /// Whether somebody without a token is let in. A server refuses to listen beyond loopback with such an authenticator
     /// unless it is forced to [ARCP 6.1-4]; see [`check_bind`].
     fn lets_anyone_in(&self) -> bool {
@@ -61,6 +84,17 @@ impl<T: Authenticator + ?Sized> Authenticator for Arc<T> {
         (**self).authenticate(credentials)
     }
 
+    fn prove<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Proven, AuthRefusal>> {
+        (**self).prove(credentials)
+    }
+
+    fn still_knows(&self, principal: &Principal, proof: &Proof) -> bool {
+        (**self).still_knows(principal, proof)
+    }
+
     fn lets_anyone_in(&self) -> bool {
         (**self).lets_anyone_in()
     }
@@ -72,6 +106,17 @@ impl<T: Authenticator + ?Sized> Authenticator for Box<T> {
         credentials: &'a Credentials,
     ) -> BoxFuture<'a, Result<Principal, AuthRefusal>> {
         (**self).authenticate(credentials)
+    }
+
+    fn prove<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Proven, AuthRefusal>> {
+        (**self).prove(credentials)
+    }
+
+    fn still_knows(&self, principal: &Principal, proof: &Proof) -> bool {
+        (**self).still_knows(principal, proof)
     }
 
     fn lets_anyone_in(&self) -> bool {

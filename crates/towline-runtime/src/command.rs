@@ -16,6 +16,7 @@ mod submit;
 mod subscribe;
 mod unsubscribe;
 mod visible;
+mod whoami;
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub(crate) use accept::accepted;
 pub(crate) use asker::{Asker, envelope};
 pub(crate) use delegate::{ChildRequest, delegate};
 pub(crate) use open::{OpenRequest, Opened, open};
-pub(crate) use resume::{ResumeRequest, resume};
+pub(crate) use resume::{ResumeRequest, resume, unproved};
 
 /// Carries a request out, as far as it has to happen in the order of requests.
 pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
@@ -44,6 +45,7 @@ pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
             subscribe::subscribe(hub, asker, job, history).await
         }
         RequestKind::Unsubscribe { job } => unsubscribe::unsubscribe(hub, &asker, job),
+        RequestKind::WhoAmI => whoami::whoami(hub, &asker),
         RequestKind::List(list) => list::list(hub, &asker, list).await,
     }
 }

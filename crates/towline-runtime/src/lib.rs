@@ -20,6 +20,7 @@ mod job;
 mod life;
 mod options;
 pub mod policy;
+pub mod roles;
 mod runtime;
 mod session;
 mod store_view;

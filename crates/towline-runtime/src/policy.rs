@@ -30,6 +30,59 @@ impl ObservePolicy for OwnJobsOnly {
     }
 }
 
+/// Decides who may do what with agents and jobs, beside what the protocol says itself [ARCP 20-1].
+///
+/// Asked within the request at hand, at times under a lock, so each answer has to be quick and wait for nothing. The methods
+/// a policy leaves out decide as a runtime without a policy does. [`Roles`](crate::roles::Roles) is the ready-made one.
+pub trait AccessPolicy: Send + Sync + 'static {
+    /// The name under which decisions about a principal stand in the audit log [ARCP 20-2].
+    fn role_of(&self, principal: &Principal) -> Option<String> {
+        let _ = principal;
+        None
+    }
+
+    /// What holds for a principal, as fields of the answer to whoever asks who they are [ARCP 20-2].
+    fn describe(&self, principal: &Principal) -> serde_json::Value {
+        let _ = principal;
+        serde_json::Value::Null
+    }
+
+    /// Whether a principal's job, or a child of one, may be of this agent.
+    ///
+    /// # Errors
+    /// What the peer or the delegating agent is told.
+    fn may_run(&self, principal: &Principal, agent: &AgentRef) -> Result<(), Refusal> {
+        let _ = (principal, agent);
+        Ok(())
+    }
+
+    /// The lease to ask the [`LeasePolicy`] for: what was asked for, or a narrower one. Children are bounded by their
+    /// parents and not asked about.
+    ///
+    /// # Errors
+    /// What the peer is told when it asks for too much.
+    fn bound(&self, request: LeaseRequest<'_>) -> Result<Lease, Refusal> {
+        Ok(request.lease.clone())
+    }
+
+    /// How many jobs of a principal run at once; `None` means the runtime's own bound.
+    fn jobs(&self, principal: &Principal) -> Option<usize> {
+        let _ = principal;
+        None
+    }
+
+    /// Whether a session that did not submit a job may cancel it [ARCP 7.4-2]. `asker` and `owner` may be the same.
+    fn may_cancel(&self, asker: &Principal, owner: &Principal) -> bool {
+        let _ = (asker, owner);
+        false
+    }
+
+    /// Whether a session that did not submit a job may answer its questions [ARCP 15-5].
+    fn may_answer(&self, asker: &Principal, owner: &Principal) -> bool {
+        self.may_cancel(asker, owner)
+    }
+}
+
 /// Decides what of a requested lease is granted [ARCP 7.1-4]. The default grants what was asked for.
 ///
 /// It is asked after the request was found well formed and before the job exists; what it returns is validated again. It

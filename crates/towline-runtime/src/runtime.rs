@@ -18,7 +18,8 @@ use crate::{
     credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
     hub::{AgentEntry, Hub, RegisterError, Registry, Services},
     life,
-    policy::{LeasePolicy, ObservePolicy, OwnJobsOnly},
+    policy::{AccessPolicy, LeasePolicy, ObservePolicy, OwnJobsOnly},
+    roles::Roles,
     store_view::StoreView,
     trace::{TraceLink, Unlinked},
 };
@@ -60,6 +61,7 @@ pub struct RuntimeBuilder {
     failed: Option<RegisterError>,
     authenticator: Option<Arc<dyn Authenticator>>,
     observe: Arc<dyn ObservePolicy>,
+    access: Option<Arc<dyn AccessPolicy>>,
     lease_policy: Option<Arc<dyn LeasePolicy>>,
     tools: ToolRegistry,
     #[cfg(feature = "http")]
@@ -110,6 +112,7 @@ impl Runtime {
             failed: None,
             authenticator: None,
             observe: Arc::new(OwnJobsOnly),
+            access: None,
             lease_policy: None,
             tools: ToolRegistry::default(),
             #[cfg(feature = "http")]
@@ -334,6 +337,18 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Who may run, cancel and answer what, and what a lease may ask for at most. Default: what the protocol says, which lets
+    /// only the submitting session cancel [ARCP 7.4-2].
+    pub fn access_policy(mut self, policy: impl AccessPolicy) -> Self {
+        self.access = Some(Arc::new(policy));
+        self
+    }
+
+    /// [`RuntimeBuilder::access_policy`] and [`RuntimeBuilder::observe_policy`] by roles.
+    pub fn roles(self, roles: Roles) -> Self {
+        self.observe_policy(roles.clone()).access_policy(roles)
+    }
+
     /// What of a requested lease is granted. Default: all of it.
     pub fn lease_policy(mut self, policy: impl LeasePolicy) -> Self {
         self.lease_policy = Some(Arc::new(policy));
@@ -395,6 +410,7 @@ impl RuntimeBuilder {
             authenticator: self.authenticator.ok_or(BuildError::NoAuthenticator)?,
             limiter: AuthLimiter::new(),
             observe: self.observe,
+            access: self.access,
             lease_policy: self.lease_policy,
             features,
             credentials,

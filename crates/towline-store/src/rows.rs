@@ -291,6 +291,8 @@ pub struct SessionRow {
     pub acked: EventSeq,
     /// The highest number that can no longer be replayed.
     pub evicted: EventSeq,
+    /// What proved the principal, as the runtime writes it [ARCP 14-7].
+    pub proof: Option<String>,
 }
 
 /// What an idempotency key stands for [ARCP 7.2-1].

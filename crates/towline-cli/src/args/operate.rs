@@ -43,17 +43,25 @@ pub(crate) enum StoreCommand {
 pub(crate) enum LeaseCommand {
     /// Say for each operation whether the lease allows it, and why
     #[command(
-        after_help = "Example:\n  towline lease explain --lease 'fs.read=/data/**' --op fs.read=/data/../etc/passwd\n\nStatus 0 when everything asked for is allowed, 1 otherwise."
+        after_help = "Example:\n  towline lease explain --lease 'fs.read=/data/**' --op fs.read=/data/../etc/passwd\n  towline lease explain --as alice --lease 'fs.read=/data/**'\n\nStatus 0 when everything asked for is allowed, 1 otherwise."
     )]
     Explain {
         /// A grant, as in fs.read=/data/**; may be repeated
-        #[arg(short, long, value_name = "NS=PATTERN", required = true)]
+        #[arg(
+            short,
+            long,
+            value_name = "NS=PATTERN",
+            required_unless_present = "principal"
+        )]
         lease: Vec<Grant>,
+        /// Say what holds for this principal on a server with this configuration, and what it is granted of the lease
+        #[arg(long = "as", value_name = "PRINCIPAL")]
+        principal: Option<String>,
         /// A budget, as in USD:1.00; may be repeated
         #[arg(short, long, value_name = "CURRENCY:AMOUNT")]
         budget: Vec<Budget>,
         /// An operation, as in fs.read=/data/a.txt; may be repeated
-        #[arg(long, value_name = "NS=VALUE", required = true, value_parser = values::operation)]
+        #[arg(long, value_name = "NS=VALUE", required_unless_present = "principal", requires = "lease", value_parser = values::operation)]
         op: Vec<Grant>,
     },
 }

@@ -29,8 +29,16 @@ pub(crate) struct ServeArgs {
     #[arg(short, long, value_name = "PRINCIPAL:TOKEN")]
     pub(crate) token: Vec<Secret>,
 
+    /// Let in who shows the token in a file (its first line), as PRINCIPAL; may be repeated
+    #[arg(long, value_name = "PRINCIPAL:PATH")]
+    pub(crate) token_file: Vec<String>,
+
+    /// Grant tokens without a role whatever lease they ask for: files, network and programs too (for tries and tests)
+    #[arg(long, env = "TOWLINE_DANGEROUSLY_GRANT_ANY_LEASE")]
+    pub(crate) dangerously_grant_any_lease: bool,
+
     /// Let in everybody, without any token; refused on addresses other machines reach
-    #[arg(long, conflicts_with = "token")]
+    #[arg(long, conflicts_with_all = ["token", "token_file"])]
     pub(crate) dangerously_allow_anonymous: bool,
 
     /// Let in everybody even on an address that other machines reach

@@ -1,20 +1,47 @@
 //! `towline lease explain`
 
-use towline::{Lease, lease::LeaseSet, wire::namespace};
+use std::path::Path;
+
+use towline::{Lease, lease::LeaseSet, store::Principal, wire::namespace};
 
 use crate::{
+    config::Config,
     exit,
     failure::{Failure, Outcome},
     output,
+    serve::roles,
     values::{Budget, Grant},
 };
 
 /// The status when something asked for is not allowed.
 const DENIED: u8 = 1;
 
-pub(super) fn explain(grants: &[Grant], budgets: &[Budget], operations: &[Grant]) -> Outcome {
-    let lease = lease_of(grants, budgets);
-    let set = LeaseSet::compile(&lease).map_err(Failure::usage)?;
+/// What a server with this configuration grants a principal of a lease, and what that allows [ARCP 20-2].
+pub(super) fn explain_as(
+    file: Option<&Path>,
+    principal: &str,
+    asked: &Lease,
+    operations: &[Grant],
+) -> Outcome {
+    let config = Config::load(file)?;
+    let roles = roles::roles(&config, false)?;
+    let role = roles.of(&Principal::new(principal));
+    output::line(&shown(&roles::in_words(&role, &[principal])))?;
+    match role.bound(asked) {
+        Ok(granted) => explain(&granted, operations),
+        Err(refusal) => {
+            output::line(&shown(&format!("refused: {refusal}")))?;
+            Ok(DENIED)
+        }
+    }
+}
+
+fn shown(text: &str) -> String {
+    output::clean_lines(text).trim_end().to_owned()
+}
+
+pub(super) fn explain(lease: &Lease, operations: &[Grant]) -> Outcome {
+    let set = LeaseSet::compile(lease).map_err(Failure::usage)?;
     let mut all_allowed = true;
     for operation in operations {
         let (namespace, value) = (operation.namespace.as_str(), operation.pattern.as_str());

@@ -23,6 +23,8 @@ pub(crate) struct TokenSection {
     token: Option<String>,
     #[serde(default)]
     token_file: Option<PathBuf>,
+    #[serde(default)]
+    role: Option<String>,
 }
 
 impl std::fmt::Debug for TokenSection {
@@ -42,6 +44,7 @@ pub(crate) struct JwtSection {
     pub(crate) issuer: Option<String>,
     pub(crate) audience: Option<String>,
     pub(crate) principal_claim: Option<String>,
+    pub(crate) role_claim: Option<String>,
 }
 
 impl AuthSection {
@@ -65,6 +68,13 @@ impl AuthSection {
             ));
         }
         Ok(())
+    }
+
+    /// Each token's principal and its role.
+    pub(super) fn roles(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.tokens
+            .iter()
+            .map(|token| (token.principal.as_str(), token.role.as_deref()))
     }
 
     /// The tokens of the file, with those that stand in files of their own.

@@ -64,6 +64,7 @@ static FILE: Shape = Keys(&[
                     ("principal", Leaf),
                     ("token", Leaf),
                     ("token_file", Leaf),
+                    ("role", Leaf),
                 ])),
             ),
             (
@@ -76,9 +77,23 @@ static FILE: Shape = Keys(&[
                     ("issuer", Leaf),
                     ("audience", Leaf),
                     ("principal_claim", Leaf),
+                    ("role_claim", Leaf),
                 ]),
             ),
         ]),
+    ),
+    (
+        "roles",
+        Named(&Keys(&[
+            ("agents", Leaf),
+            ("lease_ceiling", Leaf),
+            ("budget_per_job", Leaf),
+            ("jobs", Leaf),
+            ("may_watch", Leaf),
+            ("may_cancel", Leaf),
+            ("may_answer", Leaf),
+            ("admin", Leaf),
+        ])),
     ),
     (
         "store",

@@ -6,7 +6,7 @@ use towline::runtime::auth::{self, Anonymous, Authenticator, Chain, JwtVerifier,
 
 use crate::{
     args::ServeArgs,
-    config::{Config, JwtSection},
+    config::{self, Config, JwtSection},
     failure::{Failure, Outcome},
     values::PrincipalToken,
 };
@@ -70,12 +70,16 @@ fn given(args: &ServeArgs, config: &Config) -> Outcome<Vec<PrincipalToken>> {
         text.parse()
             .map_err(|error| Failure::usage(format!("{from}: {error}")))
     };
-    if !args.token.is_empty() {
-        return args
-            .token
-            .iter()
-            .map(|secret| read("--token", secret.expose()))
-            .collect();
+    if !args.token.is_empty() || !args.token_file.is_empty() {
+        if !args.token.is_empty() {
+            tracing::warn!(
+                "a token on the command line shows in the list of processes; --token-file PRINCIPAL:PATH does not"
+            );
+        }
+        let given = args.token.iter();
+        let given = given.map(|secret| read("--token", secret.expose()));
+        let in_files = args.token_file.iter().map(|text| of_file(text));
+        return given.chain(in_files).collect();
     }
     match std::env::var(TOKENS_VARIABLE) {
         Ok(text) if !text.is_empty() => text
@@ -84,6 +88,24 @@ fn given(args: &ServeArgs, config: &Config) -> Outcome<Vec<PrincipalToken>> {
             .collect(),
         _ => config.tokens(),
     }
+}
+
+/// `PRINCIPAL:PATH`, split at the first colon.
+fn of_file(text: &str) -> Outcome<PrincipalToken> {
+    let pair = text.split_once(':');
+    let pair = pair.filter(|(principal, path)| !principal.is_empty() && !path.is_empty());
+    let (principal, path) = pair.ok_or_else(|| {
+        Failure::usage(format!(
+            "--token-file `{text}` has to be PRINCIPAL:PATH, as in alice:secrets/alice.token"
+        ))
+    })?;
+    let token = config::first_line(std::path::Path::new(path)).map_err(|error| {
+        Failure::usage(format!("the token file `{path}` cannot be used: {error}"))
+    })?;
+    Ok(PrincipalToken {
+        principal: principal.to_owned(),
+        token,
+    })
 }
 
 /// Refuses to let everybody in from everywhere, unless that is really wanted [ARCP 6.1-4].
@@ -129,6 +151,9 @@ fn verifier(config: &Config, section: &JwtSection) -> Outcome<JwtVerifier> {
     }
     if let Some(claim) = &section.principal_claim {
         verifier = verifier.principal_claim(claim);
+    }
+    if let Some(claim) = &section.role_claim {
+        verifier = verifier.role_claim(claim);
     }
     Ok(verifier)
 }

@@ -384,6 +384,7 @@ mod exec {
             "127.0.0.1:0",
             "--token",
             crate::support::TOKEN,
+            "--dangerously-grant-any-lease",
         ];
         let server = crate::support::Server::start(place.command(args));
         let flags = server.flags();
@@ -513,6 +514,7 @@ fn programs_do_not_outlive_a_server_that_is_killed() {
         "--token",
         crate::support::TOKEN,
         "--dangerously-unconfined-as-root",
+        "--dangerously-grant-any-lease",
     ];
     let server = crate::support::Server::start(place.command(args));
     let flags = server.flags();
@@ -573,6 +575,7 @@ fn a_process_that_speaks_arcp_is_an_agent() {
                 "serve",
                 "--stdio",
                 "--demo",
+                "--dangerously-grant-any-lease",
                 "--store",
                 "memory",
                 "--token",
@@ -592,6 +595,7 @@ fn a_process_that_speaks_arcp_is_an_agent() {
         "127.0.0.1:0",
         "--token",
         crate::support::TOKEN,
+        "--dangerously-grant-any-lease",
     ]));
     let flags = server.flags();
     let run = |agent: &str, input: Value, more: &[&str]| {

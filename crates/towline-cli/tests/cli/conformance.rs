@@ -16,7 +16,7 @@ fn verdicts(report: &Value, verdict: &str) -> Vec<String> {
 #[test]
 fn the_demo_server_conforms() {
     let place = Place::new();
-    let server = place.serve(&["--token", TOKEN]);
+    let server = place.serve(&["--token", TOKEN, "--dangerously-grant-any-lease"]);
     let flags = server.flags();
     let args = ["conformance", "-o", "json"];
     let args = args.into_iter().chain(flags.iter().map(String::as_str));
@@ -33,7 +33,9 @@ fn the_demo_server_conforms() {
 fn a_child_process_conforms() {
     let place = Place::new();
     let program = env!("CARGO_BIN_EXE_towline");
-    let url = format!("stdio:{program} serve --stdio --demo --store memory --token kit:{TOKEN}");
+    let url = format!(
+        "stdio:{program} serve --stdio --demo --dangerously-grant-any-lease --store memory --token kit:{TOKEN}"
+    );
     let args = ["conformance", "-o", "json", "--url", &url, "--token", TOKEN];
     let ran = place.run(args);
     let report = ran.json();

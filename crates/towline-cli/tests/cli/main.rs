@@ -9,6 +9,7 @@ mod credentials;
 mod dashboard;
 mod embedded;
 mod operate;
+mod roles;
 mod served;
 mod support;
 mod trust;

@@ -263,17 +263,13 @@ fn a_detached_job_can_be_watched_and_cancelled_later() {
             0o600
         );
     }
-    // Another session of the same principal may look, and may not cancel.
+    // Another session of the same principal may look.
     let elsewhere = Place::new();
     let shown = elsewhere
         .run(with(&flags, &["get", job, "-o", "json"]))
         .ok()
         .json();
     assert_eq!(shown["status"], "running");
-    elsewhere
-        .run(with(&flags, &["cancel", job]))
-        .status(3)
-        .says(&["PERMISSION_DENIED"]);
 
     // No URL, no token: the saved session knows.
     let mut watching = place.command(["watch", job, "-o", "ndjson"]);

@@ -89,6 +89,11 @@ pub struct ReserveError {
 }
 
 impl Amounts {
+    /// No amount of any currency.
+    pub const fn none() -> Self {
+        Self(BTreeMap::new())
+    }
+
     /// Reads `currency ":" digits [ "." digits ]`; the same currency twice adds up [ARCP 9.6-1].
     ///
     /// # Errors

@@ -51,7 +51,14 @@ pub enum RequestKind {
     },
     /// List jobs.
     List(payload::ListJobs),
+    /// Say who asks, and what holds for them [ARCP 20-2].
+    WhoAmI,
 }
+
+/// Asks who one is; a vendor's type of ours.
+pub const WHOAMI: &str = "x-vendor.towline.whoami";
+/// Answers [`WHOAMI`].
+pub const IDENTITY: &str = "x-vendor.towline.identity";
 
 /// A submit whose form is right.
 #[derive(Debug)]
@@ -80,6 +87,12 @@ pub(super) fn read(envelope: Envelope, features: FeatureSet) -> Result<Effect, R
             "`{}` on a session that is already open",
             envelope.kind
         ))),
+        Message::Other(kind) if kind.as_str() == WHOAMI => Ok(Effect::Request(Box::new(Request {
+            id: envelope.id,
+            trace: envelope.trace_id,
+            parent_span: envelope.parent_span,
+            kind: RequestKind::WhoAmI,
+        }))),
         Message::Other(kind) if kind.is_vendor() => Ok(Effect::None),
         Message::Other(kind) => Err(unknown_type(&kind)),
         message => {

@@ -52,6 +52,7 @@ fn every_action_has_its_entry() {
     let actor = Actor {
         principal: &alice,
         session: &session,
+        role: None,
     };
     let (bob, credential) = (
         Principal::new("bob"),
@@ -129,6 +130,7 @@ fn entries_reach_their_own_target() {
     let actor = Actor {
         principal: &alice,
         session: &session,
+        role: None,
     };
     let row = audit().subscribe(
         actor,

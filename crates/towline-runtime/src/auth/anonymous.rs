@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use futures_util::future::{BoxFuture, ready};
 use towline_store::Principal;
 
-use super::{AuthRefusal, Authenticator, Credentials};
+use super::{AuthRefusal, Authenticator, Credentials, Proof, Proven};
 
 /// Lets everybody in as one principal.
 ///
@@ -52,10 +52,28 @@ impl Authenticator for Anonymous {
         }))
     }
 
+    fn prove<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Proven, AuthRefusal>> {
+        Box::pin(async move {
+            let principal = self.authenticate(credentials).await?;
+            let proof = Proof::by(KEY);
+            Ok(Proven { principal, proof })
+        })
+    }
+
+    fn still_knows(&self, principal: &Principal, proof: &Proof) -> bool {
+        *principal == self.principal && proof.key.as_deref().is_none_or(|key| key == KEY)
+    }
+
     fn lets_anyone_in(&self) -> bool {
         true
     }
 }
+
+/// The name of no proof at all.
+const KEY: &str = "anonymous";
 
 /// Checks, before listening, that a runtime without authentication is not reachable from elsewhere [ARCP 6.1-4].
 ///

@@ -5,7 +5,7 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use towline_store::Principal;
 
-use super::{AuthRefusal, Authenticator, Credentials};
+use super::{AuthRefusal, Authenticator, Credentials, Proof, Proven};
 
 /// Asks several authenticators in their order; the first that knows the peer decides.
 ///
@@ -55,16 +55,29 @@ impl Authenticator for Chain {
         &'a self,
         credentials: &'a Credentials,
     ) -> BoxFuture<'a, Result<Principal, AuthRefusal>> {
+        Box::pin(async move { Ok(self.prove(credentials).await?.principal) })
+    }
+
+    fn prove<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Proven, AuthRefusal>> {
         Box::pin(async move {
             let mut refusals = Vec::new();
             for link in &self.links {
-                match link.authenticate(credentials).await {
-                    Ok(principal) => return Ok(principal),
+                match link.prove(credentials).await {
+                    Ok(proven) => return Ok(proven),
                     Err(refusal) => refusals.push(refusal),
                 }
             }
             Err(join(refusals))
         })
+    }
+
+    fn still_knows(&self, principal: &Principal, proof: &Proof) -> bool {
+        self.links
+            .iter()
+            .any(|link| link.still_knows(principal, proof))
     }
 
     fn lets_anyone_in(&self) -> bool {

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use towline_env::{Clock, SystemClock};
 use towline_store::Principal;
 
-use super::{AuthRefusal, Authenticator, Credentials};
+use super::{AuthRefusal, Authenticator, Credentials, Proof, Proven};
 use crate::WebError;
 
 mod claims;
@@ -162,6 +162,13 @@ impl JwtVerifier {
         self
     }
 
+    /// Which claim names the role of the principal, a text; see [`Roles`](crate::roles::Roles). Default: none does.
+    #[must_use]
+    pub fn role_claim(mut self, claim: impl Into<String>) -> Self {
+        self.rules.role_claim = Some(claim.into());
+        self
+    }
+
     /// Tells the time. Default: the machine's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -169,7 +176,7 @@ impl JwtVerifier {
         self
     }
 
-    async fn verify(&self, text: &str) -> Result<Principal, AuthRefusal> {
+    async fn verify(&self, text: &str) -> Result<Proven, AuthRefusal> {
         let token = Token::parse(text).map_err(TokenFault::refusal)?;
         let payload = match &self.keys {
             Keys::Fixed(keys) => keys.verify(&token),
@@ -178,10 +185,17 @@ impl JwtVerifier {
                 keys.verify(&token)
             }
         };
-        let claims = payload.map_err(TokenFault::refusal)?;
-        self.rules
-            .principal(&claims, self.clock.now())
-            .map_err(TokenFault::refusal)
+        let (claims, key) = payload.map_err(TokenFault::refusal)?;
+        let proven = || {
+            let principal = self.rules.principal(&claims, self.clock.now())?;
+            let proof = Proof {
+                key: Some(key),
+                role: self.rules.role(&claims)?,
+                expires_at: self.rules.expires_at(&claims)?,
+            };
+            Ok(Proven { principal, proof })
+        };
+        proven().map_err(TokenFault::refusal)
     }
 }
 
@@ -190,7 +204,24 @@ impl Authenticator for JwtVerifier {
         &'a self,
         credentials: &'a Credentials,
     ) -> BoxFuture<'a, Result<Principal, AuthRefusal>> {
+        Box::pin(async move { Ok(self.verify(credentials.token()?).await?.principal) })
+    }
+
+    fn prove<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Proven, AuthRefusal>> {
         Box::pin(async move { self.verify(credentials.token()?).await })
+    }
+
+    /// Whether the key that signed is known. Before a remote key set was fetched nobody can tell, and the token's expiry
+    /// bounds how long that counts.
+    fn still_knows(&self, _principal: &Principal, proof: &Proof) -> bool {
+        let Some(key) = &proof.key else { return false };
+        match &self.keys {
+            Keys::Fixed(keys) => keys.knows(key),
+            Keys::Remote(remote) => key::is_name(key) && remote.knows(key),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use towline_store::Principal;
 
-use super::{AuthRefusal, Authenticator, Credentials};
+use super::{AuthRefusal, Authenticator, Credentials, Proof, Proven, proof::hex};
 
 /// Bearer tokens known from the start.
 ///
@@ -22,6 +22,8 @@ pub struct StaticTokens {
 #[derive(Clone)]
 struct Entry {
     hash: [u8; 32],
+    /// The name of the token in proofs.
+    key: String,
     principal: Principal,
 }
 
@@ -93,20 +95,28 @@ impl StaticTokens {
         }
         self.entries.push(Entry {
             hash,
+            key: format!("token:{}", hex(&hash)),
             principal: Principal::new(principal),
         });
         Ok(())
     }
 
     /// Whose token it is. Looks at every entry, wherever the match is.
-    fn find(&self, token: &str) -> Option<&Principal> {
+    fn find(&self, token: &str) -> Option<&Entry> {
         let presented = hash(token);
         let mut found = u64::MAX;
         for (index, entry) in (0_u64..).zip(&self.entries) {
             found.conditional_assign(&index, presented.ct_eq(&entry.hash));
         }
         let index = usize::try_from(found).ok()?;
-        self.entries.get(index).map(|entry| &entry.principal)
+        self.entries.get(index)
+    }
+
+    fn check(&self, credentials: &Credentials) -> Result<&Entry, AuthRefusal> {
+        let unknown = || AuthRefusal::new("the token is not known here");
+        credentials
+            .token()
+            .and_then(|token| self.find(token).ok_or_else(unknown))
     }
 }
 
@@ -115,11 +125,28 @@ impl Authenticator for StaticTokens {
         &'a self,
         credentials: &'a Credentials,
     ) -> BoxFuture<'a, Result<Principal, AuthRefusal>> {
-        let unknown = || AuthRefusal::new("the token is not known here");
-        let found = credentials
-            .token()
-            .and_then(|token| self.find(token).cloned().ok_or_else(unknown));
-        Box::pin(ready(found))
+        let found = self.check(credentials);
+        Box::pin(ready(found.map(|entry| entry.principal.clone())))
+    }
+
+    fn prove<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Proven, AuthRefusal>> {
+        let found = self.check(credentials);
+        Box::pin(ready(found.map(|entry| Proven {
+            principal: entry.principal.clone(),
+            proof: Proof::by(&entry.key),
+        })))
+    }
+
+    /// A proof without a name is one that was kept before proofs had names; then the principal has to be known.
+    fn still_knows(&self, principal: &Principal, proof: &Proof) -> bool {
+        let mut own = self
+            .entries
+            .iter()
+            .filter(|entry| entry.principal == *principal);
+        own.any(|entry| proof.key.as_ref().is_none_or(|key| *key == entry.key))
     }
 }
 
@@ -214,6 +241,25 @@ mod tests {
         }
         let none = StaticTokens::new::<&str, &str>([]).unwrap();
         assert_eq!(ask(&none, "one").await, None);
+    }
+
+    /// [ARCP 14-7] A proof is known as long as its very token is, and is that principal's.
+    #[tokio::test]
+    async fn a_proof_is_one_token_of_one_principal() {
+        let all = [("alice", "horse"), ("alice", "two"), ("bob", "three")];
+        let tokens = StaticTokens::new(all).unwrap();
+        let proven = tokens.prove(&Credentials::bearer("horse")).await.unwrap();
+        let knows = |list: &[(&str, &str)]| {
+            let tokens = StaticTokens::new(list.iter().copied()).unwrap();
+            tokens.still_knows(&proven.principal, &proven.proof)
+        };
+        assert!(knows(&all));
+        assert!(!knows(&all[1..]));
+        assert!(!knows(&[("bob", "horse")]));
+        assert!(!format!("{:?}", proven.proof).contains("horse"));
+        let unnamed = Proof::default();
+        assert!(tokens.still_knows(&Principal::new("alice"), &unnamed));
+        assert!(!tokens.still_knows(&Principal::new("carol"), &unnamed));
     }
 
     /// [ARCP 6.1-4] Tokens are stored hashed: nothing of them is left to be shown.

@@ -203,7 +203,9 @@ impl AskedBy {
             Self::Client { asker, .. } => {
                 let agent = job.row.agent.to_string();
                 let verdict = Verdict::Refused(&refusal.code);
-                hub.audit(Audit::at(hub.now()).submit(asker.actor(), &agent, None, verdict));
+                let role = asker.role(hub);
+                let actor = asker.actor(role.as_deref());
+                hub.audit(Audit::at(hub.now()).submit(actor, &agent, None, verdict));
                 asker.refuse_submit(&refusal, Some(job.row.trace));
             }
             Self::Agent(waiting) => {
@@ -249,9 +251,11 @@ fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusa
 
 /// The audit entry of an accepted job.
 fn audit(hub: &Hub, job: &JobEntry) -> AuditRow {
+    let role = hub.services.role_of(&job.row.principal);
     let actor = Actor {
         principal: &job.row.principal,
         session: &job.row.session,
+        role: role.as_deref(),
     };
     let audit = Audit::at(hub.now());
     match &job.row.parent {

@@ -8,6 +8,7 @@ use towline_wire::{Envelope, EventSeq, JobId, JobStatus, MessageId, Payload, Tra
 
 use crate::{
     audit::Actor,
+    hub::Hub,
     session::{Attachment, Reply, SessionEntry, Slot},
 };
 
@@ -22,11 +23,17 @@ pub(crate) struct Asker {
 
 impl Asker {
     /// Who asks, as the audit log has it.
-    pub(super) fn actor(&self) -> Actor<'_> {
+    pub(super) fn actor<'a>(&'a self, role: Option<&'a str>) -> Actor<'a> {
         Actor {
             principal: &self.session.principal,
             session: &self.session.id,
+            role,
         }
+    }
+
+    /// The role under which it is decided about the asker.
+    pub(super) fn role(&self, hub: &Hub) -> Option<String> {
+        hub.services.role_of(&self.session.principal)
     }
 
     /// Replies.

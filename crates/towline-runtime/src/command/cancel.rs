@@ -31,7 +31,9 @@ pub(super) async fn cancel(hub: &Arc<Hub>, asker: Asker, job: JobId, reason: Opt
         }),
         Err(refusal) => {
             let verdict = Verdict::Refused(&refusal.code);
-            hub.audit(Audit::at(hub.now()).cancel(asker.actor(), &job, verdict));
+            let role = asker.role(hub);
+            let actor = asker.actor(role.as_deref());
+            hub.audit(Audit::at(hub.now()).cancel(actor, &job, verdict));
             asker.refuse_quietly(&refusal);
         }
     }
@@ -72,7 +74,9 @@ impl CancelJob {
             Some(Stop::TooLate(_)) => Verdict::Refused(&ErrorCode::INVALID_REQUEST),
             _ => Verdict::Allowed,
         };
-        Audit::at(hub.now()).cancel(self.asker.actor(), self.job.id(), verdict)
+        let role = self.asker.role(hub);
+        let actor = self.asker.actor(role.as_deref());
+        Audit::at(hub.now()).cancel(actor, self.job.id(), verdict)
     }
 }
 

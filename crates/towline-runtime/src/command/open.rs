@@ -10,6 +10,7 @@ use towline_wire::{EventSeq, FeatureSet, Secret};
 
 use super::asker::{shutting_down, store_refusal};
 use crate::{
+    auth::Proof,
     hub::{Command, Hub, Tx, hash_token},
     session::{Attachment, SessionEntry},
 };
@@ -26,6 +27,7 @@ pub(crate) struct Opened {
 /// What a peer asks for.
 pub(crate) struct OpenRequest {
     pub(crate) principal: Principal,
+    pub(crate) proof: Proof,
     pub(crate) features: FeatureSet,
     pub(crate) dialect: Dialect,
     pub(crate) kind: TransportKind,
@@ -37,6 +39,7 @@ pub(crate) struct OpenRequest {
 pub(crate) async fn open(hub: &Arc<Hub>, request: OpenRequest) -> Result<Opened, Refusal> {
     let OpenRequest {
         principal,
+        proof,
         features,
         dialect,
         kind,
@@ -55,6 +58,7 @@ pub(crate) async fn open(hub: &Arc<Hub>, request: OpenRequest) -> Result<Opened,
         detached_at: None,
         acked: EventSeq::ZERO,
         evicted: EventSeq::ZERO,
+        proof: proof.text(),
     };
     if !hub.books.sessions.count_attached(&principal) {
         return Err(too_many_sessions(hub));

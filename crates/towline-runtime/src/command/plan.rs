@@ -38,6 +38,12 @@ pub(super) async fn plan_root(
     constraints: LeaseConstraints,
 ) -> Result<Plan, Refusal> {
     let require_model_use = hub.services.options.require_model_use;
+    may_run(hub, principal, agent)?;
+    // Before the ceiling looks at it, so that a lease that takes long to read does so away from here.
+    validate(hub, &lease, &constraints)
+        .await?
+        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    let lease = bounded(hub, principal, agent, lease, &constraints)?;
     let valid = validate(hub, &lease, &constraints)
         .await?
         .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
@@ -105,6 +111,33 @@ async fn bound(
     bounded.map_err(refused)
 }
 
+/// Whether jobs of the principal may be of this agent [ARCP 20-1].
+fn may_run(hub: &Hub, principal: &Principal, agent: &AgentRef) -> Result<(), Refusal> {
+    match &hub.services.access {
+        Some(policy) => policy.may_run(principal, agent),
+        None => Ok(()),
+    }
+}
+
+/// The lease under the principal's ceiling [ARCP 20-1].
+fn bounded(
+    hub: &Hub,
+    principal: &Principal,
+    agent: &AgentRef,
+    lease: Lease,
+    constraints: &LeaseConstraints,
+) -> Result<Lease, Refusal> {
+    match &hub.services.access {
+        Some(policy) => policy.bound(LeaseRequest {
+            principal,
+            agent,
+            lease: &lease,
+            constraints,
+        }),
+        None => Ok(lease),
+    }
+}
+
 /// Bounds a child by its parent, and reserves its share, which is one step under the parent's lock [ARCP 9.4-2]. Comparing
 /// their leases comes before and without it.
 pub(super) async fn plan_child(
@@ -114,6 +147,7 @@ pub(super) async fn plan_child(
     lease: &Lease,
     constraints: &LeaseConstraints,
 ) -> Result<Plan, Refusal> {
+    may_run(hub, &parent.row.principal, agent)?;
     let limits = &hub.services.options;
     if parent.row.depth + 1 > limits.max_depth {
         let message = format!("delegation goes at most {} jobs deep", limits.max_depth);

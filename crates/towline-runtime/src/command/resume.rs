@@ -9,7 +9,7 @@ use towline_proto::{
     refusal::Refusal,
     server::{ResumeTarget, TokenHash},
 };
-use towline_store::{Change, Principal, StoreError};
+use towline_store::{Change, StoreError};
 use towline_transport::TransportKind;
 use towline_wire::{ErrorCode, Feature, FeatureSet};
 
@@ -18,6 +18,7 @@ use super::{
     open::{CountGuard, Opened, too_many_sessions},
 };
 use crate::{
+    auth::Proven,
     hub::{Command, Hub, Tx, hash_token},
     session::{Attachment, DetachReason, SessionEntry},
 };
@@ -26,7 +27,7 @@ use crate::{
 pub(crate) struct ResumeRequest {
     pub(crate) target: ResumeTarget,
     /// Who asks; `None` for a bare `session.resume`, which its token alone proves.
-    pub(crate) principal: Option<Principal>,
+    pub(crate) proven: Option<Proven>,
     /// `None` keeps what the session has.
     pub(crate) features: Option<FeatureSet>,
     /// `None` keeps what the session has.
@@ -79,6 +80,12 @@ fn expired() -> Refusal {
     Refusal::new(ErrorCode::RESUME_WINDOW_EXPIRED, message)
 }
 
+/// Access that was taken away does not go on by a resume token [ARCP 14-7].
+pub(crate) fn unproved() -> Refusal {
+    let message = "what proved this session has expired or is not known here any more; say hello with a token that is";
+    Refusal::unauthenticated(message)
+}
+
 struct ResumeSession {
     session: Arc<SessionEntry>,
     request: ResumeRequest,
@@ -104,12 +111,16 @@ impl ResumeSession {
         }
         if self
             .request
-            .principal
+            .proven
             .as_ref()
-            .is_some_and(|principal| *principal != self.session.principal)
+            .is_some_and(|proven| proven.principal != self.session.principal)
         {
             let message = "the session belongs to another principal";
             return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
+        }
+        let principal = &self.session.principal;
+        if self.request.proven.is_none() && !hub.services.still_proved(principal, &state.proof) {
+            return Err(unproved());
         }
         let window = hub.services.options.resume_window;
         if !limits::in_resume_window(state.detached_at, hub.now(), window) {
@@ -160,6 +171,9 @@ impl ResumeSession {
             let before = std::mem::replace(&mut state.tokens, tokens);
             state.features = decided.features;
             state.dialect = decided.dialect;
+            if let Some(proven) = &self.request.proven {
+                state.proof = proven.proof.clone();
+            }
             state.detached_at = None;
             let acknowledges = decided.features.has(Feature::Ack);
             let position = self.request.target.last_event_seq;
@@ -185,6 +199,9 @@ impl Command for ResumeSession {
             row.features = decided.features;
             row.dialect = decided.dialect.as_str().to_owned();
             row.detached_at = None;
+            if let Some(proven) = &self.request.proven {
+                row.proof = proven.proof.text();
+            }
             tx.push(Change::Session(Box::new(row)));
         }
         self.decision = Some(decision);

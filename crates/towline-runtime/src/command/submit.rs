@@ -45,7 +45,9 @@ async fn submit_now(hub: Arc<Hub>, asker: Asker, submission: Submission, origin:
         Ok(Prepared::Known(row)) => repeat::attach_to_known(&hub, asker, *row).await,
         Err(refusal) => {
             let verdict = Verdict::Refused(&refusal.code);
-            hub.audit(Audit::at(hub.now()).submit(asker.actor(), &asked, None, verdict));
+            let role = asker.role(&hub);
+            let actor = asker.actor(role.as_deref());
+            hub.audit(Audit::at(hub.now()).submit(actor, &asked, None, verdict));
             asker.refuse_submit(&refusal, origin.trace);
         }
     }

@@ -79,7 +79,9 @@ pub(super) async fn watch(
 fn audit(hub: &Hub, asker: &Asker, job: &JobId, row: Option<&JobRow>, refusal: Option<&Refusal>) {
     let verdict = refusal.map_or(Verdict::Allowed, |refusal| Verdict::Refused(&refusal.code));
     let owner = row.map(|row| &row.principal);
-    hub.audit(Audit::at(hub.now()).subscribe(asker.actor(), job, owner, verdict));
+    let role = asker.role(hub);
+    let actor = asker.actor(role.as_deref());
+    hub.audit(Audit::at(hub.now()).subscribe(actor, job, owner, verdict));
 }
 
 /// Whether a session with these features sees every record there is.

@@ -28,10 +28,15 @@ pub(super) fn may_observe(
     Err(unseen(hub, session, row, "this principal may not watch it"))
 }
 
-/// Whether a session may cancel a job: only the submitting one, however often it was resumed [ARCP 7.4-2].
+/// Whether a session may cancel a job: the submitting one, however often it was resumed, and whom the deployment's policy
+/// lets [ARCP 7.4-2].
 pub(super) fn may_cancel(hub: &Hub, asker: &Asker, row: &JobRow) -> Result<(), Refusal> {
     let session = &asker.session;
     if row.session == session.id {
+        return Ok(());
+    }
+    let policy = hub.services.access.as_ref();
+    if policy.is_some_and(|policy| policy.may_cancel(&session.principal, &row.principal)) {
         return Ok(());
     }
     if row.principal != session.principal {

@@ -8,9 +8,8 @@ use towline_proto::{
     refusal::Refusal,
     server::{AttachRequest, Effect, Goodbye, ServerSession},
 };
-use towline_store::Principal;
 use towline_transport::{FrameSink, FrameSource, Inbound, TransportInfo};
-use towline_wire::{Feature, FeatureSet, MessageId, SessionId, Shown, payload};
+use towline_wire::{ErrorCode, Feature, FeatureSet, MessageId, SessionId, Shown, payload};
 
 use super::{
     fit::fit,
@@ -18,7 +17,7 @@ use super::{
 };
 use crate::{
     audit::{Actor, Audit},
-    auth::{AuthRefusal, Credentials},
+    auth::{AuthRefusal, Credentials, Proven},
     command::{OpenRequest, Opened, ResumeRequest, envelope, open, resume},
     hub::{Hub, Services},
 };
@@ -40,7 +39,7 @@ pub(super) async fn run(
         hub,
         info,
         sink,
-        principal: None,
+        proven: None,
         dialect: Dialect::Draft,
         asked: None,
     };
@@ -61,7 +60,7 @@ struct Handshake<'a> {
     hub: &'a Arc<Hub>,
     info: &'a TransportInfo,
     sink: &'a mut dyn FrameSink,
-    principal: Option<Principal>,
+    proven: Option<Proven>,
     /// How the peer reads the draft, once it has said something.
     dialect: Dialect,
     /// The frame that asks for a session.
@@ -125,9 +124,9 @@ impl Handshake<'_> {
             tokio::time::sleep(delay).await;
         }
         let refusal = match authenticate(services, &auth, self.info.peer).await {
-            Ok(principal) => {
+            Ok(proven) => {
                 services.limiter.succeeded(self.info.peer);
-                self.principal = Some(principal);
+                self.proven = Some(proven);
                 return machine.on_principal();
             }
             Err(refusal) => refusal,
@@ -158,11 +157,11 @@ impl Handshake<'_> {
         let asked = request.request.clone();
         let resumes = request.resume.is_some();
         let (kind, confidential) = (self.info.kind, self.info.confidential);
-        let opened = match (request.resume, self.principal.clone()) {
-            (Some(target), principal) => {
+        let opened = match (request.resume, self.proven.take()) {
+            (Some(target), proven) => {
                 let request = ResumeRequest {
                     target,
-                    principal,
+                    proven,
                     features: request.wanted,
                     dialect,
                     kind,
@@ -170,9 +169,10 @@ impl Handshake<'_> {
                 };
                 resume(hub, request).await
             }
-            (None, Some(principal)) => {
+            (None, Some(Proven { principal, proof })) => {
                 let request = OpenRequest {
                     principal,
+                    proof,
                     features: request.wanted.unwrap_or(FeatureSet::NONE),
                     dialect: dialect.unwrap_or(Dialect::Draft),
                     kind,
@@ -187,6 +187,10 @@ impl Handshake<'_> {
         let opened = match opened {
             Ok(opened) => opened,
             Err(refusal) => {
+                if refusal.code == ErrorCode::UNAUTHENTICATED {
+                    let audit = Audit::at(hub.now());
+                    hub.audit(audit.auth_refused(self.info.peer, &refusal.message));
+                }
                 self.reject(asked, &refusal, Goodbye::Policy, source).await;
                 return None;
             }
@@ -224,9 +228,11 @@ impl Handshake<'_> {
             .with_id(hub.services.ids.message())
             .with_session(session.id.clone());
         let welcome = fit(welcome, session.lock().dialect);
+        let role = hub.services.role_of(&session.principal);
         let actor = Actor {
             principal: &session.principal,
             session: &session.id,
+            role: role.as_deref(),
         };
         hub.audit(Audit::at(hub.now()).auth_accepted(actor, self.info.peer));
         tracing::info!(
@@ -295,9 +301,9 @@ async fn authenticate(
     services: &Services,
     auth: &payload::Auth,
     peer: Option<SocketAddr>,
-) -> Result<Principal, AuthRefusal> {
+) -> Result<Proven, AuthRefusal> {
     let credentials = Credentials::from_hello(Some(auth), peer)?;
-    let authenticating = services.authenticator.authenticate(&credentials);
+    let authenticating = services.authenticator.prove(&credentials);
     timeout(services.options.auth_timeout, authenticating)
         .await
         .unwrap_or_else(|_| Err(AuthRefusal::new("the token could not be verified in time")))

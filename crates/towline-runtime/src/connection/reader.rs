@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 use super::{fit::unfit, goodbye::linger, handshake::Live, worker::Worker, writer::Writer};
 use crate::{
-    command::{Asker, envelope},
+    command::{Asker, envelope, unproved},
     hub::Hub,
     session::{Attachment, DetachReason, Farewell, SessionEntry},
     trace,
@@ -267,6 +267,7 @@ impl Reader<'_> {
             Some(DetachReason::Superseded) => {
                 self.close(Some("superseded".to_owned()), Goodbye::Normal, false)
             }
+            Some(DetachReason::Unproved) => self.reject(None, &unproved(), Goodbye::Policy),
             Some(DetachReason::Broken(refusal)) => self.reject(None, &refusal, Goodbye::GoingAway),
             Some(DetachReason::Shutdown) | None => {
                 self.close(Some("shutdown".to_owned()), Goodbye::GoingAway, true)

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use towline_env::{Clock, Ids};
-use towline_store::EventStore;
+use towline_store::{EventStore, Principal};
 use towline_wire::{FeatureSet, payload::PeerInfo};
 
 use super::registry::Registry;
 use crate::{
     RuntimeOptions,
-    auth::{AuthLimiter, Authenticator},
+    auth::{AuthLimiter, Authenticator, Proof},
     credentials::Ledger,
-    policy::{LeasePolicy, ObservePolicy},
+    policy::{AccessPolicy, LeasePolicy, ObservePolicy},
     trace::TraceLink,
 };
 
@@ -26,9 +26,23 @@ pub(crate) struct Services {
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) limiter: AuthLimiter,
     pub(crate) observe: Arc<dyn ObservePolicy>,
+    pub(crate) access: Option<Arc<dyn AccessPolicy>>,
     pub(crate) lease_policy: Option<Arc<dyn LeasePolicy>>,
     /// What this runtime can do, and offers.
     pub(crate) features: FeatureSet,
     pub(crate) credentials: Ledger,
     pub(crate) trace_link: Arc<dyn TraceLink>,
+}
+
+impl Services {
+    /// Whether what proved a session proves it still [ARCP 14-7].
+    pub(crate) fn still_proved(&self, principal: &Principal, proof: &Proof) -> bool {
+        let lasts = proof.expires_at.is_none_or(|end| self.clock.now() < end);
+        lasts && self.authenticator.still_knows(principal, proof)
+    }
+
+    /// The role under which decisions about a principal are told of [ARCP 20-2].
+    pub(crate) fn role_of(&self, principal: &Principal) -> Option<String> {
+        self.access.as_ref()?.role_of(principal)
+    }
 }

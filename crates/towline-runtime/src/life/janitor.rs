@@ -11,8 +11,9 @@ use towline_proto::limits;
 use towline_wire::{JobId, JobStatus, Timestamp};
 
 use crate::{
+    audit::{Actor, Audit},
     hub::{EndSession, Hub},
-    session::SessionEntry,
+    session::{DetachReason, SessionEntry},
 };
 
 /// Runs until the runtime stops.
@@ -25,6 +26,7 @@ pub(super) async fn run(hub: Arc<Hub>) {
             _ = tick.tick() => {}
             () = hub.scope.stopping.cancelled() => return,
         }
+        end_unproved_sessions(&hub);
         end_lost_sessions(&hub);
         if ticks.is_multiple_of(RETAIN_EVERY) && ticks > 0 {
             retain(&hub).await;
@@ -62,6 +64,30 @@ fn measure(hub: &Hub) {
     // A sum would hide the one that matters.
     metrics::gauge!("towline_ack_lag_max").set(lag as f64);
     hub.services.credentials.measure();
+}
+
+/// Takes the connection of those whose access was taken away [ARCP 14-7]. The session is kept for its window like any that
+/// lost its connection, so that its peer can be told why it is not resumed.
+fn end_unproved_sessions(hub: &Hub) {
+    for session in hub.books.sessions.all() {
+        let attached = {
+            let state = session.lock();
+            let holds = hub.services.still_proved(&session.principal, &state.proof);
+            state.attachment.clone().filter(|_| !holds)
+        };
+        let Some(attachment) = attached.filter(|attached| !attached.detach.is_cancelled()) else {
+            continue;
+        };
+        tracing::info!(target: "towline::session", session = %session.id, principal = %session.principal, "access was taken away");
+        let role = hub.services.role_of(&session.principal);
+        let actor = Actor {
+            principal: &session.principal,
+            session: &session.id,
+            role: role.as_deref(),
+        };
+        hub.audit(Audit::at(hub.now()).access_ended(actor));
+        attachment.detach(DetachReason::Unproved);
+    }
 }
 
 /// Ends the sessions whose window has passed, and, when too many are detached, those that were left first.

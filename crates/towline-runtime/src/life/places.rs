@@ -34,11 +34,13 @@ pub(crate) fn claim_place(hub: &Hub, job: &Arc<JobEntry>) -> Result<(), Refusal>
     }
     // The books are locked while nothing else is.
     let weight = job.weight();
-    let admission = hub
-        .books
-        .admission
-        .lock()
-        .admit(principal, Queued(Arc::clone(job)), weight);
+    let admission = {
+        let mut admission = hub.books.admission.lock();
+        if let Some(policy) = &hub.services.access {
+            admission.limit(principal, policy.jobs(principal));
+        }
+        admission.admit(principal, Queued(Arc::clone(job)), weight)
+    };
     match admission {
         Admission::Start => job.lock().place = Place::Held,
         Admission::Queued => {}

@@ -21,6 +21,8 @@ use towline_store::{Principal, SessionRow};
 use towline_transport::TransportKind;
 use towline_wire::{Envelope, FeatureSet, JobId, SessionId, Timestamp};
 
+use crate::auth::Proof;
+
 /// A session that can be, or is, attached to a connection.
 pub(crate) struct SessionEntry {
     pub(crate) id: SessionId,
@@ -35,6 +37,8 @@ pub(crate) struct SessionState {
     pub(crate) tokens: Tokens,
     pub(crate) features: FeatureSet,
     pub(crate) dialect: Dialect,
+    /// What proved the principal, last [ARCP 14-7].
+    pub(crate) proof: Proof,
     pub(crate) attachment: Option<Arc<Attachment>>,
     pub(crate) detached_at: Option<Timestamp>,
     pub(crate) subscriptions: HashSet<JobId>,
@@ -72,6 +76,8 @@ pub(crate) enum DetachReason {
     Superseded,
     /// The runtime shuts down [ARCP 6.7-3].
     Shutdown,
+    /// What proved the session proves nothing any more [ARCP 14-7].
+    Unproved,
     /// The stream cannot go on.
     Broken(Refusal),
 }
@@ -87,6 +93,7 @@ impl SessionEntry {
             ),
             features: row.features,
             dialect,
+            proof: Proof::kept(row.proof.as_deref()),
             attachment: None,
             detached_at: row.detached_at,
             subscriptions: HashSet::new(),
@@ -120,6 +127,7 @@ impl SessionEntry {
             detached_at: state.detached_at,
             acked: state.stream.acked(),
             evicted: state.stream.evicted(),
+            proof: state.proof.text(),
         }
     }
 

@@ -6,6 +6,7 @@
     reason = "helpers of tests are tests"
 )]
 
+mod access;
 mod ack;
 mod agents;
 mod audit;

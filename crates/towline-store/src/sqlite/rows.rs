@@ -158,7 +158,7 @@ fn read_state(row: &Row<'_>) -> Result<JobState, DbError> {
 
 /// The columns [`read_session`] expects.
 pub(super) const SESSION_COLUMNS: &str = "key, last, id, principal, token_hash, features, dialect, created_at, detached_at, acked, evicted, \
-     previous_token_hash, skipped_token_hash";
+     previous_token_hash, skipped_token_hash, proof";
 
 pub(super) fn read_session(row: &Row<'_>) -> Result<SessionRow, DbError> {
     Ok(SessionRow {
@@ -173,6 +173,7 @@ pub(super) fn read_session(row: &Row<'_>) -> Result<SessionRow, DbError> {
         detached_at: optional_time(row, 8)?,
         acked: EventSeq::new(seq(row, 9)?),
         evicted: EventSeq::new(seq(row, 10)?),
+        proof: row.get(13)?,
     })
 }
 

@@ -37,6 +37,10 @@ pub(super) const STEPS: &[Step] = &[
         sql: RUNS,
         fill: Some(fill_chunked),
     },
+    Step {
+        sql: PROOF,
+        fill: None,
+    },
 ];
 
 /// How much happens with a row decides its place. Blocks are appended, whichever job they are of, so that a commit of
@@ -172,6 +176,11 @@ CREATE TABLE checkpoint (
 const PREVIOUS_TOKEN: &str = "
 ALTER TABLE session ADD COLUMN previous_token_hash BLOB;
 ALTER TABLE session ADD COLUMN skipped_token_hash BLOB;
+";
+
+/// What proved a session's principal, so that access that was taken away does not go on by resume.
+const PROOF: &str = "
+ALTER TABLE session ADD COLUMN proof TEXT;
 ";
 
 /// What a job's recovery has to know stands in its state. A job that runs was started once at least; when, nobody wrote down.

@@ -107,6 +107,7 @@ pub fn session(number: u64) -> SessionRow {
         detached_at: None,
         acked: EventSeq::ZERO,
         evicted: EventSeq::ZERO,
+        proof: None,
     }
 }
 

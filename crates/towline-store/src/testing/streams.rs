@@ -52,6 +52,7 @@ pub async fn sessions_come_back_whole(mut subject: Subject) {
         detached_at: Some(at(3)),
         acked: EventSeq::new(2),
         evicted: EventSeq::new(1),
+        proof: Some(r#"{"key":"token:1"}"#.to_owned()),
         ..session(1)
     };
     for row in [session(1), anew] {

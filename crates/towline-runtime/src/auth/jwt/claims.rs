@@ -15,6 +15,7 @@ pub(super) struct Rules {
     pub(super) leeway: Duration,
     pub(super) principal_claim: String,
     pub(super) principal_prefix: String,
+    pub(super) role_claim: Option<String>,
 }
 
 impl Default for Rules {
@@ -25,6 +26,7 @@ impl Default for Rules {
             leeway: Duration::from_secs(60),
             principal_claim: "sub".to_owned(),
             principal_prefix: String::new(),
+            role_claim: None,
         }
     }
 }
@@ -51,6 +53,26 @@ impl Rules {
             .filter(|name| is_name(name));
         let name = named.ok_or_else(|| TokenFault::Principal(self.principal_claim.clone()))?;
         Ok(Principal::new(format!("{}{name}", self.principal_prefix)))
+    }
+
+    /// The role the claims name, where one of them may.
+    pub(super) fn role(&self, claims: &Claims) -> Result<Option<String>, TokenFault> {
+        let Some(claim) = &self.role_claim else {
+            return Ok(None);
+        };
+        match claims.get(claim) {
+            None => Ok(None),
+            Some(Value::String(name)) if is_name(name) => Ok(Some(name.clone())),
+            Some(_) => Err(TokenFault::Role(claim.clone())),
+        }
+    }
+
+    /// From when on the token is not taken any more.
+    pub(super) fn expires_at(&self, claims: &Claims) -> Result<Option<Timestamp>, TokenFault> {
+        let expires = numeric_date(claims, "exp")?;
+        let end = expires.map(|at| (at + self.leeway.as_secs_f64()) * 1e6);
+        // Beyond what a timestamp can say is never; the conversion stops at its ends.
+        Ok(end.map(|micros| Timestamp::from_unix_micros(micros as i64)))
     }
 
     fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), TokenFault> {

@@ -4,8 +4,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 use super::{
+    super::proof::hex,
     JwtConfigError, signature,
     token::{Claims, Token, TokenFault},
 };
@@ -17,6 +19,8 @@ pub(super) struct KeySet {
 
 /// One key and the one algorithm it is good for, so that a token cannot have an RSA key used as an HMAC secret.
 struct Key {
+    /// Its name in proofs.
+    name: String,
     id: Option<String>,
     algorithm: Algorithm,
     material: DecodingKey,
@@ -37,6 +41,7 @@ impl KeySet {
             return Err(JwtConfigError::ShortSecret(secret.len()));
         }
         Ok(Self::of(Key {
+            name: name_of(Algorithm::HS256, [secret]),
             id: None,
             algorithm: Algorithm::HS256,
             material: DecodingKey::from_secret(secret),
@@ -54,6 +59,7 @@ impl KeySet {
         }
         let key = |algorithm, material| {
             Ok(Self::of(Key {
+                name: name_of(algorithm, [pem.trim().as_bytes()]),
                 id: None,
                 algorithm,
                 material,
@@ -125,13 +131,16 @@ impl KeySet {
         self.candidates(token).next().is_some()
     }
 
-    /// The claims, when one of the keys signed them.
-    pub(super) fn verify(&self, token: &Token<'_>) -> Result<Claims, TokenFault> {
-        if self.candidates(token).any(|key| key.signed(token)) {
-            token.claims()
-        } else {
-            Err(TokenFault::Signature)
-        }
+    /// The claims, when one of the keys signed them, and that key's name.
+    pub(super) fn verify(&self, token: &Token<'_>) -> Result<(Claims, String), TokenFault> {
+        let key = self.candidates(token).find(|key| key.signed(token));
+        let key = key.ok_or(TokenFault::Signature)?;
+        Ok((token.claims()?, key.name.clone()))
+    }
+
+    /// Whether a key of this name is among them.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.keys.iter().any(|key| key.name == name)
     }
 
     fn candidates<'a>(&'a self, token: &'a Token<'_>) -> impl Iterator<Item = &'a Key> {
@@ -186,13 +195,17 @@ impl Jwk {
             .alg
             .as_deref()
             .is_none_or(|meant| meant == algorithm_name(algorithm));
+        let parts = [&self.n, &self.e, &self.x, &self.y, &self.k];
+        let parts = parts.into_iter().flatten().map(String::as_bytes);
         meant.then_some(Key {
+            name: name_of(algorithm, parts),
             id: self.kid,
             algorithm,
             material,
         })
     }
 
+    // What a key is made of decides its name, so another key under the same `kid` is another key.
     fn material(&self, symmetric: Symmetric) -> Option<(Algorithm, DecodingKey)> {
         match (self.kty.as_str(), self.crv.as_deref()) {
             ("RSA", _) => {
@@ -218,6 +231,27 @@ impl Jwk {
         }
     }
 }
+
+/// What a key is called in proofs: its algorithm and a hash of what it is made of.
+fn name_of<'a>(algorithm: Algorithm, parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    format!(
+        "{PREFIX}{}:{}",
+        algorithm_name(algorithm),
+        hex(&hash.finalize())
+    )
+}
+
+/// Whether a proof's key is one of a token of ours.
+pub(super) fn is_name(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
+const PREFIX: &str = "jwt:";
 
 /// As JOSE writes it. Only those we pin keys to have a name here.
 fn algorithm_name(algorithm: Algorithm) -> &'static str {

@@ -103,6 +103,12 @@ impl RemoteKeys {
         }
     }
 
+    /// Whether a key of this name is in the latest set, or there is none yet.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        let state = self.state.lock();
+        state.keys.as_ref().is_none_or(|keys| keys.knows(name))
+    }
+
     fn known(&self, token: &Token<'_>) -> Option<Arc<KeySet>> {
         self.state
             .lock()

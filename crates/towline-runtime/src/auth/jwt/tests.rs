@@ -56,13 +56,40 @@ async fn check_at_now(verifier: &JwtVerifier, token: &str) -> Result<String, Str
     let Keys::Fixed(keys) = &verifier.keys else {
         panic!("these keys are fixed")
     };
-    let claims = keys.verify(&token).map_err(|fault| fault.to_string())?;
+    let (claims, _) = keys.verify(&token).map_err(|fault| fault.to_string())?;
     let principal = verifier
         .rules
         .principal(&claims, Timestamp::from_unix_micros(NOW * 1_000_000));
     principal
         .map(|principal| principal.to_string())
         .map_err(|fault| fault.to_string())
+}
+
+/// [ARCP 14-7, 20-1] A proof names the key by what it is made of, ends with the token, and brings the role of its claim; a
+/// verifier with another key does not know it.
+#[tokio::test]
+async fn a_proof_has_a_key_an_end_and_a_role() {
+    let (issuer, other) = (Issuer::ed25519(), Issuer::p256());
+    let verifier =
+        at_now(JwtVerifier::public_key_pem(&issuer.public_pem).unwrap()).role_claim("role");
+    let prove = async |extra: Value| {
+        let mut claims = claims("alice");
+        claims["role"] = extra;
+        claims["exp"] = json!(NOW + 10);
+        let token = issuer.token(None, &claims);
+        verifier.prove(&Credentials::bearer(token)).await
+    };
+    let proven = prove(json!("dev")).await.unwrap();
+    let (principal, proof) = (proven.principal, proven.proof);
+    assert_eq!(proof.role.as_deref(), Some("dev"));
+    let end = Timestamp::from_unix_micros((NOW + 70) * 1_000_000);
+    assert_eq!(proof.expires_at, Some(end));
+    assert!(verifier.still_knows(&principal, &proof));
+    let elsewhere = JwtVerifier::public_key_pem(&other.public_pem).unwrap();
+    assert!(!elsewhere.still_knows(&principal, &proof));
+    assert!(!verifier.still_knows(&principal, &Proof::default()));
+    let refused = prove(json!(7)).await.unwrap_err();
+    assert!(refused.message().contains("`role`"), "{refused}");
 }
 
 /// [ARCP 6.1-4] The algorithm is the key's, not the token's: `none`, and a public key used as an HMAC secret, are refused.

@@ -51,6 +51,8 @@ pub(super) enum TokenFault {
     Audience,
     #[error("the token's claim `{0}` does not name a principal")]
     Principal(String),
+    #[error("the token's claim `{0}` does not name a role, a role is a text")]
+    Role(String),
 }
 
 impl TokenFault {
