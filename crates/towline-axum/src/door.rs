@@ -92,6 +92,15 @@ impl DoorOptions {
         self
     }
 
+    /// Takes no more connections than leave a quarter of so many files to everything else, and from one address no more than
+    /// half of them, so that no address takes up a small server. Call it last.
+    #[must_use]
+    pub fn within_files(mut self, files: usize) -> Self {
+        self.connections = self.connections.min(files - files / 4);
+        self.strangers = self.strangers.min((self.connections / 2).max(1));
+        self
+    }
+
     /// Connections of these are counted by the address they state, once they have stated it, for they bring everybody.
     #[must_use]
     pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = Proxy>) -> Self {
@@ -338,6 +347,17 @@ mod tests {
         drop(first);
         door.enter(at("192.0.2.4")).unwrap();
         assert_eq!(door.0.counts().strangers.len(), 3);
+    }
+
+    /// [ARCP 14-5] Where few files may be open, an address does not get them all.
+    #[test]
+    fn a_small_server_is_not_taken_up() {
+        let door = Door::new(DoorOptions::new().within_files(8));
+        let enter = |address| door.enter(at(address));
+        let _one = [(); 3].map(|()| enter("192.0.2.1").unwrap());
+        assert_eq!(enter("192.0.2.1").unwrap_err(), Full::AtAddress);
+        let _other = [(); 3].map(|()| enter("192.0.2.2").unwrap());
+        assert_eq!(enter("192.0.2.3").unwrap_err(), Full::InAll);
     }
 
     /// [ARCP 14-5, 14-2] Who comes through a proxy is counted where it comes from; the proxy itself is everybody.

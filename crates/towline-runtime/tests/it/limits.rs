@@ -212,6 +212,36 @@ async fn refused_resumes_count() {
     }
 }
 
+/// [ARCP 14-6, 14-3] Refusals of one principal have so many entries a minute and one for the rest; what others did stays.
+#[tokio::test(start_paused = true)]
+async fn refusals_do_not_fill_the_audit_log() {
+    let runtime = plain(RuntimeOptions::default()).await;
+    let mut alice = Peer::open(&runtime, ALICE, QUIET).await;
+    let mut bob = Peer::open(&runtime, BOB, QUIET).await;
+    for _ in 0..200 {
+        alice
+            .refused("job.cancel", json!({"job_id": "job_none"}), "JOB_NOT_FOUND")
+            .await;
+    }
+    bob.refused("job.cancel", json!({"job_id": "job_none"}), "JOB_NOT_FOUND")
+        .await;
+    moment().await;
+    let told = async || -> Vec<Value> {
+        let audit = runtime.store().audit(1000).await.unwrap();
+        audit.iter().map(|row| row.data.read().unwrap()).collect()
+    };
+    let of = |rows: &[Value], name: &str| {
+        let is_of = |row: &&Value| row["principal"] == name && row["verdict"] == "refused";
+        rows.iter().filter(is_of).count()
+    };
+    let rows = told().await;
+    assert_eq!((of(&rows, "alice"), of(&rows, "bob")), (60, 1));
+    pass(62.0).await;
+    let rows = told().await;
+    assert_eq!((of(&rows, "alice"), of(&rows, "bob")), (61, 1));
+    assert_eq!(rows.last().unwrap()["more"], 140, "{:?}", rows.last());
+}
+
 /// [ARCP 14-3] the audit log tells of authentications, submits, cancels and expirations, and holds neither token nor input.
 #[tokio::test(start_paused = true)]
 async fn the_audit_log() {
