@@ -9,5 +9,6 @@ mod dashboard;
 mod embedded;
 mod operate;
 mod served;
+mod strangers;
 mod support;
 mod usage;
