@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Server, TOKEN, launch, openPage } from './support.mjs';
+import { Server, TOKEN, launch, newPage, openPage } from './support.mjs';
 
 let browser, server, client;
 before(async () => {
@@ -30,7 +30,7 @@ test('a token in the fragment signs in and leaves the address; it is kept for th
 });
 
 test('a wrong token is refused with a reason, a right one gets in', async (t) => {
-  const page = await browser.newPage();
+  const page = await newPage(browser);
   t.after(() => page.close());
   page.setDefaultTimeout(20_000);
   await page.goto(server.page);

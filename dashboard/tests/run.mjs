@@ -11,7 +11,7 @@ const wanted = process.argv.slice(2);
 const files = readdirSync(here)
   .filter((name) => name.endsWith('.test.mjs') && (wanted.length === 0 || wanted.some((part) => name.includes(part))))
   .map((name) => `${here}${name}`);
-run({ files, concurrency: false, timeout: 240_000 })
+run({ files, concurrency: false, timeout: 480_000 })
   .on('test:fail', () => (process.exitCode = 1))
   .compose(spec)
   .pipe(process.stdout);

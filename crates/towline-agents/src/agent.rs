@@ -7,13 +7,14 @@ use towline_transport::Transport;
 use towline_wire::{RawJson, Secret};
 
 use crate::{
+    confined::Confinement,
     environment::Environment,
     launcher::Launcher,
     plain,
     relay::{self, Child, Layer},
     sandbox::Bounds,
     spawn::Program,
-    trouble::agent_process,
+    trouble::{agent_process, failed},
 };
 
 /// A program that is started once for each job of an agent. It ends with the job, and what it started ends with it.
@@ -31,6 +32,7 @@ pub struct ProcessAgent {
     directory: Option<PathBuf>,
     environment: Environment,
     launcher: Option<Launcher>,
+    confinement: Confinement,
     token: Option<Secret>,
     layer: Option<Layer>,
 }
@@ -65,6 +67,7 @@ impl ProcessAgent {
             directory: None,
             environment: Environment::default(),
             launcher: None,
+            confinement: Confinement::default(),
             token: None,
             layer: None,
         }
@@ -101,6 +104,13 @@ impl ProcessAgent {
         self
     }
 
+    /// What confines it. Default: the lease of the job; see [`Confinement`].
+    #[must_use]
+    pub fn confinement(mut self, confinement: Confinement) -> Self {
+        self.confinement = confinement;
+        self
+    }
+
     /// The token an ARCP child expects. Default: a new one for each job.
     #[must_use]
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
@@ -119,7 +129,7 @@ impl ProcessAgent {
     }
 
     /// The program for one job.
-    fn program(&self, ctx: &JobContext) -> Program {
+    async fn program(&self, ctx: &JobContext, subject: &str) -> Result<Program, AgentError> {
         let mut program = Program {
             argv: self.argv.clone(),
             directory: self.directory.clone(),
@@ -128,14 +138,69 @@ impl ProcessAgent {
             launcher: self.launcher.clone().or_else(|| Launcher::find().ok()),
         };
         program.tell_job(ctx);
+        if !self.confinement.off {
+            self.confine(ctx, &mut program, subject).await?;
+        }
+        Ok(program)
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn confine(
+        &self,
+        ctx: &JobContext,
+        program: &mut Program,
+        subject: &str,
+    ) -> Result<(), AgentError> {
+        use crate::held::{Command, Held};
+
+        let words = self
+            .argv
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned());
+        let words: Vec<String> = words.collect();
+        let Some((given, words)) = words.split_first() else {
+            return Err(failed(subject, "cannot be started: its command is empty"));
+        };
+        let directory = match &self.directory {
+            Some(directory) => std::path::absolute(directory)?,
+            None => std::env::current_dir()?,
+        };
+        let command = Command {
+            program: program
+                .file(&directory)
+                .map_err(|why| failed(subject, &format!("cannot be started: {why}")))?,
+            given,
+            words,
+            directory: &directory,
+        };
+        let (held, home) = Held::of_operator(ctx, &self.confinement, command, subject).await?;
+        program.environment.set("HOME", home.to_string_lossy());
         program
+            .environment
+            .set("TMPDIR", home.join("tmp").to_string_lossy());
+        program.bounds = Bounds::Lease(Box::new(held));
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    async fn confine(
+        &self,
+        _: &JobContext,
+        _: &mut Program,
+        subject: &str,
+    ) -> Result<(), AgentError> {
+        Err(failed(
+            subject,
+            "is not started: this system cannot confine programs, and its confinement is not off",
+        ))
     }
 
     async fn job(self, ctx: JobContext, input: RawJson) -> Result<RawJson, AgentError> {
         match self.speaks {
             Speaks::Arcp => {
+                let subject = agent_process(ctx.agent().name());
                 let child = Child {
-                    program: self.program(&ctx),
+                    program: self.program(&ctx, &subject).await?,
                     token: self.token,
                     layer: self.layer,
                 };
@@ -145,7 +210,8 @@ impl ProcessAgent {
                 let mut stdin = input.as_str().as_bytes().to_vec();
                 stdin.push(b'\n');
                 let subject = agent_process(ctx.agent().name());
-                plain::run(&ctx, &self.program(&ctx), &subject, Some(stdin)).await
+                let program = self.program(&ctx, &subject).await?;
+                plain::run(&ctx, program, &subject, Some(stdin)).await
             }
         }
     }

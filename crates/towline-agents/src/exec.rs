@@ -1,47 +1,22 @@
 //! `exec`: runs a program its lease names, confined to the files its lease names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::json;
 use towline_proto::lease::{LeaseSet, Operation};
 use towline_runtime::{Agent, AgentError, AgentFuture, JobContext};
-use towline_wire::{Lease, RawJson, event, explain_json, namespace};
+use towline_wire::{RawJson, event, explain_json, namespace};
 
 use crate::{
+    confined::Confinement,
     environment::{self, Environment},
     launcher::Launcher,
     plain,
-    sandbox::{Bounds, Granted},
+    sandbox::Bounds,
     spawn::Program,
+    trouble::failed,
 };
-
-/// What every program needs to start: itself, the libraries, and what they read.
-const SYSTEM: &[&str] = &[
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/nix/store",
-    "/etc/ld.so.cache",
-    "/etc/alternatives",
-    "/etc/localtime",
-    "/dev/zero",
-    "/dev/urandom",
-    "/dev/random",
-];
-
-/// What a program that may use the network needs beside.
-const NETWORK: &[&str] = &[
-    "/etc/resolv.conf",
-    "/etc/hosts",
-    "/etc/nsswitch.conf",
-    "/etc/ssl",
-    "/etc/pki",
-];
 
 /// Runs a program that the job names and its lease covers (`tool.call`, `exec:NAME`), kept by the kernel to the files of the
 /// lease's `fs.read` and `fs.write`. Its input is `{argv, cwd?, stdin?}`, its result what the program prints.
@@ -55,6 +30,7 @@ const NETWORK: &[&str] = &[
 #[derive(Debug, Clone, Default)]
 pub struct ExecAgent {
     launcher: Option<Launcher>,
+    confinement: Confinement,
 }
 
 impl ExecAgent {
@@ -69,17 +45,27 @@ impl ExecAgent {
         self.launcher = Some(launcher);
         self
     }
+
+    /// What confines its programs. Default: the lease of the job.
+    #[must_use]
+    pub fn confinement(mut self, confinement: Confinement) -> Self {
+        self.confinement = confinement;
+        self
+    }
 }
 
 impl Agent for ExecAgent {
     fn run(&self, ctx: JobContext, input: RawJson) -> AgentFuture {
-        let launcher = self.launcher.clone();
+        let Self {
+            launcher,
+            confinement,
+        } = self.clone();
         Box::pin(async move {
             let input = input
                 .read::<Input>()
                 .map_err(|cause| AgentError::invalid_input(&explain_json(&cause)))?;
             let launcher = launcher.map_or_else(Launcher::find, Ok)?;
-            run(ctx, launcher, input).await
+            run(ctx, launcher, confinement, input).await
         })
     }
 }
@@ -93,47 +79,22 @@ struct Input {
     stdin: Option<String>,
 }
 
-async fn run(ctx: JobContext, launcher: Launcher, input: Input) -> Result<RawJson, AgentError> {
+async fn run(
+    ctx: JobContext,
+    launcher: Launcher,
+    confinement: Confinement,
+    input: Input,
+) -> Result<RawJson, AgentError> {
     let name = program(&input.argv)?;
-    let tool = format!("exec:{name}");
+    let set = LeaseSet::compile(ctx.lease())?;
+    let found = Found::new(name, &set);
+    let tool = format!("exec:{}", found.asked);
     let call = ctx.tool_call(&tool, json!({"argv": input.argv})).await?;
     let permit = ctx
         .authorize_call(Operation::ToolCall(&tool), &call)
         .await?;
-    let lease = ctx.lease().clone();
-    let set = LeaseSet::compile(&lease)?;
-    let cwd = directory(&ctx, &set, input.cwd.as_deref()).await?;
-    let mut grants = Grants::default();
-    grants.add(&set, &lease, namespace::FS_READ);
-    grants.add(&set, &lease, namespace::FS_WRITE);
-    for pattern in &grants.left_out {
-        ctx.log(
-            "warn",
-            format!("`{pattern}` cannot be told to the kernel, so the program does not get it"),
-        )
-        .await?;
-    }
-    let mut variables = Environment::default();
-    // Never in a directory that a job may choose.
-    variables.set("PATH", environment::PATH);
-    variables.set("LANG", "C.UTF-8");
-    variables.set("HOME", cwd.to_string_lossy());
-    let mut program = Program {
-        argv: input.argv.iter().map(Into::into).collect(),
-        directory: Some(cwd),
-        environment: variables,
-        bounds: Bounds::Lease(grants.granted(&lease, name)),
-        launcher: Some(launcher),
-    };
-    program.tell_job(&ctx);
     tracing::debug!(job = %ctx.job_id(), tool = permit.value(), "running a program");
-    let gave = plain::run(
-        &ctx,
-        &program,
-        &format!("the program `{name}`"),
-        input.stdin.map(String::into_bytes),
-    )
-    .await;
+    let gave = start_and_run(&ctx, launcher, &confinement, found, &set, &input).await;
     match &gave {
         Ok(_) => ctx.tool_result(&call, json!({"exit_code": 0})).await?,
         // A job that has to end takes no more events.
@@ -141,6 +102,136 @@ async fn run(ctx: JobContext, launcher: Launcher, input: Input) -> Result<RawJso
         Err(error) => ctx.tool_failed(&call, tool_error(error)).await?,
     }
     gave
+}
+
+async fn start_and_run(
+    ctx: &JobContext,
+    launcher: Launcher,
+    confinement: &Confinement,
+    found: Found,
+    set: &LeaseSet,
+    input: &Input,
+) -> Result<RawJson, AgentError> {
+    let name = program(&input.argv)?;
+    let subject = format!("the program `{name}`");
+    let directory = directory(ctx, set, input.cwd.as_deref()).await?;
+    let mut variables = Environment::default();
+    // Never in a directory that a job may choose.
+    variables.set("PATH", environment::PATH);
+    variables.set("LANG", "C.UTF-8");
+    variables.set("HOME", directory.to_string_lossy());
+    let bounds = if confinement.off {
+        Bounds::Off
+    } else {
+        bounds(ctx, confinement, found, &directory, &subject).await?
+    };
+    let mut program = Program {
+        argv: input.argv.iter().map(Into::into).collect(),
+        directory: Some(directory),
+        environment: variables,
+        bounds,
+        launcher: Some(launcher),
+    };
+    program.tell_job(ctx);
+    let stdin = input.stdin.clone().map(String::into_bytes);
+    plain::run(ctx, program, &subject, stdin).await
+}
+
+#[cfg(target_os = "linux")]
+async fn bounds(
+    ctx: &JobContext,
+    confinement: &Confinement,
+    found: Found,
+    directory: &Path,
+    subject: &str,
+) -> Result<Bounds, AgentError> {
+    use crate::{confine::Place, held::Held};
+
+    let program = found.program.map_err(|error| {
+        let details = RawJson::of(&json!({"exit_code": NOT_FOUND})).unwrap_or(RawJson::NULL);
+        failed(
+            subject,
+            &format!("ended with status {NOT_FOUND}: it cannot be run: {error}"),
+        )
+        .with_details(details)
+    })?;
+    let place = Place::open(directory)?;
+    // It is asked about what is open: a link that was put there meanwhile leads nowhere.
+    if place.path() != directory {
+        return Err(failed(
+            subject,
+            "is not started: its directory was replaced",
+        ));
+    }
+    let held = Held::named(ctx, confinement, program, place).await?;
+    Ok(Bounds::Lease(Box::new(held)))
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn bounds(
+    _: &JobContext,
+    _: &Confinement,
+    _: Found,
+    _: &Path,
+    subject: &str,
+) -> Result<Bounds, AgentError> {
+    Err(failed(
+        subject,
+        "is not started: this system cannot confine programs",
+    ))
+}
+
+/// The status of shells for a program that is not there.
+const NOT_FOUND: u8 = 127;
+
+/// The program that a name leads to, and the name the lease is asked about [ARCP 18-1].
+struct Found {
+    asked: String,
+    #[cfg(target_os = "linux")]
+    program: std::io::Result<crate::confine::Program>,
+}
+
+impl Found {
+    /// Of the names that stand for it the first that the lease covers, else the one without links.
+    #[cfg(target_os = "linux")]
+    fn new(name: &str, set: &LeaseSet) -> Self {
+        let program = crate::confine::Program::find(name);
+        let covered = |name: &String| {
+            set.check(namespace::TOOL_CALL, &format!("exec:{name}"))
+                .is_allowed()
+        };
+        let asked = match &program {
+            Ok(program) => {
+                let mut names = program.names();
+                let at = names.iter().position(covered).unwrap_or(0);
+                names.swap_remove(at)
+            }
+            // What is not there has no other name; but it is not asked about with a way around.
+            Err(_) => climbed(name),
+        };
+        Self { asked, program }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn new(name: &str, _: &LeaseSet) -> Self {
+        Self {
+            asked: climbed(name),
+        }
+    }
+}
+
+/// A path without `.` and `..`, as it is written.
+fn climbed(name: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in name.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    let root = if name.starts_with('/') { "/" } else { "" };
+    format!("{root}{}", parts.join("/"))
 }
 
 fn tool_error(error: &AgentError) -> event::ToolError {
@@ -189,118 +280,9 @@ async fn directory(
     Ok(if may { here } else { PathBuf::from("/") })
 }
 
-/// The paths of a lease as the kernel can be told them: whole trees and single files.
-#[derive(Default)]
-struct Grants {
-    read: Vec<PathBuf>,
-    write: Vec<PathBuf>,
-    left_out: Vec<String>,
-}
-
-impl Grants {
-    fn add(&mut self, set: &LeaseSet, lease: &Lease, namespace: &str) {
-        for pattern in lease.patterns(namespace) {
-            match path_of(set, namespace, pattern) {
-                Some(path) if namespace == namespace::FS_WRITE => self.write.push(path),
-                Some(path) => self.read.push(path),
-                None => self.left_out.push(format!("{namespace}={pattern}")),
-            }
-        }
-    }
-
-    /// All the program gets: what the lease gives it, and what every program needs.
-    fn granted(self, lease: &Lease, program: &str) -> Granted {
-        let absolute = program.starts_with('/').then(|| PathBuf::from(program));
-        let null = || PathBuf::from("/dev/null");
-        let network = !lease.patterns(namespace::NET_FETCH).is_empty();
-        let names = NETWORK.iter().filter(|_| network).map(PathBuf::from);
-        Granted {
-            read: self.read.into_iter().chain([null()]).chain(names).collect(),
-            write: self.write.into_iter().chain([null()]).collect(),
-            execute: SYSTEM.iter().map(PathBuf::from).chain(absolute).collect(),
-            network,
-        }
-    }
-}
-
-/// The path whose tree (or which, being a file) is just what the pattern covers. Links are resolved, and what they lead to
-/// has to be covered by the lease as well.
-fn path_of(set: &LeaseSet, namespace: &str, pattern: &str) -> Option<PathBuf> {
-    let (prefix, tree) = match pattern.strip_suffix("/**") {
-        Some(prefix) => (prefix, true),
-        None => (pattern, false),
-    };
-    if prefix.contains(['*', '?', '[', ']', '{', '}', '\\']) {
-        return None;
-    }
-    let path = std::fs::canonicalize(if prefix.is_empty() { "/" } else { prefix }).ok()?;
-    let text = path.to_str()?;
-    // To the kernel a directory means all of its tree; a pattern without `/**` means the directory alone.
-    if !tree && path.is_dir() {
-        return None;
-    }
-    let covered = if tree && path.is_dir() {
-        let below = format!("{}/**", escaped(text.trim_end_matches('/')));
-        let child = LeaseSet::compile(&Lease::new().with(namespace, below)).ok()?;
-        set.contains(&child).is_ok()
-    } else {
-        set.check(namespace, text).is_allowed()
-    };
-    covered.then_some(path)
-}
-
-fn escaped(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for c in path.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | ',') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn grant(patterns: &[String]) -> (Vec<PathBuf>, Vec<String>) {
-        let lease: Lease = patterns
-            .iter()
-            .map(|pattern| (namespace::FS_READ, pattern.as_str()))
-            .collect();
-        let mut grants = Grants::default();
-        grants.add(
-            &LeaseSet::compile(&lease).unwrap(),
-            &lease,
-            namespace::FS_READ,
-        );
-        (grants.read, grants.left_out)
-    }
-
-    /// What the kernel is told is never more than what the lease says.
-    #[test]
-    fn only_trees_and_files_reach_the_kernel() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = directory.path().canonicalize().unwrap();
-        std::fs::create_dir_all(root.join("a")).unwrap();
-        std::fs::create_dir_all(root.join("secret")).unwrap();
-        std::fs::write(root.join("file"), "").unwrap();
-        let at = |rest: &str| format!("{}/{rest}", root.display());
-        assert_eq!(grant(&[at("a/**")]).0, [root.join("a")]);
-        assert_eq!(grant(&[at("file")]).0, [root.join("file")]);
-        for inexact in [at("a"), at("*"), at("a/*"), at("**/x"), at("missing/**")] {
-            let (told, left_out) = grant(std::slice::from_ref(&inexact));
-            assert!(told.is_empty(), "{inexact}");
-            assert_eq!(left_out, [format!("fs.read={inexact}")]);
-        }
-        #[cfg(unix)]
-        {
-            std::os::unix::fs::symlink(root.join("secret"), root.join("link")).unwrap();
-            assert!(grant(&[at("link/**")]).0.is_empty());
-            assert_eq!(grant(&[at("link/**"), at("secret/**")]).0.len(), 2);
-        }
-    }
 
     #[test]
     fn programs_are_bare_names_or_absolute() {

@@ -107,6 +107,12 @@ impl Launcher {
             .ok_or(NoLauncher)
     }
 
+    /// What this system can hold programs with, found out by trying. Takes some milliseconds.
+    #[cfg(target_os = "linux")]
+    pub async fn probe(&self) -> crate::confine::Kernel {
+        crate::confine::Kernel::probe(|| self.command().into_std()).await
+    }
+
     /// The command so far.
     pub(crate) fn command(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.program);
@@ -147,6 +153,8 @@ pub fn main() -> ExitCode {
     let (asked, rest) = args.split_at(asked + 1);
     match rest {
         [keep, runtime, rest @ ..] if keep == KEEP => keep_program(runtime, asked, rest),
+        #[cfg(target_os = "linux")]
+        rest if crate::confine::is_stage(rest) => crate::confine::main(rest.first()),
         _ => sandbox::run(rest.iter().cloned()),
     }
 }

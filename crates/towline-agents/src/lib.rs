@@ -30,21 +30,32 @@
 //! nothing of the runtime's environment but what it is given.
 
 mod agent;
+#[cfg(target_os = "linux")]
+pub mod confine;
+mod confined;
 mod environment;
 mod exec;
+#[cfg(target_os = "linux")]
+mod grants;
+#[cfg(target_os = "linux")]
+mod held;
 mod index;
 #[cfg(target_os = "linux")]
 mod keeper;
 pub mod launcher;
+mod limits;
 mod pipe;
 mod plain;
+mod process;
 mod relay;
 mod sandbox;
 mod spawn;
 mod trouble;
 
 pub use agent::ProcessAgent;
+pub use confined::Confinement;
 pub use environment::may_pass;
 pub use exec::ExecAgent;
 pub use index::IndexAgent;
 pub use launcher::Launcher;
+pub use limits::Limits;

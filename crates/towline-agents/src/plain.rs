@@ -12,8 +12,8 @@ use towline_wire::RawJson;
 
 use crate::{
     pipe::Output,
-    sandbox::UNCONFINED,
-    spawn::{Process, Program, Streams},
+    process::{Process, Streams},
+    spawn::Program,
     trouble::{cancelled, failed},
 };
 
@@ -32,11 +32,11 @@ pub(crate) const GRACE: Duration = Duration::from_secs(3);
 /// not waited for. When the job has to end the program is asked to, then ended; when the future is dropped it ends at once.
 pub(crate) async fn run(
     ctx: &JobContext,
-    program: &Program,
+    program: Program,
     subject: &str,
     stdin: Option<Vec<u8>>,
 ) -> Result<RawJson, AgentError> {
-    let (process, streams) = program.start(subject)?;
+    let (process, streams) = program.start(ctx, subject).await?;
     let mut result = Collected::new(ctx);
     let Some(status) = to_the_end(ctx, process, streams, stdin, &mut result).await? else {
         return Err(cancelled());
@@ -217,11 +217,6 @@ pub(crate) async fn log_lines(
         }
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\n', '\r']);
-        let level = if text.starts_with(UNCONFINED) {
-            "warn"
-        } else {
-            level
-        };
         ctx.log(level, text).await?;
     }
 }

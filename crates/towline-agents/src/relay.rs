@@ -24,7 +24,8 @@ use tracing::Instrument as _;
 use crate::{
     pipe::Output,
     plain::{GRACE, describe, discard, log_lines},
-    spawn::{Process, Program},
+    process::Process,
+    spawn::Program,
     trouble::{agent_process, cancelled, chain, failed},
 };
 use forward::Forward;
@@ -75,7 +76,7 @@ pub(crate) async fn run(
     let token = token.unwrap_or_else(minted);
     program.environment.set("ARCP_TOKEN", token.expose());
     let subject = agent_process(&name);
-    let (mut process, streams) = program.start(&subject)?;
+    let (mut process, streams) = program.start(&ctx, &subject).await?;
     let gone = CancellationToken::new();
     let mut stderr = Output::new(streams.stderr, &gone);
     let stdout = Output::new(streams.stdout, &gone);

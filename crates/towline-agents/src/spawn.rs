@@ -2,22 +2,23 @@
 
 use std::{
     ffi::OsString,
-    io,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
-    time::Duration,
+    process::Stdio,
 };
 
-use tokio::{
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
-    time::timeout,
-};
+use tokio::process::Command;
 use towline_runtime::{AgentError, JobContext};
 
-use crate::{environment::Environment, launcher::Launcher, sandbox::Bounds, trouble::failed};
+use crate::{
+    environment::Environment,
+    launcher::Launcher,
+    process::{Process, Streams},
+    sandbox::Bounds,
+    trouble::failed,
+};
 
 /// A program about to be started.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Program {
     /// The program and its arguments.
     pub(crate) argv: Vec<OsString>,
@@ -27,13 +28,6 @@ pub(crate) struct Program {
     /// What starts it and keeps what it starts together. Without one it is started as it is, and only its process group
     /// ends with it.
     pub(crate) launcher: Option<Launcher>,
-}
-
-/// A program's streams.
-pub(crate) struct Streams {
-    pub(crate) stdin: ChildStdin,
-    pub(crate) stdout: ChildStdout,
-    pub(crate) stderr: ChildStderr,
 }
 
 impl Program {
@@ -46,8 +40,35 @@ impl Program {
     /// Starts it; `subject` is what errors call it.
     ///
     /// # Errors
-    /// INTERNAL_ERROR when it cannot be started.
-    pub(crate) fn start(&self, subject: &str) -> Result<(Process, Streams), AgentError> {
+    /// INTERNAL_ERROR when it cannot be started, or not be kept to its bounds; PERMISSION_DENIED when its lease gives what
+    /// a program cannot be given.
+    pub(crate) async fn start(
+        mut self,
+        ctx: &JobContext,
+        subject: &str,
+    ) -> Result<(Process, Streams), AgentError> {
+        match std::mem::replace(&mut self.bounds, Bounds::Off) {
+            Bounds::Off => {
+                let unbound = "the program is not confined: it has all the rights of the runtime";
+                ctx.log("warn", unbound).await?;
+                self.start_unconfined(subject)
+            }
+            #[cfg(target_os = "linux")]
+            Bounds::Lease(held) => {
+                let launcher = match self.launcher {
+                    Some(launcher) => launcher,
+                    None => Launcher::find()?,
+                };
+                let variables = self.environment.variables(|name| std::env::var(name).ok());
+                let words = self.argv.iter().skip(1);
+                let words = words.map(|word| word.to_string_lossy().into_owned());
+                held.start(ctx, &launcher, words.collect(), variables, subject)
+                    .await
+            }
+        }
+    }
+
+    fn start_unconfined(&self, subject: &str) -> Result<(Process, Streams), AgentError> {
         let cannot = |why: &str| failed(subject, &format!("cannot be started: {why}"));
         let variables = self.environment.variables(|name| std::env::var(name).ok());
         self.check(&variables).map_err(|why| cannot(&why))?;
@@ -70,11 +91,7 @@ impl Program {
             .spawn()
             .map_err(|error| cannot(&error.to_string()))?;
         let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let process = Process {
-            child,
-            kept,
-            has_ended: false,
-        };
+        let process = Process::new(child, kept);
         let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
             return Err(cannot("it has no standard streams"));
         };
@@ -96,26 +113,43 @@ impl Program {
                 directory.display()
             ));
         }
+        let here = self.directory.as_deref().unwrap_or(Path::new(""));
+        match self.look_for(here, variables) {
+            // Other systems add endings to names.
+            Err(_) if cfg!(not(unix)) => Ok(()),
+            found => found.map(drop),
+        }
+    }
+
+    /// The program's file, as whoever starts it in that directory finds it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn file(&self, here: &Path) -> Result<PathBuf, String> {
+        let variables = self.environment.variables(|name| std::env::var(name).ok());
+        self.look_for(here, &variables)
+    }
+
+    fn look_for(&self, here: &Path, variables: &[(String, String)]) -> Result<PathBuf, String> {
         let program = Path::new(self.argv.first().map_or("".as_ref(), OsString::as_os_str));
         if program.as_os_str().is_empty() {
             return Err("its command is empty".to_owned());
         }
-        let is_there = if program.components().count() > 1 || program.is_absolute() {
-            let here = self.directory.as_deref().unwrap_or(Path::new(""));
-            here.join(program).exists()
+        let found = if program.components().count() > 1 || program.is_absolute() {
+            Some(here.join(program)).filter(|path| path.exists())
         } else {
             let path = variables.iter().rev().find(|(name, _)| name == "PATH");
             let path = path.map_or("", |(_, path)| path);
-            std::env::split_paths(path).any(|directory| directory.join(program).exists())
+            std::env::split_paths(path)
+                .map(|directory| directory.join(program))
+                .find(|path| path.exists())
         };
-        // Other systems add endings to names.
-        if is_there || cfg!(not(unix)) || matches!(self.bounds, Bounds::Lease(_)) {
-            return Ok(());
-        }
-        Err(format!(
-            "there is no program `{}`; give its path or put it on PATH",
-            program.display()
-        ))
+        found.ok_or_else(|| {
+            format!(
+                "there is no program `{}`; give its path or put it on PATH",
+                program.display()
+            )
+        })
     }
 
     fn command(&self) -> Command {
@@ -130,7 +164,6 @@ impl Program {
                 .arg(crate::launcher::KEEP)
                 .arg(std::process::id().to_string());
         }
-        self.bounds.tell(&mut command);
         command.arg("--").args(&self.argv);
         command
     }
@@ -139,115 +172,3 @@ impl Program {
         cfg!(target_os = "linux") && self.launcher.is_some()
     }
 }
-
-/// A program that was started, and all that it starts. Dropping this ends them at once.
-///
-/// With a keeper (Linux, and a launcher) everything below it ends, also what changed its session or lost its parent
-/// [ARCP 18-4]; else its process group, and on Linux what is below it at that moment.
-pub(crate) struct Process {
-    child: Child,
-    kept: bool,
-    has_ended: bool,
-}
-
-impl Process {
-    /// Waits for the end of the program, whoever still holds its pipes, and ends what it left behind. Cancel safe.
-    pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
-        let group = self.id();
-        let status = self.child.wait().await?;
-        if !std::mem::replace(&mut self.has_ended, true) && !self.kept {
-            end_group(group);
-        }
-        Ok(status)
-    }
-
-    /// Asks it to end, and ends it when it did not within `grace`. Cancel safe.
-    pub(crate) async fn stop(&mut self, grace: Duration) {
-        self.ask_to_end();
-        if timeout(grace, self.ended()).await.is_err() {
-            self.end_now();
-            // Nothing resists but what sleeps in the kernel.
-            let _ = timeout(LAST, self.ended()).await;
-        }
-    }
-
-    /// Its number, until its end was seen: later it may be somebody else's.
-    fn id(&self) -> Option<u32> {
-        self.child.id().filter(|_| !self.has_ended)
-    }
-}
-
-#[cfg(unix)]
-mod unix {
-    use nix::{
-        sys::signal::{Signal, kill, killpg},
-        unistd::Pid,
-    };
-
-    use crate::spawn::Process;
-
-    fn pid(id: Option<u32>) -> Option<Pid> {
-        id.and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
-    }
-
-    impl Process {
-        pub(super) fn ask_to_end(&self) {
-            let Some(leader) = pid(self.id()) else { return };
-            // It may be gone, which is what is asked of it.
-            let _ = if self.kept {
-                kill(leader, Signal::SIGTERM)
-            } else {
-                killpg(leader, Signal::SIGTERM)
-            };
-        }
-
-        pub(super) fn end_now(&self) {
-            let Some(leader) = pid(self.id()) else { return };
-            if self.kept {
-                let _ = kill(leader, Signal::SIGHUP);
-                return;
-            }
-            #[cfg(target_os = "linux")]
-            for below in crate::keeper::descendants(leader.as_raw().unsigned_abs()) {
-                if let Some(below) = pid(Some(below)) {
-                    let _ = kill(below, Signal::SIGKILL);
-                }
-            }
-            let _ = killpg(leader, Signal::SIGKILL);
-        }
-    }
-
-    /// What is left of the group of a process that has ended.
-    pub(super) fn end_group(leader: Option<u32>) {
-        if let Some(leader) = pid(leader) {
-            let _ = killpg(leader, Signal::SIGKILL);
-        }
-    }
-}
-
-#[cfg(unix)]
-use unix::end_group;
-
-#[cfg(not(unix))]
-impl Process {
-    fn ask_to_end(&mut self) {
-        self.end_now();
-    }
-
-    fn end_now(&mut self) {
-        // It may be gone.
-        let _ = self.child.start_kill();
-    }
-}
-
-#[cfg(not(unix))]
-fn end_group(_: Option<u32>) {}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.end_now();
-    }
-}
-
-/// How long the end may take once nobody is asked any more.
-const LAST: Duration = Duration::from_secs(3);

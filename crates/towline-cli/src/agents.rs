@@ -12,25 +12,27 @@ mod kinds;
 mod sleep;
 mod spend;
 mod stream;
+mod tck_echo;
+mod tck_log_emitter;
 mod versioned;
 mod waiting;
 
 pub(crate) use configured::configured;
 
 use towline::{
-    agents::{ExecAgent, IndexAgent},
+    agents::{Confinement, ExecAgent, IndexAgent},
     runtime::RuntimeBuilder,
 };
 
 /// Registers the built-in agents. None of them is run again after a restart.
-pub(crate) fn built_in(builder: RuntimeBuilder) -> RuntimeBuilder {
+pub(crate) fn built_in(builder: RuntimeBuilder, confinement: &Confinement) -> RuntimeBuilder {
     builder
         .agent("access", access::run)
         .agent("burst", burst::run)
         .agent("chatty", chatty::run)
         .agent("delegate", delegate::run)
         .agent("echo", echo::run)
-        .agent("exec", ExecAgent::new())
+        .agent("exec", ExecAgent::new().confinement(confinement.clone()))
         .agent("fail", fail::run)
         .agent("index", IndexAgent::new())
         .agent("kinds", kinds::run)
@@ -40,4 +42,11 @@ pub(crate) fn built_in(builder: RuntimeBuilder) -> RuntimeBuilder {
         .agent("versioned@1.0.0", versioned::one)
         .agent("versioned@2.0.0", versioned::two)
         .default_version("versioned@2.0.0")
+}
+
+/// Registers the agents that the conformance kits of other SDKs ask a runtime for.
+pub(crate) fn for_kits(builder: RuntimeBuilder) -> RuntimeBuilder {
+    builder
+        .agent("tck-echo@1.0.0", tck_echo::run)
+        .agent("tck-log-emitter@1.0.0", tck_log_emitter::run)
 }

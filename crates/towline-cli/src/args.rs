@@ -1,5 +1,6 @@
 //! The command line. Precedence: flag > environment (`TOWLINE_*`) > `towline.toml` > default.
 
+mod conformance;
 mod connect;
 mod operate;
 mod run;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
 pub(crate) use operate::{CredentialsArgs, LeaseCommand, StoreArgs, StoreCommand};
 pub(crate) use run::{CancelArgs, GetArgs, JobsArgs, ResultArgs, RunArgs, WatchArgs};
@@ -62,6 +64,10 @@ pub(crate) struct GlobalArgs {
         env = "OTEL_EXPORTER_OTLP_ENDPOINT"
     )]
     pub(crate) otlp: Option<String>,
+
+    /// Let agents with confine = "off" run as root, with root's rights
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) dangerously_unconfined_as_root: bool,
 }
 
 /// How log lines look.
@@ -116,6 +122,13 @@ pub(crate) enum Command {
     },
     /// List credentials that were issued for jobs and are not yet revoked
     Credentials(CredentialsArgs),
+    /// Say what this system can hold agents' programs with, and which jobs it would refuse
+    Doctor {
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Ask any runtime whether it keeps the rules of ARCP v1.1
+    Conformance(ConformanceArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  towline completions bash > ~/.local/share/bash-completion/completions/towline"

@@ -2,7 +2,9 @@
 
 mod agents;
 mod cancel;
+mod conformance;
 mod credentials;
+mod doctor;
 mod following;
 mod get;
 mod jobs;
@@ -38,6 +40,9 @@ pub(crate) fn run_plain(cli: &Cli) -> Option<Outcome> {
 
 /// Runs any other command.
 pub(crate) async fn run(cli: Cli) -> Outcome {
+    if let Command::Doctor { format } = cli.command {
+        return doctor::run(format.output).await;
+    }
     let context = Context::new(&cli.global)?;
     match cli.command {
         Command::Run(args) => {
@@ -54,9 +59,11 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Sessions { format } => sessions::run(&context, format.output),
         Command::Store { store, command } => store::run(&context, &store, command).await,
         Command::Credentials(args) => credentials::run(&context, args).await,
+        Command::Conformance(args) => conformance::run(&args).await,
         Command::Bench(args) => crate::bench::run(args).await,
-        // These are commands of `run_plain`.
+        // These were run before.
         Command::Completions { .. }
+        | Command::Doctor { .. }
         | Command::Man
         | Command::Version { .. }
         | Command::Lease { .. } => Ok(crate::exit::SUCCESS),

@@ -5,6 +5,7 @@
 
 mod agents;
 mod auth;
+mod confine;
 mod credentials;
 mod file;
 mod keys;
@@ -28,6 +29,7 @@ use crate::{
 pub(crate) use agents::AgentSection;
 use auth::AuthSection;
 pub(crate) use auth::JwtSection;
+pub(crate) use confine::store_files;
 use file::File;
 pub(crate) use file::{SpanValue, first_line};
 use server::ServerSection;

@@ -31,11 +31,28 @@ impl Connection {
     pub(crate) async fn open(context: &Context, args: &ConnectArgs) -> Outcome<Self> {
         match &args.url {
             Some(url) => Ok(Self {
-                client: to_server(context, url, args, None).await?,
+                client: to_server(context, url, args, Opening::default()).await?,
                 embedded: None,
             }),
             None => Self::embed(context).await,
         }
+    }
+
+    /// Opens a session with a server that is to be left to somebody else: nothing is acknowledged, for nobody here sees the
+    /// events, and a runtime may free what was.
+    pub(crate) async fn open_for_others(
+        url: &str,
+        context: &Context,
+        args: &ConnectArgs,
+    ) -> Outcome<Self> {
+        let opening = Opening {
+            for_others: true,
+            ..Opening::default()
+        };
+        Ok(Self {
+            client: to_server(context, url, args, opening).await?,
+            embedded: None,
+        })
     }
 
     /// Opens a session for a job: the one that submitted it, when it was left behind here and can still be taken up.
@@ -82,6 +99,11 @@ impl Connection {
         })
     }
 
+    /// Lets the session go without a word: some runtimes forget a session that is closed.
+    pub(crate) async fn leave(self) {
+        drop(self.client.leave().await);
+    }
+
     /// Closes the session, and ends the runtime if it is ours. What goes wrong here changes nothing for the command.
     pub(crate) async fn close(self) {
         drop(self.client.close("done").await);
@@ -91,20 +113,32 @@ impl Connection {
     }
 }
 
+/// What a session is opened for.
+#[derive(Default)]
+struct Opening {
+    /// To take this one up.
+    resume: Option<ResumeState>,
+    /// To be left to somebody who comes later.
+    for_others: bool,
+}
+
 /// A session with a server; it reconnects and resumes by itself.
 async fn to_server(
     context: &Context,
     url: &str,
     args: &ConnectArgs,
-    resume: Option<ResumeState>,
+    opening: Opening,
 ) -> Outcome<Client> {
     let options = match token(args)? {
         Some(token) => ClientOptions::bearer(token),
         None => ClientOptions::default(),
     };
     let mut options = named(options);
-    if let Some(resume) = resume {
+    if let Some(resume) = opening.resume {
         options = options.resume(resume);
+    }
+    if opening.for_others {
+        options = options.acknowledge(None);
     }
     let timeout = args.timeout.map_or(Duration::from_secs(30), |span| span.0);
     options = options.reply_timeout(timeout).handshake_timeout(timeout);
@@ -141,7 +175,11 @@ async fn resume(context: &Context, saved: &SavedSession, args: &ConnectArgs) -> 
             saved.job_id
         ))
     })?;
-    let client = to_server(context, &saved.url, args, Some(state)).await?;
+    let opening = Opening {
+        resume: Some(state),
+        ..Opening::default()
+    };
+    let client = to_server(context, &saved.url, args, opening).await?;
     save(&client, saved.clone(), &context.sessions()).await?;
     Ok(client)
 }
@@ -163,7 +201,7 @@ pub(crate) async fn save(client: &Client, saved: SavedSession, sessions: &Sessio
 
 /// The token of the flags, or of the file they name; else that of the environment, or of the file it names. (Not clap's own
 /// reading of the environment: a flag for the one has to beat a variable for the other.)
-fn token(args: &ConnectArgs) -> Outcome<Option<Secret>> {
+pub(crate) fn token(args: &ConnectArgs) -> Outcome<Option<Secret>> {
     if let Some(token) = &args.token {
         return Ok(Some(token.clone()));
     }

@@ -15,7 +15,10 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(global: &GlobalArgs) -> Outcome<Self> {
-        let config = Config::load(global.config.as_deref())?;
+        let mut config = Config::load(global.config.as_deref())?;
+        if global.dangerously_unconfined_as_root {
+            config.server.allow_unconfined_root = Some(true);
+        }
         Ok(Self {
             config,
             data: DataDir::new(global.data_dir.as_deref()),

@@ -21,6 +21,11 @@ impl DataDir {
         Self(given.unwrap_or(Path::new(DEFAULT)).to_owned())
     }
 
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// The store's file.
     pub(crate) fn store(&self) -> PathBuf {
         self.0.join("towline.db")

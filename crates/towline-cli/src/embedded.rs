@@ -6,6 +6,7 @@ use towline::runtime::{Runtime, RuntimeOptions, auth::StaticTokens};
 
 use crate::{
     config::Config,
+    confinement::confinement,
     data_dir::DataDir,
     failure::{Failure, Outcome, chain},
     hosting,
@@ -42,7 +43,8 @@ impl Embedded {
             .shared_store(store)
             .options(options)
             .trace_link(towline::otel::OpenTelemetryLink);
-        let builder = hosting::host(builder, config, true)?;
+        let confinement = confinement(config, data, []);
+        let builder = hosting::host(builder, config, true, &confinement)?;
         let runtime = builder
             .build()
             .await

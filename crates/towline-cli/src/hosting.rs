@@ -1,6 +1,9 @@
 //! What every runtime of this program hosts, and the limits it keeps to: a server's and an embedded one's.
 
-use towline::runtime::{RuntimeBuilder, RuntimeOptions};
+use towline::{
+    agents::Confinement,
+    runtime::{RuntimeBuilder, RuntimeOptions},
+};
 
 use crate::{agents, config::Config, failure::Outcome};
 
@@ -9,13 +12,14 @@ pub(crate) fn host(
     builder: RuntimeBuilder,
     config: &Config,
     built_in: bool,
+    confinement: &Confinement,
 ) -> Outcome<RuntimeBuilder> {
     let builder = if built_in {
-        agents::built_in(builder)
+        agents::built_in(builder, confinement)
     } else {
         builder
     };
-    let builder = agents::configured(builder, config, built_in)?;
+    let builder = agents::configured(builder, config, built_in, confinement)?;
     Ok(match config.provisioner()? {
         Some(provisioner) => builder.credentials(provisioner),
         None => builder,

@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod commands;
 mod config;
+mod confinement;
 mod connect;
 mod context;
 mod data_dir;
@@ -70,6 +71,10 @@ fn run(cli: Cli) -> Outcome {
     if let Some(outcome) = commands::run_plain(&cli) {
         return outcome;
     }
+    // From here on there are tokens in this memory.
+    #[cfg(target_os = "linux")]
+    towline::agents::confine::close_memory()
+        .map_err(|error| Failure::local(format!("cannot close this program's memory: {error}")))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

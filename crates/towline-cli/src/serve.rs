@@ -15,7 +15,9 @@ use towline::{
 };
 
 use crate::{
+    agents,
     args::ServeArgs,
+    confinement::confinement,
     context::Context,
     exit,
     failure::{Failure, Outcome, chain},
@@ -90,7 +92,13 @@ async fn start(
         .shared_store(store)
         .options(settings.options.clone())
         .trace_link(OpenTelemetryLink);
-    let builder = hosting::host(builder, &context.config, settings.demo)?;
+    let confinement = confinement(&context.config, &context.data, settings.own_files());
+    let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
+    let builder = if settings.demo {
+        agents::for_kits(builder)
+    } else {
+        builder
+    };
     let runtime = builder
         .build()
         .await

@@ -199,4 +199,17 @@ impl Client {
             Err(error) => Err(error),
         }
     }
+
+    /// Lets the session go without a word: nothing more is acknowledged, nothing is closed, the connection is dropped. To a
+    /// runtime that forgets closed sessions, or frees what was acknowledged, the session stays what it was, to be taken up
+    /// with the [`Client::resume_state`] of before.
+    ///
+    /// # Errors
+    /// None when the session is over already.
+    pub async fn leave(&self) -> Result<(), ClientError> {
+        match self.shared.tell(|reply| Command::Leave { reply }).await {
+            Ok(()) | Err(ClientError::SessionOver(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 }

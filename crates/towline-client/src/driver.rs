@@ -50,6 +50,8 @@ pub(crate) struct Driver {
     /// Those whose job's past is to be asked for, and has been.
     lack_past: Vec<LacksPast>,
     asked_past: HashMap<RequestKey, (JobKey, LacksPast)>,
+    /// Handles of finished jobs whose end has to come before the answer to a ping.
+    fences: HashMap<RequestKey, (JobKey, Arc<Mailbox>)>,
     commands: mpsc::Receiver<Command>,
     /// Somebody can still ask for something.
     wanted: bool,
@@ -124,6 +126,8 @@ struct LacksPast {
     mailbox: Arc<Mailbox>,
     /// How often it was asked for.
     tries: u32,
+    /// The job has ended unheard: without the past nobody will ever know how.
+    ceased: bool,
 }
 
 /// What can happen.
@@ -219,6 +223,7 @@ impl Driver {
             waiters: HashMap::new(),
             lack_past: Vec::new(),
             asked_past: HashMap::new(),
+            fences: HashMap::new(),
             commands,
             wanted: true,
             view,

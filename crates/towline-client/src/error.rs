@@ -85,6 +85,12 @@ pub enum ClientError {
         /// How it ended.
         status: JobStatus,
     },
+    /// The job has ended, and the runtime keeps nothing that says how.
+    #[error("job `{job}` has ended, and the runtime does not tell how")]
+    OutcomeUnknown {
+        /// The job.
+        job: JobId,
+    },
     /// No such job waits to be attached.
     #[error("no job `{job}` was delivered to this session; subscribe to watch it")]
     NotHere {

@@ -52,6 +52,9 @@ struct Inner {
     /// The last of the job's own events that was put in; a replay for somebody else brings them again.
     last: JobSeq,
     joining: Joining,
+    /// How many events without the job's own number were put in, and how many of those that come are these again.
+    unnumbered: u64,
+    again: u64,
     /// The number of the last event handed to the handle.
     handed: u64,
     end: Option<End>,
@@ -141,6 +144,8 @@ impl Mailbox {
             claim: Claim::Claimed,
             last: JobSeq::ZERO,
             joining: Joining::No,
+            unnumbered: 0,
+            again: 0,
             handed: 0,
             end: None,
             passed_end: None,
@@ -191,6 +196,18 @@ impl Mailbox {
             passed: JobSeq::ZERO,
             until: None,
         };
+    }
+
+    /// The job has ended unheard: its past is asked for, and what was heard of it will come again.
+    pub(crate) fn cease(&self) {
+        self.join_past();
+        let mut inner = self.inner.lock();
+        inner.again = inner.unnumbered;
+    }
+
+    /// Whether the job's end is in.
+    pub(crate) fn has_end(&self) -> bool {
+        self.inner.lock().end.is_some()
     }
 
     /// The runtime has answered: everything after `from` is live, or, if the job was over, nothing.
@@ -446,6 +463,11 @@ impl Inner {
         } else {
             // Without the job's own numbers there is nothing to wait for.
             self.joining = Joining::No;
+            if self.again > 0 {
+                self.again -= 1;
+                return;
+            }
+            self.unnumbered += 1;
         }
         if self.end.is_some() || (self.wants != Wants::Events && !event.is_chunk()) {
             return;

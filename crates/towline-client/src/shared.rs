@@ -57,6 +57,9 @@ pub(crate) enum Command {
         reason: String,
         reply: oneshot::Sender<()>,
     },
+    Leave {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// A transport, for `Debug`'s sake.

@@ -6,6 +6,8 @@
 mod acker;
 mod asking;
 mod credential;
+mod doubt;
+mod early;
 mod handshake;
 mod jobs;
 mod live;
@@ -338,6 +340,11 @@ pub enum Effect {
         event_seq: Option<EventSeq>,
         /// How.
         end: Box<JobEnd>,
+    },
+    /// A job has ended, and the runtime told nobody here how. It keeps its key: what is known of its past can be asked for.
+    Ceased {
+        /// The job.
+        job: JobKey,
     },
     /// A job is no longer watched; its key is free from here on.
     Released {

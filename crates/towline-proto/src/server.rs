@@ -31,7 +31,11 @@ use towline_wire::{
     DecodeError, Envelope, EventSeq, FeatureSet, MessageId, MessageType, Secret, SessionId, payload,
 };
 
-use crate::{Dialect, refusal::Refusal};
+use crate::{
+    Dialect,
+    dialect::{is_old_vocabulary, old_vocabulary},
+    refusal::Refusal,
+};
 
 pub use self::{
     goodbye::Goodbye,
@@ -250,7 +254,11 @@ impl ServerSession {
         } else if envelope.kind == MessageType::SESSION_RESUME {
             read_resume(envelope)
         } else {
-            let message = format!("`{}` before session.hello or session.resume", envelope.kind);
+            let kind = envelope.kind.as_str();
+            let message = match is_old_vocabulary(kind) {
+                true => old_vocabulary(kind),
+                false => format!("`{kind}` before session.hello or session.resume"),
+            };
             return self.reject(
                 envelope.id.clone(),
                 Refusal::unauthenticated(message),
@@ -352,7 +360,14 @@ fn read_resume(envelope: &Envelope) -> Result<(AttachRequest, Option<payload::Au
         dialect: None,
         client: payload::PeerInfo::default(),
     };
-    Ok((attach, resume.auth))
+    Ok((attach, resume.auth.filter(says_something)))
+}
+
+/// An `auth` of empty texts is one SDK's way to leave it out.
+fn says_something(auth: &payload::Auth) -> bool {
+    let scheme = auth.scheme.as_ref().is_some_and(|text| !text.is_empty());
+    let token = auth.token.as_ref().is_some_and(|t| !t.expose().is_empty());
+    scheme || token
 }
 
 #[cfg(test)]

@@ -124,7 +124,9 @@ impl Credentials {
     /// # Errors
     /// [`AuthRefusal`] naming the scheme, or the token's length when that is beyond any token's.
     pub fn from_hello(auth: Option<&Auth>, peer: Option<SocketAddr>) -> Result<Self, AuthRefusal> {
+        // An empty scheme is one SDK's way to leave it out.
         let scheme = auth.and_then(|auth| auth.scheme.as_deref());
+        let scheme = scheme.filter(|scheme| !scheme.is_empty());
         if let Some(other) = scheme.filter(|scheme| !scheme.eq_ignore_ascii_case(BEARER)) {
             let other: String = other.chars().take(32).collect();
             let message = format!("`auth.scheme` is {other:?}, this runtime takes \"{BEARER}\"");
@@ -223,7 +225,9 @@ mod tests {
         assert_eq!(check(Some(hello(None, Some("t")))), token());
         assert_eq!(check(Some(hello(Some("bearer"), Some("t")))), token());
         assert_eq!(check(Some(hello(Some("BeaReR"), Some("t")))), token());
-        for other in ["basic", "", "bearer ", "none"] {
+        // One SDK's way to leave it out.
+        assert_eq!(check(Some(hello(Some(""), Some("t")))), token());
+        for other in ["basic", "bearer ", "none"] {
             let refused = check(Some(hello(Some(other), Some("t")))).expect_err(other);
             assert!(refused.contains(&format!("{other:?}")), "{refused}");
         }

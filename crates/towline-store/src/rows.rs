@@ -277,6 +277,8 @@ pub struct SessionRow {
     pub token_hash: [u8; 32],
     /// That of the token before, while the client may not have the latest one [ARCP 6.3-1].
     pub previous_token_hash: Option<[u8; 32]>,
+    /// That of the welcome between the two, when the token before was shown twice: the client may have that one.
+    pub skipped_token_hash: Option<[u8; 32]>,
     /// The features in effect.
     pub features: FeatureSet,
     /// The dialect chosen for it, as the runtime writes it.

@@ -202,7 +202,8 @@ impl EventStore for SqliteStore {
     fn session_by_token<'a>(&'a self, hash: &'a [u8; 32]) -> StoreFuture<'a, Option<SessionRow>> {
         let hash = *hash;
         self.read(move |conn| {
-            read::session(conn, "token_hash = ?1 OR previous_token_hash = ?1", hash)
+            let good = "token_hash = ?1 OR previous_token_hash = ?1 OR skipped_token_hash = ?1";
+            read::session(conn, good, hash)
         })
     }
 

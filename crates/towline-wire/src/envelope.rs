@@ -106,8 +106,12 @@ impl Envelope {
     /// # Errors
     /// When the payload has no JSON form; ours always have one.
     pub fn of<P: Payload>(payload: &P) -> Result<Self, serde_json::Error> {
+        let written = RawJson::of(payload)?;
         Ok(Self {
-            payload: RawJson::of(payload)?,
+            payload: match payload.answers() {
+                Some(request) => written.with_member("reply_to", request),
+                None => written,
+            },
             ..Self::new(P::TYPE)
         })
     }

@@ -7,7 +7,10 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
-use crate::read::{at, given_twice, readable};
+use crate::{
+    RawJson,
+    read::{at, given_twice, readable},
+};
 
 /// The reserved namespaces of a lease [ARCP 9.2-1].
 pub mod namespace {
@@ -141,6 +144,46 @@ impl<'de> Deserialize<'de> for Lease {
         }
 
         deserializer.deserialize_map(LeaseVisitor)
+    }
+}
+
+/// A lease that a runtime tells of: what cannot be read as patterns is left out, for one SDK's leases have members of other
+/// kinds (`id`, `issued_at`), and a client grants nothing by it.
+pub(crate) struct Told(Lease);
+
+impl From<Told> for Option<Lease> {
+    fn from(told: Told) -> Self {
+        Some(told.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Told {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ToldVisitor;
+
+        impl<'de> Visitor<'de> for ToldVisitor {
+            type Value = Told;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Told, A::Error> {
+                let mut lease = BTreeMap::new();
+                while let Some((namespace, patterns)) = map.next_entry::<String, RawJson>()? {
+                    // Not a namespace, though a list of texts.
+                    if namespace == "capabilities" {
+                        continue;
+                    }
+                    if let Ok(patterns) = patterns.read::<Vec<String>>() {
+                        lease.insert(namespace, patterns);
+                    }
+                }
+                Ok(Told(Lease(lease)))
+            }
+        }
+
+        deserializer.deserialize_map(ToldVisitor)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     JobSeq, JobStatus, Lease, LeaseConstraints, MessageId, MessageType, PayloadError, RawJson,
     ResultId, Secret, SessionId, Timestamp, TraceId,
     amount::Budget,
+    lease::Told,
     read::{Informative, explain, readable},
 };
 
@@ -27,6 +28,12 @@ pub use session::*;
 pub trait Payload: Serialize + DeserializeOwned {
     /// The envelope's `type`.
     const TYPE: MessageType;
+
+    /// The request this answers. [`Envelope::of`] then also writes it as `reply_to`, for one SDK matches its replies by
+    /// that name and no other.
+    fn answers(&self) -> Option<&MessageId> {
+        None
+    }
 
     /// Reads the payload from its text. [`Envelope::decode`] does this and names the envelope in the error.
     ///
@@ -74,6 +81,15 @@ macro_rules! message_payload {
             }
         }
     };
+    ($type:ident, $kind:ident answers $request:ident) => {
+        impl Payload for $type {
+            const TYPE: MessageType = MessageType::$kind;
+
+            fn answers(&self) -> Option<&MessageId> {
+                self.$request.as_ref()
+            }
+        }
+    };
     ($type:ident, $kind:ident) => {
         impl Payload for $type {
             const TYPE: MessageType = MessageType::$kind;
@@ -82,8 +98,8 @@ macro_rules! message_payload {
 }
 
 macro_rules! messages {
-    ($( $(#[$doc:meta])* $variant:ident = $kind:ident ),+ $(,)?) => {
-        $( message_payload!($variant, $kind); )+
+    ($( $(#[$doc:meta])* $variant:ident = $kind:ident $(answers $request:ident)? ),+ $(,)?) => {
+        $( message_payload!($variant, $kind $(answers $request)?); )+
 
         /// Any message, read.
         #[derive(Debug, Clone)]
@@ -127,31 +143,31 @@ messages! {
     /// `session.list_jobs`
     ListJobs = SESSION_LIST_JOBS,
     /// `session.jobs`
-    Jobs = SESSION_JOBS,
+    Jobs = SESSION_JOBS answers request_id,
     /// `session.close`
     Close = SESSION_CLOSE,
     /// `session.closed`
     Closed = SESSION_CLOSED,
     /// `session.error`
-    SessionError = SESSION_ERROR,
+    SessionError = SESSION_ERROR answers request_id,
     /// `job.submit`
     Submit = JOB_SUBMIT,
     /// `job.accepted`
-    Accepted = JOB_ACCEPTED,
+    Accepted = JOB_ACCEPTED answers request_id,
     /// `job.event`
     EventPayload = JOB_EVENT,
     /// `job.result`
     JobResult = JOB_RESULT,
     /// `job.error`
-    JobError = JOB_ERROR,
+    JobError = JOB_ERROR answers request_id,
     /// `job.cancel`
     Cancel = JOB_CANCEL,
     /// `job.cancelled`
-    Cancelled = JOB_CANCELLED,
+    Cancelled = JOB_CANCELLED answers request_id,
     /// `job.subscribe`
     Subscribe = JOB_SUBSCRIBE,
     /// `job.subscribed`
-    Subscribed = JOB_SUBSCRIBED,
+    Subscribed = JOB_SUBSCRIBED answers request_id,
     /// `job.unsubscribe`
     Unsubscribe = JOB_UNSUBSCRIBE,
 }

@@ -93,6 +93,29 @@ impl RawJson {
         &*self.0 == "null"
     }
 
+    /// The object with one more member at its end. Anything but an object, and a value without a JSON form, leave it as
+    /// it is. Whether the member is there already is for the caller to know.
+    #[must_use]
+    pub fn with_member<T: Serialize + ?Sized>(self, name: &str, value: &T) -> Self {
+        let Some(inside) = self
+            .0
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'))
+        else {
+            return self;
+        };
+        let (Ok(name), Ok(value)) = (serde_json::to_string(name), serde_json::to_string(value))
+        else {
+            return self;
+        };
+        let comma = if inside.trim_ascii().is_empty() {
+            ""
+        } else {
+            ","
+        };
+        Self(format!("{{{inside}{comma}{name}:{value}}}").into())
+    }
+
     /// Reads the value as a type.
     ///
     /// # Errors

@@ -13,9 +13,12 @@ export type Place =
 const hash = signal(location.hash);
 addEventListener('hashchange', () => {
   // A link with a token may be opened in a tab that has the page already.
-  if (location.hash.startsWith('#token=')) location.reload();
+  if (location.hash.startsWith('#token=')) arrived.value = firstToken();
   hash.value = location.hash;
 });
+
+/** A token that came in the fragment while the page was open. */
+export const arrived = signal<string | undefined>(undefined);
 
 export const place = computed<Place>(() => {
   const [, first, second] = hash.value.split('/');
@@ -93,6 +96,23 @@ export function forget(): void {
     sessionStorage.removeItem(key);
   } catch {
     // Nothing was kept.
+  }
+}
+
+/**
+ * What a job of this page's own server was given, from its HTTP interface; ARCP itself does not tell. `undefined` where
+ * there is no such interface, or nothing was given.
+ */
+export async function toldInput(job: string): Promise<string | undefined> {
+  const token = kept();
+  if (!target.isOwn || token === undefined) return undefined;
+  try {
+    const answer = await fetch(`/v1/jobs/${encodeURIComponent(job)}`, { headers: { authorization: `Bearer ${token}` } });
+    const told: unknown = answer.ok ? await answer.json() : undefined;
+    const input = typeof told === 'object' && told !== null && 'input' in told ? told.input : undefined;
+    return input === undefined ? undefined : JSON.stringify(input, null, 2);
+  } catch {
+    return undefined;
   }
 }
 

@@ -41,6 +41,8 @@ export interface Job {
 /** The jobs of a listing or a push, each read beside its own text for the digits of its amounts. */
 export function readJobs(message: Message): Job[] {
   const list = message.payload.jobs;
+  const one = message.payload.job;
+  if (isObject(one)) return [readJob(one, textAt(message.text, 'payload', 'job') ?? '{}')].filter((job) => job !== undefined);
   if (!Array.isArray(list)) return [];
   const texts = elements(textAt(message.text, 'payload', 'jobs') ?? '[]');
   return list.flatMap((value, index) => {
@@ -163,6 +165,8 @@ export interface Overview {
   endedLastMinute: number;
   failedLastHour: number;
   questions: number;
+  /** Whether everything was listed once. */
+  isLoaded: boolean;
   tells: { spent: boolean; principals: boolean; questions: boolean; progress: boolean };
 }
 
@@ -241,6 +245,7 @@ export class Jobs {
       endedLastMinute: this.#endedSince(now - 60_000),
       failedLastHour: failed,
       questions,
+      isLoaded: false,
       tells,
     };
   }

@@ -12,6 +12,7 @@ import { readJobs, type Job, type Jobs } from './jobs';
 const PAGE = 1000;
 /** As many jobs as are held; older ones are not asked for. */
 const MOST = 20_000;
+const LOOK_AGAIN_MS = 30_000;
 /** Pages come oldest first, so the past is asked for in strips from now backwards, until there are enough jobs. */
 const STRIPS = [600_000, 3_600_000, 6 * 3_600_000, 86_400_000, 7 * 86_400_000, 30 * 86_400_000];
 
@@ -22,6 +23,8 @@ export class Lister {
   #again = false;
   #newest = 0;
   #isFollowing = false;
+  #isLoaded = false;
+  #listedAt = 0;
   #known = new Set<string>();
 
   constructor(
@@ -31,15 +34,20 @@ export class Lister {
     private readonly changed: () => void,
   ) {}
 
-  /** Whether changes come by themselves. */
-  get isFollowing(): boolean {
-    return this.#isFollowing;
+  /** Whether everything there is was listed once, or there is nothing to list. */
+  get isLoaded(): boolean {
+    return this.#isLoaded || (this.connection.welcome !== undefined && !this.connection.has('list_jobs') && !this.connection.has(LIST));
   }
 
   /** After a welcome of a new session. What was followed is not any more, and what was known may have ended. */
   restart(): void {
     this.#isFollowing = false;
     this.#newest = 0;
+  }
+
+  /** After a welcome that took the session up: pushes may have been missed, and whether they go on is not told. */
+  resumed(): void {
+    this.#isFollowing = false;
   }
 
   /** A push, or a page that nobody waits for. */
@@ -68,7 +76,15 @@ export class Lister {
   }
 
   async #follow(): Promise<void> {
-    if (this.#isFollowing) return;
+    if (this.#isFollowing) {
+      // Pushes tell everything; the newest page is looked at now and then all the same, for who relies on them alone shows
+      // what is wrong for ever when one is lost.
+      if (this.now() - this.#listedAt < LOOK_AGAIN_MS) return;
+      this.#listedAt = this.now();
+      await this.#page({}, undefined, { order: 'desc' });
+      return;
+    }
+    this.#listedAt = this.now();
     let cursor: string | undefined;
     let taken = 0;
     const seen = new Set<string>();
@@ -158,6 +174,7 @@ export class Lister {
 
   /** A listing that was whole names every job there is; retention took the others. */
   #forgetOthers(seen: ReadonlySet<string>, isWhole: boolean): void {
+    this.#isLoaded = true;
     if (isWhole) for (const id of this.#known) if (!seen.has(id)) this.jobs.forget(id);
     this.#known = new Set(isWhole ? seen : [...this.#known, ...seen]);
     this.changed();

@@ -4,7 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 import type { Phase } from '../arcp/connection';
 import { INPUT } from '../arcp/wire';
 import { ask, blocked, phase, questionsChanged, runtime } from '../app/link';
-import { firstToken, forget, keep, place, target } from '../app/place';
+import { arrived, firstToken, forget, keep, place, target } from '../app/place';
 import { choose, theme, type Theme } from '../app/theme';
 import { visibleLine } from '../text';
 import { useAsked } from './bits';
@@ -25,6 +25,10 @@ export function App() {
     if (token === undefined) void ask('disconnect', {});
     else void ask('connect', { url: target.url, token });
   }, [token]);
+  useEffect(() => {
+    if (arrived.value !== undefined) enter(arrived.value);
+    arrived.value = undefined;
+  }, [arrived.value]);
   const refused = now.is === 'ended' ? now.error : undefined;
   const leave = () => {
     forget();
@@ -119,9 +123,13 @@ function Navigation() {
   const mayBeAsked = runtime.value?.features.includes(INPUT) ?? false;
   const waiting = mayBeAsked ? (questions?.length ?? 0) : 0;
   const link = (view: string, name: string, href: string, extra?: string) => (
-    <a href={href} aria-current={here === view ? 'page' : undefined} aria-label={extra ? `${name} (${extra})` : undefined}>
+    <a href={href} aria-current={here === view ? 'page' : undefined} aria-description={extra}>
       {name}
-      {extra && <span class="count">{waiting}</span>}
+      {extra && (
+        <span class="count" aria-hidden="true">
+          {waiting}
+        </span>
+      )}
     </a>
   );
   return (

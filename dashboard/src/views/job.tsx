@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { INPUT, isLive } from '../arcp/wire';
 import { Told, ask, head as heads, jobsChanged, phase, runtime } from '../app/link';
-import { jobLink } from '../app/place';
+import { jobLink, toldInput } from '../app/place';
 import type { Job } from '../model/jobs';
 import { remedy } from '../model/lease';
 import { bytes, date, duration, nameOf, number, visibleLine } from '../text';
@@ -36,7 +36,7 @@ export function JobPage({ id }: { id: string }) {
 }
 
 function Loaded({ head }: { head: Head }) {
-  const input = useAsked(() => inputOf(head.id), [head.id]);
+  const input = useAsked(async () => (await ask('inputOf', { job: head.id })) ?? null, [head.id]);
   return (
     <div class="job" data-job-id={head.id} data-status={head.status}>
       <Header head={head} />
@@ -60,7 +60,7 @@ function Loaded({ head }: { head: Head }) {
               <RunForm
                 button="Run again"
                 first={{ agent: head.agent, input: input ?? '', lease: head.lease }}
-                isInputKnown={input !== null}
+                findInput={input === null ? () => toldInput(head.id) : undefined}
               />
             )}
           </section>
@@ -68,11 +68,6 @@ function Loaded({ head }: { head: Head }) {
       </div>
     </div>
   );
-}
-
-/** The input this page gave itself, or what the runtime's HTTP interface tells of it; `null` when nobody does. */
-async function inputOf(job: string): Promise<string | null> {
-  return (await ask('inputOf', { job })) ?? null;
 }
 
 function Header({ head }: { head: Head }) {
@@ -196,7 +191,11 @@ function Events({ head }: { head: Head }) {
   const [kinds, setKinds] = useState<string[]>([]);
   const [text, setText] = useState('');
   const [selected, select] = useState<number>();
-  const [follow, setFollow] = useState(head.status === undefined || isLive(head.status));
+  // The end first: that is where a job that runs is, and what became of one that does not.
+  const [follow, setFollow] = useState(true);
+  useEffect(() => {
+    if (kinds.length > 0 || text) setFollow(false);
+  }, [kinds, text]);
   useEffect(() => {
     const timer = setTimeout(() => void ask('filter', { job: head.id, kinds, text }), 150);
     return () => clearTimeout(timer);

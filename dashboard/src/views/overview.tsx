@@ -36,7 +36,8 @@ export function Overview() {
           </button>
         </p>
       )}
-      {found && found.jobs.length === 0 && <Nothing total={found.total} clear={() => setFilter(ANY)} />}
+      {found && !found.isLoaded && found.jobs.length === 0 && <p class="quiet loading">Looking for jobs…</p>}
+      {found?.isLoaded && found.jobs.length === 0 && <Nothing total={found.total} clear={() => setFilter(ANY)} />}
     </div>
   );
 }

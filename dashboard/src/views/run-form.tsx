@@ -1,6 +1,6 @@
 /** What to run, and with what: for a job again or for a new one. */
 
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { Told, ask, runtime } from '../app/link';
 import { goTo, jobLink } from '../app/place';
 import type { Lease } from '../arcp/wire';
@@ -10,12 +10,29 @@ import { Alert } from './bits';
 interface Props {
   button: string;
   first: { agent: string; input: string; lease: Lease };
-  isInputKnown: boolean;
+  /** Where the input is not known yet: who may know it. Asked once, when somebody turns to the form. */
+  findInput?: () => Promise<string | undefined>;
 }
 
-export function RunForm({ button, first, isInputKnown }: Props) {
+/** The input that is typed; where nothing is, what was found. */
+function useInput(first: string, findInput: Props['findInput']) {
+  const [input, setInput] = useState(first);
+  const [isUnknown, setUnknown] = useState(false);
+  const search = useRef<Promise<string | undefined> | undefined>(undefined);
+  const look = async () => {
+    if (!findInput || input) return input;
+    search.current ??= findInput();
+    const found = await search.current;
+    if (found === undefined) setUnknown(true);
+    else setInput((typed) => typed || found);
+    return found ?? '';
+  };
+  return { input, setInput, look, isUnknown };
+}
+
+export function RunForm({ button, first, findInput }: Props) {
   const [agent, setAgent] = useState(first.agent);
-  const [input, setInput] = useState(first.input);
+  const { input, setInput, look, isUnknown } = useInput(first.input, findInput);
   const [lease, setLease] = useState(written(first.lease));
   const [seconds, setSeconds] = useState('');
   const [error, setError] = useState<string>();
@@ -28,7 +45,7 @@ export function RunForm({ button, first, isInputKnown }: Props) {
     try {
       const { job } = await ask('submit', {
         agent,
-        input: checked(input),
+        input: checked(await look()),
         lease: read(lease),
         maxRuntimeSec: seconds.trim() ? Number(seconds) : undefined,
       });
@@ -39,7 +56,7 @@ export function RunForm({ button, first, isInputKnown }: Props) {
     setBusy(false);
   };
   return (
-    <form class="run" onSubmit={run}>
+    <form class="run" onSubmit={run} onFocusIn={look}>
       <label>
         Agent
         <input value={agent} list="agents" autocomplete="off" onInput={(event) => setAgent(event.currentTarget.value)} />
@@ -55,7 +72,7 @@ export function RunForm({ button, first, isInputKnown }: Props) {
         Input (JSON)
         <textarea rows={4} spellcheck={false} value={input} onInput={(event) => setInput(event.currentTarget.value)} />
       </label>
-      {!isInputKnown && <p class="quiet">This runtime does not tell what the job was given; write it here.</p>}
+      {isUnknown && !input && <p class="quiet">This runtime does not tell what the job was given; write it here.</p>}
       <label>
         Lease, a line each: NAMESPACE=PATTERN
         <textarea rows={3} spellcheck={false} value={lease} onInput={(event) => setLease(event.currentTarget.value)} />

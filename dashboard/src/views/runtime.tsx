@@ -48,7 +48,7 @@ export function RuntimePage() {
         {agent !== undefined && (
           <section class="card" aria-label="New job">
             <h2>New job</h2>
-            <RunForm key={agent} button="Run" first={{ agent, input: '', lease: {} }} isInputKnown />
+            <RunForm key={agent} button="Run" first={{ agent, input: '', lease: {} }} />
           </section>
         )}
       </div>

@@ -10,7 +10,7 @@ import { clock, duration, nameOf, number, visibleLine } from '../text';
 import type { Head } from '../worker/protocol';
 
 const ROW = 30;
-const OVERSCAN = 24;
+const OVERSCAN = 30;
 /** Browsers have a highest element; beyond this a step of the scroll bar stands for more than one pixel. */
 const TALLEST = 15_000_000;
 const KEPT = 2000;
@@ -95,25 +95,31 @@ function useRows(job: string, version: number, first: number, last: number): Map
   return rows.current;
 }
 
-export function Timeline({ head, follow, setFollow, selected, select }: Props) {
-  const { box, first, last, offset, shown, top, scrollTo, page } = useScroll(head.rows);
-  const rows = useRows(head.id, head.version, first, last);
-  const [active, setActive] = useState(0);
-  const wantsFocus = useRef(false);
-  const ownScroll = useRef(false);
+/** Keeps the end in sight while it is followed, and stops following when somebody scrolls away from it. */
+function useFollow(scroll: ReturnType<typeof useScroll>, rows: number, follow: boolean, setFollow: (follow: boolean) => void) {
+  const { box, shown, top } = scroll;
+  const isOurs = useRef(false);
   useLayoutEffect(() => {
     if (!follow || !box.current) return;
-    ownScroll.current = true;
+    isOurs.current = true;
     box.current.scrollTop = box.current.scrollHeight;
-  }, [follow, head.rows, shown]);
+  }, [follow, rows, shown]);
   useLayoutEffect(() => {
     const element = box.current;
     if (!element) return;
     const isAtEnd = element.scrollHeight - element.scrollTop - element.clientHeight < 2 * ROW;
-    if (follow && !isAtEnd && !ownScroll.current) setFollow(false);
-    ownScroll.current = false;
+    if (follow && !isAtEnd && !isOurs.current) setFollow(false);
+    isOurs.current = false;
   }, [top]);
-  useEffect(() => {
+}
+
+/** The row the keys are at: one row of all can be reached by Tab, the others by arrows from there. */
+function useKeys(scroll: ReturnType<typeof useScroll>, rows: number, setFollow: (follow: boolean) => void) {
+  const { box, first, page, scrollTo } = scroll;
+  const [active, setActive] = useState(0);
+  const wantsFocus = useRef(false);
+  const [, setTurn] = useState(0);
+  useLayoutEffect(() => {
     if (!wantsFocus.current) return;
     const button = box.current?.querySelector<HTMLElement>(`[data-row="${active}"] button`);
     if (!button) return;
@@ -121,18 +127,29 @@ export function Timeline({ head, follow, setFollow, selected, select }: Props) {
     button.focus({ preventScroll: true });
   });
   const move = (event: KeyboardEvent) => {
-    const steps: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -head.rows, End: head.rows };
+    const steps: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -rows, End: rows };
     const step = steps[event.key];
     if (step === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     const isInside = event.target !== box.current;
     const from = isInside ? active : first + Math.min(OVERSCAN, first);
-    const next = Math.max(0, Math.min(head.rows - 1, isInside || Math.abs(step) > 1 ? from + step : from));
+    const next = Math.max(0, Math.min(rows - 1, isInside || Math.abs(step) > 1 ? from + step : from));
     if (step < 0) setFollow(false);
-    setActive(next);
     wantsFocus.current = true;
     scrollTo(next);
+    setActive(next);
+    // Also where the active row stays the same and only the focus comes to it.
+    setTurn((turn) => turn + 1);
   };
+  return { active, setActive, move };
+}
+
+export function Timeline({ head, follow, setFollow, selected, select }: Props) {
+  const scroll = useScroll(head.rows);
+  const { box, first, last, offset, shown } = scroll;
+  const rows = useRows(head.id, head.version, first, last);
+  useFollow(scroll, head.rows, follow, setFollow);
+  const { active, setActive, move } = useKeys(scroll, head.rows, setFollow);
   const toggle = useCallback(
     (fold: FoldRow) => {
       setFollow(false);
@@ -143,22 +160,13 @@ export function Timeline({ head, follow, setFollow, selected, select }: Props) {
   const drawn = [];
   for (let at = first; at < last; at++) {
     const row = rows.get(at);
-    drawn.push(
-      <Row
-        key={at}
-        at={at}
-        row={row}
-        total={head.rows}
-        isActive={at === active}
-        isSelected={row !== undefined && 'seq' in row && row.seq === selected}
-        select={select}
-        toggle={toggle}
-        onFocus={setActive}
-      />,
-    );
+    const isSelected = row !== undefined && 'seq' in row && row.seq === selected;
+    const marks = { isActive: at === active, isSelected };
+    drawn.push(<Row key={at} at={at} row={row} total={head.rows} {...marks} select={select} toggle={toggle} onFocus={setActive} />);
   }
+  const height = { '--rows': `${Math.min(shown, 2000) + 2}px` };
   return (
-    <div ref={box} class="scroller" style={{ '--rows': `${Math.min(shown, 2000) + 2}px` }} tabIndex={0} role="group" aria-label="Timeline" onKeyDown={move}>
+    <div ref={box} class="scroller" style={height} tabIndex={0} role="group" aria-label="Timeline" onKeyDown={move}>
       <div class="spacer" style={{ height: `${shown}px` }}>
         <ol class="rows" style={{ transform: `translateY(${offset}px)` }} aria-label="Events">
           {drawn}
@@ -230,7 +238,7 @@ function FoldLine({ row }: { row: FoldRow }) {
   const what = row.counts.map(([kind, n]) => `${number(n)} × ${nameOf(kind)}`).join(', ');
   return (
     <>
-      <span class="seq" aria-hidden="true">
+      <span class="seq num" aria-hidden="true">
         {row.isOpen ? '▾' : '▸'}
       </span>
       <span class="time num">{clock(row.from)}</span>

@@ -1,7 +1,7 @@
 /** What the worker does for the page: it holds the session, the table of jobs and the logs, and answers questions about them. */
 
 import { Connection, RequestError, type Host, type Phase } from '../arcp/connection';
-import { INPUT, LIST, isLive, type EventFrame, type Message, type Welcome } from '../arcp/wire';
+import { INPUT, LIST, isLive, isObject, type EventFrame, type Message, type Welcome } from '../arcp/wire';
 import type { Question } from '../model/digest';
 import { Jobs, type Job } from '../model/jobs';
 import { Lister } from '../model/lister';
@@ -13,8 +13,13 @@ import { Subscriptions } from './subscriptions';
 const POLL_MS = 1500;
 /** How often the page is told of what changed. */
 const TELL_MS = 100;
+/** … and while events pour in, when more often would only take time from them. */
+const TELL_LOUD_MS = 400;
+const LOUD_EVENTS = 500;
 /** Logs of jobs that ended are searched for refusals up to this size. */
 const SCANNED_EVENTS = 5000;
+/** How long something that has to be said waits for the connection to come back. */
+const WELCOME_MS = 30_000;
 const SCANNED_JOBS = 40;
 /** Questions of a job that is older than this were asked before; its log is short enough to look. */
 const ASKED_WITHIN_EVENTS = 5000;
@@ -30,10 +35,13 @@ export class Backend {
   #changedJobs = new Set<string>();
   #isTelling = false;
   #tableChanged = false;
+  #untold = 0;
+  #wasLoud = false;
   #isVisible = true;
   #stopPolling: () => void = () => {};
   #scan = { limit: SCANNED_JOBS, done: new Set<string>(), skipped: 0, isRunning: false };
   #version = 0;
+  #onWelcome: (() => void)[] = [];
 
   constructor(
     private readonly host: Host,
@@ -141,18 +149,23 @@ export class Backend {
     if (!resumed) {
       this.#lister?.restart();
       this.#subscriptions.restart();
+    } else {
+      this.#lister?.resumed();
+      this.#subscriptions.resumed();
     }
+    for (const call of this.#onWelcome.splice(0)) call();
     void this.#refresh();
   }
 
   #event(event: EventFrame): void {
+    this.#untold++;
     this.#subscriptions.event(event);
   }
 
   #message(message: Message): void {
     const { type } = message;
     if (type === 'job.result' || type === 'job.error') this.#subscriptions.end(message);
-    else if (type === 'session.jobs' || Array.isArray(message.payload.jobs)) this.#lister?.pushed(message);
+    else if (type === 'session.jobs' || Array.isArray(message.payload.jobs) || isObject(message.payload.job)) this.#lister?.pushed(message);
     else if (type === 'job.accepted') void this.#lister?.refresh();
   }
 
@@ -184,6 +197,7 @@ export class Backend {
     const overview = this.#jobs.overview(filter, limit, this.host.now());
     overview.jobs = overview.jobs.map((job) => this.#enriched(job));
     overview.questions = Math.max(overview.questions, this.#questions().length);
+    overview.isLoaded = this.#lister?.isLoaded ?? false;
     overview.tells.progress ||= overview.jobs.some((job) => job.progress !== undefined);
     overview.tells.questions ||= this.#connection?.has(INPUT) ?? false;
     return overview;
@@ -218,11 +232,26 @@ export class Backend {
     if (lease && Object.keys(lease).length > 0) payload.lease_request = lease;
     if (expiresAt) payload.lease_constraints = { expires_at: expiresAt };
     if (maxRuntimeSec) payload.max_runtime_sec = maxRuntimeSec;
-    const reply = await this.#session().request('job.submit', payload, 'job.accepted');
+    const reply = await this.#insist(() => this.#session().request('job.submit', payload, 'job.accepted'));
     const job = reply.jobId ?? '';
     this.#inputs.set(job, input.trim());
     void this.#lister?.refresh();
     return { job };
+  }
+
+  /** Says it again, after the connection is back, when that was lost before the answer. */
+  async #insist<T>(call: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await call();
+      } catch (error) {
+        if (!(error instanceof RequestError) || error.code !== 'OFFLINE' || attempt === 3) throw error;
+        await new Promise<void>((resolve, reject) => {
+          this.#onWelcome.push(resolve);
+          this.host.after(WELCOME_MS, () => reject(error));
+        });
+      }
+    }
   }
 
   #questions(): Question[] {
@@ -296,8 +325,10 @@ export class Backend {
   #tellSoon(): void {
     if (this.#isTelling) return;
     this.#isTelling = true;
-    this.host.after(TELL_MS, () => {
+    this.host.after(this.#wasLoud ? TELL_LOUD_MS : TELL_MS, () => {
       this.#isTelling = false;
+      this.#wasLoud = this.#untold > LOUD_EVENTS;
+      this.#untold = 0;
       this.#version++;
       if (this.#tableChanged) this.post({ push: 'jobs' });
       this.#tableChanged = false;

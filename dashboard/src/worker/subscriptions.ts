@@ -49,6 +49,11 @@ export class Subscriptions {
     }
   }
 
+  /** After a welcome that took the session up again: what was asked for while there was no connection. */
+  resumed(): void {
+    for (const watch of this.watches.values()) if (!watch.isSubscribed && !watch.refusal) void this.#subscribe(watch);
+  }
+
   clear(): void {
     for (const glance of this.glances.values()) glance.done();
     for (const map of [this.watches, this.glances, this.digests, this.#mended]) map.clear();
@@ -129,8 +134,10 @@ export class Subscriptions {
 
   async #subscribe(watch: Watch): Promise<void> {
     const connection = this.connection();
-    if (!connection?.has('subscribe')) {
-      if (connection) watch.refusal = { code: 'NOT_OFFERED', message: 'this runtime does not let jobs be watched' };
+    // Before the first welcome nobody knows; that one begins with all of them.
+    if (!connection?.welcome) return;
+    if (!connection.has('subscribe')) {
+      watch.refusal = { code: 'NOT_OFFERED', message: 'this runtime does not let jobs be watched' };
       return this.changed(watch.id);
     }
     const from = watch.log.count;

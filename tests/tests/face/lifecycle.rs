@@ -13,8 +13,13 @@ async fn a_minted_token_comes_before_the_listening_line() {
     let server = Serve::bare(&["--demo", "--listen", "127.0.0.1:0"])
         .start()
         .await;
-    assert_eq!(server.before.len(), 1, "{:?}", server.before);
+    assert_eq!(server.before.len(), 2, "{:?}", server.before);
     let token = server.before[0].rsplit(' ').next().unwrap();
+    assert!(
+        server.before[1].ends_with(&format!("/#token={token}")),
+        "the link of the dashboard signs in: {:?}",
+        server.before
+    );
     assert!(
         server.url.starts_with("ws://127.0.0.1:") && server.url.ends_with("/arcp"),
         "{}",
@@ -32,7 +37,7 @@ async fn a_minted_token_comes_before_the_listening_line() {
     );
 }
 
-/// With a token nothing but the listening line is printed, and TOKEN splits at the first colon.
+/// With a token nothing but the dashboard's link, without it, and the listening line is printed, and TOKEN splits at the first colon.
 #[tokio::test]
 async fn tokens_split_at_the_first_colon() {
     let server = Serve::bare(&[
@@ -46,7 +51,8 @@ async fn tokens_split_at_the_first_colon() {
     ])
     .start()
     .await;
-    assert_eq!(server.before, Vec::<String>::new());
+    let address = server.url.split('/').nth(2).unwrap();
+    assert_eq!(server.before, [format!("dashboard: http://{address}/")]);
     let mut peer = Peer::dial(&server.url).await;
     peer.send(&hello("a:b:c", &FEATURES)).await;
     peer.expect_welcome().await;

@@ -15,11 +15,16 @@ async fn server(python: &Python, agents: &[&str]) -> Server {
     let place = Arc::new(Place::new());
     let script = crate::python::repository().join("tests/interop/child.py");
     let command = json!([python.interpreter(), script]).to_string();
+    // The interpreter's packages, and what the script imports.
+    let read = json!([
+        python.interpreter().parent().and_then(|bin| bin.parent()),
+        script.parent()
+    ]);
     let sections: Vec<String> = agents
         .iter()
         .map(|name| {
             let environment = r#"env = { PYTHONDONTWRITEBYTECODE = "1" }"#;
-            format!("[agents.{name}]\ncommand = {command}\nprotocol = \"arcp\"\n{environment}\n")
+            format!("[agents.{name}]\ncommand = {command}\nprotocol = \"arcp\"\nread = {read}\n{environment}\n")
         })
         .collect();
     place.write("towline.toml", sections.concat());
@@ -74,8 +79,14 @@ async fn a_python_agent_says_everything() {
     let place = Arc::new(Place::new());
     let script = crate::python::repository().join("tests/interop/child.py");
     let command = json!([python.interpreter(), script]).to_string();
-    let sections = ["kinds", "stream", "fail", "sleep", "chatty"]
-        .map(|name| format!("[agents.{name}]\ncommand = {command}\nprotocol = \"arcp\"\n"));
+    // The interpreter's packages, and what the script imports.
+    let read = json!([
+        python.interpreter().parent().and_then(|bin| bin.parent()),
+        script.parent()
+    ]);
+    let sections = ["kinds", "stream", "fail", "sleep", "chatty"].map(|name| {
+        format!("[agents.{name}]\ncommand = {command}\nprotocol = \"arcp\"\nread = {read}\n")
+    });
     place.write("towline.toml", sections.concat());
     let args = [
         "--listen",

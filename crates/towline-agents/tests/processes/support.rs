@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use towline_agents::{Launcher, ProcessAgent};
+use towline_agents::{Confinement, Launcher, ProcessAgent};
 use towline_client::{Client, ClientOptions, JobFailure, JobHandle, Outcome};
 use towline_runtime::{AgentError, JobContext, Runtime, auth::StaticTokens};
 use towline_transport::MemoryTransport;
@@ -25,7 +25,10 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) async fn new(agent: ProcessAgent) -> Self {
         let place = tempfile::tempdir().unwrap();
-        let agent = agent.current_dir(place.path()).launcher(launcher());
+        let agent = agent
+            .current_dir(place.path())
+            .launcher(launcher())
+            .confinement(Confinement::dangerously_off());
         let echo = |_: JobContext, input: Value| async move { Ok::<_, AgentError>(input) };
         let runtime = Runtime::builder()
             .authenticator(StaticTokens::new([("me", "t")]).unwrap())

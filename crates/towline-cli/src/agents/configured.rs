@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use towline::{
-    agents::{ExecAgent, IndexAgent, ProcessAgent},
+    agents::{Confinement, ExecAgent, IndexAgent, ProcessAgent},
     otel::TransportTracing as _,
     runtime::{IntoAgent, RuntimeBuilder},
 };
@@ -19,16 +19,24 @@ pub(crate) fn configured(
     mut builder: RuntimeBuilder,
     config: &Config,
     built_in: bool,
+    confinement: &Confinement,
 ) -> Outcome<RuntimeBuilder> {
     for (name, section) in &config.agents {
         let own = section.builtin.as_deref();
         if built_in && own == Some(name) && section.version.is_none() {
             continue;
         }
+        let confinement = config.confinement(name, section, confinement)?;
         builder = match own {
-            Some("exec") => register(builder, name, section, ExecAgent::new()),
+            Some("exec") => {
+                let agent = ExecAgent::new().confinement(confinement);
+                register(builder, name, section, agent)
+            }
             Some(_) => register(builder, name, section, IndexAgent::new()),
-            None => register(builder, name, section, process(name, section, config)?),
+            None => {
+                let agent = process(name, section, config)?.confinement(confinement);
+                register(builder, name, section, agent)
+            }
         };
     }
     Ok(builder)

@@ -17,7 +17,8 @@ use crate::{
 };
 
 pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
-    if args.detach && args.connect.url.is_none() {
+    let server = args.connect.url.as_deref();
+    if args.detach && server.is_none() {
         let failure =
             Failure::usage("--detach needs a server: an embedded runtime ends with this program");
         return Err(failure.help("start one with `towline serve` and name it with --url"));
@@ -29,12 +30,17 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
         .map(crate::values::Input::load)
         .transpose()
         .map_err(Failure::usage)?;
+    if let Some(url) = server.filter(|_| args.detach) {
+        let connection = Connection::open_for_others(url, context, &args.connect).await?;
+        let outcome = detach(context, &connection, &args, input).await;
+        match outcome {
+            Ok(_) => connection.leave().await,
+            Err(_) => connection.close().await,
+        }
+        return outcome;
+    }
     let connection = Connection::open(context, &args.connect).await?;
-    let outcome = if args.detach {
-        detach(context, &connection, &args, input).await
-    } else {
-        follow(&connection, &args, input).await
-    };
+    let outcome = follow(&connection, &args, input).await;
     connection.close().await;
     outcome
 }

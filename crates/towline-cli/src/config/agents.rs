@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Deserialize;
 use towline::{agents::may_pass, wire::AgentRef};
 
-use super::file::File;
+use super::{confine::AgentLimits, file::File};
 use crate::failure::Outcome;
 
 /// The built-in agents that may be hosted by name.
@@ -30,6 +30,14 @@ pub(crate) struct AgentSection {
     pub(crate) env_pass: Vec<String>,
     #[serde(default)]
     pub(crate) token_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) confine: Option<String>,
+    #[serde(default)]
+    pub(super) read: Vec<PathBuf>,
+    #[serde(default)]
+    pub(super) state: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) limits: AgentLimits,
 }
 
 impl AgentSection {

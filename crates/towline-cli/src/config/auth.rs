@@ -45,6 +45,13 @@ pub(crate) struct JwtSection {
 }
 
 impl AuthSection {
+    /// The files that hold its secrets.
+    pub(super) fn secret_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let jwt = self.jwt.iter().filter_map(|jwt| jwt.secret_file.as_ref());
+        let tokens = self.tokens.iter();
+        jwt.chain(tokens.filter_map(|token| token.token_file.as_ref()))
+    }
+
     pub(super) fn validate(&self, file: &File) -> Outcome<()> {
         let Some(jwt) = &self.jwt else {
             return Ok(());

@@ -33,6 +33,11 @@ pub(crate) struct LiteLlmSection {
 }
 
 impl CredentialsSection {
+    /// The file with the proxy's own key.
+    pub(super) fn key_file(&self) -> Option<&PathBuf> {
+        self.litellm.as_ref().map(|litellm| &litellm.key_file)
+    }
+
     pub(super) fn validate(&self, file: &File) -> Outcome<()> {
         let Some(litellm) = &self.litellm else {
             return Ok(());

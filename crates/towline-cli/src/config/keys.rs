@@ -37,6 +37,7 @@ static FILE: Shape = Keys(&[
             ("hello_timeout", Leaf),
             ("drain", Leaf),
             ("demo", Leaf),
+            ("allow_unconfined_root", Leaf),
             ("dashboard", Leaf),
             ("dashboard_connect", Leaf),
             (
@@ -122,6 +123,19 @@ static FILE: Shape = Keys(&[
             ("env", Leaf),
             ("env_pass", Leaf),
             ("token_file", Leaf),
+            ("confine", Leaf),
+            ("read", Leaf),
+            ("state", Leaf),
+            (
+                "limits",
+                Keys(&[
+                    ("memory", Leaf),
+                    ("processes", Leaf),
+                    ("open_files", Leaf),
+                    ("file_size", Leaf),
+                    ("cpu", Leaf),
+                ]),
+            ),
         ])),
     ),
 ]);

@@ -27,6 +27,7 @@ pub(crate) struct ServerSection {
     pub(crate) hello_timeout: Option<SpanValue>,
     pub(crate) drain: Option<SpanValue>,
     pub(crate) demo: Option<bool>,
+    pub(crate) allow_unconfined_root: Option<bool>,
     pub(crate) dashboard: Option<bool>,
     pub(crate) dashboard_connect: Option<Vec<String>>,
     pub(crate) limits: LimitsSection,

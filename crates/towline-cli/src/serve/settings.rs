@@ -9,7 +9,7 @@ use towline::{
 
 use crate::{
     args::ServeArgs,
-    config::{Config, SpanValue},
+    config::{Config, SpanValue, store_files},
     data_dir::DataDir,
     failure::{Failure, Outcome},
     hosting,
@@ -41,6 +41,16 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// Files with secrets or data that the command line may have named.
+    pub(super) fn own_files(&self) -> Vec<PathBuf> {
+        let store = match &self.store {
+            StoreChoice::Sqlite { path, .. } => store_files(path).to_vec(),
+            StoreChoice::Memory => Vec::new(),
+        };
+        let key = self.tls.iter().map(|(_, key)| key.clone());
+        store.into_iter().chain(key).collect()
+    }
+
     pub(super) fn new(args: &ServeArgs, config: &Config, data: &DataDir) -> Outcome<Self> {
         let server = &config.server;
         let tls = match (&args.tls_cert, &args.tls_key) {

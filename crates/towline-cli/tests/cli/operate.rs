@@ -95,3 +95,29 @@ fn spans_go_to_a_collector() {
         .status(2)
         .says(&["--otlp", "not a url", "4317"]);
 }
+
+/// `doctor` says what holds programs here, and what is refused with the remedy.
+#[cfg(target_os = "linux")]
+#[test]
+fn doctor_says_what_this_system_can_hold() {
+    let place = Place::new();
+    let ran = place.run(["doctor", "-o", "json"]).ok().json();
+    assert_eq!(ran["confines"], true, "needs Landlock and seccomp: {ran}");
+    assert!(ran["landlock"].as_u64().unwrap() >= 1, "{ran}");
+    assert_eq!(
+        (&ran["seccomp"], &ran["memory_closed"]),
+        (&true.into(), &true.into())
+    );
+    let refused = ran["refused"].as_array().unwrap();
+    assert!(
+        refused
+            .iter()
+            .any(|one| one["jobs"].as_str().unwrap().contains("net.fetch"))
+    );
+    assert!(
+        refused
+            .iter()
+            .all(|one| !one["remedy"].as_str().unwrap().is_empty())
+    );
+    place.run(["doctor"]).ok();
+}

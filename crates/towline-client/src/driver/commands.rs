@@ -27,6 +27,12 @@ impl Driver {
             Command::ResumeWith { transport, reply } => self.resume_with(transport, reply),
             Command::ResumeState { reply } => drop(reply.send(self.resume_state())),
             Command::Counters { reply } => drop(reply.send(self.session.counters())),
+            Command::Leave { reply } => {
+                // Dropped before anything can be said on it.
+                self.link = None;
+                self.session.abandon(&mut self.effects);
+                self.closers.push(reply);
+            }
             Command::Close { reason, reply } => {
                 let processed = self.seats.processed(self.session.last_event_seq());
                 self.session.close(

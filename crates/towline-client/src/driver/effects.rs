@@ -71,6 +71,7 @@ impl Driver {
                 });
             }
             Effect::Released { job } => self.seats.release(job),
+            Effect::Ceased { job } => self.ceased(job),
             Effect::Up(established) => self.up(SessionInfo::new(*established)),
             Effect::Reported(refusal) => tracing::warn!(%refusal, "the runtime reported an error"),
             Effect::Drop(loss) => {
@@ -124,6 +125,9 @@ impl Driver {
         if let Some((job, lacks)) = self.asked_past.remove(&request) {
             return self.past_answered(job, lacks, reply);
         }
+        if let Some((job, mailbox)) = self.fences.remove(&request) {
+            return self.fence_answered(job, &mailbox, &reply);
+        }
         let Some(Waiter {
             reply: waiter,
             seat,
@@ -151,11 +155,12 @@ impl Driver {
                 }))
             }
             Reply::Subscribed(subscribed) => match seat {
-                Some((_, mailbox)) => {
-                    mailbox.joined(
-                        subscribed.subscribed_from,
-                        subscribed.current_status.is_terminal(),
-                    );
+                Some((job, mailbox)) => {
+                    let is_over = subscribed.current_status.is_terminal();
+                    mailbox.joined(subscribed.subscribed_from, is_over);
+                    if is_over {
+                        self.fence(job, &mailbox);
+                    }
                     Ok(Answer::Subscribed(
                         Seat {
                             mailbox,

@@ -13,15 +13,30 @@ use towline_proto::{
 };
 
 use super::{Driver, LacksPast};
-use crate::mailbox::Mailbox;
+use crate::{ClientError, mailbox::Mailbox};
 
 impl LacksPast {
     pub(super) const fn new(mailbox: Arc<Mailbox>) -> Self {
-        Self { mailbox, tries: 0 }
+        Self {
+            mailbox,
+            tries: 0,
+            ceased: false,
+        }
     }
 }
 
 impl Driver {
+    /// A job has ended unheard: whoever waits for its end asks for the past, once.
+    pub(super) fn ceased(&mut self, job: JobKey) {
+        for mailbox in self.seats.take(job) {
+            mailbox.cease();
+            self.lack_past.push(LacksPast {
+                ceased: true,
+                ..LacksPast::new(mailbox)
+            });
+        }
+    }
+
     /// A job ended, and for these handles that was not the end: they wait on, under the key the job had.
     pub(super) fn wait_on(&mut self, waiting: Vec<Arc<Mailbox>>) {
         for mailbox in waiting {
@@ -61,6 +76,7 @@ impl Driver {
 
     pub(super) fn past_answered(&mut self, job: JobKey, lacks: LacksPast, reply: Reply) {
         match reply {
+            Reply::Failed(_) if lacks.ceased => self.untold(job, &lacks.mailbox),
             Reply::Failed(error) => {
                 self.seats.remove(job, &lacks.mailbox);
                 if may_pass(&error) && lacks.tries < MOST_TRIES {
@@ -69,15 +85,54 @@ impl Driver {
                     self.give_up_past(&lacks.mailbox, error);
                 }
             }
-            Reply::Subscribed(_) if self.history_comes_first() => {
-                self.end_past(job, &lacks.mailbox)
+            Reply::Subscribed(subscribed) => {
+                let is_over = subscribed.current_status.is_terminal();
+                if self.history_comes_first() {
+                    self.end_past(job, &lacks.mailbox);
+                } else {
+                    lacks.mailbox.joined(subscribed.subscribed_from, is_over);
+                }
+                if is_over {
+                    self.fence(job, &lacks.mailbox);
+                }
             }
-            Reply::Subscribed(subscribed) => lacks.mailbox.joined(
-                subscribed.subscribed_from,
-                subscribed.current_status.is_terminal(),
-            ),
             _ => {}
         }
+    }
+
+    /// The job is over, so its end comes before the answer to a ping, or not at all: some runtimes keep no events of finished
+    /// jobs. Ours do, and their pongs overtake events [ARCP 5-11].
+    pub(super) fn fence(&mut self, job: JobKey, mailbox: &Arc<Mailbox>) {
+        let ours = self.dialect.is_none_or(|dialect| dialect == Dialect::Draft);
+        if ours || mailbox.has_end() {
+            return;
+        }
+        let at = self.env.moment();
+        // Without heartbeats there is no fence, and nothing is claimed of an end that may still come.
+        if let Ok((key, _)) = self.session.request(Request::Ping, at, &mut self.effects) {
+            self.fences.insert(key, (job, mailbox.clone()));
+        }
+    }
+
+    pub(super) fn fence_answered(&mut self, job: JobKey, mailbox: &Arc<Mailbox>, reply: &Reply) {
+        if matches!(reply, Reply::Pong) && !mailbox.has_end() {
+            self.untold(job, mailbox);
+        }
+    }
+
+    /// The job is over, and the runtime does not tell how; unless that came in the meantime.
+    fn untold(&mut self, job: JobKey, mailbox: &Arc<Mailbox>) {
+        if mailbox.has_end() {
+            return;
+        }
+        if mailbox.past_is_in() {
+            return self.seats.ended_before(job, mailbox);
+        }
+        self.seats.remove(job, mailbox);
+        self.session.forget(mailbox.job());
+        mailbox.set_trouble(Some(ClientError::OutcomeUnknown {
+            job: mailbox.job().clone(),
+        }));
     }
 
     fn history_comes_first(&self) -> bool {

@@ -161,7 +161,8 @@ impl Seats {
             .map_or(received, |held| held.min(received))
     }
 
-    fn take(&mut self, job: JobKey) -> Vec<Arc<Mailbox>> {
+    /// Empties the seats of a job.
+    pub(super) fn take(&mut self, job: JobKey) -> Vec<Arc<Mailbox>> {
         self.by_job
             .get_mut(job.index())
             .map(std::mem::take)

@@ -36,7 +36,17 @@ fn welcome(dialect: Dialect) -> Value {
         Dialect::CSharp => json!({"id": "abc", "type": "session.welcome", "session_id": SESSION,
             "timestamp": "2026-01-01T00:00:00Z", "payload": {"runtime": runtime, "resume_token": "t",
             "heartbeat_interval_sec": 30, "capabilities": capabilities(json!(["echo"]))}}),
-        other => panic!("no runtime speaks {other}"),
+        Dialect::Java => {
+            json!({"id": ULID, "type": "session.welcome", "session_id": SESSION, "payload": {
+            "runtime": runtime, "resume_token": "08775c1c-610d-4c92-9f87-5be4501283c7", "resume_window_sec": 60,
+            "heartbeat_interval_sec": 30, "capabilities": capabilities(json!([{"name": "echo", "versions": ["1.0.0"]}]))}})
+        }
+        Dialect::Ruby => {
+            json!({"id": "0192f7c0-1111-7abc-8def-0123456789ab", "type": "session.welcome",
+            "session_id": SESSION, "payload": {"runtime_name": "other", "runtime_version": "1", "resume_token": "rt_1",
+            "heartbeat_interval_sec": 30, "capabilities": capabilities(json!([{"name": "echo", "versions": []}]))}})
+        }
+        Dialect::Draft => panic!("no other SDK speaks it"),
     }
 }
 
@@ -69,6 +79,8 @@ async fn each_is_closed_in_its_own_words() {
         (Dialect::TypeScript, "session.bye"),
         (Dialect::Go, "session.close"),
         (Dialect::CSharp, "session.close"),
+        (Dialect::Ruby, "session.bye"),
+        (Dialect::Java, "session.close"),
     ];
     for (dialect, word) in words {
         let (client, mut peer) = connected_to(dialect).await;
@@ -482,4 +494,269 @@ async fn an_error_of_the_session_answers_no_request_of_a_runtime_that_names_them
         peer.send(accepted("job_1", &submit)).await;
     });
     assert_eq!(second.unwrap().id().as_str(), "job_1");
+}
+
+/// What every hello carries for one runtime's sake: a session of our own for Ruby's, both spellings of a resume for Java's,
+/// `token` for Ruby's, and an input that is there for Java's.
+#[tokio::test(start_paused = true)]
+async fn what_a_runtime_asks_for_every_runtime_gets() {
+    let (options, mut arrivals) = reconnecting(options());
+    let (client, mut peer) = join!(Client::dial(options), async {
+        let mut peer = arrivals.recv().await.unwrap();
+        let hello = peer.welcome(&ALL).await;
+        let wished = hello.0["session_id"].as_str().unwrap();
+        assert!(wished.starts_with("sess_"), "{wished}");
+        peer
+    });
+    let client = client.unwrap();
+    let (job, submit) = join!(client.submit("echo").send(), peer.accept("job_1"));
+    let _job = job.unwrap();
+    let payload = submit.payload().as_object().unwrap();
+    assert_eq!(payload.get("input"), Some(&Value::Null));
+    peer.send(log("job_1", 1, "one")).await;
+    peer.close().await;
+    let mut again = arrivals.recv().await.unwrap();
+    let hello = again.expect("session.hello").await;
+    let (payload, resume) = (hello.payload(), &hello.payload()["resume"]);
+    assert_eq!(hello.0["session_id"], SESSION);
+    for (member, value) in [("resume_token", "rt_1"), ("token", "rt_1")] {
+        assert_eq!(resume[member], value, "{hello:?}");
+    }
+    assert_eq!(payload["resume_token"], "rt_1");
+    assert_eq!(payload["last_event_seq"], resume["last_event_seq"]);
+}
+
+/// Ruby's runtime sends a job's events, even its end, before its acceptance.
+#[tokio::test(start_paused = true)]
+async fn events_before_the_acceptance_are_the_jobs() {
+    let (client, mut peer) = connected_to(Dialect::Ruby).await;
+    let (job, ()) = join!(client.submit("echo").send(), async {
+        let submit = peer.expect("job.submit").await;
+        peer.send(log("job_1", 1, "early")).await;
+        let mut end = result("job_1", 2, json!({"result": 7}));
+        end.as_object_mut().unwrap().remove("event_seq");
+        peer.send(end).await;
+        let mut acceptance = accepted("job_1", &submit);
+        acceptance["payload"] = json!({"job_id": "job_1", "agent": "echo@1.0.0", "reply_to": submit.id(),
+            "lease": {"id": "lse_1", "capabilities": ["x"], "cost.budget": ["USD:1"], "issued_at": "t"}});
+        peer.send(acceptance).await;
+    });
+    let mut job = job.unwrap();
+    let granted = &job.accepted().unwrap().lease;
+    assert_eq!(granted.patterns("cost.budget"), ["USD:1"]);
+    assert_eq!(granted.iter().count(), 1, "the rest is no pattern");
+    let event = job.next_event().await.unwrap().unwrap();
+    assert_eq!(event.event_seq().unwrap().value(), 1);
+    let outcome = job.outcome().await.unwrap();
+    assert_eq!(outcome.status(), JobStatus::Success);
+}
+
+/// What comes of an unknown job while a submit of another trace waits is not kept for that submit.
+#[tokio::test(start_paused = true)]
+async fn events_of_others_do_not_wait_for_a_submit() {
+    let (client, mut peer) = connected().await;
+    let ((), job) = join!(
+        async {
+            let submit = peer.expect("job.submit").await;
+            let mut other = log("job_other", 1, "of another trace");
+            other["trace_id"] = json!("4bf92f3577b34da6a3ce929d0e0e4736");
+            peer.send(other).await;
+            peer.send(accepted("job_1", &submit)).await;
+        },
+        client.submit("echo").send()
+    );
+    assert_eq!(job.unwrap().id().as_str(), "job_1");
+    let other = client.attach(&JobId::parse("job_other").unwrap());
+    let mut other = other.unwrap();
+    assert!(other.next_event().await.unwrap().is_some());
+}
+
+/// Java's runtime refuses with a `job.error` of no job that has the request's id: it ends that request, and neither the only
+/// job there is nor the session.
+#[tokio::test(start_paused = true)]
+async fn java_refuses_by_the_requests_id() {
+    let (client, mut peer) = connected_to(Dialect::Java).await;
+    let (job, _) = join!(client.submit("slow").send(), peer.accept("job_1"));
+    let mut job = job.unwrap();
+    let (refused, ()) = join!(client.submit("nobody").send(), async {
+        let submit = peer.expect("job.submit").await;
+        peer.send(json!({"id": submit.id(), "type": "job.error", "session_id": SESSION,
+            "payload": {"final_status": "error", "code": "AGENT_NOT_AVAILABLE", "message": "no", "retryable": true}}))
+            .await;
+    });
+    let code = refused.unwrap_err().code().cloned();
+    assert_eq!(code, Some(ErrorCode::AGENT_NOT_AVAILABLE));
+    peer.send(result("job_1", 1, json!({"result": 1}))).await;
+    let outcome = job.outcome().await.unwrap();
+    assert_eq!(outcome.status(), JobStatus::Success);
+}
+
+/// A `job.error` instead of a welcome is a refusal.
+#[tokio::test(start_paused = true)]
+async fn java_refuses_hellos_as_jobs() {
+    let error = refused(|mut peer| async move {
+        let hello = peer.expect("session.hello").await;
+        peer.send(json!({"id": hello.id(), "type": "job.error", "payload":
+            {"final_status": "error", "code": "RESUME_WINDOW_EXPIRED", "message": "no", "retryable": false}}))
+            .await;
+    });
+    assert_eq!(error.await.code(), Some(&ErrorCode::RESUME_WINDOW_EXPIRED));
+}
+
+/// TypeScript's runtime refuses a subscribe with the `job.error` of the job that was asked for.
+#[tokio::test(start_paused = true)]
+async fn typescript_refuses_subscribes_as_jobs() {
+    let (client, mut peer) = connected_to(Dialect::TypeScript).await;
+    let job = JobId::parse("job_1").unwrap();
+    let (refused, ()) = join!(client.subscribe(job.clone()).history(true).send(), async {
+        peer.expect("job.subscribe").await;
+        peer.send(error("job_1", 1, "error", "JOB_NOT_FOUND")).await;
+    });
+    assert_eq!(refused.unwrap_err().code(), Some(&ErrorCode::JOB_NOT_FOUND));
+}
+
+fn listing(request: &Frame, jobs: Value) -> Value {
+    json!({"id": "l", "type": "session.jobs", "session_id": SESSION,
+        "payload": {"request_id": request.id(), "jobs": jobs, "next_cursor": null}})
+}
+
+/// A repeat by key of a finished job is answered with the acceptance alone: the runtime is asked which jobs live, then once
+/// for the job's past, and the handle ends either way.
+#[tokio::test(start_paused = true)]
+async fn a_silent_repeat_is_asked_about() {
+    for (dialect, told) in [
+        (Dialect::Java, true),
+        (Dialect::Go, false),
+        (Dialect::TypeScript, false),
+    ] {
+        let (client, mut peer) = connected_to(dialect).await;
+        let submit = client.submit("echo").idempotency_key("k").send();
+        let (job, _) = join!(submit, peer.accept("job_1"));
+        let mut job = job.unwrap();
+        let (outcome, ()) = join!(job.outcome(), async {
+            let list = peer.expect("session.list_jobs").await;
+            peer.send(listing(&list, json!([]))).await;
+            let subscribe = peer.expect("job.subscribe").await;
+            assert_eq!(subscribe.payload()["history"], true);
+            if !told {
+                let mut no = refusal(Some(&subscribe), "JOB_NOT_FOUND");
+                if dialect == Dialect::TypeScript {
+                    no = error("job_1", 1, "error", "JOB_NOT_FOUND");
+                }
+                return peer.send(no).await;
+            }
+            peer.send(json!({"id": "s", "type": "job.subscribed", "session_id": SESSION, "job_id": "job_1",
+                "payload": {"job_id": "job_1", "current_status": "success", "agent": "echo", "lease": {},
+                    "subscribed_from": 0, "replayed": true}}))
+                .await;
+            peer.send(log("job_1", 1, "again")).await;
+            peer.send(result("job_1", 2, json!({"result": 7}))).await;
+        });
+        match outcome {
+            Ok(outcome) if told => assert_eq!(outcome.status(), JobStatus::Success),
+            Err(ClientError::OutcomeUnknown { job }) if !told => {
+                assert_eq!(job.as_str(), "job_1", "{dialect}");
+            }
+            other => panic!("{dialect}: {other:?}"),
+        }
+    }
+}
+
+/// A repeat of a job that still runs is left alone, and one that speaks is not asked about again.
+#[tokio::test(start_paused = true)]
+async fn a_repeat_that_runs_is_waited_for() {
+    let (client, mut peer) = connected_to(Dialect::Java).await;
+    let submit = client.submit("echo").idempotency_key("k").send();
+    let (job, _) = join!(submit, peer.accept("job_1"));
+    let mut job = job.unwrap();
+    let running = json!([{"job_id": "job_1", "agent": "echo@1", "status": "running", "lease": {}}]);
+    let (outcome, ()) = join!(job.outcome(), async {
+        for _ in 0..2 {
+            let list = peer.expect("session.list_jobs").await;
+            peer.send(listing(&list, running.clone())).await;
+        }
+        peer.send(log("job_1", 1, "here I am")).await;
+        peer.expect_silence(Duration::from_secs(20)).await;
+        peer.send(result("job_1", 2, json!({"result": 7}))).await;
+    });
+    assert_eq!(outcome.unwrap().status(), JobStatus::Success);
+}
+
+/// Python keeps no events of finished jobs: `job.subscribed` says that the job is over, and nothing follows.
+#[tokio::test(start_paused = true)]
+async fn a_finished_job_without_its_events_ends_the_wait() {
+    let (client, mut peer) = connected_to(Dialect::Python).await;
+    let job = JobId::parse("job_1").unwrap();
+    let (watched, ()) = join!(client.subscribe(job.clone()).history(true).send(), async {
+        let subscribe = peer.expect("job.subscribe").await;
+        peer.send(json!({"id": "s", "type": "job.subscribed", "session_id": SESSION, "job_id": "job_1",
+            "payload": {"request_id": subscribe.id(), "job_id": "job_1", "current_status": "success", "agent": "echo",
+                "lease": {}, "subscribed_from": 0, "replayed": false}}))
+            .await;
+    });
+    let mut watched = watched.unwrap();
+    let (outcome, ()) = join!(watched.outcome(), async {
+        let ping = peer.expect("session.ping").await;
+        peer.send(pong(&ping)).await;
+    });
+    assert!(
+        matches!(
+            outcome,
+            Err(ClientError::OutcomeUnknown { .. } | ClientError::AlreadyEnded { .. })
+        ),
+        "{outcome:?}"
+    );
+}
+
+/// TypeScript's and Python's runtimes send a resumed session no live events: after some silence it is asked which jobs live.
+#[tokio::test(start_paused = true)]
+async fn a_resumed_session_that_stays_quiet_is_asked_about() {
+    for dialect in [Dialect::TypeScript, Dialect::Python] {
+        let (options, mut arrivals) = reconnecting(options());
+        let (client, mut peer) = join!(Client::dial(options), async {
+            let mut peer = arrivals.recv().await.unwrap();
+            peer.expect("session.hello").await;
+            peer.send(welcome(dialect)).await;
+            peer
+        });
+        let client = client.unwrap();
+        let (job, _) = join!(client.submit("echo").send(), peer.accept("job_1"));
+        let mut job = job.unwrap();
+        peer.send(log("job_1", 1, "one")).await;
+        assert!(job.next_event().await.unwrap().is_some());
+        peer.close().await;
+        let mut again = arrivals.recv().await.unwrap();
+        again.expect("session.hello").await;
+        again.send(welcome(dialect)).await;
+        let (outcome, ()) = join!(job.outcome(), async {
+            let list = loop {
+                let frame = again.next().await.unwrap();
+                if frame.0["type"] == "session.list_jobs" {
+                    break frame;
+                }
+            };
+            again.send(listing(&list, json!([]))).await;
+            let subscribe = again.expect("job.subscribe").await;
+            again.send(refusal(Some(&subscribe), "JOB_NOT_FOUND")).await;
+        });
+        assert!(
+            matches!(outcome, Err(ClientError::OutcomeUnknown { .. })),
+            "{dialect}: {outcome:?}"
+        );
+    }
+}
+
+/// A client that leaves neither acknowledges nor closes: the connection just ends.
+#[tokio::test(start_paused = true)]
+async fn leaving_says_nothing() {
+    let (client, mut peer) = connected_with(options().acknowledge(None), &ALL).await;
+    let (job, _) = join!(client.submit("slow").send(), peer.accept("job_1"));
+    let job = job.unwrap();
+    peer.send(log("job_1", 1, "one")).await;
+    let state = client.resume_state().await.unwrap().unwrap();
+    assert_eq!(state.last_event_seq().value(), 0, "nobody has read it");
+    let (left, end) = join!(client.leave(), peer.expect_end());
+    left.unwrap();
+    assert_eq!(end, None, "lost, not closed");
+    drop(job);
 }

@@ -8,6 +8,7 @@ mod jobs;
 mod joining;
 mod peer;
 mod recorded;
+mod recorded_outcomes;
 mod resume;
 mod session;
 mod trace;

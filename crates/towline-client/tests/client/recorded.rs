@@ -26,8 +26,8 @@ struct Line<'a> {
 
 /// Gives the recorded ids.
 #[derive(Default)]
-struct Recorded {
-    next: RefCell<Option<MessageId>>,
+pub(crate) struct Recorded {
+    pub(crate) next: RefCell<Option<MessageId>>,
     nonce: RefCell<Option<String>>,
 }
 
@@ -184,7 +184,7 @@ impl Tally {
     }
 }
 
-fn request_of(envelope: &Envelope) -> Option<Request> {
+pub(crate) fn request_of(envelope: &Envelope) -> Option<Request> {
     let kind = &envelope.kind;
     if *kind == MessageType::JOB_SUBMIT {
         let submit = Box::new(envelope.decode().ok()?);
@@ -281,6 +281,7 @@ fn recorded_runtimes_are_understood() {
     let mut files: Vec<_> = fs::read_dir(data)
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
         .collect();
     files.sort();
     assert!(files.len() >= 10, "the recordings are there");

@@ -44,7 +44,7 @@ async fn a_lost_connection_is_resumed() {
     assert_eq!(messages(&mut job, 2).await, ["one", "two"]);
     drop(peer);
     let (mut peer, hello) = resumed(&mut arrivals).await;
-    let resume = json!({"session_id": SESSION, "resume_token": "rt_1", "last_event_seq": 2});
+    let resume = json!({"session_id": SESSION, "resume_token": "rt_1", "token": "rt_1", "last_event_seq": 2});
     assert_eq!(hello.payload()["resume"], resume);
     assert!(hello.payload()["auth"]["token"] == "secret");
     for (seq, message) in [(2, "two"), (3, "three")] {
@@ -390,7 +390,7 @@ async fn a_session_moves_between_processes() {
     });
     assert_eq!(
         hello.payload()["resume"],
-        json!({"session_id": SESSION, "resume_token": "rt_1", "last_event_seq": 1})
+        json!({"session_id": SESSION, "resume_token": "rt_1", "token": "rt_1", "last_event_seq": 1})
     );
     let mut job = client
         .unwrap()

@@ -31,7 +31,11 @@ async fn the_hello_says_who_and_what() {
         hello.payload()["capabilities"],
         json!({"encodings": ["json"], "features": ALL})
     );
-    assert!(hello.0.get("session_id").is_none());
+    let wished = hello.0["session_id"].as_str().unwrap();
+    assert!(
+        wished.starts_with("sess_"),
+        "named by the client for one runtime's sake"
+    );
 }
 
 /// What is in effect is what both named, also where the runtime lists all of its own.

@@ -1,8 +1,8 @@
 //! Requests: from the asking to the reply, through loss and resume.
 
 use towline_wire::{
-    Envelope, Feature, JobId, JobSeq,
-    payload::{Cancel, Ping, Subscribe, Unsubscribe},
+    Envelope, Feature, JobId, JobSeq, RawJson,
+    payload::{Cancel, Jobs, ListJobs, Ping, Subscribe, Unsubscribe},
 };
 
 use super::{
@@ -21,10 +21,12 @@ impl ClientSession {
     ) -> (RequestKey, Option<JobKey>) {
         let (what, frame, job) = match request {
             Request::Submit {
-                submit,
+                mut submit,
                 trace,
                 span,
             } => {
+                // Some runtimes refuse a submit without it; null is what an absent one means.
+                submit.input.get_or_insert(RawJson::NULL);
                 // Always with a trace: some runtimes name the request in no other way when they refuse it.
                 let trace = trace.unwrap_or_else(|| at.names.trace());
                 let what = What::Submit {
@@ -70,6 +72,42 @@ impl ClientSession {
             self.ask(what, frame.with_id(at.names.message()), at, out),
             job,
         )
+    }
+
+    fn can_list(&self) -> bool {
+        let settled = self.settled.as_ref();
+        settled.is_some_and(|settled| settled.features.has(Feature::ListJobs))
+    }
+
+    /// Asks which jobs live, when it is time to.
+    pub(super) fn look_into_doubts(&mut self, at: Moment<'_>, out: &mut Vec<Effect>) {
+        // What waits to be read may be what was not heard.
+        if !self.is_live() || self.is_paused() {
+            return;
+        }
+        if let Some(list) = self.doubts.question(at.now) {
+            self.ask_which_live(list, at, out);
+        }
+    }
+
+    /// Asks which jobs live. Where that cannot be asked, those that are doubted have to be taken for ended.
+    pub(super) fn ask_which_live(&mut self, list: ListJobs, at: Moment<'_>, out: &mut Vec<Effect>) {
+        if self.can_list() {
+            let frame = envelope(&list).with_id(at.names.message());
+            self.ask(What::Census, frame, at, out);
+        } else {
+            let nothing = Jobs {
+                request_id: None,
+                jobs: Vec::new(),
+                next_cursor: None,
+            };
+            self.cease(&nothing, out);
+        }
+    }
+
+    pub(super) fn cease(&mut self, page: &Jobs, out: &mut Vec<Effect>) {
+        let ceased = self.doubts.answered(page);
+        out.extend(ceased.into_iter().map(|job| Effect::Ceased { job }));
     }
 
     fn ask(
@@ -165,6 +203,9 @@ impl ClientSession {
     pub(super) fn fail(&mut self, pending: Pending, error: RequestError, out: &mut Vec<Effect>) {
         if let What::Subscribe { job } = &pending.what {
             self.unwatch(&job.clone(), out);
+        }
+        if pending.what == What::Census {
+            return;
         }
         self.answer(pending, Reply::Failed(error), out);
     }

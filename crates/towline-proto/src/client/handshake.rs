@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use towline_wire::{
-    Envelope, EventSeq, Feature, FeatureSet, MessageType, Secret, SessionId,
+    Envelope, EventSeq, Feature, FeatureSet, MessageId, MessageType, Secret, SessionId,
     payload::{self, ClientCapabilities, Hello, ResumeRequest, Welcome},
 };
 
 use super::{Refusal, SessionConfig};
-use crate::{Dialect, limits};
+use crate::{
+    Dialect,
+    dialect::{is_old_vocabulary, old_vocabulary},
+    limits,
+};
 
 /// From where a session is taken up again.
 #[derive(Debug, Clone)]
@@ -54,10 +58,7 @@ pub enum HandshakeError {
     #[error("the runtime closed the connection instead of answering the hello")]
     Ended,
     /// The peer speaks an older protocol of the same name.
-    #[error(
-        "the peer sent `{seen}`: it speaks the older protocol of the `arcp` crate (session.open, tool.invoke), not ARCP v1.1; \
-         connect to a runtime that answers `session.hello`"
-    )]
+    #[error("the peer does not speak ARCP v1.1: {}", old_vocabulary(.seen))]
     OldProtocol {
         /// The type that shows it.
         seen: String,
@@ -134,8 +135,17 @@ pub(super) fn hello(
             resume_token: point.token.clone(),
             last_event_seq: Some(from(point.last_event_seq)),
         }),
-        ..Hello::default()
+        // The draft's other spelling too: each SDK reads one of them.
+        resume_token: resume.map(|point| point.token.clone()),
+        last_event_seq: resume.map(|point| from(point.last_event_seq)),
     }
+}
+
+/// The session a first hello asks for, named after the hello itself: one SDK's runtime takes the client's name for it, all
+/// others give their own.
+pub(super) fn wished_session(hello: &MessageId) -> Option<SessionId> {
+    let own = hello.as_str();
+    SessionId::parse(&format!("sess_{}", own.strip_prefix("msg_").unwrap_or(own))).ok()
 }
 
 /// Reads the answer to a hello. `None` for what may come before it and means nothing.
@@ -154,13 +164,23 @@ pub(super) fn answer(
     if *kind == MessageType::SESSION_PING || kind.is_vendor() {
         return None;
     }
+    // One SDK has no `session.error`.
+    if *kind == MessageType::JOB_ERROR {
+        return Some(Err(refused_as_job(envelope)));
+    }
     let seen = kind.as_str().to_owned();
-    let old = OLD_TYPES.contains(&kind.as_str()) || kind.as_str().starts_with("tool.");
-    Some(Err(if old {
+    Some(Err(if is_old_vocabulary(&seen) {
         HandshakeError::OldProtocol { seen }
     } else {
         HandshakeError::Unexpected(seen)
     }))
+}
+
+fn refused_as_job(envelope: &Envelope) -> HandshakeError {
+    match envelope.decode::<payload::JobError>() {
+        Ok(error) => HandshakeError::Refused(error.into()),
+        Err(_) => HandshakeError::Unexpected(envelope.kind.to_string()),
+    }
 }
 
 fn refused(envelope: &Envelope) -> HandshakeError {
@@ -205,15 +225,3 @@ fn welcome(
         welcome,
     })
 }
-
-/// What a peer of the older protocol may send first.
-const OLD_TYPES: [&str; 8] = [
-    "session.open",
-    "session.accepted",
-    "session.challenge",
-    "session.authenticate",
-    "session.rejected",
-    "session.unauthenticated",
-    "session.evicted",
-    "nack",
-];

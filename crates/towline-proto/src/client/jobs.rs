@@ -114,6 +114,15 @@ impl Jobs {
         }
     }
 
+    /// The session's own jobs that live.
+    pub(super) fn own_jobs(&self) -> Vec<(JobKey, JobId)> {
+        let own = self.slots.iter().enumerate().filter_map(|(at, slot)| {
+            let slot = slot.as_ref().filter(|slot| slot.own)?;
+            Some((JobKey(u32::try_from(at).ok()?), slot.id.clone()))
+        });
+        own.collect()
+    }
+
     pub(super) fn id(&self, key: JobKey) -> Option<&JobId> {
         self.slots.get(key.index())?.as_ref().map(|slot| &slot.id)
     }

@@ -2,12 +2,13 @@
 
 use serde::Deserialize;
 use towline_wire::{
-    Envelope, EventSeq, JobStatus, MessageId, MessageType, Payload, PayloadError,
+    Envelope, ErrorCode, EventSeq, JobStatus, MessageId, MessageType, Payload, PayloadError,
     payload::{self, Pong},
 };
 
 use super::{
     Effect, JobEnd, Lane, Loss, Moment, Over, Reply, RequestError, credential,
+    doubt::Why,
     jobs::JobKey,
     numbering::{Origin, Verdict},
     requests::{Clues, What},
@@ -24,7 +25,7 @@ impl ClientSession {
         if self.is_foreign(&envelope) && !self.takes_foreign_frames() {
             self.counters.ignored += 1;
         } else if envelope.kind == MessageType::JOB_EVENT {
-            self.on_event(envelope, out);
+            self.on_event(envelope, at, out);
         } else if envelope.kind.is_terminal() {
             self.on_terminal(envelope, out);
         } else {
@@ -44,47 +45,123 @@ impl ClientSession {
             .is_some_and(|settled| settled.dialect.answers_with_other_sessions_frames())
     }
 
-    fn on_event(&mut self, envelope: Envelope, out: &mut Vec<Effect>) {
+    fn on_event(&mut self, envelope: Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
         let known = self.find(&envelope);
         let Some(lane) = self.judge(envelope.event_seq, known, out) else {
             return;
         };
-        if let Some(job) = known.or_else(|| self.open_unknown(&envelope, out)) {
-            out.push(Effect::Event {
-                job,
-                lane,
-                envelope,
-            });
+        match known {
+            Some(job) => {
+                self.doubts.heard(job, Some(at.now));
+                out.push(Effect::Event {
+                    job,
+                    lane,
+                    envelope,
+                });
+            }
+            None => self.of_unknown(lane, envelope, out),
         }
     }
 
     fn on_terminal(&mut self, envelope: Envelope, out: &mut Vec<Effect>) {
-        let known = self.find(&envelope);
-        if self.judge(envelope.event_seq, known, out).is_none() {
-            return;
-        }
-        let end = if envelope.kind == MessageType::JOB_RESULT {
-            envelope
-                .decode()
-                .map_or_else(JobEnd::Unreadable, JobEnd::Result)
-        } else {
-            envelope
-                .decode()
-                .map_or_else(JobEnd::Unreadable, JobEnd::Error)
+        let end = read_end(&envelope);
+        let refused = self.refused_by(&envelope, &end);
+        let known = match refused {
+            None => self.find(&envelope),
+            Some(_) => None,
         };
-        if known.is_none() && self.refuses_submit(&envelope, &end, out) {
-            return;
-        }
-        let Some(job) = known.or_else(|| self.open_unknown(&envelope, out)) else {
+        let Some(lane) = self.judge(envelope.event_seq, known, out) else {
             return;
         };
+        match (known, refused, end) {
+            (_, Some(request), JobEnd::Error(error)) => {
+                if let Some(pending) = self.requests.take_named(&request) {
+                    self.fail(pending, RequestError::Refused(error.into()), out);
+                }
+            }
+            (Some(job), _, end) => self.end_job(job, &envelope, end, out),
+            (None, _, end) if self.refuses_submit(&envelope, &end, out) => {}
+            (None, ..) => self.of_unknown(lane, envelope, out),
+        }
+    }
+
+    fn end_job(&mut self, job: JobKey, envelope: &Envelope, end: JobEnd, out: &mut Vec<Effect>) {
         self.answer_cancels(job, &end, out);
+        self.doubts.settle(job);
         self.jobs.close(job);
         out.push(Effect::Ended {
             job,
             event_seq: envelope.event_seq,
             end: Box::new(end),
         });
+    }
+
+    /// Of a job nobody here knows: it may be the one that a submit still waits to hear of [ARCP 7.1-2].
+    fn of_unknown(&mut self, lane: Lane, envelope: Envelope, out: &mut Vec<Effect>) {
+        let past = |id| self.jobs.is_past(id);
+        let waits = !envelope.job_id.as_ref().is_none_or(past)
+            && self.requests.awaits_acceptance(envelope.trace_id);
+        if !waits {
+            return self.deliver_unknown(lane, envelope, out);
+        }
+        for (lane, envelope) in self.early.keep(lane, envelope) {
+            self.deliver_unknown(lane, envelope, out);
+        }
+    }
+
+    fn deliver_unknown(&mut self, lane: Lane, envelope: Envelope, out: &mut Vec<Effect>) {
+        let known = self.find(&envelope);
+        if let Some(job) = known.or_else(|| self.open_unknown(&envelope, out)) {
+            self.deliver(job, lane, envelope, out);
+        }
+    }
+
+    fn deliver(&mut self, job: JobKey, lane: Lane, envelope: Envelope, out: &mut Vec<Effect>) {
+        if envelope.kind.is_terminal() {
+            let end = read_end(&envelope);
+            return self.end_job(job, &envelope, end, out);
+        }
+        out.push(Effect::Event {
+            job,
+            lane,
+            envelope,
+        });
+    }
+
+    /// What was kept for a submit that nobody waits for any more is of jobs of others.
+    pub(super) fn release_strays(&mut self, out: &mut Vec<Effect>) {
+        if self.early.is_empty() || self.requests.awaits_acceptance(None) {
+            return;
+        }
+        for (lane, envelope) in self.early.take_all() {
+            self.deliver_unknown(lane, envelope, out);
+        }
+    }
+
+    /// The request that a `job.error` refuses: the one it names, or, where it is of no job, the one whose id it has, or the
+    /// subscribe to its job, in runtimes that refuse one this way.
+    fn refused_by(&self, envelope: &Envelope, end: &JobEnd) -> Option<MessageId> {
+        let JobEnd::Error(error) = end else {
+            return None;
+        };
+        let echoed = envelope.id.as_ref().filter(|_| envelope.job_id.is_none());
+        let named = error.request_id.as_ref().or(echoed);
+        if let Some(named) = named.filter(|id| self.requests.has(id)) {
+            return Some(named.clone());
+        }
+        let refuses_watching = self
+            .settled
+            .as_ref()
+            .is_some_and(|settled| settled.dialect.refuses_watching_with_job_error());
+        let says_no = [
+            ErrorCode::JOB_NOT_FOUND,
+            ErrorCode::PERMISSION_DENIED,
+            ErrorCode::INVALID_REQUEST,
+        ];
+        if !refuses_watching || !says_no.contains(&error.code) {
+            return None;
+        }
+        self.requests.subscribe_of(envelope.job_id.as_ref()?)
     }
 
     /// Some runtimes refuse a submit with the `job.error` of a job nobody has heard of.
@@ -144,7 +221,7 @@ impl ClientSession {
         } else if *kind == MessageType::SESSION_PONG {
             self.on_pong(envelope, out);
         } else if *kind == MessageType::JOB_ACCEPTED {
-            self.on_accepted(envelope, out);
+            self.on_accepted(envelope, at, out);
         } else if *kind == MessageType::JOB_CANCELLED {
             self.on_cancelled(envelope, out);
         } else if *kind == MessageType::JOB_SUBSCRIBED {
@@ -196,7 +273,7 @@ impl ClientSession {
         self.answer(pending, reply, out);
     }
 
-    fn on_accepted(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) {
+    fn on_accepted(&mut self, envelope: &Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
         let Some(mut accepted) = self.read::<payload::Accepted>(envelope, out) else {
             return;
         };
@@ -224,13 +301,23 @@ impl ClientSession {
                 } else {
                     self.jobs.own(&id, trace)
                 };
+                let lacks_past = (known || foreign) && self.can_subscribe();
+                let may_be_over = !lacks_past && self.may_be_a_repeat(&pending.what);
+                if may_be_over {
+                    self.doubts.add(job, id.clone(), Why::Repeat, at.now);
+                }
+                let early = self.early.take_of(&id);
                 let reply = Reply::Accepted {
                     job,
                     id,
                     accepted,
-                    lacks_past: (known || foreign) && self.can_subscribe(),
+                    lacks_past,
                 };
                 self.answer(pending, reply, out);
+                for (lane, envelope) in early {
+                    self.doubts.heard(job, None);
+                    self.deliver(job, lane, envelope, out);
+                }
             }
             // Sent again before the job's first replayed event.
             None if known => {}
@@ -243,6 +330,22 @@ impl ClientSession {
                 });
             }
         }
+    }
+
+    /// Whether the job of this submit may be a finished one, of which nothing more will be said.
+    fn may_be_a_repeat(&self, what: &What) -> bool {
+        let unanswered = self
+            .settled
+            .as_ref()
+            .is_some_and(|settled| settled.dialect.leaves_repeats_unanswered());
+        let has_key = matches!(
+            what,
+            What::Submit {
+                idempotent: true,
+                ..
+            }
+        );
+        unanswered && has_key
     }
 
     fn on_cancelled(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) {
@@ -282,8 +385,10 @@ impl ClientSession {
             request: jobs.request_id.as_ref(),
             envelope,
         };
-        if let Some(pending) = self.requests.take_jobs(clues) {
-            self.answer(pending, Reply::Jobs(jobs), out);
+        match self.requests.take_jobs(clues) {
+            Some(pending) if pending.what == What::Census => self.cease(&jobs, out),
+            Some(pending) => self.answer(pending, Reply::Jobs(jobs), out),
+            None => {}
         }
     }
 
@@ -406,4 +511,14 @@ impl ClientSession {
         }
         Some(lane)
     }
+}
+
+/// How a terminal says that its job ended.
+fn read_end(envelope: &Envelope) -> JobEnd {
+    if envelope.kind == MessageType::JOB_RESULT {
+        let result = envelope.decode();
+        return result.map_or_else(JobEnd::Unreadable, JobEnd::Result);
+    }
+    let error = envelope.decode();
+    error.map_or_else(JobEnd::Unreadable, JobEnd::Error)
 }

@@ -52,6 +52,8 @@ pub(super) enum What {
     },
     Unsubscribe,
     List,
+    /// Which jobs live; asked by the machine itself.
+    Census,
     Ping {
         nonce: String,
     },
@@ -170,7 +172,7 @@ impl Requests {
     }
 
     pub(super) fn take_jobs(&mut self, clues: Clues<'_>) -> Option<Pending> {
-        let is_list = |what: &What| matches!(what, What::List);
+        let is_list = |what: &What| matches!(what, What::List | What::Census);
         self.take(clues, is_list, is_list)
     }
 
@@ -194,6 +196,31 @@ impl Requests {
             return self.take(clues, |_| true, about);
         }
         self.take(clues, |_| true, refusable)
+    }
+
+    /// Whether a submit waits for its answer that may be the one of a job with this trace.
+    pub(super) fn awaits_acceptance(&self, trace: Option<TraceId>) -> bool {
+        self.pending.iter().any(|pending| {
+            pending.progress == Progress::Sent
+                && matches!(pending.what, What::Submit { .. })
+                && trace.is_none_or(|trace| pending.frame.trace_id == Some(trace))
+        })
+    }
+
+    /// Whether a request of that name waits.
+    pub(super) fn has(&self, id: &MessageId) -> bool {
+        self.pending
+            .iter()
+            .any(|pending| pending.frame.id.as_ref() == Some(id))
+    }
+
+    /// The name of the subscribe to a job that waits for its answer.
+    pub(super) fn subscribe_of(&self, job: &JobId) -> Option<MessageId> {
+        let of_job = |pending: &&Pending| {
+            pending.progress == Progress::Sent
+                && matches!(&pending.what, What::Subscribe { job: asked } if asked == job)
+        };
+        self.pending.iter().find(of_job)?.frame.id.clone()
     }
 
     /// The request of that name, whatever it asks.
@@ -252,8 +279,12 @@ impl Requests {
                 _ => Progress::Queued,
             };
         }
-        self.pending
-            .extract(|pending| matches!(pending.what, What::Ping { .. } | What::Unsubscribe))
+        self.pending.extract(|pending| {
+            matches!(
+                pending.what,
+                What::Ping { .. } | What::Unsubscribe | What::Census
+            )
+        })
     }
 
     /// There is a connection again: the frames to send now. Uncertain submits get until `deadline`.

@@ -9,8 +9,14 @@ use towline_wire::{
 
 use super::{
     Counters, Effect, Established, HandshakeError, JobKey, Loss, Moment, Over, Reply, Request,
-    RequestError, RequestKey, ResumePoint, SessionConfig, acker::Acker, handshake, jobs::Jobs,
-    numbering::Numbering, requests::Requests,
+    RequestError, RequestKey, ResumePoint, SessionConfig,
+    acker::Acker,
+    doubt::{Doubts, Why},
+    early::Early,
+    handshake,
+    jobs::Jobs,
+    numbering::Numbering,
+    requests::Requests,
 };
 use crate::{
     Dialect,
@@ -59,6 +65,8 @@ pub struct ClientSession {
     pub(super) numbering: Numbering,
     pub(super) jobs: Jobs,
     pub(super) requests: Requests,
+    pub(super) early: Early,
+    pub(super) doubts: Doubts,
     pub(super) counters: Counters,
     /// The driver does not read, so silence says nothing.
     paused: bool,
@@ -108,6 +116,8 @@ impl ClientSession {
             numbering: Numbering::after(last),
             jobs: known,
             requests: Requests::default(),
+            early: Early::default(),
+            doubts: Doubts::default(),
             counters: Counters::default(),
             paused: false,
         };
@@ -131,15 +141,23 @@ impl ClientSession {
         self.phase = Phase::AwaitWelcome {
             until: at.now + self.config.handshake_timeout,
         };
-        // No session on the envelope: a new one has none yet, and a resume names it in the payload.
-        out.push(Effect::Send(opening.with_id(at.names.message())));
+        let id = at.names.message();
+        let session = point.map(|point| point.session_id);
+        let opening = Envelope {
+            session_id: session.or_else(|| handshake::wished_session(&id)),
+            ..opening.with_id(id)
+        };
+        out.push(Effect::Send(opening));
     }
 
     /// An envelope came.
     pub fn receive(&mut self, envelope: Envelope, at: Moment<'_>, out: &mut Vec<Effect>) {
         self.heard(at.now);
         match self.phase {
-            Phase::Live { .. } | Phase::Closing { .. } => self.receive_live(envelope, at, out),
+            Phase::Live { .. } | Phase::Closing { .. } => {
+                self.receive_live(envelope, at, out);
+                self.release_strays(out);
+            }
             Phase::AwaitWelcome { .. } => self.receive_answer(&envelope, at, out),
             Phase::Idle | Phase::Over => {}
         }
@@ -246,6 +264,7 @@ impl ClientSession {
                 let beat = heartbeat.as_ref().map(Heartbeat::deadline);
                 beat.into_iter()
                     .chain(acker.as_ref().and_then(Acker::deadline))
+                    .chain(self.doubts.deadline())
                     .min()
             }
             Phase::Idle | Phase::Over => None,
@@ -261,10 +280,14 @@ impl ClientSession {
         out: &mut Vec<Effect>,
     ) {
         self.expire_requests(at, out);
+        self.release_strays(out);
         match &self.phase {
             Phase::AwaitWelcome { until } if at.now >= *until => self.handshake_timed_out(out),
             Phase::Closing { until } if at.now >= *until => self.end(Over::Closed, out),
-            Phase::Live { .. } => self.tick_live(at, processed, out),
+            Phase::Live { .. } => {
+                self.tick_live(at, processed, out);
+                self.look_into_doubts(at, out);
+            }
             _ => {}
         }
     }
@@ -318,6 +341,11 @@ impl ClientSession {
     /// Whether a session stands on a connection now.
     pub const fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Live { .. })
+    }
+
+    /// Whether the driver does not read.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Whether nothing can follow.
@@ -378,6 +406,14 @@ impl ClientSession {
         self.jobs.watch(id)
     }
 
+    /// Lets a job go of which nothing more is to come.
+    pub fn forget(&mut self, id: &JobId) {
+        if let Some(job) = self.jobs.find(id) {
+            self.doubts.settle(job);
+            self.jobs.close(job);
+        }
+    }
+
     /// What was counted.
     pub const fn counters(&self) -> Counters {
         self.counters
@@ -423,6 +459,12 @@ impl ClientSession {
             acker: policy.map(|policy| Acker::new(policy, EventSeq::ZERO, at.now)),
         };
         let resumed = established.resumed;
+        self.doubts.clear();
+        if resumed && dialect.goes_quiet_after_resume() {
+            for (job, id) in self.jobs.own_jobs() {
+                self.doubts.add(job, id, Why::Resumed, at.now);
+            }
+        }
         out.push(Effect::Up(Box::new(established)));
         let before = out.len();
         self.resend(at, out);
@@ -467,6 +509,7 @@ impl ClientSession {
         }
         self.phase = Phase::Idle;
         self.requests_lost(out);
+        self.release_strays(out);
     }
 
     pub(super) fn end(&mut self, over: Over, out: &mut Vec<Effect>) {

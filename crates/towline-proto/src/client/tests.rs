@@ -143,6 +143,7 @@ fn short(effect: &Effect) -> String {
             format!("event {}", envelope.event_seq.unwrap_or_default())
         }
         Effect::Ended { .. } => "ended".to_owned(),
+        Effect::Ceased { .. } => "ceased".to_owned(),
         Effect::Released { .. } => "released".to_owned(),
         Effect::Reply { reply, .. } => match &**reply {
             Reply::Accepted { id, .. } => format!("accepted {id}"),

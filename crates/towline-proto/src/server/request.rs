@@ -6,7 +6,11 @@ use towline_wire::{
 };
 
 use super::Effect;
-use crate::{limits, needs, refusal::Refusal};
+use crate::{
+    dialect::{is_old_vocabulary, old_vocabulary},
+    limits, needs,
+    refusal::Refusal,
+};
 
 /// A request, read and checked as far as its form goes.
 #[derive(Debug)]
@@ -118,6 +122,9 @@ fn read_request(
 }
 
 fn unknown_type(kind: &MessageType) -> Refusal {
+    if is_old_vocabulary(kind.as_str()) {
+        return Refusal::invalid(old_vocabulary(kind.as_str()));
+    }
     let shown: String = kind.as_str().chars().take(64).collect();
     Refusal::invalid(format!(
         "`type` is `{shown}`, which this runtime does not know"

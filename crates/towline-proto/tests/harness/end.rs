@@ -211,6 +211,9 @@ impl End {
                 matches!(over, Over::Handshake(_)) && self.id.is_none(),
                 "{over:?}"
             ),
+            Effect::Ceased { .. } => {
+                panic!("a runtime that follows the draft leaves nothing unsaid")
+            }
             Effect::Reported(_) => {}
         }
         None

@@ -66,7 +66,27 @@ impl Asker {
         if !dialect.refuses_submit_with_job_error() {
             return self.refuse(refusal);
         }
-        let payload = payload::JobError {
+        let payload = self.as_job_error(refusal);
+        // That SDK drops a `job.error` without a job; a fresh id is one nothing else has.
+        let fresh = JobId::minted(self.request.as_ref().map_or("refused", |id| id.as_str()));
+        self.reply(Reply::plain(
+            envelope(&payload).with_job(fresh).with_trace(trace),
+        ));
+    }
+
+    /// Says no to a subscribe, in the form the client's SDK can read.
+    pub(super) fn refuse_subscribe(&self, job: &JobId, refusal: &Refusal) {
+        let dialect = self.session.lock().dialect;
+        if !dialect.refuses_subscribe_with_job_error() {
+            return self.refuse(refusal);
+        }
+        let error = envelope(&self.as_job_error(refusal)).with_job(job.clone());
+        self.reply(Reply::plain(error));
+    }
+
+    /// A refusal for those who read it as the end of a job.
+    fn as_job_error(&self, refusal: &Refusal) -> payload::JobError {
+        payload::JobError {
             final_status: JobStatus::Error,
             code: refusal.code.clone(),
             message: refusal.message.clone(),
@@ -74,12 +94,7 @@ impl Asker {
             details: refusal.details.clone(),
             request_id: self.request.clone(),
             completed_at: None,
-        };
-        // That SDK drops a `job.error` without a job; a fresh id is one nothing else has.
-        let fresh = JobId::minted(self.request.as_ref().map_or("refused", |id| id.as_str()));
-        self.reply(Reply::plain(
-            envelope(&payload).with_job(fresh).with_trace(trace),
-        ));
+        }
     }
 }
 

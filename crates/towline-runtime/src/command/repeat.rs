@@ -81,6 +81,7 @@ pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
             ..Reply::announcing(envelope, row.id.clone())
         });
     }
+    let trace = row.trace;
     let view = match hub.books.jobs.get(&row.id) {
         Some(entry) => JobView::Live(entry),
         None => JobView::Stored(Box::new(row)),
@@ -88,6 +89,6 @@ pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
     let history = Some(JobSeq::ZERO);
     let watched = subscribe::watch(hub, &asker, view, history, Answer::Accepted).await;
     if let Err(refusal) = watched {
-        asker.refuse(&refusal);
+        asker.refuse_submit(&refusal, Some(trace));
     }
 }

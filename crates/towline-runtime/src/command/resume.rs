@@ -7,7 +7,7 @@ use towline_proto::{
     Dialect, limits,
     outbox::ReplayError,
     refusal::Refusal,
-    server::{ResumeTarget, TokenHash, Tokens},
+    server::{ResumeTarget, TokenHash},
 };
 use towline_store::{Change, Principal, StoreError};
 use towline_transport::TransportKind;
@@ -156,7 +156,7 @@ impl ResumeSession {
     fn apply(&self, hub: &Hub, decided: &Decided) -> Option<Arc<Attachment>> {
         let (before, superseded) = {
             let mut state = self.session.lock();
-            let tokens = Tokens::rotated(self.presented, self.new_hash);
+            let tokens = state.tokens.rotated(self.presented, self.new_hash);
             let before = std::mem::replace(&mut state.tokens, tokens);
             state.features = decided.features;
             state.dialect = decided.dialect;
@@ -177,8 +177,11 @@ impl Command for ResumeSession {
         let decision = self.decision(tx);
         if let Ok(decided) = &decision {
             let mut row = self.session.row();
-            row.token_hash = self.new_hash;
-            row.previous_token_hash = Some(self.presented);
+            let tokens = self.session.lock().tokens.clone();
+            let tokens = tokens.rotated(self.presented, self.new_hash);
+            row.token_hash = *tokens.current();
+            row.previous_token_hash = tokens.previous().copied();
+            row.skipped_token_hash = tokens.skipped().copied();
             row.features = decided.features;
             row.dialect = decided.dialect.as_str().to_owned();
             row.detached_at = None;

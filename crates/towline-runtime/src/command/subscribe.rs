@@ -22,7 +22,7 @@ use crate::{
 
 pub(super) async fn subscribe(hub: &Arc<Hub>, asker: Asker, job: JobId, history: Option<JobSeq>) {
     if let Err(refusal) = prepare(hub, &asker, &job, history).await {
-        asker.refuse(&refusal);
+        asker.refuse_subscribe(&job, &refusal);
     }
 }
 
@@ -300,6 +300,14 @@ impl SubscribeJob {
         }
     }
 
+    fn refuse(&self, refusal: &Refusal) {
+        let row = self.view.row();
+        match self.answer {
+            Answer::Subscribed => self.asker.refuse_subscribe(&row.id, refusal),
+            Answer::Accepted => self.asker.refuse_submit(refusal, Some(row.trace)),
+        }
+    }
+
     /// Undoes what was decided and did not become durable.
     fn undo(&self) {
         let JobView::Live(entry) = &self.view else {
@@ -326,9 +334,9 @@ impl Command for SubscribeJob {
                 if planned.observing {
                     self.undo();
                 }
-                self.asker.refuse(&store_refusal(error));
+                self.refuse(&store_refusal(error));
             }
-            (Some(Err(refusal)), _) => self.asker.refuse(&refusal),
+            (Some(Err(refusal)), _) => self.refuse(&refusal),
             (None, _) => self.asker.reply(Reply::silent()),
         }
     }

@@ -6,48 +6,135 @@ use serde_json::{Map, Value, json};
 use towline_proto::Dialect;
 use towline_wire::{Envelope, JobStatus, MessageType, RawJson};
 
-/// Fits a frame to a dialect.
-pub(super) fn fit(envelope: Envelope, dialect: Dialect) -> Envelope {
+/// Fits a frame to a dialect. To every dialect a terminal names its job in its payload too, which one SDK asks of it.
+pub(super) fn fit(mut envelope: Envelope, dialect: Dialect) -> Envelope {
+    if envelope.kind.is_terminal()
+        && let Some(job) = &envelope.job_id
+    {
+        let payload = std::mem::replace(&mut envelope.payload, RawJson::EMPTY_OBJECT);
+        envelope.payload = payload.with_member("job_id", job);
+    }
     if dialect == Dialect::Draft {
         return envelope;
     }
     fit_to(envelope, dialect)
 }
 
-/// Whether a `job.event` stays as it is whatever it tells.
-pub(super) fn leaves_events(dialect: Dialect) -> bool {
-    !(dialect.repeats_dimensions_as_dims() || dialect.stringifies_dimensions())
+/// Reads a frame as the dialect means it.
+pub(super) fn unfit(mut envelope: Envelope, dialect: Dialect) -> Envelope {
+    if dialect.asks_for_leases_of_its_own() && envelope.kind == MessageType::JOB_SUBMIT {
+        edit(&mut envelope, ask_for_our_lease);
+    }
+    envelope
+}
+
+/// Whether a `job.event` stays as it is.
+pub(super) fn leaves_event(dialect: Dialect, payload: &RawJson) -> bool {
+    let fits_metrics = dialect.repeats_dimensions_as_dims() || dialect.stringifies_dimensions();
+    !(fits_metrics && payload.as_str().contains("\"dimensions\"")
+        || dialect.reads_no_leases() && payload.as_str().contains("\"delegate\""))
 }
 
 fn fit_to(mut envelope: Envelope, dialect: Dialect) -> Envelope {
     let kind = envelope.kind.clone();
-    let has_budget = [
+    let tells_of_jobs = [
         MessageType::JOB_ACCEPTED,
         MessageType::JOB_SUBSCRIBED,
         MessageType::SESSION_JOBS,
-    ];
-    if dialect.writes_budget_as_text() && has_budget.contains(&kind) {
-        edit(&mut envelope, budgets_as_text);
-    }
-    if dialect.repeats_credential_constraints() && has_budget.contains(&kind) {
-        edit(&mut envelope, repeat_constraints);
-    }
-    if dialect.repeats_result_as_output() && kind == MessageType::JOB_RESULT {
+    ]
+    .contains(&kind);
+    if tells_of_jobs {
+        fit_job(&mut envelope, dialect);
+    } else if kind == MessageType::JOB_EVENT {
+        if !leaves_event(dialect, &envelope.payload) {
+            edit(&mut envelope, |payload| fit_event(payload, dialect));
+        }
+    } else if kind == MessageType::JOB_RESULT && dialect.repeats_result_as_output() {
         edit(&mut envelope, |payload| {
             if let Some(result) = payload.get("result").cloned() {
                 payload.insert("output".to_owned(), result);
             }
         });
-    }
-    if dialect.ends_unfinished_jobs_with_result() && kind == MessageType::JOB_ERROR {
+    } else if kind == MessageType::JOB_ERROR && dialect.ends_unfinished_jobs_with_result() {
         end_with_result(&mut envelope);
-    }
-    let is_metric =
-        kind == MessageType::JOB_EVENT && envelope.payload.as_str().contains("\"dimensions\"");
-    if is_metric && !leaves_events(dialect) {
-        edit(&mut envelope, |payload| fit_dimensions(payload, dialect));
+    } else if kind == MessageType::SESSION_ERROR && dialect.refuses_with_the_requests_id() {
+        refuse_by_id(&mut envelope);
+    } else if kind == MessageType::SESSION_WELCOME && dialect.names_the_runtime_flat() {
+        edit(&mut envelope, name_runtime_flat);
     }
     envelope
+}
+
+/// What tells of jobs: `job.accepted`, `job.subscribed`, `session.jobs`.
+fn fit_job(envelope: &mut Envelope, dialect: Dialect) {
+    if dialect.writes_budget_as_text() {
+        edit(envelope, budgets_as_text);
+    }
+    if dialect.fits_credentials() && envelope.payload.as_str().contains("\"credentials\"") {
+        edit(envelope, fit_credentials);
+    }
+    if dialect.reads_no_leases() && envelope.kind != MessageType::SESSION_JOBS {
+        edit(envelope, |payload| {
+            payload.remove("lease");
+        });
+    }
+}
+
+fn fit_event(payload: &mut Map<String, Value>, dialect: Dialect) {
+    match payload.get("kind").and_then(Value::as_str) {
+        Some("metric") => fit_dimensions(payload, dialect),
+        Some("delegate") if dialect.reads_no_leases() => {
+            if let Some(Value::Object(body)) = payload.get_mut("body") {
+                body.remove("lease");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A `session.error` as a `job.error` of no job, found by the request's id.
+fn refuse_by_id(envelope: &mut Envelope) {
+    if let Ok(error) = envelope.decode::<towline_wire::payload::SessionError>()
+        && error.request_id.is_some()
+    {
+        envelope.id = error.request_id;
+    }
+    envelope.kind = MessageType::JOB_ERROR;
+    envelope.job_id = None;
+    edit(envelope, |payload| {
+        payload.remove("job_id");
+        payload.insert("final_status".to_owned(), json!("error"));
+    });
+}
+
+fn name_runtime_flat(payload: &mut Map<String, Value>) {
+    let Some(Value::Object(runtime)) = payload.get("runtime").cloned() else {
+        return;
+    };
+    for (member, value) in runtime {
+        payload.insert(format!("runtime_{member}"), value);
+    }
+}
+
+/// `lease_request` without what is no pattern: a list of `capabilities`, which says nothing that a lease could grant, and
+/// `expires_at`, which belongs to the constraints.
+fn ask_for_our_lease(payload: &mut Map<String, Value>) {
+    let Some(Value::Object(lease)) = payload.get_mut("lease_request") else {
+        return;
+    };
+    lease.remove("capabilities");
+    let Some(expires_at) = lease.remove("expires_at").filter(|at| !at.is_null()) else {
+        return;
+    };
+    let constraints = payload
+        .entry("lease_constraints")
+        .or_insert_with(|| json!({}));
+    if constraints.is_null() {
+        *constraints = json!({});
+    }
+    if let Value::Object(constraints) = constraints {
+        constraints.entry("expires_at").or_insert(expires_at);
+    }
 }
 
 /// Rewrites the payload; one that is no object stays as it is.
@@ -72,27 +159,39 @@ fn budgets_as_text(payload: &mut Map<String, Value>) {
     }
 }
 
-/// `allowed_models` and `max_spend` beside the draft's own names.
-fn repeat_constraints(payload: &mut Map<String, Value>) {
+/// Bearer tokens alone, with `allowed_models` and `max_spend` beside the draft's own names, in the payload and in each listed
+/// job.
+fn fit_credentials(payload: &mut Map<String, Value>) {
+    if let Some(Value::Array(jobs)) = payload.get_mut("jobs") {
+        jobs.iter_mut()
+            .filter_map(Value::as_object_mut)
+            .for_each(fit_credentials);
+    }
     let Some(Value::Array(credentials)) = payload.get_mut("credentials") else {
         return;
     };
+    credentials.retain(|credential| credential.get("scheme") == Some(&json!("bearer")));
     for constraints in credentials
         .iter_mut()
-        .filter_map(|credential| credential.get_mut("constraints"))
+        .filter_map(|credential| credential.get_mut("constraints")?.as_object_mut())
     {
-        let Some(constraints) = constraints.as_object_mut() else {
-            continue;
-        };
-        for (from, to) in [
-            ("model.use", "allowed_models"),
-            ("cost.budget", "max_spend"),
-        ] {
-            if let Some(value) = constraints.get(from).cloned() {
-                constraints.insert(to.to_owned(), value);
-            }
+        if let Some(models) = constraints.get("model.use").cloned() {
+            constraints.insert("allowed_models".to_owned(), models);
+        }
+        if let Some(spend) = constraints.get("cost.budget").and_then(one_amount) {
+            constraints.insert("max_spend".to_owned(), spend);
         }
     }
+}
+
+/// `["USD:1.00"]` as `{"currency": "USD", "amount": 1.00}`. There is no such form for several currencies.
+fn one_amount(budget: &Value) -> Option<Value> {
+    let [only] = budget.as_array()?.as_slice() else {
+        return None;
+    };
+    let (currency, amount) = only.as_str()?.split_once(':')?;
+    let amount: serde_json::Number = serde_json::from_str(amount).ok()?;
+    Some(json!({ "currency": currency, "amount": amount }))
 }
 
 /// A cancelled or timed-out job as a `job.result` with that status.
@@ -116,9 +215,6 @@ fn end_with_result(envelope: &mut Envelope) {
 }
 
 fn fit_dimensions(payload: &mut Map<String, Value>, dialect: Dialect) {
-    if payload.get("kind") != Some(&json!("metric")) {
-        return;
-    }
     let Some(body) = payload.get_mut("body").and_then(Value::as_object_mut) else {
         return;
     };
@@ -179,6 +275,85 @@ mod tests {
             fitted(MessageType::JOB_ERROR, failed, Dialect::Python).0,
             MessageType::JOB_ERROR
         );
+    }
+
+    fn framed(kind: MessageType, payload: Value) -> Envelope {
+        Envelope {
+            payload: payload.into(),
+            ..Envelope::new(kind)
+        }
+    }
+
+    fn read(envelope: &Envelope) -> Value {
+        envelope.payload.read().unwrap()
+    }
+
+    #[test]
+    fn terminals_name_their_job_to_everybody() {
+        for dialect in Dialect::ALL {
+            let job = towline_wire::JobId::parse("job_1").unwrap();
+            let end = framed(MessageType::JOB_RESULT, json!({"final_status": "success"}));
+            let fitted = fit(end.with_job(job), dialect);
+            assert_eq!(read(&fitted)["job_id"], "job_1", "{dialect}");
+        }
+    }
+
+    #[test]
+    fn typescript_reads_one_amount_and_bearer_tokens() {
+        let credential = |scheme: &str, budget: Value| json!({"id": "c", "scheme": scheme, "constraints": {"cost.budget": budget, "model.use": ["m"]}});
+        let payload = json!({"credentials": [credential("bearer", json!(["USD:1.50"])), credential("basic", json!([]))]});
+        let (_, accepted) = fitted(MessageType::JOB_ACCEPTED, payload, Dialect::TypeScript);
+        let credentials = accepted["credentials"].as_array().unwrap();
+        assert_eq!(credentials.len(), 1, "{accepted}");
+        let constraints = &credentials[0]["constraints"];
+        let amount: Value = serde_json::from_str("1.50").unwrap();
+        assert_eq!(
+            constraints["max_spend"],
+            json!({"currency": "USD", "amount": amount})
+        );
+        assert_eq!(constraints["allowed_models"], json!(["m"]));
+        let several = json!({"credentials": [credential("bearer", json!(["USD:1", "EUR:1"]))]});
+        let (_, accepted) = fitted(MessageType::JOB_ACCEPTED, several, Dialect::TypeScript);
+        let constraints = &accepted["credentials"][0]["constraints"];
+        assert_eq!(constraints.get("max_spend"), None, "{accepted}");
+    }
+
+    #[test]
+    fn java_finds_refusals_by_the_requests_id() {
+        let error = json!({"code": "JOB_NOT_FOUND", "message": "m", "retryable": false, "request_id": "r1", "job_id": "j"});
+        let refused = fit(framed(MessageType::SESSION_ERROR, error), Dialect::Java);
+        assert_eq!(refused.kind, MessageType::JOB_ERROR);
+        assert_eq!(refused.id.as_ref().unwrap().as_str(), "r1");
+        assert_eq!(refused.job_id, None);
+        let payload = read(&refused);
+        assert_eq!(
+            (&payload["code"], &payload["final_status"]),
+            (&json!("JOB_NOT_FOUND"), &json!("error"))
+        );
+        assert_eq!(payload.get("job_id"), None);
+    }
+
+    #[test]
+    fn ruby_is_told_no_leases_and_asks_for_its_own() {
+        let ruby = Dialect::Ruby;
+        for kind in [MessageType::JOB_ACCEPTED, MessageType::JOB_SUBSCRIBED] {
+            let (_, told) = fitted(kind, json!({"job_id": "j", "lease": {}}), ruby);
+            assert_eq!(told, json!({"job_id": "j"}));
+        }
+        let delegate =
+            json!({"kind": "delegate", "body": {"child_job_id": "c", "agent": "a", "lease": {}}});
+        let (_, told) = fitted(MessageType::JOB_EVENT, delegate, ruby);
+        assert_eq!(told["body"], json!({"child_job_id": "c", "agent": "a"}));
+        let welcome = json!({"runtime": {"name": "towline", "version": "1"}});
+        let (_, welcome) = fitted(MessageType::SESSION_WELCOME, welcome, ruby);
+        assert_eq!(
+            (&welcome["runtime_name"], &welcome["runtime_version"]),
+            (&json!("towline"), &json!("1"))
+        );
+        let submit = json!({"agent": "a", "lease_request": {"capabilities": [], "cost.budget": ["USD:1.0"], "expires_at": "t"}});
+        let asked = read(&unfit(framed(MessageType::JOB_SUBMIT, submit), ruby));
+        assert_eq!(asked["lease_request"], json!({"cost.budget": ["USD:1.0"]}));
+        assert_eq!(asked["lease_constraints"], json!({"expires_at": "t"}));
     }
 
     #[test]

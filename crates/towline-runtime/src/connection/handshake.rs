@@ -12,7 +12,10 @@ use towline_store::{AuditRow, Principal};
 use towline_transport::{FrameSink, FrameSource, Inbound, TransportInfo};
 use towline_wire::{ErrorCode, Feature, FeatureSet, MessageId, SessionId, payload};
 
-use super::goodbye::{close_frame, linger};
+use super::{
+    fit::fit,
+    goodbye::{close_frame, linger},
+};
 use crate::{
     audit::{Actor, Audit},
     auth::{AuthRefusal, Credentials, Penalty},
@@ -41,6 +44,8 @@ pub(super) async fn run(
         info,
         sink,
         principal: None,
+        dialect: Dialect::Draft,
+        asked: None,
     };
     let ran = tokio::select! {
         live = shake.run(source) => Some(live),
@@ -60,6 +65,10 @@ struct Handshake<'a> {
     info: &'a TransportInfo,
     sink: &'a mut dyn FrameSink,
     principal: Option<Principal>,
+    /// How the peer reads the draft, once it has said something.
+    dialect: Dialect,
+    /// The frame that asks for a session.
+    asked: Option<MessageId>,
 }
 
 impl Handshake<'_> {
@@ -73,7 +82,12 @@ impl Handshake<'_> {
         while matches!(effect, Effect::None) {
             effect = match timeout_at(deadline, source.receive()).await {
                 Err(_) => machine.on_hello_timeout(),
-                Ok(Some(Inbound::Envelope(envelope))) => machine.on_frame(envelope),
+                Ok(Some(Inbound::Envelope(envelope))) => {
+                    self.asked.clone_from(&envelope.id);
+                    let guess = || Dialect::of_first_frame(&envelope);
+                    self.dialect = self.hub.services.options.dialect.unwrap_or_else(guess);
+                    machine.on_frame(envelope)
+                }
                 Ok(Some(Inbound::Malformed(error))) => machine.on_malformed(&error),
                 Ok(Some(Inbound::TooBig { limit, fatal })) => machine.on_too_big(limit, fatal),
                 Ok(Some(Inbound::Closed(_)) | None) => return None,
@@ -134,7 +148,7 @@ impl Handshake<'_> {
         let audit = |untold| Audit::at(now).auth_refused(peer, refusal.message(), untold);
         self.hold_back(audit).await?;
         let refusal = Refusal::unauthenticated(refusal.message());
-        Ok(machine.reject(None, refusal, Goodbye::Policy))
+        Ok(machine.reject(self.asked.clone(), refusal, Goodbye::Policy))
     }
 
     /// Waits before a refusal that a guess may have earned: whoever guesses is told later and later, and from an address
@@ -260,6 +274,7 @@ impl Handshake<'_> {
         let welcome = envelope(&payload)
             .with_id(hub.services.ids.message())
             .with_session(session.id.clone());
+        let welcome = fit(welcome, session.lock().dialect);
         let actor = Actor {
             principal: &session.principal,
             session: &session.id,
@@ -318,9 +333,10 @@ impl Handshake<'_> {
             .with_id(hub.services.ids.message())
             .with_session(session);
         let close = close_frame(goodbye, refusal.code.as_str());
+        let dialect = self.dialect;
         let goodbye = async {
             // The peer may be gone; then there is nobody to tell.
-            if self.sink.send(error).await.is_ok() {
+            if self.sink.send(fit(error, dialect)).await.is_ok() {
                 let _ = self.sink.close(&close).await;
             }
         };

@@ -10,6 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use towline_proto::{
+    Dialect,
     heartbeat::{Beat, Heartbeat},
     refusal::Refusal,
     server::{Effect, Goodbye, Idle, ServerSession},
@@ -18,7 +19,7 @@ use towline_transport::{FrameSink, FrameSource, Inbound};
 use towline_wire::{ErrorCode, EventSeq, Feature, MessageId, payload};
 use tracing::Instrument as _;
 
-use super::{goodbye::linger, handshake::Live, worker::Worker, writer::Writer};
+use super::{fit::unfit, goodbye::linger, handshake::Live, worker::Worker, writer::Writer};
 use crate::{
     command::{Asker, envelope},
     hub::Hub,
@@ -42,8 +43,10 @@ pub(super) async fn run(
     let heartbeat = features
         .has(Feature::Heartbeat)
         .then(|| Heartbeat::new(hub.services.options.heartbeat, started.elapsed()));
+    let dialect = session.lock().dialect;
     let mut reader = Reader {
         hub: &hub,
+        dialect,
         session,
         attachment,
         machine,
@@ -66,6 +69,7 @@ struct Reader<'h> {
     session: Arc<SessionEntry>,
     attachment: Arc<Attachment>,
     machine: ServerSession,
+    dialect: Dialect,
     worker: Worker,
     heartbeat: Option<Heartbeat>,
     idle: Idle,
@@ -167,7 +171,7 @@ impl Reader<'_> {
         let effect = match inbound {
             Inbound::Envelope(envelope) => {
                 self.idle.heard(&envelope.kind, now);
-                self.machine.on_frame(envelope)
+                self.machine.on_frame(unfit(envelope, self.dialect))
             }
             Inbound::Malformed(error) => self.machine.on_malformed(&error),
             Inbound::TooBig { limit, fatal } => self.machine.on_too_big(limit, fatal),

@@ -19,7 +19,7 @@ use towline_transport::{FrameSink, TransportError};
 use towline_wire::{Envelope, ErrorCode, EventSeq, JobId, JobSeq, RawJson};
 
 use super::{
-    fit::{fit, leaves_events},
+    fit::{fit, leaves_event},
     frames::{JobFrames, Stamp},
     goodbye::close_frame,
     size::{limit_of, within},
@@ -313,7 +313,7 @@ impl Writer {
         let needs_more = frames.needs_more(kind, view);
         let as_it_is = !needs_more
             && !kind.is_terminal()
-            && leaves_events(self.dialect)
+            && leaves_event(self.dialect, &payload)
             && self
                 .limit
                 .is_none_or(|limit| payload.as_str().len() <= limit);

@@ -53,6 +53,7 @@ impl JobContext {
             ctx: self.clone(),
             result_id,
             limit,
+            encoding: ChunkEncoding::Utf8,
         })
     }
 }
@@ -66,6 +67,8 @@ pub struct ResultWriter {
     ctx: JobContext,
     result_id: ResultId,
     limit: usize,
+    /// What the pieces so far were written as: one SDK refuses a stream that mixes encodings, so the empty last one has it too.
+    encoding: ChunkEncoding,
 }
 
 impl ResultWriter {
@@ -82,6 +85,7 @@ impl ResultWriter {
         let mut rest = text;
         while !rest.is_empty() {
             let (piece, tail) = split_text(rest, self.limit);
+            self.encoding = ChunkEncoding::Utf8;
             self.chunk(piece.to_owned(), piece.len(), ChunkEncoding::Utf8, true)
                 .await?;
             rest = tail;
@@ -95,6 +99,7 @@ impl ResultWriter {
     /// [`EventError::Invalid`] when the result would be larger than allowed; [`EventError::JobEnded`].
     pub async fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), EventError> {
         for piece in bytes.chunks(self.limit) {
+            self.encoding = ChunkEncoding::Base64;
             self.chunk(
                 STANDARD.encode(piece),
                 piece.len(),
@@ -111,8 +116,7 @@ impl ResultWriter {
     /// # Errors
     /// [`EventError::JobEnded`] when the job has ended.
     pub async fn finish(self, summary: Option<&str>) -> Result<(), EventError> {
-        self.chunk(String::new(), 0, ChunkEncoding::Utf8, false)
-            .await?;
+        self.chunk(String::new(), 0, self.encoding, false).await?;
         self.ctx.job.lock().result_summary = summary.map(str::to_owned);
         Ok(())
     }

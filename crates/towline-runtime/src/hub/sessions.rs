@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use towline_proto::span::RecordKind;
+use towline_proto::{server::TokenHash, span::RecordKind};
 use towline_store::{Change, StoreError};
 use towline_wire::{EventKind, EventSeq, SessionId, event};
 
@@ -30,16 +30,20 @@ impl Hub {
     /// The client said something on the connection it has: it has the welcome, and the token before that one is good no
     /// more [ARCP 6.3-1].
     pub(crate) fn heard(&self, session: &Arc<SessionEntry>, attachment: &Arc<Attachment>) {
-        let before = {
+        let before: Vec<TokenHash> = {
             let mut state = session.lock();
-            let before = state.tokens.previous().copied();
-            let news = state.is_attached(attachment) && state.tokens.heard();
-            before.filter(|_| news)
+            if !state.is_attached(attachment) {
+                return;
+            }
+            state.tokens.heard().collect()
         };
-        if let Some(before) = before {
-            self.books.sessions.retire(&before);
-            self.command(SaveSession(Arc::clone(session)));
+        if before.is_empty() {
+            return;
         }
+        for hash in &before {
+            self.books.sessions.retire(hash);
+        }
+        self.command(SaveSession(Arc::clone(session)));
     }
 
     /// Whether a session has no live job, no subscription and no open request [ARCP 14-1].

@@ -80,7 +80,11 @@ impl SessionEntry {
     pub(crate) fn new(row: &SessionRow, outbox: Outbox, dialect: Dialect) -> Arc<Self> {
         let state = SessionState {
             stream: Stream::new(outbox),
-            tokens: Tokens::new(row.token_hash, row.previous_token_hash),
+            tokens: Tokens::restored(
+                row.token_hash,
+                row.previous_token_hash,
+                row.skipped_token_hash,
+            ),
             features: row.features,
             dialect,
             attachment: None,
@@ -109,6 +113,7 @@ impl SessionEntry {
             principal: self.principal.clone(),
             token_hash: *state.tokens.current(),
             previous_token_hash: state.tokens.previous().copied(),
+            skipped_token_hash: state.tokens.skipped().copied(),
             features: state.features,
             dialect: state.dialect.as_str().to_owned(),
             created_at: self.created_at,

@@ -46,7 +46,7 @@ async fn cancelled() {
         let acknowledged = peer.expect("job.cancelled").await;
         assert_eq!(
             acknowledged["payload"],
-            json!({"request_id": id, "job_id": job, "reason": "enough"})
+            json!({"request_id": id, "job_id": job, "reason": "enough", "reply_to": id})
         );
         assert_eq!(acknowledged["job_id"], job);
         assert!(acknowledged.get("event_seq").is_none());
@@ -103,7 +103,9 @@ async fn who_may_cancel() {
         if conceal {
             let plain = |error: Value, job: &str| {
                 let mut error = error;
-                error.as_object_mut().unwrap().remove("request_id");
+                for member in ["request_id", "reply_to"] {
+                    error.as_object_mut().unwrap().remove(member);
+                }
                 error.to_string().replace(job, "JOB")
             };
             assert_eq!(plain(foreign, &job), plain(unknown, "job_none"));

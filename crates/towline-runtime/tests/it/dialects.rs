@@ -20,10 +20,17 @@ fn hello(sdk: &str) -> Value {
         json!({"arcp": "1.1", "id": "msg_01M81RC4HK8JK6ABXKM25FRQAX", "type": "session.hello"});
     match sdk {
         "python" => payload["capabilities"]["agents"] = json!([]),
-        "typescript" => payload["capabilities"] = json!({"features": ALL, "encodings": ["json"]}),
+        "typescript" => payload["capabilities"]["features"] = json!(typescript_features()),
+        "java" => {
+            let mut features = ALL.to_vec();
+            features.sort_unstable();
+            payload["capabilities"]["features"] = json!(features);
+            frame["id"] = json!("01M81RC4HK8JK6ABXKM25FRQAX");
+        }
         "go" => frame["id"] = json!("0192f7c0-1111-7abc-8def-0123456789ab"),
         "csharp" => frame["timestamp"] = json!("2026-01-01T00:00:00Z"),
         "ruby" => {
+            frame["session_id"] = json!("ses_01a21ea9-ce9c-7a16-a108-8349615f03a4");
             payload["client"] = Value::Null;
             payload["client_name"] = json!("test");
         }
@@ -34,6 +41,13 @@ fn hello(sdk: &str) -> Value {
     frame
 }
 
+/// What came last to the TypeScript SDK stands last.
+fn typescript_features() -> Vec<&'static str> {
+    let last = ["model.use", "provisioned_credentials"];
+    let first = ALL.iter().copied().filter(|name| !last.contains(name));
+    first.chain(last).collect()
+}
+
 /// A session of an SDK's client.
 async fn speaking(runtime: &Runtime, sdk: &str) -> Peer {
     let mut peer = Peer::raw(runtime);
@@ -42,7 +56,15 @@ async fn speaking(runtime: &Runtime, sdk: &str) -> Peer {
     peer
 }
 
-const SDKS: [&str; 6] = ["draft", "python", "typescript", "go", "csharp", "ruby"];
+const SDKS: [&str; 7] = [
+    "draft",
+    "python",
+    "typescript",
+    "go",
+    "csharp",
+    "ruby",
+    "java",
+];
 
 async fn agents() -> Runtime {
     let sleeping = |ctx: JobContext, _input: Value| async move {
@@ -93,7 +115,15 @@ async fn refused_submits() {
         );
         assert_eq!(refusal["payload"]["request_id"], "s1", "{sdk}");
         assert_eq!(refusal["event_seq"], Value::Null, "{sdk}");
-        if sdk == "typescript" {
+        if sdk != "java" {
+            assert_eq!(refusal["payload"]["reply_to"], "s1", "{sdk}");
+        }
+        if sdk == "java" {
+            assert_eq!(
+                (&refusal["type"], &refusal["id"], &refusal["job_id"]),
+                (&json!("job.error"), &json!("s1"), &Value::Null)
+            );
+        } else if sdk == "typescript" {
             assert_eq!(refusal["type"], "job.error");
             assert!(
                 refusal["job_id"].as_str().unwrap().starts_with("job_"),
@@ -106,9 +136,30 @@ async fn refused_submits() {
         } else {
             assert_eq!(refusal["type"], "session.error", "{sdk}");
         }
-        // Refusals of everything else are the same for all.
+        // A refused subscribe is the end of the job that was asked for, where a client waits for nothing else.
         peer.send("job.subscribe", json!({"job_id": "job_1"})).await;
-        peer.expect_error("JOB_NOT_FOUND").await;
+        let refusal = peer.next().await;
+        assert_eq!(refusal["payload"]["code"], "JOB_NOT_FOUND", "{sdk}");
+        let as_end = ["java", "ruby"].contains(&sdk);
+        let form = if as_end {
+            (json!("job.error"), json!("job_1"))
+        } else {
+            (json!("session.error"), Value::Null)
+        };
+        let got = (refusal["type"].clone(), refusal["job_id"].clone());
+        assert_eq!(got, form, "{sdk}");
+        // Other refusals too, in the form each reads.
+        let id = peer.send("session.list_jobs", json!({"limit": 0})).await;
+        let refusal = peer.next().await;
+        assert_eq!(refusal["payload"]["code"], "INVALID_REQUEST", "{sdk}");
+        if sdk == "java" {
+            assert_eq!(
+                (&refusal["type"], &refusal["id"]),
+                (&json!("job.error"), &json!(id))
+            );
+        } else {
+            assert_eq!(refusal["type"], "session.error", "{sdk}");
+        }
     }
 }
 
@@ -230,7 +281,7 @@ async fn acceptances_of_children() {
     }
 }
 
-/// [ARCP 12-2] a cancel that comes too late costs Python's client nothing; others are told.
+/// [ARCP 12-2] a cancel that comes too late costs Python's and TypeScript's clients nothing; others are told.
 #[tokio::test(start_paused = true)]
 async fn refused_cancels() {
     let runtime = agents().await;
@@ -240,8 +291,8 @@ async fn refused_cancels() {
         peer.until_end(&job).await;
         peer.send("job.cancel", json!({"job_id": job})).await;
         peer.send("session.list_jobs", json!({"limit": 1})).await;
-        if sdk != "python" {
-            peer.expect_error("INVALID_REQUEST").await;
+        if !["python", "typescript"].contains(&sdk) {
+            assert_eq!(peer.next().await["payload"]["code"], "INVALID_REQUEST");
         }
         peer.expect("session.jobs").await;
     }
@@ -359,7 +410,7 @@ async fn resuming() {
         let mut frame = hello(sdk);
         match sdk {
             "ruby" => frame["payload"]["resume"] = json!({"token": token, "last_event_seq": 0}),
-            "go" => {
+            "go" | "java" => {
                 frame["payload"]["resume_token"] = json!(token);
                 frame["payload"]["last_event_seq"] = json!(0);
             }
@@ -378,5 +429,148 @@ async fn resuming() {
         assert_eq!(again.expect("job.event").await["event_seq"], 1, "{sdk}");
         again.send("job.cancel", json!({"job_id": job})).await;
         again.until_end(&job).await;
+    }
+}
+
+/// [ARCP 5-11, 7.3-2] to everybody: replies also name their request in `reply_to`, terminals their job in the payload, for
+/// Ruby's client knows them by nothing else.
+#[tokio::test(start_paused = true)]
+async fn what_ruby_asks_for_everybody_gets() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        let id = peer.send("job.submit", json!({"agent": "echo"})).await;
+        let accepted = peer.expect("job.accepted").await;
+        assert_eq!(accepted["payload"]["reply_to"], id, "{sdk}");
+        let job = accepted["job_id"].as_str().unwrap();
+        let end = end_of(&mut peer, job).await;
+        assert_eq!(end["payload"]["job_id"], job, "{sdk}");
+        for (kind, payload, reply) in [
+            ("session.list_jobs", json!({}), "session.jobs"),
+            (
+                "job.subscribe",
+                json!({"job_id": job, "history": true}),
+                "job.subscribed",
+            ),
+        ] {
+            let id = peer.send(kind, payload).await;
+            let reply = peer.expect(reply).await;
+            assert_eq!(reply["payload"]["reply_to"], id, "{sdk}");
+        }
+        let replayed = end_of(&mut peer, job).await;
+        assert_eq!(replayed["payload"]["job_id"], job, "{sdk}");
+    }
+}
+
+/// Leases are told to everybody but Ruby's client, which reads its own kind alone and asks for it.
+#[tokio::test(start_paused = true)]
+async fn leases() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut peer = speaking(&runtime, sdk).await;
+        let mut lease = json!({"agent.delegate": ["echo"]});
+        if sdk == "ruby" {
+            lease["capabilities"] = json!([]);
+            lease["expires_at"] = json!("2999-01-01T00:00:00Z");
+        }
+        let submit = json!({"agent": "delegate", "lease_request": lease});
+        peer.send("job.submit", submit).await;
+        let accepted = peer.expect("job.accepted").await;
+        let told = accepted["payload"].get("lease");
+        assert_eq!(told.is_some(), sdk != "ruby", "{accepted}");
+        if sdk == "ruby" {
+            let constraints = &accepted["payload"]["lease_constraints"];
+            assert!(constraints["expires_at"].is_string(), "{accepted}");
+        }
+        let job = accepted["job_id"].as_str().unwrap().to_owned();
+        let frames = peer.until_end(&job).await;
+        let delegate = frames
+            .iter()
+            .find(|frame| frame["payload"]["kind"] == "delegate");
+        let body = &delegate.unwrap()["payload"]["body"];
+        assert_eq!(body.get("lease").is_some(), sdk != "ruby", "{body}");
+        assert_eq!(frames.last().unwrap()["payload"]["result"], "parent");
+    }
+}
+
+/// [ARCP 6.1-1] a refused hello in the form each client takes for one; it names the hello.
+#[tokio::test(start_paused = true)]
+async fn refused_hellos() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut frame = hello(sdk);
+        frame["payload"]["auth"]["token"] = json!("wrong");
+        let mut peer = Peer::raw(&runtime);
+        peer.send_text(&frame.to_string()).await;
+        let refusal = peer.next().await;
+        assert_eq!(refusal["payload"]["code"], "UNAUTHENTICATED", "{sdk}");
+        assert_eq!(refusal["payload"]["request_id"], frame["id"], "{sdk}");
+        if sdk == "java" {
+            assert_eq!(
+                (&refusal["type"], &refusal["id"]),
+                (&json!("job.error"), &frame["id"])
+            );
+        } else {
+            assert_eq!(refusal["type"], "session.error", "{sdk}");
+        }
+    }
+}
+
+/// The runtime's name also flat, for Ruby alone.
+#[tokio::test(start_paused = true)]
+async fn welcomes() {
+    let runtime = agents().await;
+    for sdk in SDKS {
+        let mut peer = Peer::raw(&runtime);
+        peer.send_text(&hello(sdk).to_string()).await;
+        let welcome = peer.expect("session.welcome").await;
+        let flat = welcome["payload"].get("runtime_name");
+        let name = &welcome["payload"]["runtime"]["name"];
+        assert_eq!(flat, (sdk == "ruby").then_some(name), "{sdk}");
+    }
+}
+
+/// [ARCP 6.1-2] a client of the older vocabulary is told what it speaks and what is spoken here, once.
+#[tokio::test(start_paused = true)]
+async fn the_older_vocabulary_gets_one_clear_error() {
+    let runtime = agents().await;
+    let opening = json!({"arcp": "1.1", "id": "msg_1", "type": "session.open", "timestamp": "2026-01-01T00:00:00Z",
+        "payload": {"auth": {"scheme": "bearer", "token": ALICE}, "client": {"kind": "arcp-rs"}}});
+    let mut peer = Peer::raw(&runtime);
+    peer.send_text(&opening.to_string()).await;
+    let refusal = peer.expect_error("UNAUTHENTICATED").await;
+    let message = refusal["payload"]["message"].as_str().unwrap();
+    for word in ["session.open", "older", "session.hello", "v1.1"] {
+        assert!(message.contains(word), "{message}");
+    }
+    assert_eq!(peer.try_next().await, None);
+    let mut peer = speaking(&runtime, "draft").await;
+    peer.send("tool.invoke", json!({"tool": "x"})).await;
+    let refusal = peer.expect_error("INVALID_REQUEST").await;
+    let message = refusal["payload"]["message"].as_str().unwrap();
+    assert!(message.contains("older") && message.contains("job.submit"));
+}
+
+/// [ARCP 8.4-1] the empty chunk at the end of a binary stream has the stream's encoding: Go's client refuses two in one.
+#[tokio::test(start_paused = true)]
+async fn a_stream_has_one_encoding() {
+    let streaming = |ctx: JobContext, _input: Value| async move {
+        let mut result = ctx.stream_result()?;
+        result.write_bytes(&[0, 255]).await?;
+        result.finish(None).await?;
+        Ok::<_, AgentError>(Value::Null)
+    };
+    let runtime = runtime().agent("stream", streaming).build().await.unwrap();
+    let mut peer = speaking(&runtime, "go").await;
+    let job = peer.submit(json!({"agent": "stream"})).await;
+    let frames = peer.until_end(&job).await;
+    let chunks: Vec<_> = frames
+        .iter()
+        .filter(|frame| frame["payload"]["kind"] == "result_chunk")
+        .map(|frame| &frame["payload"]["body"])
+        .collect();
+    assert_eq!(chunks.len(), 2, "{chunks:?}");
+    for chunk in chunks {
+        assert_eq!(chunk["encoding"], "base64", "{chunk}");
     }
 }

@@ -51,7 +51,7 @@ async fn nothing_follows_the_terminal() {
     let end = &frames[1];
     assert_eq!(
         end["payload"],
-        json!({"final_status": "success", "result": 1, "completed_at": "2026-03-01T12:00:00.000Z"})
+        json!({"final_status": "success", "result": 1, "completed_at": "2026-03-01T12:00:00.000Z", "job_id": job})
     );
     assert_eq!(
         (&end["event_seq"], &end["job_id"]),

@@ -27,6 +27,7 @@ mod limits;
 mod list;
 mod models;
 mod peer;
+mod recorded;
 mod resume;
 mod shares;
 mod stress;

@@ -179,7 +179,11 @@ async fn compare(store: &dyn EventStore, received: &Received, sees_progress: boo
         for block in blocks {
             for seq in block.first().value()..=block.last().value() {
                 let (_, payload) = block.payload(JobSeq::new(seq)).unwrap();
-                let payload: Value = payload.read().unwrap();
+                let mut payload: Value = payload.read().unwrap();
+                if payload.get("final_status").is_some() {
+                    // The log is the job's; a frame says whose it is.
+                    payload["job_id"] = serde_json::json!(job);
+                }
                 if sees_progress || payload["kind"] != "progress" {
                     log.push((seq, payload));
                 }

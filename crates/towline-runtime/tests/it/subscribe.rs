@@ -102,6 +102,7 @@ async fn history_then_live() {
             "request_id": request, "job_id": job, "current_status": "running", "agent": "valve",
             "lease": {"tool.call": ["x"]}, "lease_constraints": {"expires_at": "2026-03-02T12:00:00Z"},
             "parent_job_id": null, "trace_id": accepted["trace_id"], "subscribed_from": 4, "replayed": true,
+            "reply_to": request,
         })
     );
     for (seq, before) in (8..).zip(&seen) {
@@ -303,7 +304,9 @@ async fn who_may_watch() {
         owner.until_end(&done).await;
         let mut bob = Peer::bob(&runtime).await;
         let plain = |mut error: Value, job: &str| {
-            error.as_object_mut().unwrap().remove("request_id");
+            for member in ["request_id", "reply_to"] {
+                error.as_object_mut().unwrap().remove(member);
+            }
             error.to_string().replace(job, "JOB")
         };
         let unknown = bob

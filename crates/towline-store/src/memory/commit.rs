@@ -107,7 +107,9 @@ impl Committer {
 
 /// The hashes of the tokens a session can be resumed with.
 fn tokens(row: &SessionRow) -> impl Iterator<Item = &[u8; 32]> {
-    std::iter::once(&row.token_hash).chain(&row.previous_token_hash)
+    std::iter::once(&row.token_hash)
+        .chain(&row.previous_token_hash)
+        .chain(&row.skipped_token_hash)
 }
 
 /// Tokens that were good for a session and are no more.

@@ -279,10 +279,11 @@ impl<'a> Tx<'a> {
         self.conn
             .prepare_cached(
                 "INSERT INTO session (key, id, principal, token_hash, features, dialect, created_at, detached_at, acked, \
-                 evicted, last, previous_token_hash) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
+                 evicted, last, previous_token_hash, skipped_token_hash) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
                  ON CONFLICT (key) DO UPDATE SET principal = ?3, token_hash = ?4, features = ?5, dialect = ?6, \
-                 created_at = ?7, detached_at = ?8, acked = ?9, evicted = ?10, previous_token_hash = ?12",
+                 created_at = ?7, detached_at = ?8, acked = ?9, evicted = ?10, previous_token_hash = ?12, \
+                 skipped_token_hash = ?13",
             )?
             .execute(params![
                 key,
@@ -297,6 +298,7 @@ impl<'a> Tx<'a> {
                 int(row.evicted.value()),
                 int(last.value()),
                 row.previous_token_hash,
+                row.skipped_token_hash,
             ])?;
         Ok(())
     }

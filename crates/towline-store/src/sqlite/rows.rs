@@ -158,7 +158,7 @@ fn read_state(row: &Row<'_>) -> Result<JobState, DbError> {
 
 /// The columns [`read_session`] expects.
 pub(super) const SESSION_COLUMNS: &str = "key, last, id, principal, token_hash, features, dialect, created_at, detached_at, acked, evicted, \
-     previous_token_hash";
+     previous_token_hash, skipped_token_hash";
 
 pub(super) fn read_session(row: &Row<'_>) -> Result<SessionRow, DbError> {
     Ok(SessionRow {
@@ -166,6 +166,7 @@ pub(super) fn read_session(row: &Row<'_>) -> Result<SessionRow, DbError> {
         principal: Principal::new(text(row, 3)?),
         token_hash: row.get(4)?,
         previous_token_hash: row.get(11)?,
+        skipped_token_hash: row.get(12)?,
         features: FeatureSet::from_bits(row.get(5)?),
         dialect: text(row, 6)?.to_owned(),
         created_at: time(row, 7)?,

@@ -168,9 +168,10 @@ CREATE TABLE checkpoint (
 ) STRICT;
 ";
 
-/// The token that was good before the latest one stays good until the client is heard [ARCP 6.3-1].
+/// The tokens that were good before the latest one stay good until the client is heard [ARCP 6.3-1].
 const PREVIOUS_TOKEN: &str = "
 ALTER TABLE session ADD COLUMN previous_token_hash BLOB;
+ALTER TABLE session ADD COLUMN skipped_token_hash BLOB;
 ";
 
 /// What a job's recovery has to know stands in its state. A job that runs was started once at least; when, nobody wrote down.
@@ -182,6 +183,7 @@ ALTER TABLE job_state ADD COLUMN chunked INTEGER NOT NULL DEFAULT 0;
 UPDATE job_state SET attempt = 1 WHERE status = 1;
 CREATE INDEX session_token ON session (token_hash);
 CREATE INDEX session_previous ON session (previous_token_hash) WHERE previous_token_hash IS NOT NULL;
+CREATE INDEX session_skipped ON session (skipped_token_hash) WHERE skipped_token_hash IS NOT NULL;
 ";
 
 /// Looks for parts of results in the logs of live jobs. Where the beginning of a log has gone nobody knows what was there,

@@ -100,6 +100,7 @@ pub fn session(number: u64) -> SessionRow {
         principal: Principal::new("alice"),
         token_hash: [number as u8; 32],
         previous_token_hash: None,
+        skipped_token_hash: None,
         features: FeatureSet::ALL,
         dialect: "own".to_owned(),
         created_at: at(0),

@@ -46,6 +46,7 @@ pub async fn sessions_come_back_whole(mut subject: Subject) {
     let anew = SessionRow {
         token_hash: [255; 32],
         previous_token_hash: Some([254; 32]),
+        skipped_token_hash: Some([253; 32]),
         features: FeatureSet::NONE.with(towline_wire::Feature::Ack),
         dialect: "other".to_owned(),
         detached_at: Some(at(3)),
@@ -390,7 +391,7 @@ pub async fn recovery_leaves_out_what_is_finished(mut subject: Subject) {
 
 /// [ARCP 6.3-7] a token is good for one session, until the session has another or has gone.
 pub async fn a_session_is_found_by_its_name_and_by_its_token(mut subject: Subject) {
-    let (old, new) = ([1; 32], [200; 32]);
+    let (old, new, skipped) = ([1; 32], [200; 32], [201; 32]);
     commit(&*subject.store, [session(1).into(), session(2).into()]).await;
     let anew = SessionRow {
         token_hash: new,
@@ -402,13 +403,15 @@ pub async fn a_session_is_found_by_its_name_and_by_its_token(mut subject: Subjec
     let taken_up = SessionRow {
         token_hash: new,
         previous_token_hash: Some(old),
+        skipped_token_hash: Some(skipped),
         ..session(1)
     };
     let none = [77; 32];
     for (row, good, bad) in [
         (session(1), old, new),
         (taken_up.clone(), old, none),
-        (taken_up, new, none),
+        (taken_up.clone(), new, none),
+        (taken_up, skipped, none),
         (anew, new, old),
     ] {
         commit(&*subject.store, [row.clone().into()]).await;

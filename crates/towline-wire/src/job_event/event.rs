@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
     AgentRef, Amount, CallId, CredentialId, ErrorCode, JobId, Lease, RawJson, ResultId, Secret,
-    amount::NonNegative, read::readable,
+    amount::NonNegative, lease::Told, read::readable,
 };
 
 /// `log`.
@@ -181,9 +181,9 @@ readable!(Delegate {
     child_job_id: req,
     agent: req,
     input: opt,
-    lease: opt,
+    lease: opt as Told,
     delegate_id: opt,
-    lease_request: opt,
+    lease_request: opt as Told,
 });
 
 /// `progress`.

@@ -1,5 +1,7 @@
 //! Messages of a session (§6).
 
+use serde::ser::SerializeMap as _;
+
 use super::*;
 
 /// Name and version of a peer's software.
@@ -104,18 +106,31 @@ impl Hello {
     }
 }
 
-/// The resume part of a hello.
-#[derive(Debug, Clone, Serialize)]
+/// The resume part of a hello. The token is written under both names it has among the SDKs, `resume_token` and `token`.
+#[derive(Debug, Clone)]
 pub struct ResumeRequest {
     /// The session to take up; when given it has to be the token's.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
     /// The token of the latest welcome.
-    #[serde(serialize_with = "Secret::write")]
     pub resume_token: Secret,
     /// The last event the client has; absent means none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_event_seq: Option<EventSeq>,
+}
+
+impl Serialize for ResumeRequest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let token = self.resume_token.expose();
+        let mut out = serializer.serialize_map(None)?;
+        if let Some(session_id) = &self.session_id {
+            out.serialize_entry("session_id", session_id)?;
+        }
+        out.serialize_entry("resume_token", token)?;
+        out.serialize_entry("token", token)?;
+        if let Some(seq) = &self.last_event_seq {
+            out.serialize_entry("last_event_seq", seq)?;
+        }
+        out.end()
+    }
 }
 
 readable!(ResumeRequest {
@@ -382,7 +397,7 @@ readable!(JobListing {
     job_id: req,
     agent: def,
     status: req,
-    lease: def,
+    lease: def as Told,
     lease_constraints: opt,
     budget: opt as Budget,
     parent_job_id: opt,

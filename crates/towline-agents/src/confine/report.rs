@@ -1,0 +1,124 @@
+//! What the launcher says: what was taken from a program, or why it does not run.
+
+use std::{fmt, io, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::Limits;
+
+/// What holds a program that runs: measured by the launcher right before the program began, not by the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// The version of Landlock's interface that is enforced.
+    pub landlock: u8,
+    /// The namespaces of its own that the program has: `user`, `pid`, `mount`, `ipc`, `uts`, `cgroup`, `net`. Empty where
+    /// the kernel lets none be made.
+    pub namespaces: Vec<String>,
+    /// Whether its `/proc` shows its own processes. Without, it has none that it may read.
+    pub proc: bool,
+    /// What ends whatever the program started.
+    pub end: End,
+    /// The limits that hold, by what.
+    pub limits: Limits,
+    /// Whether the limit of processes holds. It does not for root without a namespace of processes that can be bounded.
+    pub processes_bounded: bool,
+    /// Files and directories of towline's own that the program finds empty.
+    pub masked: Vec<PathBuf>,
+}
+
+/// What ends the processes that a program started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum End {
+    /// The namespace they live in ends with its first process.
+    Namespace,
+    /// The launcher, to whom orphans fall, kills all descendants.
+    Sweep,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "confined by landlock {}, seccomp without network, ",
+            self.landlock
+        )?;
+        if self.namespaces.is_empty() {
+            f.write_str("no namespaces of its own, ")?;
+        } else {
+            write!(f, "namespaces {}, ", self.namespaces.join(" "))?;
+        }
+        write!(f, "no capabilities, limits {}", self.limits)?;
+        if !self.processes_bounded {
+            f.write_str(" (processes unbounded)")?;
+        }
+        for path in &self.masked {
+            write!(f, ", without {}", path.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a program does not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Refusal {
+    /// What has to hold cannot be held here; the text names it.
+    CannotConfine(String),
+    /// A granted tree has one of towline's own files in it, which cannot be hidden here.
+    Protected {
+        /// The grant.
+        grant: PathBuf,
+        /// The file or directory that nobody's program may see.
+        path: PathBuf,
+    },
+    /// The lease lets the job fetch, and there is no way yet to let a confined program fetch just that.
+    Network,
+    /// The program is confined and cannot be run all the same.
+    CannotRun(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CannotConfine(what) => write!(f, "the program cannot be confined: {what}"),
+            Self::Protected { grant, path } => write!(
+                f,
+                "the granted `{}` holds `{}`, which no job may see and which cannot be hidden here: grant a directory \
+                 beside it",
+                grant.display(),
+                path.display()
+            ),
+            Self::Network => f.write_str(
+                "the lease holds `net.fetch`, and a confined program gets no network: leave `net.fetch` out of the \
+                 lease, or let an agent that is not a program do the fetching",
+            ),
+            Self::CannotRun(why) => write!(f, "the program cannot be run: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A line that the launcher writes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Said {
+    /// The program is about to begin, held by this.
+    Got(Report),
+    /// It does not begin.
+    Refused(Refusal),
+    /// It ended: with this status, or by this signal.
+    Ended {
+        code: Option<i32>,
+        signal: Option<i32>,
+    },
+}
+
+/// Makes a refusal of an error, by what it was about.
+pub(super) fn because(what: &str) -> impl Fn(io::Error) -> Refusal + '_ {
+    move |error| Refusal::CannotConfine(format!("{what}: {error}"))
+}

@@ -1,0 +1,52 @@
+//! The places of the system that every program gets.
+
+use std::{fs, os::fd::OwnedFd, path::PathBuf};
+
+use rustix::fs::CWD;
+
+use super::place::open_exactly;
+
+/// A place of the system.
+pub(super) struct SystemPlace {
+    pub(super) path: String,
+    /// Its name without links.
+    pub(super) real: PathBuf,
+    pub(super) directory: bool,
+    /// What it is a link to; then the place is elsewhere.
+    pub(super) link: Option<PathBuf>,
+    pub(super) fd: OwnedFd,
+}
+
+/// The places of the system that are there.
+pub(super) fn places() -> Vec<SystemPlace> {
+    let found = SYSTEM.iter().filter_map(|path| {
+        let link = fs::read_link(path).ok();
+        let real = fs::canonicalize(path).ok()?;
+        let fd = open_exactly(CWD, &real).ok()?;
+        // A link inside `/usr` or to another place below leads there in the new view as well; another one is that file.
+        let kept = link.filter(|_| SYSTEM.iter().any(|place| real.starts_with(place)));
+        Some(SystemPlace {
+            path: (*path).to_owned(),
+            directory: real.is_dir(),
+            real,
+            link: kept,
+            fd,
+        })
+    });
+    found.collect()
+}
+
+/// What every program needs to start: programs, libraries, and what they read.
+const SYSTEM: [&str; 11] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+    "/etc/ld.so.cache",
+    "/etc/alternatives",
+    "/etc/localtime",
+];

@@ -1,0 +1,227 @@
+//! A program that is held to a lease: what it gets is put together here, for every kind of agent, and it is started here.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use tempfile::TempDir;
+use tokio::process::ChildStdin;
+use towline_proto::lease::LeaseSet;
+use towline_runtime::{AgentError, JobContext};
+use towline_wire::{ErrorCode, namespace};
+
+use crate::{
+    confine::{Access, Input, Kernel, Place, Plan, Program, Refusal},
+    confined::Confinement,
+    grants::Grants,
+    launcher::Launcher,
+    process::{Kept, Process, Streams},
+    trouble::failed,
+};
+
+/// A program with what a lease gives it, about to be started.
+#[derive(Debug)]
+pub(crate) struct Held {
+    plan: Plan,
+    confinement: Confinement,
+    home: Option<TempDir>,
+}
+
+impl Held {
+    /// A program that the job's lease names: it gets the files of the lease.
+    ///
+    /// # Errors
+    /// The lease gives what no confined program can be given.
+    pub(crate) async fn named(
+        ctx: &JobContext,
+        confinement: &Confinement,
+        program: Program,
+        directory: Place,
+    ) -> Result<Self, AgentError> {
+        let plan = granted(ctx, Plan::new(program).directory(directory)).await?;
+        Ok(Self {
+            plan,
+            confinement: confinement.clone(),
+            home: None,
+        })
+    }
+
+    /// A program the operator names: it gets the files of the lease, those its command names, what the operator says, and a
+    /// directory of its own, which is also given back, for its environment.
+    ///
+    /// # Errors
+    /// As [`Held::named`]; or something the operator named is not there.
+    pub(crate) async fn of_operator(
+        ctx: &JobContext,
+        confinement: &Confinement,
+        command: Command<'_>,
+        subject: &str,
+    ) -> Result<(Self, PathBuf), AgentError> {
+        let cannot = |what: &Path, error: &io::Error| {
+            failed(
+                subject,
+                &format!("cannot be started: `{}`: {error}", what.display()),
+            )
+        };
+        let open = |path: &Path| Place::open(path).map_err(|error| cannot(path, &error));
+        let program = Program::open(&command.program, command.given)
+            .map_err(|error| cannot(&command.program, &error))?;
+        let mut plan = Plan::new(program).directory(open(command.directory)?);
+        let files = command
+            .words
+            .iter()
+            .map(|word| command.directory.join(word));
+        for file in files.filter(|file| file.is_file()) {
+            plan = plan.grant(open(&file)?, Access::Read);
+        }
+        for path in environment_of(&command.program)
+            .iter()
+            .chain(&confinement.read)
+        {
+            plan = plan.grant(open(path)?, Access::Run);
+        }
+        let (home, kept) = match &confinement.state {
+            Some(state) => (state.clone(), None),
+            None => {
+                let own = tempfile::Builder::new().prefix("towline-").tempdir()?;
+                (own.path().to_owned(), Some(own))
+            }
+        };
+        make_private(&home.join("tmp")).map_err(|error| cannot(&home, &error))?;
+        let place = open(&home)?;
+        let home = place.path().to_owned();
+        plan = granted(ctx, plan.grant_own(place, Access::ReadWrite)).await?;
+        let held = Self {
+            plan,
+            confinement: confinement.clone(),
+            home: kept,
+        };
+        Ok((held, home))
+    }
+
+    /// Starts it, and says in the job's log what holds it.
+    ///
+    /// # Errors
+    /// It cannot be held here, or not be run.
+    pub(crate) async fn start(
+        self,
+        ctx: &JobContext,
+        launcher: &Launcher,
+        arguments: Vec<String>,
+        variables: Vec<(String, String)>,
+        subject: &str,
+    ) -> Result<(Process, Streams), AgentError> {
+        let Self {
+            mut plan,
+            confinement,
+            home,
+        } = self;
+        plan = plan
+            .args(arguments)
+            .limits(confinement.limits.clone())
+            .protect(&confinement.protected);
+        for (name, value) in variables {
+            plan = plan.env(name, value);
+        }
+        let kernel = kernel(&confinement, launcher).await;
+        let mut command = launcher.command();
+        let prepared = plan
+            .prepare(command.as_std_mut(), kernel, Input::Piped)
+            .map_err(|refusal| refused(subject, refusal))?;
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let cannot = |error: &io::Error| failed(subject, &format!("cannot be started: {error}"));
+        let mut child = command.spawn().map_err(|error| cannot(&error))?;
+        // The command has the launcher's end of the socket.
+        drop(command);
+        let mut hold = prepared.hold;
+        let report = hold.begun().await;
+        let report = report.map_err(|refusal| refused(subject, refusal))?;
+        let input = prepared.stdin.map(OwnedFd::from).map(Into::into);
+        let input = input.map(ChildStdin::from_std).transpose()?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (input, child.stdout.take(), child.stderr.take())
+        else {
+            return Err(cannot(&io::Error::other("it has no standard streams")));
+        };
+        let process = Process::held(child, Kept::new(hold, home));
+        ctx.log("debug", report.to_string()).await?;
+        Ok((
+            process,
+            Streams {
+                stdin,
+                stdout,
+                stderr,
+            },
+        ))
+    }
+}
+
+/// A command of an operator.
+#[derive(Debug)]
+pub(crate) struct Command<'c> {
+    /// Its file, wherever that was found.
+    pub(crate) program: PathBuf,
+    /// How it is written.
+    pub(crate) given: &'c str,
+    /// What follows it.
+    pub(crate) words: &'c [String],
+    /// Where it starts, and what its words count from.
+    pub(crate) directory: &'c Path,
+}
+
+/// The libraries of an interpreter that lies in a virtual environment of Python's.
+fn environment_of(program: &Path) -> Option<PathBuf> {
+    let root = program.parent()?.parent()?;
+    root.join("pyvenv.cfg").is_file().then(|| root.to_owned())
+}
+
+/// Adds what the job's lease gives, and says what of it cannot be given.
+async fn granted(ctx: &JobContext, mut plan: Plan) -> Result<Plan, AgentError> {
+    let lease = ctx.lease();
+    if !lease.patterns(namespace::NET_FETCH).is_empty() {
+        return Err(refused("the program", Refusal::Network));
+    }
+    let grants = Grants::of(&LeaseSet::compile(lease)?, lease);
+    for pattern in &grants.left_out {
+        ctx.log(
+            "warn",
+            format!("`{pattern}` cannot be told to the kernel, so the program does not get it"),
+        )
+        .await?;
+    }
+    for (place, access) in grants.places {
+        plan = plan.grant(place, access);
+    }
+    Ok(plan)
+}
+
+async fn kernel<'c>(confinement: &'c Confinement, launcher: &Launcher) -> &'c Kernel {
+    confinement.kernel.get_or_init(|| launcher.probe()).await
+}
+
+/// A directory for its owner alone, with those above it.
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+/// What a job hears whose program does not run.
+pub(crate) fn refused(subject: &str, refusal: Refusal) -> AgentError {
+    match refusal {
+        Refusal::Network | Refusal::Protected { .. } => {
+            AgentError::new(ErrorCode::PERMISSION_DENIED, refusal.to_string())
+        }
+        Refusal::CannotRun(why) => failed(subject, &format!("cannot be started: {why}")),
+        refusal => failed(subject, &format!("is not started: {refusal}")),
+    }
+}

@@ -1,0 +1,243 @@
+//! Faults that are planted into a runtime's frames on their way to the kit.
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, ready},
+};
+
+use serde_json::{Value, json};
+use towline_transport::{
+    FrameSink, FrameSource, Inbound, MemoryTransport, Transport, TransportInfo,
+};
+use towline_wire::Envelope;
+
+/// A fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Gap,
+    Duplicate,
+    NoRequestId,
+    WrongCode,
+    WrongRetryable,
+    EmptyMessage,
+    NullOptional,
+    NullInListing,
+    EventsFirst,
+    TwoTerminals,
+    EventAfterEnd,
+    NoTerminalStatus,
+    NumberedReply,
+    OtherSession,
+    NoAgents,
+    AllFeatures,
+    WrongPong,
+    LostChunk,
+    WrongSize,
+    UnexpectedProgress,
+    OtherTrace,
+    SameToken,
+    NoTimestamp,
+    LostCursor,
+    AnswersAck,
+    ControlCharacters,
+}
+
+/// Each fault, and the check that has to find it.
+pub(crate) const ALL: &[(Fault, &str)] = &[
+    (Fault::Gap, "watch-sequence"),
+    (Fault::Duplicate, "watch-sequence"),
+    (Fault::NoRequestId, "watch-request-id"),
+    (Fault::WrongCode, "submit-refused"),
+    (Fault::WrongRetryable, "watch-error"),
+    (Fault::EmptyMessage, "watch-error"),
+    (Fault::NullOptional, "watch-nulls"),
+    (Fault::NullInListing, "watch-nulls"),
+    (Fault::EventsFirst, "watch-acceptance"),
+    (Fault::TwoTerminals, "watch-terminal"),
+    (Fault::EventAfterEnd, "watch-terminal"),
+    (Fault::NoTerminalStatus, "watch-end-shape"),
+    (Fault::NumberedReply, "watch-heartbeats"),
+    (Fault::OtherSession, "watch-session"),
+    (Fault::NoAgents, "hello-welcome"),
+    (Fault::AllFeatures, "hello-intersection"),
+    (Fault::WrongPong, "ping"),
+    (Fault::LostChunk, "watch-chunks"),
+    (Fault::WrongSize, "watch-chunks"),
+    (Fault::UnexpectedProgress, "events-without-progress"),
+    (Fault::OtherTrace, "trace"),
+    (Fault::SameToken, "resume-rotates"),
+    (Fault::NoTimestamp, "watch-event"),
+    (Fault::LostCursor, "list-pages"),
+    (Fault::AnswersAck, "ack"),
+];
+
+/// A transport whose frames from the runtime have a fault.
+pub(crate) struct Faulty {
+    inner: MemoryTransport,
+    fault: Option<Fault>,
+}
+
+impl Faulty {
+    pub(crate) fn new(inner: MemoryTransport, fault: Option<Fault>) -> Self {
+        Self { inner, fault }
+    }
+}
+
+impl Transport for Faulty {
+    fn info(&self) -> TransportInfo {
+        self.inner.info()
+    }
+
+    fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {
+        let (sink, source) = Box::new(self.inner).split();
+        let source = Source {
+            source,
+            fault: self.fault,
+            held: None,
+            out: VecDeque::new(),
+        };
+        (sink, Box::new(source))
+    }
+}
+
+struct Source {
+    source: Box<dyn FrameSource>,
+    fault: Option<Fault>,
+    /// A frame that is to come later.
+    held: Option<Value>,
+    out: VecDeque<Inbound>,
+}
+
+impl FrameSource for Source {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Inbound>> {
+        loop {
+            if let Some(inbound) = self.out.pop_front() {
+                return Poll::Ready(Some(inbound));
+            }
+            let Some(inbound) = ready!(self.source.poll_receive(cx)) else {
+                return Poll::Ready(None);
+            };
+            let Some((fault, envelope)) = self.fault.zip(envelope_of(&inbound)) else {
+                return Poll::Ready(Some(inbound));
+            };
+            let frame: Value = serde_json::from_str(&envelope.encode()).unwrap();
+            for frame in self.plant(fault, frame) {
+                let envelope = Envelope::decode_text(frame.to_string()).unwrap();
+                self.out.push_back(Inbound::Envelope(envelope));
+            }
+        }
+    }
+}
+
+fn envelope_of(inbound: &Inbound) -> Option<&Envelope> {
+    match inbound {
+        Inbound::Envelope(envelope) => Some(envelope),
+        _ => None,
+    }
+}
+
+fn remove(frame: &mut Value, member: &str) {
+    frame["payload"].as_object_mut().unwrap().remove(member);
+}
+
+impl Source {
+    fn plant(&mut self, fault: Fault, mut frame: Value) -> Vec<Value> {
+        let kind = frame["type"].as_str().unwrap().to_owned();
+        let event = frame["payload"]["kind"].as_str().map(str::to_owned);
+        let is_log = event.as_deref() == Some("log");
+        let ends = kind == "job.result" || kind == "job.error";
+        match (fault, kind.as_str()) {
+            (Fault::Gap, "job.event") if is_log => return Vec::new(),
+            (Fault::Duplicate, "job.event") if is_log => return vec![frame.clone(), frame],
+            (Fault::NoRequestId, _) => {
+                remove(&mut frame, "request_id");
+                remove(&mut frame, "reply_to");
+            }
+            (Fault::WrongCode, "session.error") => {
+                frame["payload"]["code"] = json!("PERMISSION_DENIED");
+                frame["payload"]["retryable"] = json!(false);
+            }
+            (Fault::WrongRetryable, "session.error") => {
+                let retryable = frame["payload"]["retryable"].as_bool().unwrap();
+                frame["payload"]["retryable"] = json!(!retryable);
+            }
+            (Fault::EmptyMessage, "session.error") => frame["payload"]["message"] = json!(""),
+            (Fault::NullOptional, "job.accepted") => frame["payload"]["budget"] = Value::Null,
+            (Fault::NullInListing, "session.jobs") => {
+                for job in frame["payload"]["jobs"].as_array_mut().unwrap() {
+                    job["lease_constraints"] = Value::Null;
+                }
+            }
+            (Fault::EventsFirst, "job.accepted") => {
+                self.held = Some(frame);
+                return Vec::new();
+            }
+            (Fault::EventsFirst, _) => {
+                let late = self.held.take();
+                return [frame].into_iter().chain(late).collect();
+            }
+            (Fault::TwoTerminals, "job.result") => {
+                let mut second = frame.clone();
+                second["event_seq"] = json!(frame["event_seq"].as_u64().unwrap() + 1);
+                return vec![frame, second];
+            }
+            (Fault::EventAfterEnd, "job.result") => {
+                let mut after = frame.clone();
+                after["type"] = json!("job.event");
+                after["event_seq"] = json!(frame["event_seq"].as_u64().unwrap() + 1);
+                after["payload"] = json!({"kind": "log", "ts": "2026-01-01T00:00:00Z",
+                    "body": {"level": "info", "message": "late"}});
+                return vec![frame, after];
+            }
+            (Fault::NoTerminalStatus, _) if ends => {
+                frame["payload"]["final_status"] = json!("done")
+            }
+            (Fault::NumberedReply, "session.jobs") => frame["event_seq"] = json!(1),
+            (Fault::OtherSession, "job.event") => frame["session_id"] = json!("sess_other"),
+            (Fault::NoAgents, "session.welcome") => {
+                frame["payload"]["capabilities"]["agents"] = json!({});
+            }
+            (Fault::AllFeatures, "session.welcome") => {
+                frame["payload"]["capabilities"]["features"] =
+                    json!(["heartbeat", "ack", "list_jobs", "subscribe"]);
+            }
+            (Fault::WrongPong, "session.pong") => frame["payload"]["ping_nonce"] = json!("other"),
+            (Fault::LostChunk, "job.event") if event.as_deref() == Some("result_chunk") => {
+                let seq = frame["payload"]["body"]["chunk_seq"].as_u64().unwrap();
+                if seq > 0 {
+                    frame["payload"]["body"]["chunk_seq"] = json!(seq + 1);
+                }
+            }
+            (Fault::WrongSize, "job.result") if frame["payload"]["result_id"].is_string() => {
+                frame["payload"]["result_size"] = json!(1);
+            }
+            (Fault::UnexpectedProgress, "job.event") if is_log => {
+                frame["payload"]["kind"] = json!("progress");
+                frame["payload"]["body"] = json!({"current": 1});
+            }
+            (Fault::OtherTrace, "job.result") => {
+                frame["trace_id"] = json!("00000000000000000000000000000001");
+            }
+            (Fault::SameToken, "session.welcome") => {
+                frame["payload"]["resume_token"] = self.token(&frame);
+            }
+            (Fault::NoTimestamp, "job.event") => remove(&mut frame, "ts"),
+            (Fault::LostCursor, "session.jobs") => frame["payload"]["next_cursor"] = Value::Null,
+            (Fault::AnswersAck, "session.pong") => {
+                let answer = json!({"arcp": "1.1", "id": "msg_a", "type": "session.ack",
+                    "session_id": frame["session_id"], "payload": {}});
+                return vec![answer, frame];
+            }
+            (Fault::ControlCharacters, "session.error") => {
+                frame["payload"]["code"] = json!("\u{1b}[31mRED\u{202e}");
+            }
+            _ => {}
+        }
+        vec![frame]
+    }
+
+    /// One token for every welcome.
+    fn token(&self, _frame: &Value) -> Value {
+        json!(format!("rt_{}", "a".repeat(64)))
+    }
+}
