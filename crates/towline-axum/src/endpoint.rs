@@ -11,7 +11,9 @@ use hyper_util::rt::TokioIo;
 use towline_transport::{Transport, WebSocketTransport};
 use towline_wire::Shown;
 
-use crate::{EndpointOptions, host::Host, peer, refusal::Refusal, upgrade::Upgrade};
+use crate::{
+    EndpointOptions, door::Visit, host::Host, proxies, refusal::Refusal, upgrade::Upgrade,
+};
 
 /// A mounted endpoint. Cheap to clone.
 pub(crate) struct Endpoint<H> {
@@ -43,15 +45,19 @@ impl<H: Host> Endpoint<H> {
         let (mut parts, _) = request.into_parts();
         self.options.gate.check(&parts.uri, &parts.headers)?;
         let upgrade = Upgrade::of(&mut parts)?;
-        let peer = peer::of(&parts, self.options.trust_forwarded_for);
+        let peer = proxies::of(&parts, &self.options.forwarded);
+        let visit = parts.extensions.remove::<Visit>();
+        if let (Some(visit), Some(peer)) = (&visit, peer) {
+            visit.comes_from(peer).map_err(Refusal::too_many)?;
+        }
         let (response, upgraded) = upgrade.grant();
-        tokio::spawn(self.clone().serve(upgraded, peer));
+        tokio::spawn(self.clone().serve(upgraded, peer, visit));
         Ok(response)
     }
 
     /// Waits for the answer to be out, then hands the connection to the runtime. The HTTP server itself ends the wait
     /// when the connection breaks.
-    async fn serve(self, upgraded: OnUpgrade, peer: Option<SocketAddr>) {
+    async fn serve(self, upgraded: OnUpgrade, peer: Option<SocketAddr>, visit: Option<Visit>) {
         let stream = match upgraded.await {
             Ok(stream) => TokioIo::new(stream),
             Err(cause) => {
@@ -60,8 +66,16 @@ impl<H: Host> Endpoint<H> {
         };
         let transport = WebSocketTransport::upgraded(stream, peer, &self.options.websocket);
         let transport: Box<dyn Transport> = Box::new(transport);
-        self.host.accept(match &self.options.map {
+        let transport = match &self.options.map {
             Some(map) => map(transport),
+            None => transport,
+        };
+        // Outside of what others wrap around, which may not pass on that the peer is known.
+        self.host.accept(match visit {
+            Some(visit) => {
+                visit.taken();
+                visit.on(transport)
+            }
             None => transport,
         });
     }

@@ -11,8 +11,22 @@ use crate::refusal::{Refusal, shown};
 pub(crate) struct Gate {
     /// `None` lets in requests for any host.
     pub(crate) hosts: Option<Vec<HostName>>,
-    /// `None` lets in browsers from anywhere.
-    pub(crate) origins: Option<Vec<Origin>>,
+    pub(crate) origins: Origins,
+}
+
+/// Which web pages are let in. What sends no `Origin` is no web page.
+#[derive(Debug, Clone)]
+pub(crate) enum Origins {
+    /// Any page.
+    Any,
+    /// Pages of the endpoint's own server, and of these origins.
+    OwnAnd(Vec<Origin>),
+}
+
+impl Default for Origins {
+    fn default() -> Self {
+        Self::OwnAnd(Vec::new())
+    }
 }
 
 /// A host without its port, in a form that can be compared.
@@ -35,9 +49,60 @@ impl Gate {
             check_host(allowed, uri, headers)?;
         }
         match &self.origins {
-            Some(allowed) => check_origin(allowed, headers),
-            None => Ok(()),
+            Origins::Any => Ok(()),
+            Origins::OwnAnd(allowed) => self.check_origin(allowed, uri, headers),
         }
+    }
+
+    fn check_origin(
+        &self,
+        allowed: &[Origin],
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<(), Refusal> {
+        let Some(origin) = only(headers, header::ORIGIN)? else {
+            return Ok(());
+        };
+        let host = uri.authority().map(|authority| authority.as_str());
+        let host = host.map_or_else(|| only(headers, header::HOST), |host| Ok(Some(host)))?;
+        let is_own = host.is_some_and(|host| self.is_own(origin, host));
+        if is_own || allowed.contains(&Origin::of(origin)) {
+            return Ok(());
+        }
+        Err(Refusal::forbidden(format!(
+            "the origin {} is not allowed here, add it to the allowed origins",
+            shown(origin)
+        )))
+    }
+
+    /// Whether an origin is of the server that `host` names: the same host, or another of the allowed ones, on the same
+    /// port. Another port is another server, though it may be on the same machine.
+    fn is_own(&self, origin: &str, host: &str) -> bool {
+        let Some((scheme, authority)) = origin.split_once("://") else {
+            return false;
+        };
+        let default = match scheme.to_ascii_lowercase().as_str() {
+            "http" => 80,
+            "https" => 443,
+            _ => return false,
+        };
+        let (Some(theirs), Some(ours)) =
+            (HostName::requested(authority), HostName::requested(host))
+        else {
+            return false;
+        };
+        let is_allowed = |hosts: &Vec<HostName>| hosts.contains(&theirs);
+        let is_host = theirs == ours || self.hosts.as_ref().is_some_and(is_allowed);
+        is_host && port(authority, default) == port(host, default)
+    }
+}
+
+/// The port a host is named with, or `default`; `None` when it is no port.
+fn port(host: &str, default: u16) -> Option<u16> {
+    let behind = host.rsplit(']').next().unwrap_or(host);
+    match behind.rsplit_once(':') {
+        None | Some((_, "")) => Some(default),
+        Some((_, port)) => port.parse().ok(),
     }
 }
 
@@ -58,16 +123,6 @@ fn check_host(allowed: &[HostName], uri: &Uri, headers: &HeaderMap) -> Result<()
                 shown(host)
             ))),
         },
-    }
-}
-
-fn check_origin(allowed: &[Origin], headers: &HeaderMap) -> Result<(), Refusal> {
-    match only(headers, header::ORIGIN)? {
-        Some(origin) if !allowed.contains(&Origin::of(origin)) => Err(Refusal::forbidden(format!(
-            "the origin {} is not allowed here, add it to the allowed origins",
-            shown(origin)
-        ))),
-        _ => Ok(()),
     }
 }
 
@@ -153,8 +208,9 @@ mod tests {
                     .map(|host| HostName::configured(host))
                     .collect()
             }),
-            origins: origins
-                .map(|origins| origins.iter().map(|origin| Origin::of(origin)).collect()),
+            origins: origins.map_or(Origins::Any, |origins| {
+                Origins::OwnAnd(origins.iter().map(|origin| Origin::of(origin)).collect())
+            }),
         }
     }
 
@@ -295,6 +351,34 @@ mod tests {
                 check(&gate, &[(header::ORIGIN, origin)]).is_err(),
                 "{origin}"
             );
+        }
+    }
+
+    /// [ARCP 4-8] A page of the endpoint's own server is let in, by whichever allowed name it was opened; one of another port
+    /// or host, or of no place, is not, listed or not.
+    #[test]
+    fn an_endpoints_own_pages_are_let_in() {
+        let listed = gate(Some(&["localhost", "127.0.0.1", "[::1]"]), Some(&[]));
+        let any_host = gate(None, Some(&[]));
+        for (gate, host, origin, is_let_in) in [
+            (&listed, "localhost:7777", "http://localhost:7777", true),
+            (&listed, "localhost:7777", "HTTP://LocalHost:7777", true),
+            (&listed, "127.0.0.1:7777", "http://localhost:7777", true),
+            (&listed, "[::1]:7777", "http://[::1]:7777", true),
+            (&listed, "localhost", "http://localhost", true),
+            (&listed, "localhost", "https://localhost", true),
+            (&listed, "localhost:7777", "http://localhost:3000", false),
+            (&listed, "localhost:7777", "http://localhost", false),
+            (&listed, "localhost:7777", "http://evil.example:7777", false),
+            (&listed, "localhost:7777", "http://evil.example", false),
+            (&listed, "localhost:7777", "null", false),
+            (&listed, "localhost:7777", "", false),
+            (&listed, "localhost:7777", "file://localhost:7777", false),
+            (&any_host, "arcp.example", "https://arcp.example", true),
+            (&any_host, "arcp.example", "https://evil.example", false),
+        ] {
+            let checked = check(gate, &[(header::HOST, host), (header::ORIGIN, origin)]);
+            assert_eq!(checked.is_ok(), is_let_in, "{host} {origin}: {checked:?}");
         }
     }
 

@@ -3,19 +3,33 @@
 use axum::{Router, http::StatusCode, routing::get};
 use towline_runtime::Runtime;
 
-use crate::host::Host;
+use crate::{EndpointOptions, host::Host};
 
-/// Two routes for whoever keeps the process running, without any check of the host [ARCP 4-8]:
+/// Two routes for whoever keeps the process running, without any check of the host:
 ///
 /// - `GET /healthz`: 200 as long as the process answers.
 /// - `GET /readyz`: 200 while new sessions are welcome, 503 once the runtime is shutting down.
 ///
-/// They tell nothing else, so they may be reachable by anybody.
+/// They tell nothing else. What answers to any host can be read by a web page that names its own host; where that is too
+/// much, [`guarded_health_routes`].
 pub fn health_routes<S: Clone + Send + Sync + 'static>(runtime: &Runtime) -> Router<S> {
-    routes(runtime.clone())
+    alive().merge(ready(runtime.clone()))
 }
 
-pub(crate) fn routes<S: Clone + Send + Sync + 'static, H: Host>(host: H) -> Router<S> {
+/// [`health_routes`] with `/readyz` only for the hosts and origins that an endpoint lets in [ARCP 4-8]. `/healthz` needs
+/// neither: it says what a connection says.
+pub fn guarded_health_routes<S: Clone + Send + Sync + 'static>(
+    runtime: &Runtime,
+    options: &EndpointOptions,
+) -> Router<S> {
+    alive().merge(options.guard(ready(runtime.clone())))
+}
+
+pub(crate) fn alive<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/healthz", get(|| std::future::ready("ok\n")))
+}
+
+pub(crate) fn ready<S: Clone + Send + Sync + 'static, H: Host>(host: H) -> Router<S> {
     let ready = move || {
         let answer = if host.is_ready() {
             (StatusCode::OK, "ready\n")
@@ -27,7 +41,5 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static, H: Host>(host: H) -> Rout
         };
         std::future::ready(answer)
     };
-    Router::new()
-        .route("/healthz", get(|| std::future::ready("ok\n")))
-        .route("/readyz", get(ready))
+    Router::new().route("/readyz", get(ready))
 }

@@ -25,12 +25,13 @@
 
 #[cfg(feature = "dashboard")]
 mod dashboard;
+mod door;
 mod endpoint;
 mod gate;
 mod health;
 mod host;
 mod options;
-mod peer;
+mod proxies;
 mod refusal;
 mod router;
 mod upgrade;
@@ -39,8 +40,10 @@ mod ws;
 
 #[cfg(feature = "dashboard")]
 pub use dashboard::{ConnectError, DashboardOptions, dashboard_routes};
-pub use health::health_routes;
+pub use door::{Door, DoorOptions, Full, Visit};
+pub use health::{guarded_health_routes, health_routes};
 pub use options::EndpointOptions;
+pub use proxies::{Proxy, ProxyError};
 pub use router::RouterExt;
 #[cfg(feature = "ws")]
 pub use ws::AxumStream;

@@ -2,31 +2,40 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    response::IntoResponse as _,
+};
 use towline_transport::{Transport, WebSocketOptions};
 
-use crate::gate::{Gate, HostName, Origin};
+use crate::{
+    gate::{Gate, HostName, Origin, Origins},
+    proxies::{Forwarded, Proxy},
+};
 
 /// What can be chosen for an endpoint.
 ///
-/// The default lets requests in for any host and from any origin; [`EndpointOptions::for_listener`] chooses by the
-/// address that is listened on, and is what a server should begin with.
+/// The default lets requests in for any host, and of web pages only the server's own; [`EndpointOptions::for_listener`]
+/// chooses by the address that is listened on, and is what a server should begin with.
 #[derive(Clone)]
 pub struct EndpointOptions {
     pub(crate) gate: Gate,
     pub(crate) websocket: WebSocketOptions,
-    pub(crate) trust_forwarded_for: bool,
+    pub(crate) forwarded: Forwarded,
     pub(crate) map: Option<MapTransport>,
 }
 
 pub(crate) type MapTransport = Arc<dyn Fn(Box<dyn Transport>) -> Box<dyn Transport> + Send + Sync>;
 
 impl EndpointOptions {
-    /// Any host, any origin, the limits of [`WebSocketOptions::server`].
+    /// Any host, no web pages but the server's own, the limits of [`WebSocketOptions::server`].
     pub fn new() -> Self {
         Self {
             gate: Gate::default(),
             websocket: WebSocketOptions::server(),
-            trust_forwarded_for: false,
+            forwarded: Forwarded::default(),
             map: None,
         }
     }
@@ -60,14 +69,23 @@ impl EndpointOptions {
         self
     }
 
-    /// Lets in browsers only from these origins, such as `https://app.example.com`; a request without an `Origin`, which
-    /// is no browser's, is let in. Replaces the list. Default: any origin. An empty list keeps all browsers out.
+    /// Lets in web pages of these origins too, such as `https://app.example.com`. A request without an `Origin`, which is no
+    /// web page's, is let in, and so is one of the server's own pages: same port, same host or another allowed one. Replaces
+    /// the list. Default: no others.
     #[must_use]
     pub fn allowed_origins<O: AsRef<str>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
         let origins = origins
             .into_iter()
             .map(|origin| Origin::of(origin.as_ref()));
-        self.gate.origins = Some(origins.collect());
+        self.gate.origins = Origins::OwnAnd(origins.collect());
+        self
+    }
+
+    /// Lets in web pages from anywhere. Danger: any page somebody looks at can then talk to the runtime, which keeps it out
+    /// by tokens alone.
+    #[must_use]
+    pub fn any_origin(mut self) -> Self {
+        self.gate.origins = Origins::Any;
         self
     }
 
@@ -105,11 +123,40 @@ impl EndpointOptions {
     }
 
     /// Takes the peer's address from the last entry of `X-Forwarded-For`, which the proxy in front has added. Danger:
-    /// without such a proxy anybody can write that header and thereby choose whose rate limit it uses. Default: no.
+    /// without such a proxy anybody can write that header and thereby choose whose rate limit it uses; better name the
+    /// [`trusted_proxies`](Self::trusted_proxies). Default: no.
     #[must_use]
     pub fn trust_forwarded_for(mut self, trust: bool) -> Self {
-        self.trust_forwarded_for = trust;
+        self.forwarded = if trust {
+            Forwarded::Last
+        } else {
+            Forwarded::default()
+        };
         self
+    }
+
+    /// Believes `X-Forwarded-For` where a request comes from one of these proxies, and only there: the peer is the last
+    /// entry that is none of them. Replaces the list. Default: none [ARCP 14-2].
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = Proxy>) -> Self {
+        self.forwarded = Forwarded::By(proxies.into_iter().collect());
+        self
+    }
+
+    /// Lets requests for these routes in by the same rules as those for the endpoint: its hosts, its origins [ARCP 4-8].
+    /// Refusals are one line of plain text with status 403.
+    #[must_use]
+    pub fn guard<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
+        let gate = self.gate.clone();
+        routes.route_layer(from_fn(move |request: Request, next: Next| {
+            let checked = gate.check(request.uri(), request.headers());
+            async move {
+                match checked {
+                    Ok(()) => next.run(request).await,
+                    Err(refusal) => refusal.into_response(),
+                }
+            }
+        }))
     }
 
     /// The largest message received, in bytes. Default: 4 MiB [ARCP 4-6].
@@ -153,7 +200,7 @@ impl fmt::Debug for EndpointOptions {
         f.debug_struct("EndpointOptions")
             .field("gate", &self.gate)
             .field("websocket", &self.websocket)
-            .field("trust_forwarded_for", &self.trust_forwarded_for)
+            .field("forwarded", &self.forwarded)
             .field("maps_transport", &self.map.is_some())
             .finish()
     }

@@ -7,6 +7,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use crate::Full;
+
 /// A refusal: one line of plain text that names the value at fault and what to do.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -36,6 +38,14 @@ impl Refusal {
         Self {
             status: StatusCode::BAD_REQUEST,
             message: message.to_owned(),
+        }
+    }
+
+    /// 503.
+    pub(crate) fn too_many(full: Full) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            message: full.to_string(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Router, routing::any};
+use axum::routing::any;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -54,7 +54,7 @@ impl Server {
             accepted: sender,
             ready,
         };
-        let mut app = Router::new().merge(health::routes(desk.clone()));
+        let mut app = health::alive().merge(loopback_only().guard(health::ready(desk.clone())));
         for (path, options) in endpoints {
             let endpoint = Endpoint::new(desk.clone(), options);
             app = app.route(path, any(move |request| endpoint.answer(request)));

@@ -21,9 +21,12 @@ use std::{
 
 use serde::Deserialize;
 
-use towline::runtime::{
-    credentials::LiteLlmProvisioner,
-    roles::{Role, Roles},
+use towline::{
+    axum::Proxy,
+    runtime::{
+        credentials::LiteLlmProvisioner,
+        roles::{Role, Roles},
+    },
 };
 
 use crate::{
@@ -162,6 +165,12 @@ impl Config {
     /// A span of the file, checked before.
     pub(crate) fn span_of(value: Option<&SpanValue>) -> Option<Span> {
         value.and_then(SpanValue::span)
+    }
+
+    /// The proxies whose word on their peers' addresses is taken, checked before.
+    pub(crate) fn trusted_proxies(&self) -> Vec<Proxy> {
+        let named = self.server.trusted_proxies.iter().flatten();
+        named.filter_map(|proxy| proxy.parse().ok()).collect()
     }
 
     /// The tokens of the file, with those that stand in files of their own.

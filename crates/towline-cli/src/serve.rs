@@ -1,6 +1,7 @@
 //! `towline serve`: a runtime behind a WebSocket listener, or on standard input and output.
 
 mod auth;
+mod door;
 mod http;
 pub(crate) mod roles;
 mod settings;
@@ -44,6 +45,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     }
     let address = settings.address().await?;
     auth::check_bind(&args, &*authenticator, address)?;
+    settings.check_clear(&args, address)?;
     let metrics = http::Metrics::install()?;
     // The listener first: a port that is taken should be told before a store is opened.
     let listener = http::Listener::bind(address, settings.tls.as_ref())?;
@@ -51,7 +53,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let bound = listener.address();
     let scheme = if settings.tls.is_some() { "wss" } else { "ws" };
     let router = http::router(context, &runtime, &settings, bound, metrics)?;
-    let mut server = listener.serve(router)?;
+    let mut server = listener.serve(router, &settings)?;
     if let Some(token) = &admission.minted {
         output::line(&format!("token: {token}"))?;
     }

@@ -8,7 +8,8 @@ use ulid::Ulid;
 
 use crate::{Clock, SystemClock};
 
-/// Mints ids: ULIDs that are monotonic within the process, and tokens of OS randomness. Cheap to clone; clones share
+/// Mints ids: ULIDs that are monotonic within the process, those of jobs and sessions with fresh randomness each, and tokens
+/// of OS randomness. Cheap to clone; clones share
 /// one sequence.
 #[derive(Clone)]
 pub struct Ids(Arc<Inner>);
@@ -63,12 +64,12 @@ impl Ids {
 
     /// An id for a session.
     pub fn session(&self) -> SessionId {
-        self.mint(SessionId::minted)
+        self.mint_apart(SessionId::minted)
     }
 
     /// An id for a job.
     pub fn job(&self) -> JobId {
-        self.mint(JobId::minted)
+        self.mint_apart(JobId::minted)
     }
 
     /// An id for a streamed result.
@@ -120,6 +121,16 @@ impl Ids {
     fn mint<T>(&self, make: impl FnOnce(&str) -> T) -> T {
         let now = self.0.clock.now().unix_millis();
         let ulid = self.0.state.lock().next(now);
+        make(ulid.array_to_str(&mut [0; ulid::ULID_LEN]))
+    }
+
+    /// An id that says nothing of the one before or after it: whoever has a job or a session of its own must not find those
+    /// of others by counting [ARCP 14-4].
+    fn mint_apart<T>(&self, make: impl FnOnce(&str) -> T) -> T {
+        let now = self.0.clock.now().unix_millis();
+        let mut bytes = [0; 16];
+        self.0.state.lock().entropy.fill(&mut bytes[..10]);
+        let ulid = Ulid::from_parts(now, u128::from_le_bytes(bytes));
         make(ulid.array_to_str(&mut [0; ulid::ULID_LEN]))
     }
 }
@@ -245,14 +256,33 @@ mod tests {
         let late: Arc<ManualClock> =
             Arc::new(ManualClock::at(Timestamp::from_unix_micros(2_000_000)));
         let ids = Ids::seeded(Arc::clone(&late) as Arc<dyn Clock>, 1);
-        let first = ids.job();
+        let first = ids.message();
         *ids.0.state.lock() = State {
             last: Ulid::from_parts(5_000, 1),
             entropy: Entropy::Seeded(1),
         };
-        let later = ids.job();
+        let later = ids.message();
         assert!(first < later);
-        assert!(later < ids.job());
+        assert!(later < ids.message());
+    }
+
+    /// [ARCP 7.6-5, 14-4] Ids of jobs and sessions are not counted on, not even within a millisecond.
+    #[test]
+    fn ids_of_jobs_and_sessions_do_not_tell_of_each_other() {
+        let (_, ids) = seeded();
+        let number = |text: &str| {
+            Ulid::from_string(&text[text.len() - ulid::ULID_LEN..])
+                .unwrap()
+                .0
+        };
+        let minted: Vec<u128> = (0..100)
+            .flat_map(|_| [number(ids.job().as_str()), number(ids.session().as_str())])
+            .collect();
+        for (place, one) in minted.iter().enumerate() {
+            for other in &minted[place + 1..] {
+                assert!(one.abs_diff(*other) > 1 << 32, "{one} {other}");
+            }
+        }
     }
 
     /// [ARCP 5-7] a resume token is `rt_` and 64 hex digits, and no two are alike.

@@ -115,4 +115,8 @@ impl FrameSource for TracedSource {
         }
         received
     }
+
+    fn restrict(&mut self, bytes: Option<usize>) {
+        self.source.restrict(bytes);
+    }
 }

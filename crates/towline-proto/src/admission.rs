@@ -330,10 +330,10 @@ mod tests {
     fn a_principal_may_have_a_bound_of_its_own() {
         let mut queue = queue(2, 10, 10);
         queue.limit(&"a", Some(1));
-        assert_eq!(queue.admit(&"a", 1), Admission::Start);
-        assert_eq!(queue.admit(&"a", 2), Admission::Queued);
-        assert_eq!(queue.admit(&"b", 3), Admission::Start);
-        assert_eq!(queue.admit(&"b", 4), Admission::Start);
+        assert_eq!(queue.admit(&"a", 1, 1), Admission::Start);
+        assert_eq!(queue.admit(&"a", 2, 1), Admission::Queued);
+        assert_eq!(queue.admit(&"b", 3, 1), Admission::Start);
+        assert_eq!(queue.admit(&"b", 4, 1), Admission::Start);
         queue.limit(&"a", None);
         assert_eq!(queue.release(&"b"), [2]);
     }

@@ -20,6 +20,10 @@ pub const TARGET: &str = "towline::audit";
 pub mod action {
     /// Somebody proved, or failed to prove, who they are.
     pub const AUTH: &str = "auth";
+    /// Somebody failed to take up a session.
+    pub const RESUME: &str = "resume";
+    /// A principal was refused more often than there are entries for.
+    pub const REFUSALS: &str = "refusals";
     /// A job was submitted.
     pub const SUBMIT: &str = "submit";
     /// A job was to be cancelled.
@@ -96,13 +100,32 @@ impl Audit {
             .row()
     }
 
-    /// Somebody did not. `reason` is what the refusal says; it holds no token.
-    pub fn auth_refused(self, peer: Option<SocketAddr>, reason: &str) -> AuditRow {
+    /// Somebody did not. `reason` is what the refusal says; it holds no token. `untold` others from that address were closed
+    /// before without a refusal or an entry of their own [ARCP 14-2].
+    pub fn auth_refused(self, peer: Option<SocketAddr>, reason: &str, untold: u32) -> AuditRow {
         let verdict = Verdict::Refused(&ErrorCode::UNAUTHENTICATED);
         self.entry(action::AUTH)
             .verdict(verdict)
             .peer(peer)
             .text("reason", reason)
+            .more(untold)
+            .row()
+    }
+
+    /// Somebody tried to take up a session and was refused: the token was not good, or not this principal's. As with
+    /// [`auth_refused`](Self::auth_refused), `untold` others were closed before.
+    pub fn resume_refused(
+        self,
+        peer: Option<SocketAddr>,
+        principal: Option<&Principal>,
+        code: &ErrorCode,
+        untold: u32,
+    ) -> AuditRow {
+        let entry = self.entry(action::RESUME).verdict(Verdict::Refused(code));
+        entry
+            .optional("principal", principal.map(Principal::as_str))
+            .peer(peer)
+            .more(untold)
             .row()
     }
 
@@ -235,6 +258,15 @@ impl Audit {
             .row()
     }
 
+    /// A principal was refused so many more times than there are entries for [ARCP 14-6].
+    pub fn refusals(self, principal: &Principal, count: u32) -> AuditRow {
+        self.entry(action::REFUSALS)
+            .text("verdict", "refused")
+            .text("principal", principal.as_str())
+            .more(count)
+            .row()
+    }
+
     fn entry(self, action: &'static str) -> Entry {
         Entry {
             at: self.at,
@@ -268,6 +300,14 @@ impl Entry {
     fn peer(self, peer: Option<SocketAddr>) -> Self {
         let peer = peer.map(|peer| peer.to_string());
         self.optional("peer", peer.as_deref())
+    }
+
+    /// How many others of its kind an entry stands for.
+    fn more(mut self, count: u32) -> Self {
+        if count > 0 {
+            self.data.insert("more".to_owned(), count.into());
+        }
+        self
     }
 
     fn optional(self, field: &'static str, value: Option<&str>) -> Self {
@@ -315,6 +355,7 @@ struct Fields {
     credential: Option<String>,
     expires_at: Option<String>,
     reason: Option<String>,
+    more: Option<u32>,
 }
 
 /// Writes an entry to the `tracing` target [`TARGET`], at `INFO`, one field for each of the entry's. Call it after the
@@ -341,8 +382,30 @@ pub fn record(row: &AuditRow) {
         credential = fields.credential,
         expires_at = fields.expires_at,
         reason = fields.reason,
+        more = fields.more,
         "audit"
     );
+}
+
+/// Whose refusal an entry tells of; `None` when it tells of something else, or of somebody unknown.
+pub(crate) fn refused_principal(row: &AuditRow) -> Option<Principal> {
+    // The verdict comes first in an entry of ours, so that most need not be read.
+    let is_refusal = row.data.as_str().starts_with(r#"{"verdict":"refused""#);
+    let principal = is_refusal.then(|| fields(&row.data).principal)?;
+    principal.map(Principal::new)
+}
+
+/// An entry that stands for `count` others too.
+pub(crate) fn with_more(row: AuditRow, count: u32) -> AuditRow {
+    if count == 0 {
+        return row;
+    }
+    let mut data: Map<String, Value> = row.data.read().unwrap_or_default();
+    data.insert("more".to_owned(), count.into());
+    AuditRow {
+        data: Value::Object(data).into(),
+        ..row
+    }
 }
 
 /// Whether anybody listens to [`record`].

@@ -19,6 +19,7 @@ mod function;
 #[cfg(feature = "jwt")]
 mod jwt;
 mod limiter;
+mod network;
 mod proof;
 mod static_tokens;
 
@@ -27,7 +28,8 @@ pub use chain::Chain;
 pub use function::{FnAuthenticator, from_fn};
 #[cfg(feature = "jwt")]
 pub use jwt::{JwksOptions, JwtConfigError, JwtVerifier};
-pub use limiter::AuthLimiter;
+pub use limiter::{AuthLimiter, Penalty, Pending};
+pub use network::Network;
 pub use proof::{Proof, Proven};
 pub use static_tokens::{StaticTokens, StaticTokensError};
 

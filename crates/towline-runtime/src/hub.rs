@@ -10,6 +10,7 @@ mod isolate;
 mod keys;
 mod lookup;
 mod queue;
+mod refusals;
 mod registry;
 mod services;
 mod sessions;

@@ -20,6 +20,8 @@ pub struct RuntimeOptions {
     pub(crate) drain: Duration,
     pub(crate) cancel_grace: Duration,
     pub(crate) expiry_grace: Duration,
+    pub(crate) failed_tokens: usize,
+    pub(crate) hello_bytes: usize,
     pub(crate) sessions_per_principal: usize,
     pub(crate) detached_sessions: usize,
     pub(crate) detached_sessions_per_principal: usize,
@@ -60,6 +62,8 @@ impl Default for RuntimeOptions {
             drain: Duration::from_secs(10),
             cancel_grace: Duration::from_secs(5),
             expiry_grace: Duration::from_secs(1),
+            failed_tokens: 10,
+            hello_bytes: 64 * 1024,
             sessions_per_principal: 64,
             detached_sessions: 10_000,
             detached_sessions_per_principal: 256,
@@ -145,6 +149,11 @@ setters! {
     idle_timeout: Duration,
     /// How long a peer may take to say hello [ARCP 6.1-3]. Default 10 s.
     hello_timeout: Duration,
+    /// How many wrong tokens, or refused resumes, within a minute an address is told of at once; further refusals wait
+    /// [ARCP 14-2]. Default 10, at least 1.
+    failed_tokens: usize,
+    /// The largest message received before the welcome, in bytes [ARCP 14-5]. Default 64 KiB.
+    hello_bytes: usize,
     /// How long an authenticator may take [ARCP 6.1-5]. Default 10 s.
     auth_timeout: Duration,
     /// How long a goodbye may take to reach a peer that does not read. Default 5 s.

@@ -400,6 +400,7 @@ impl RuntimeBuilder {
         } else {
             FeatureSet::ALL.without(Feature::ProvisionedCredentials)
         };
+        let limiter = AuthLimiter::new().free_failures(self.options.failed_tokens);
         let hub = Hub::new(Services {
             info: self.info,
             options: self.options,
@@ -408,7 +409,7 @@ impl RuntimeBuilder {
             store,
             agents: self.agents,
             authenticator: self.authenticator.ok_or(BuildError::NoAuthenticator)?,
-            limiter: AuthLimiter::new(),
+            limiter,
             observe: self.observe,
             access: self.access,
             lease_policy: self.lease_policy,

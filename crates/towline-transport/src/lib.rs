@@ -11,6 +11,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use tokio::time::Instant;
 use towline_wire::{DecodeError, Envelope, EventFrame};
 
 mod error;
@@ -53,6 +54,9 @@ pub struct TransportInfo {
     pub peer: Option<SocketAddr>,
     /// Whether nobody else can read it: TLS, loopback, stdio, memory, or declared so [ARCP 9.8-1].
     pub confidential: bool,
+    /// When the connection came in, where that was before the transport was made: what a peer takes for TLS and the upgrade
+    /// counts towards the time it has for its hello [ARCP 14-5].
+    pub since: Option<Instant>,
 }
 
 impl TransportInfo {
@@ -62,6 +66,7 @@ impl TransportInfo {
             kind,
             peer: None,
             confidential: false,
+            since: None,
         }
     }
 
@@ -76,6 +81,13 @@ impl TransportInfo {
     #[must_use]
     pub const fn at(mut self, peer: Option<SocketAddr>) -> Self {
         self.peer = peer;
+        self
+    }
+
+    /// Says when the connection came in.
+    #[must_use]
+    pub const fn since(mut self, instant: Instant) -> Self {
+        self.since = Some(instant);
         self
     }
 
@@ -156,6 +168,14 @@ pub trait FrameSink: Send {
 pub trait FrameSource: Send {
     /// Waits for what comes next.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Inbound>>;
+
+    /// Receives messages of at most this many bytes from now on, as long as that is below the transport's own limit; `None`
+    /// goes back to that one. A runtime asks for little while it does not know who the peer is, and for `None` once it does
+    /// [ARCP 14-5].
+    ///
+    /// A transport that wraps another passes it on. The default does nothing: right where a peer's messages cost no memory
+    /// of ours before they are whole, or where the peer is trusted from the start (a parent process).
+    fn restrict(&mut self, _bytes: Option<usize>) {}
 }
 
 /// What can come from a peer.
@@ -237,6 +257,8 @@ impl CloseCode {
     pub const TOO_BIG: Self = Self(1009);
     /// Our fault.
     pub const INTERNAL: Self = Self(1011);
+    /// Too much at the moment; later it may work.
+    pub const TRY_AGAIN: Self = Self(1013);
 }
 
 impl fmt::Debug for CloseCode {

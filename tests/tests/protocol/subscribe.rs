@@ -1,8 +1,11 @@
 //! Watching [ARCP 7.6-1 to 7.6-7].
 
+use std::sync::Arc;
+
 use serde_json::json;
 use towline_tests::{
     peer::{FEATURES, Peer},
+    program::Place,
     server::Serve,
 };
 
@@ -129,7 +132,7 @@ async fn nothing_is_heard_twice() {
     assert!(watcher.terminal(&job).is_none(), "it no longer watches");
 }
 
-/// [ARCP 7.6-5, 7.6-7, 6.6-3, 12-1] Others may not watch, cancel or list a job, and what does not exist is not found.
+/// [ARCP 7.6-5, 7.6-7, 6.6-3, 12-1] Others may not watch, cancel or list a job: to them it does not exist.
 #[tokio::test]
 async fn other_principals_see_nothing() {
     let server = Serve::demo().with(&["--store", "memory"]).start().await;
@@ -139,9 +142,9 @@ async fn other_principals_see_nothing() {
     let job = alice
         .submit(json!({"agent": "sleep", "input": {"ms": 60000}}))
         .await;
-    bob.refused("job.subscribe", json!({"job_id": job}), "PERMISSION_DENIED")
+    bob.refused("job.subscribe", json!({"job_id": job}), "JOB_NOT_FOUND")
         .await;
-    bob.refused("job.cancel", json!({"job_id": job}), "PERMISSION_DENIED")
+    bob.refused("job.cancel", json!({"job_id": job}), "JOB_NOT_FOUND")
         .await;
     bob.refused(
         "job.subscribe",
@@ -172,6 +175,29 @@ async fn other_principals_see_nothing() {
         again.end_of(&job).await["payload"]["final_status"],
         "cancelled"
     );
+}
+
+/// [ARCP 7.6-5] Where the operator wants it, a foreign job is forbidden rather than not found.
+#[tokio::test]
+async fn foreign_jobs_can_be_shown_as_forbidden() {
+    let place = Arc::new(Place::default());
+    place.write("towline.toml", "[server]\nconceal_foreign_jobs = false\n");
+    let serve = Serve::demo().at(&place);
+    let server = serve
+        .with(&["--store", "memory", "--config", "towline.toml"])
+        .start()
+        .await;
+    let mut alice = Peer::open(&server).await;
+    let mut bob = Peer::open_as(&server, "bob", &FEATURES).await;
+    let job = alice
+        .submit(json!({"agent": "sleep", "input": {"ms": 60000}}))
+        .await;
+    for request in ["job.subscribe", "job.cancel"] {
+        bob.refused(request, json!({"job_id": job}), "PERMISSION_DENIED")
+            .await;
+        bob.refused(request, json!({"job_id": "job_none"}), "JOB_NOT_FOUND")
+            .await;
+    }
 }
 
 /// [ARCP 7.6-2] `budget` is what is left now.

@@ -68,6 +68,10 @@ impl FrameSource for Source {
             other => other,
         })
     }
+
+    fn restrict(&mut self, bytes: Option<usize>) {
+        self.inner.restrict(bytes);
+    }
 }
 
 /// How many may wait to be told.

@@ -95,12 +95,14 @@ async fn without_a_list_any_host_is_let_in() {
     ])
     .await;
     for path in ["/a", "/b", "/c"] {
-        for origin in ["", "Origin: https://any.example\r\n"] {
+        for (origin, expected) in [
+            ("", 426),
+            ("Origin: https://anything.example\r\n", 426),
+            ("Origin: https://evil.example\r\n", 403),
+        ] {
             let headers = format!("Host: anything.example\r\n{origin}");
-            assert_eq!(
-                status(&server.ask(&plain("GET", path, &headers)).await),
-                426
-            );
+            let answer = server.ask(&plain("GET", path, &headers)).await;
+            assert_eq!(status(&answer), expected, "{path} {origin}");
         }
     }
 }
@@ -214,25 +216,29 @@ async fn a_good_upgrade_is_answered() {
     drop(server.accepted().await);
 }
 
-/// [ARCP 4-8] The probes need no allowed host.
+/// [ARCP 4-8] `/healthz` needs no allowed host; what tells more does.
 #[tokio::test]
-async fn the_probes_answer_any_host() {
+async fn the_probe_of_life_answers_any_host() {
     let server = Server::start(true, [("/arcp", loopback_only())]).await;
-    for path in ["/healthz", "/readyz"] {
-        for headers in ["Host: probe.internal\r\n", ""] {
-            assert_eq!(
-                status(&server.ask(&plain("GET", path, headers)).await),
-                200,
-                "{path}"
-            );
-        }
+    for (path, headers, expected) in [
+        ("/healthz", "Host: probe.internal\r\n", 200),
+        ("/healthz", "", 200),
+        ("/readyz", "Host: localhost:1\r\n", 200),
+        ("/readyz", "Host: probe.internal\r\n", 403),
+        ("/readyz", "Host: localhost\r\nOrigin: null\r\n", 403),
+        ("/readyz", "", 403),
+    ] {
+        let answer = server.ask(&plain("GET", path, headers)).await;
+        assert_eq!(status(&answer), expected, "{path} {headers}");
     }
     let draining = Server::start(false, []).await;
     assert_eq!(
         status(&draining.ask(&plain("GET", "/healthz", "Host: x\r\n")).await),
         200
     );
-    let answer = draining.ask(&plain("GET", "/readyz", "Host: x\r\n")).await;
+    let answer = draining
+        .ask(&plain("GET", "/readyz", "Host: localhost\r\n"))
+        .await;
     assert_eq!(status(&answer), 503);
     assert!(body(&answer).contains("no new sessions"), "{answer}");
 }

@@ -20,7 +20,7 @@ pub(crate) struct ServeArgs {
     pub(crate) path: Option<String>,
 
     /// Speak on standard input and output instead; opens no listener, prints nothing else, needs a token
-    #[arg(long, conflicts_with_all = ["listen", "path", "tls_cert", "tls_key", "allowed_host", "allowed_origin"])]
+    #[arg(long, conflicts_with_all = ["listen", "path", "tls_cert", "tls_key", "tls_terminated", "dangerously_listen_in_the_clear", "allowed_host", "allowed_origin"])]
     pub(crate) stdio: bool,
 
     /// Let in who shows TOKEN, as PRINCIPAL (split at the first colon); may be repeated [default: mint one and print it]
@@ -66,7 +66,7 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) allowed_host: Vec<String>,
 
-    /// Accept this Origin header only; may be repeated [default: any]
+    /// Accept web pages of this origin too; may be repeated, * accepts any [default: the server's own pages only]
     #[arg(
         long,
         value_name = "ORIGIN",
@@ -93,6 +93,14 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) tls_key: Option<PathBuf>,
 
+    /// TLS ends at a proxy in front, and nobody can read the way from there
+    #[arg(long, env = "TOWLINE_TLS_TERMINATED")]
+    pub(crate) tls_terminated: bool,
+
+    /// Listen without TLS on an address that other machines reach: whoever is on the way reads the tokens
+    #[arg(long)]
+    pub(crate) dangerously_listen_in_the_clear: bool,
+
     /// How often silent peers are pinged, in seconds, at least 1; after two silent ones a peer is lost [default: 30]
     #[arg(long, value_name = "S", env = "TOWLINE_HEARTBEAT", value_parser = values::heartbeat)]
     pub(crate) heartbeat: Option<Span>,
@@ -101,7 +109,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "S", env = "TOWLINE_RESUME_WINDOW")]
     pub(crate) resume_window: Option<Span>,
 
-    /// How long a new connection may take to say hello, in seconds [default: 10]
+    /// How long a new connection may take for TLS, its request and its hello together, in seconds [default: 10]
     #[arg(long, value_name = "S", env = "TOWLINE_HELLO_TIMEOUT", value_parser = values::positive_span)]
     pub(crate) hello_timeout: Option<Span>,
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use towline::axum::Proxy;
 
 use super::file::{File, SpanValue};
 use crate::{failure::Outcome, values};
@@ -15,6 +16,9 @@ pub(crate) struct ServerSection {
     pub(crate) path: Option<String>,
     pub(crate) allowed_hosts: Option<Vec<String>>,
     pub(crate) allowed_origins: Option<Vec<String>>,
+    pub(crate) trusted_proxies: Option<Vec<String>>,
+    pub(crate) tls_terminated: Option<bool>,
+    pub(crate) conceal_foreign_jobs: Option<bool>,
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
     pub(crate) heartbeat: Option<SpanValue>,
@@ -44,6 +48,9 @@ pub(crate) struct LimitsSection {
     pub(crate) waiting_bytes_per_principal: Option<u64>,
     pub(crate) log_bytes: Option<u64>,
     pub(crate) log_events: Option<u64>,
+    pub(crate) connections: Option<u32>,
+    pub(crate) connections_per_address: Option<u32>,
+    pub(crate) failed_tokens_per_address: Option<u32>,
 }
 
 impl ServerSection {
@@ -62,11 +69,39 @@ impl ServerSection {
             span(key, value, values::positive_span)?;
         }
         span("server.drain", &self.drain, str::parse)?;
+        for proxy in self.trusted_proxies.iter().flatten() {
+            if let Err(error) = proxy.parse::<Proxy>() {
+                let message = format!("has `{proxy}`, which is {error}");
+                return Err(file.wrong("server.trusted_proxies", &message));
+            }
+        }
+        self.limits.validate(file)?;
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err(file.wrong(
                 "server.tls_cert",
                 "needs server.tls_key and the other way round; give both or neither",
             ));
+        }
+        Ok(())
+    }
+}
+
+impl LimitsSection {
+    fn validate(&self, file: &File) -> Outcome<()> {
+        for (key, value) in [
+            ("server.limits.connections", self.connections),
+            (
+                "server.limits.connections_per_address",
+                self.connections_per_address,
+            ),
+            (
+                "server.limits.failed_tokens_per_address",
+                self.failed_tokens_per_address,
+            ),
+        ] {
+            if value == Some(0) {
+                return Err(file.wrong(key, "is `0`; give at least 1"));
+            }
         }
         Ok(())
     }

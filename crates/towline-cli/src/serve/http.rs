@@ -6,7 +6,13 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, http::header, response::IntoResponse as _, routing::get};
+use axum::{
+    Router,
+    http::{HeaderValue, StatusCode, header},
+    middleware::map_response,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
 use axum_server::{
     Handle,
     accept::NoDelayAcceptor,
@@ -15,11 +21,14 @@ use axum_server::{
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::task::JoinHandle;
 use towline::{
-    axum::{DashboardOptions, EndpointOptions, RouterExt as _, dashboard_routes, health_routes},
+    axum::{
+        DashboardOptions, Door, EndpointOptions, RouterExt as _, dashboard_routes,
+        guarded_health_routes,
+    },
     runtime::Runtime,
 };
 
-use super::{settings::Settings, tls};
+use super::{door::DoorAcceptor, settings::Settings, tls};
 use crate::{
     context::Context,
     failure::{Failure, Outcome},
@@ -28,6 +37,9 @@ use crate::{
 
 /// How long connections have to go away after the sessions were closed.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// The largest head of a request.
+const HEAD_BYTES: usize = 64 * 1024;
 
 /// How often old samples are dropped.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -72,13 +84,16 @@ pub(super) fn router(
         Some(hosts) => options.allowed_hosts(hosts),
         None => options,
     };
-    if let Some(origins) = &settings.allowed_origins {
-        options = options.allowed_origins(origins.clone());
-    }
+    options = match &settings.allowed_origins {
+        Some(origins) if origins.iter().any(|origin| origin == "*") => options.any_origin(),
+        Some(origins) => options.allowed_origins(origins),
+        None => options,
+    };
+    options = options.trusted_proxies(settings.trusted_proxies.iter().copied());
     if let Some(bytes) = settings.message_bytes {
         options = options.max_message_size(bytes);
     }
-    if settings.tls.is_some() {
+    if settings.tls.is_some() || settings.tls_terminated {
         options = options.tls_terminated(true);
     }
     let render = move || async move {
@@ -91,10 +106,20 @@ pub(super) fn router(
         )
             .into_response()
     };
-    let router = health_routes(runtime)
-        .route("/metrics", get(render))
+    let router = guarded_health_routes(runtime, &options)
+        .merge(options.guard(Router::new().route("/metrics", get(render))))
         .merge(dashboard(settings, &options)?);
-    Ok(router.route_arcp(&settings.path, runtime, options))
+    let router = router.route_arcp(&settings.path, runtime, options);
+    Ok(router.layer(map_response(async |response| last(response))))
+}
+
+/// Ends a connection with its answer, unless it goes on as a WebSocket. hyper's own setting would say so in upgrades too.
+fn last(mut response: Response) -> Response {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().append(header::CONNECTION, close);
+    }
+    response
 }
 
 /// The operator's page, or nothing.
@@ -140,29 +165,38 @@ impl Listener {
     }
 
     /// Accepts connections from now on. Frames are small and flushed by us, so the kernel must not hold them back.
-    pub(super) fn serve(self, router: Router) -> Outcome<Server> {
+    pub(super) fn serve(self, router: Router, settings: &Settings) -> Outcome<Server> {
         let handle = Handle::new();
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let door = Door::new(settings.door.clone());
+        let patience = settings.hello_timeout;
         let failed = |error: std::io::Error| Failure::local(format!("cannot serve: {error}"));
+        let server = axum_server::from_tcp(self.listener).map_err(failed)?;
+        let server = plain_http(server).handle(handle.clone());
         let task = match self.tls {
             Some(tls) => {
-                let server = axum_server::from_tcp(self.listener).map_err(failed)?;
-                let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
-                tokio::spawn(
-                    server
-                        .acceptor(acceptor)
-                        .handle(handle.clone())
-                        .serve(service),
-                )
+                let acceptor = RustlsAcceptor::new(tls)
+                    .handshake_timeout(patience)
+                    .acceptor(NoDelayAcceptor::new());
+                let acceptor = DoorAcceptor::new(acceptor, door, patience);
+                tokio::spawn(server.acceptor(acceptor).serve(service))
             }
             None => {
-                let server = axum_server::from_tcp(self.listener).map_err(failed)?;
-                let server = server.acceptor(NoDelayAcceptor::new());
-                tokio::spawn(server.handle(handle.clone()).serve(service))
+                let acceptor = DoorAcceptor::new(NoDelayAcceptor::new(), door, patience);
+                tokio::spawn(server.acceptor(acceptor).serve(service))
             }
         };
         Ok(Server { handle, task })
     }
+}
+
+/// Heads of a bounded size [ARCP 14-5], and HTTP/1.1: the version is set on the builder, for axum-server's own setting takes
+/// upgrades away. That it is kept to, the door sees to.
+fn plain_http(mut server: axum_server::Server<SocketAddr>) -> axum_server::Server<SocketAddr> {
+    let builder = server.http_builder();
+    *builder = builder.clone().http1_only();
+    builder.http1().max_buf_size(HEAD_BYTES);
+    server
 }
 
 /// A server that accepts connections.

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use towline::runtime::RuntimeOptions;
+use towline::{
+    axum::{DoorOptions, Proxy},
+    runtime::RuntimeOptions,
+};
 
 use crate::{
     args::ServeArgs,
@@ -16,6 +19,7 @@ use crate::{
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:7777";
 const DEFAULT_PATH: &str = "/arcp";
+const DEFAULT_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything `serve` needs to know.
 pub(super) struct Settings {
@@ -23,7 +27,11 @@ pub(super) struct Settings {
     pub(super) path: String,
     pub(super) allowed_hosts: Option<Vec<String>>,
     pub(super) allowed_origins: Option<Vec<String>>,
+    pub(super) trusted_proxies: Vec<Proxy>,
     pub(super) tls: Option<(PathBuf, PathBuf)>,
+    pub(super) tls_terminated: bool,
+    pub(super) door: DoorOptions,
+    pub(super) hello_timeout: Duration,
     pub(super) store: StoreChoice,
     pub(super) demo: bool,
     pub(super) dashboard: bool,
@@ -70,6 +78,7 @@ impl Settings {
             };
             list.filter(|list| !list.is_empty())
         };
+        let trusted_proxies = config.trusted_proxies();
         Ok(Self {
             listen: args
                 .listen
@@ -79,7 +88,12 @@ impl Settings {
             path,
             allowed_hosts: listed(&args.allowed_host, &server.allowed_hosts),
             allowed_origins: listed(&args.allowed_origin, &server.allowed_origins),
+            door: door(config, &trusted_proxies),
+            trusted_proxies,
             tls,
+            tls_terminated: args.tls_terminated || server.tls_terminated == Some(true),
+            hello_timeout: pick(args.hello_timeout, &server.hello_timeout)
+                .unwrap_or(DEFAULT_HELLO_TIMEOUT),
             store: StoreChoice::new(args.store.as_deref(), config, data)?,
             demo: args.demo || server.demo == Some(true),
             dashboard,
@@ -90,6 +104,26 @@ impl Settings {
                 .message_bytes
                 .and_then(|bytes| usize::try_from(bytes).ok()),
         })
+    }
+
+    /// Refuses to have tokens cross a network in the clear [ARCP 4-8]. Where nobody has a token, there is nothing to read:
+    /// that everybody is let in was asked for by a name of its own.
+    pub(super) fn check_clear(&self, args: &ServeArgs, address: SocketAddr) -> Outcome<()> {
+        let is_safe = self.tls.is_some()
+            || self.tls_terminated
+            || args.dangerously_listen_in_the_clear
+            || args.dangerously_allow_anonymous
+            || address.ip().to_canonical().is_loopback();
+        if is_safe {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "`{address}` can be reached over a network, and without TLS whoever is on the way reads the tokens"
+        ))
+        .help(
+            "give --tls-cert and --tls-key; or --tls-terminated where a proxy in front speaks TLS; or, to force it, \
+             --dangerously-listen-in-the-clear",
+        ))
     }
 
     /// The address to listen on.
@@ -117,6 +151,34 @@ fn beside_dashboard(path: &str) -> Outcome<()> {
     )
 }
 
+/// How many connections there may be.
+fn door(config: &Config, trusted_proxies: &[Proxy]) -> DoorOptions {
+    let limits = &config.server.limits;
+    let mut options = DoorOptions::new().trusted_proxies(trusted_proxies.iter().copied());
+    if let Some(connections) = limits.connections {
+        options = options.connections(connections as usize);
+    }
+    if let Some(connections) = limits.connections_per_address {
+        options = options.strangers_per_address(connections as usize);
+    }
+    match open_files() {
+        Some(files) => options.within_files(files),
+        None => options,
+    }
+}
+
+/// How many files this process may have open, where there is such a limit.
+#[cfg(unix)]
+fn open_files() -> Option<usize> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current.and_then(|files| usize::try_from(files).ok())
+}
+
+#[cfg(not(unix))]
+fn open_files() -> Option<usize> {
+    None
+}
+
 /// The runtime's options as flags and file give them.
 fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
     let server = &config.server;
@@ -132,6 +194,10 @@ fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
     }
     if let Some(span) = pick(args.drain, &server.drain) {
         options = options.drain(span);
+    }
+    options = options.conceal_foreign_jobs(server.conceal_foreign_jobs != Some(false));
+    if let Some(failures) = server.limits.failed_tokens_per_address {
+        options = options.failed_tokens(failures as usize);
     }
     if let Some(sessions) = server.limits.sessions_per_principal {
         options = options.sessions_per_principal(sessions as usize);

@@ -11,6 +11,7 @@ mod embedded;
 mod operate;
 mod roles;
 mod served;
+mod strangers;
 mod support;
 mod trust;
 mod usage;

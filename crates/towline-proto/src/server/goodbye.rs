@@ -15,4 +15,6 @@ pub enum Goodbye {
     TooBig,
     /// Our fault: 1011.
     Internal,
+    /// Too much at the moment, come back later: 1013.
+    TryLater,
 }

@@ -68,7 +68,7 @@ fn every_action_has_its_entry() {
             r#"auth {"verdict":"allowed","principal":"alice","session":"sess_1","peer":"192.0.2.1:9"}"#,
         ),
         (
-            audit.auth_refused(None, "the token is not known here"),
+            audit.auth_refused(None, "the token is not known here", 0),
             r#"auth {"verdict":"refused","code":"UNAUTHENTICATED","reason":"the token is not known here"}"#,
         ),
         (
@@ -151,7 +151,7 @@ fn entries_reach_their_own_target() {
 /// [ARCP 14-4] What peers write is cut, on a character, and cannot forge lines.
 #[test]
 fn texts_are_bounded() {
-    let row = audit().auth_refused(None, &format!("x{}", "é\n".repeat(100_000)));
+    let row = audit().auth_refused(None, &format!("x{}", "é\n".repeat(100_000)), 0);
     assert!(row.data.as_str().len() < 600 && !row.data.as_str().contains('\n'));
     assert_eq!(shown(&"é".repeat(128)).len(), 256);
     let cut = shown(&"é".repeat(129));

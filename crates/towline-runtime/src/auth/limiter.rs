@@ -1,28 +1,56 @@
 //! Slowing down those who guess [ARCP 14-2].
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Delays authentication for addresses that failed too often.
+use super::Network;
+
+/// Delays what is said to those who guess.
 ///
-/// Before a token is looked at, wait [`AuthLimiter::delay_before`]; afterwards say how it went with
-/// [`AuthLimiter::failed`] or [`AuthLimiter::succeeded`]. After ten failures within a minute each further try from that
-/// address waits, first half a second, then twice as long with every failure, five seconds at most. That is below the
-/// deadline of a hello, so a good token is late but never refused.
+/// A token is verified at once, so a good one never waits. When it was wrong, ask [`AuthLimiter::refused`] what becomes of
+/// the refusal: ten within a minute are told at once, each further one waits, first half a second, then twice as long with
+/// every failure, five seconds at most. While one waits, others from that address are not told at all but closed
+/// ([`Penalty::Close`]), and so is everybody while 256 wait in all: connections of guessers are not kept.
 ///
-/// Addresses are told apart as IPv4 hosts and IPv6 networks of 64 bits, which is what one customer gets. Peers without
-/// an address (stdio, memory) are never delayed. At most 4096 addresses are remembered; beyond that the one whose last
-/// failure is longest ago is forgotten, so somebody with thousands of addresses buys ten tries with each, as before.
+/// Addresses are told apart as [`Network`]s. Peers without an address (stdio, memory) are never delayed. At most 4096 are
+/// remembered; beyond that the one whose last failure is longest ago is forgotten, so somebody with thousands of addresses
+/// buys ten tries with each, as before.
 pub struct AuthLimiter {
     limits: Limits,
     state: Mutex<State>,
+}
+
+/// What becomes of a refusal.
+#[derive(Debug)]
+pub enum Penalty<'l> {
+    /// It is told at once.
+    None,
+    /// It is told after this time. Keep the [`Pending`] until then, also when the peer is gone.
+    Wait(Duration, Pending<'l>),
+    /// It is not told: close the connection, with 1013 where there are codes.
+    Close,
+}
+
+/// A refusal that waits to be told. Dropping it lets the next one of that address wait.
+#[derive(Debug)]
+pub struct Pending<'l> {
+    limiter: &'l AuthLimiter,
+    network: Network,
+    /// How many refusals of this address were not told since the last one that was.
+    pub untold: u32,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.limiter.state.lock().pending.remove(&self.network);
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -32,24 +60,25 @@ struct Limits {
     first_delay: Duration,
     longest_delay: Duration,
     addresses: usize,
+    pending: usize,
 }
 
 #[derive(Default)]
 struct State {
     offenders: HashMap<Network, Offender>,
+    /// Where a refusal waits to be told; never more than the limit.
+    pending: HashSet<Network>,
     /// Orders failures, also those of one instant.
     ticks: u64,
 }
-
-/// What counts as one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Network(IpAddr);
 
 struct Offender {
     /// When the last failures were, oldest first; never more than the limit.
     recent: VecDeque<Instant>,
     /// How many failures came while the limit was already reached.
     excess: u32,
+    /// How many refusals were not told since the last one that was.
+    untold: u32,
     last_tick: u64,
 }
 
@@ -62,6 +91,7 @@ impl AuthLimiter {
             first_delay: Duration::from_millis(500),
             longest_delay: Duration::from_secs(5),
             addresses: 4096,
+            pending: 256,
         };
         Self {
             limits,
@@ -76,7 +106,7 @@ impl AuthLimiter {
         self
     }
 
-    /// Sets the longest delay. Default: 5 s. Above the hello's deadline (10 s) good tokens would be refused after all.
+    /// Sets the longest delay. Default: 5 s.
     #[must_use]
     pub fn longest_delay(mut self, delay: Duration) -> Self {
         self.limits.longest_delay = delay;
@@ -90,22 +120,28 @@ impl AuthLimiter {
         self
     }
 
-    /// How long to wait before looking at a token from `peer`; zero for nearly everybody.
-    pub fn delay_before(&self, peer: Option<SocketAddr>, now: Instant) -> Duration {
+    /// A token from `peer` was refused. What becomes of the refusal?
+    pub fn refused(&self, peer: Option<SocketAddr>, now: Instant) -> Penalty<'_> {
         let Some(network) = Network::of(peer) else {
-            return Duration::ZERO;
+            return Penalty::None;
         };
-        let mut state = self.state.lock();
-        let offender = state.offenders.get_mut(&network);
-        offender.map_or(Duration::ZERO, |offender| offender.delay(now, &self.limits))
-    }
-
-    /// A token from `peer` was refused.
-    pub fn failed(&self, peer: Option<SocketAddr>, now: Instant) {
-        let Some(network) = Network::of(peer) else {
-            return;
+        let state = &mut *self.state.lock();
+        let offender = state.failed(network, now, &self.limits);
+        let Some(delay) = offender.delay else {
+            return Penalty::None;
         };
-        self.state.lock().failed(network, now, &self.limits);
+        if state.pending.len() >= self.limits.pending || !state.pending.insert(network) {
+            state.untold(network, offender.untold.saturating_add(1));
+            return Penalty::Close;
+        }
+        Penalty::Wait(
+            delay,
+            Pending {
+                limiter: self,
+                network,
+                untold: offender.untold,
+            },
+        )
     }
 
     /// A token from `peer` was good: its delay is the shortest again. Its failures stay counted, or one good token
@@ -136,21 +172,8 @@ impl fmt::Debug for AuthLimiter {
     }
 }
 
-impl Network {
-    fn of(peer: Option<SocketAddr>) -> Option<Self> {
-        let address = match peer?.ip().to_canonical() {
-            IpAddr::V6(address) => {
-                let network = u128::from(address) & (u128::MAX << 64);
-                IpAddr::V6(Ipv6Addr::from(network))
-            }
-            v4 => v4,
-        };
-        Some(Self(address))
-    }
-}
-
 impl State {
-    fn failed(&mut self, network: Network, now: Instant, limits: &Limits) {
+    fn failed(&mut self, network: Network, now: Instant, limits: &Limits) -> Failed {
         if !self.offenders.contains_key(&network) {
             self.make_room(now, limits);
         }
@@ -158,11 +181,27 @@ impl State {
         let fresh = || Offender {
             recent: VecDeque::new(),
             excess: 0,
+            untold: 0,
             last_tick: 0,
         };
+        let is_pending = self.pending.contains(&network);
         let offender = self.offenders.entry(network).or_insert_with(fresh);
         offender.last_tick = self.ticks;
-        offender.failed(now, limits);
+        let delay = offender.failed(now, limits);
+        // What is not told now stays to be told of.
+        let untold = if is_pending {
+            0
+        } else {
+            std::mem::take(&mut offender.untold)
+        };
+        Failed { delay, untold }
+    }
+
+    /// So many refusals of `network` are not told.
+    fn untold(&mut self, network: Network, count: u32) {
+        if let Some(offender) = self.offenders.get_mut(&network) {
+            offender.untold = offender.untold.saturating_add(count);
+        }
     }
 
     fn make_room(&mut self, now: Instant, limits: &Limits) {
@@ -184,23 +223,25 @@ impl State {
     }
 }
 
-impl Offender {
-    fn delay(&mut self, now: Instant, limits: &Limits) -> Duration {
-        self.forget_old(now, limits);
-        if self.recent.len() < limits.failures {
-            return Duration::ZERO;
-        }
-        let doubled = limits.first_delay.saturating_mul(1 << self.excess.min(16));
-        doubled.min(limits.longest_delay)
-    }
+/// What a failure is followed by.
+struct Failed {
+    delay: Option<Duration>,
+    untold: u32,
+}
 
-    fn failed(&mut self, now: Instant, limits: &Limits) {
+impl Offender {
+    /// Counts a failure; how long its refusal waits.
+    fn failed(&mut self, now: Instant, limits: &Limits) -> Option<Duration> {
         self.forget_old(now, limits);
+        let mut delay = None;
         if self.recent.len() >= limits.failures {
+            let doubled = limits.first_delay.saturating_mul(1 << self.excess.min(16));
+            delay = Some(doubled.min(limits.longest_delay));
             self.recent.pop_front();
             self.excess = self.excess.saturating_add(1);
         }
         self.recent.push_back(now);
+        delay
     }
 
     fn forget_old(&mut self, now: Instant, limits: &Limits) {
@@ -229,80 +270,109 @@ mod tests {
         Some(SocketAddr::new(text.parse().unwrap(), 40_000))
     }
 
-    fn fail(limiter: &AuthLimiter, who: Option<SocketAddr>, times: usize, now: Instant) {
-        (0..times).for_each(|_| limiter.failed(who, now));
+    /// How long each of some refusals at once and one after the other is to wait.
+    fn refuse(
+        limiter: &AuthLimiter,
+        who: Option<SocketAddr>,
+        times: usize,
+        now: Instant,
+    ) -> Vec<u128> {
+        (0..times)
+            .map(|_| delay(&limiter.refused(who, now)))
+            .collect()
     }
 
-    const NONE: Duration = Duration::ZERO;
-    const HALF: Duration = Duration::from_millis(500);
+    fn delay(penalty: &Penalty<'_>) -> u128 {
+        match penalty {
+            Penalty::None => 0,
+            Penalty::Wait(delay, _) => delay.as_millis(),
+            Penalty::Close => panic!("a refusal was not told"),
+        }
+    }
 
-    /// [ARCP 14-2] Ten failures within a minute are free, the eleventh try waits, and a minute later none does.
+    /// [ARCP 14-2] Ten failures within a minute are told at once, the eleventh waits, and a minute later none does.
     #[test]
-    fn the_eleventh_try_waits() {
+    fn the_eleventh_refusal_waits() {
         let (limiter, start, who) = (AuthLimiter::new(), Instant::now(), peer("192.0.2.1"));
         let at = |seconds| start + Duration::from_secs(seconds);
-        for try_number in 0..10 {
-            assert_eq!(
-                limiter.delay_before(who, at(5 * try_number)),
-                NONE,
-                "try {try_number}"
-            );
-            limiter.failed(who, at(5 * try_number));
+        for number in 0..10 {
+            assert_eq!(refuse(&limiter, who, 1, at(5 * number)), [0], "{number}");
         }
-        assert_eq!(limiter.delay_before(who, at(45)), HALF);
-        assert_eq!(limiter.delay_before(who, at(59)), HALF);
-        assert_eq!(limiter.delay_before(who, at(60)), NONE);
+        assert_eq!(refuse(&limiter, who, 1, at(45)), [500]);
+        assert_eq!(refuse(&limiter, who, 1, at(106)), [0]);
     }
 
-    /// [ARCP 14-2] The delay doubles with each failure and ends below the hello's deadline: late, never refused.
+    /// [ARCP 14-2] The delay doubles with each failure up to a bound.
     #[test]
     fn the_delay_grows_to_a_bound() {
         let (limiter, now, who) = (AuthLimiter::new(), Instant::now(), peer("192.0.2.1"));
-        fail(&limiter, who, 10, now);
-        let delays: Vec<_> = (0..6)
-            .map(|_| {
-                let delay = limiter.delay_before(who, now);
-                limiter.failed(who, now);
-                delay.as_millis()
-            })
-            .collect();
+        refuse(&limiter, who, 10, now);
+        let delays = refuse(&limiter, who, 6, now);
         assert_eq!(delays, [500, 1000, 2000, 4000, 5000, 5000]);
-        fail(&limiter, who, 100, now);
-        assert_eq!(limiter.delay_before(who, now), Duration::from_secs(5));
-        assert!(limiter.delay_before(who, now) < Duration::from_secs(10));
     }
 
-    /// [ARCP 14-2] A good token is never refused and takes the delay back to its start, but buys no free guesses.
+    /// [ARCP 14-2] A good token takes the delay back to its start, but buys no free guesses.
     #[test]
     fn a_good_token_does_not_clear_the_failures() {
         let (limiter, now, who) = (AuthLimiter::new(), Instant::now(), peer("192.0.2.1"));
-        fail(&limiter, who, 15, now);
+        refuse(&limiter, who, 15, now);
         limiter.succeeded(who);
-        assert_eq!(limiter.delay_before(who, now), HALF);
+        assert_eq!(refuse(&limiter, who, 1, now), [500]);
     }
 
-    /// [ARCP 14-2] Failures count per address: IPv4 hosts, whichever way they are written, and IPv6 networks of 64 bits.
+    /// [ARCP 14-2] One refusal of an address waits at a time, the others are closed and counted; so is everybody's when too
+    /// many wait. Other addresses are not concerned.
     #[test]
-    fn addresses_are_told_apart() {
+    fn one_refusal_of_an_address_waits() {
+        let mut limiter = AuthLimiter::new().free_failures(1);
+        limiter.limits.pending = 2;
+        let now = Instant::now();
+        let [one, two, three] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(peer);
+        for who in [one, two, three] {
+            assert_eq!(refuse(&limiter, who, 1, now), [0]);
+        }
+        let first = limiter.refused(one, now);
+        assert!(matches!(first, Penalty::Wait(..)));
+        for _ in 0..5 {
+            assert!(matches!(limiter.refused(one, now), Penalty::Close));
+        }
+        let second = limiter.refused(two, now);
+        assert!(matches!(second, Penalty::Wait(..)));
+        assert!(matches!(limiter.refused(three, now), Penalty::Close));
+        drop(first);
+        let third = limiter.refused(three, now);
+        assert!(matches!(third, Penalty::Wait(..)));
+        drop(second);
+        let Penalty::Wait(_, pending) = limiter.refused(one, now) else {
+            panic!("nothing waits for this address any more");
+        };
+        assert_eq!(pending.untold, 5);
+    }
+
+    /// [ARCP 14-2] Failures count per network.
+    #[test]
+    fn networks_are_told_apart() {
         let (limiter, now) = (AuthLimiter::new(), Instant::now());
-        fail(&limiter, peer("192.0.2.1"), 10, now);
-        fail(&limiter, peer("2001:db8:1:2::1"), 10, now);
-        for (address, delay) in [
-            ("192.0.2.1", HALF),
-            ("::ffff:192.0.2.1", HALF),
-            ("192.0.2.2", NONE),
-            ("2001:db8:1:2:ffff::9", HALF),
-            ("2001:db8:1:3::1", NONE),
+        refuse(&limiter, peer("192.0.2.1"), 10, now);
+        refuse(&limiter, peer("2001:db8:1:2::1"), 10, now);
+        for (address, expected) in [
+            ("::ffff:192.0.2.1", 500),
+            ("192.0.2.2", 0),
+            ("2001:db8:1:2:ffff::9", 500),
+            ("2001:db8:1:3::1", 0),
         ] {
-            assert_eq!(limiter.delay_before(peer(address), now), delay, "{address}");
+            assert_eq!(
+                refuse(&limiter, peer(address), 1, now),
+                [expected],
+                "{address}"
+            );
         }
     }
 
     #[test]
     fn peers_without_an_address_are_not_delayed() {
         let (limiter, now) = (AuthLimiter::new(), Instant::now());
-        fail(&limiter, None, 100, now);
-        assert_eq!(limiter.delay_before(None, now), NONE);
+        assert_eq!(refuse(&limiter, None, 100, now), [0; 100]);
     }
 
     /// [ARCP 14-2] Memory is bounded: whoever failed longest ago is forgotten first, those past the window before that.
@@ -312,14 +382,14 @@ mod tests {
         let now = Instant::now();
         let address = |n: u8| peer(&format!("192.0.2.{n}"));
         for n in [1, 2, 3, 1, 4] {
-            limiter.failed(address(n), now);
+            refuse(&limiter, address(n), 1, now);
         }
-        assert_eq!(limiter.state.lock().offenders.len(), 3);
-        assert_eq!(limiter.delay_before(address(2), now), NONE);
-        for n in [1, 3, 4] {
-            assert_ne!(limiter.delay_before(address(n), now), NONE, "{n}");
-        }
-        limiter.failed(address(5), now + Duration::from_secs(61));
+        let known = |n: u8| {
+            let network = Network::of(address(n)).unwrap();
+            limiter.state.lock().offenders.contains_key(&network)
+        };
+        assert_eq!([1, 2, 3, 4].map(known), [true, false, true, true]);
+        refuse(&limiter, address(5), 1, now + Duration::from_secs(61));
         assert_eq!(limiter.state.lock().offenders.len(), 1);
     }
 }

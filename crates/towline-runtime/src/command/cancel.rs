@@ -69,6 +69,10 @@ struct CancelJob {
 }
 
 impl CancelJob {
+    fn is_refused(&self) -> bool {
+        matches!(self.stop, Some(Stop::TooLate(_)))
+    }
+
     fn audit(&self, hub: &Hub) -> AuditRow {
         let verdict = match self.stop {
             Some(Stop::TooLate(_)) => Verdict::Refused(&ErrorCode::INVALID_REQUEST),
@@ -87,12 +91,14 @@ impl Command for CancelJob {
         };
         self.stop = Some(self.job.lock().stop(cause, tx.hub.now()));
         tx.take(&self.job);
-        tx.audit(self.audit(tx.hub));
+        if !self.is_refused() {
+            tx.audit(self.audit(tx.hub));
+        }
     }
 
     fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
-        if result.is_err() {
-            // The entry went with the commit; what it tells of stays decided.
+        if result.is_err() || self.is_refused() {
+            // The entry went with the commit, or has none to go with; what it tells of stays decided.
             hub.audit(self.audit(hub));
         }
         if let Some(Stop::TooLate(status)) = self.stop {

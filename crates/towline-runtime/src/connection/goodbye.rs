@@ -15,6 +15,7 @@ pub(super) fn close_frame(goodbye: Goodbye, reason: &str) -> CloseFrame {
         Goodbye::Policy => CloseCode::POLICY,
         Goodbye::TooBig => CloseCode::TOO_BIG,
         Goodbye::Internal => CloseCode::INTERNAL,
+        Goodbye::TryLater => CloseCode::TRY_AGAIN,
     };
     CloseFrame::new(code, reason)
 }

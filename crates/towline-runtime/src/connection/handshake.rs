@@ -8,6 +8,7 @@ use towline_proto::{
     refusal::Refusal,
     server::{AttachRequest, Effect, Goodbye, ServerSession},
 };
+use towline_store::AuditRow;
 use towline_transport::{FrameSink, FrameSource, Inbound, TransportInfo};
 use towline_wire::{ErrorCode, Feature, FeatureSet, MessageId, SessionId, Shown, payload};
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     audit::{Actor, Audit},
-    auth::{AuthRefusal, Credentials, Proven},
+    auth::{AuthRefusal, Credentials, Penalty, Proven},
     command::{OpenRequest, Opened, ResumeRequest, envelope, open, resume},
     hub::{Hub, Services},
 };
@@ -27,6 +28,9 @@ pub(super) struct Live {
     pub(super) machine: ServerSession,
     pub(super) opened: Opened,
 }
+
+/// From this address too many refusals wait to be told already.
+struct TooMany;
 
 /// Runs the handshake; `None` when the connection is over.
 pub(super) async fn run(
@@ -69,8 +73,11 @@ struct Handshake<'a> {
 
 impl Handshake<'_> {
     async fn run(&mut self, source: &mut dyn FrameSource) -> Option<Live> {
+        let options = &self.hub.services.options;
         let mut machine = ServerSession::new(self.hub.services.features);
-        let deadline = Instant::now() + self.hub.services.options.hello_timeout;
+        // Whoever may be anybody costs little, and not for long [ARCP 14-5].
+        source.restrict(Some(options.hello_bytes));
+        let deadline = self.info.since.unwrap_or_else(Instant::now) + options.hello_timeout;
         let mut effect = Effect::None;
         while matches!(effect, Effect::None) {
             effect = match timeout_at(deadline, source.receive()).await {
@@ -89,7 +96,13 @@ impl Handshake<'_> {
             };
         }
         if let Effect::Authenticate(auth) = effect {
-            effect = self.prove(&mut machine, auth).await;
+            effect = match self.prove(&mut machine, auth).await {
+                Ok(effect) => effect,
+                Err(TooMany) => {
+                    self.go(Goodbye::TryLater, TOO_MANY_FAILURES).await;
+                    return None;
+                }
+            };
         }
         match effect {
             Effect::Attach(request) => self.attach(machine, *request, source).await,
@@ -112,38 +125,51 @@ impl Handshake<'_> {
         }
     }
 
-    /// Asks the authenticator who the peer is. Whoever guesses is slowed down: an address from which wrong tokens came is
-    /// made to wait before the next one is looked at, right or wrong, and no longer than the limiter's bound
-    /// [ARCP 14-2].
-    async fn prove(&mut self, machine: &mut ServerSession, auth: payload::Auth) -> Effect {
+    /// Asks the authenticator who the peer is. A good token goes on at once.
+    async fn prove(
+        &mut self,
+        machine: &mut ServerSession,
+        auth: payload::Auth,
+    ) -> Result<Effect, TooMany> {
         let services = &self.hub.services;
-        let delay = services
-            .limiter
-            .delay_before(self.info.peer, Instant::now());
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
         let refusal = match authenticate(services, &auth, self.info.peer).await {
             Ok(proven) => {
                 services.limiter.succeeded(self.info.peer);
                 self.proven = Some(proven);
-                return machine.on_principal();
+                return Ok(machine.on_principal());
             }
             Err(refusal) => refusal,
         };
-        services.limiter.failed(self.info.peer, Instant::now());
         metrics::counter!("towline_auth_refused_total").increment(1);
         if let Some(cause) = refusal.cause() {
             tracing::warn!(target: "towline::auth", peer = ?self.info.peer, cause = %Shown::new(&cause), "authentication refused");
         }
-        let audit = Audit::at(self.hub.now());
-        self.hub
-            .audit(audit.auth_refused(self.info.peer, refusal.message()));
-        machine.reject(
-            self.asked.clone(),
-            Refusal::unauthenticated(refusal.message()),
-            Goodbye::Policy,
-        )
+        let (peer, now) = (self.info.peer, self.hub.now());
+        let audit = |untold| Audit::at(now).auth_refused(peer, refusal.message(), untold);
+        self.hold_back(audit).await?;
+        let refusal = Refusal::unauthenticated(refusal.message());
+        Ok(machine.reject(self.asked.clone(), refusal, Goodbye::Policy))
+    }
+
+    /// Waits before a refusal that a guess may have earned: whoever guesses is told later and later, and from an address
+    /// where one refusal waits already nobody is told at all [ARCP 14-2]. What is told is audited, with the number of those
+    /// that were not, so that guessing does not fill the audit log.
+    async fn hold_back(&mut self, audit: impl FnOnce(u32) -> AuditRow) -> Result<(), TooMany> {
+        let hub = self.hub;
+        let limiter = &hub.services.limiter;
+        let penalty = limiter.refused(self.info.peer, Instant::now());
+        match penalty {
+            Penalty::None => hub.audit(audit(0)),
+            Penalty::Wait(delay, pending) => {
+                hub.audit(audit(pending.untold));
+                tokio::time::sleep(delay).await;
+            }
+            Penalty::Close => {
+                metrics::counter!("towline_auth_untold_total").increment(1);
+                return Err(TooMany);
+            }
+        }
+        Ok(())
     }
 
     async fn attach(
@@ -187,16 +213,39 @@ impl Handshake<'_> {
         let opened = match opened {
             Ok(opened) => opened,
             Err(refusal) => {
-                if refusal.code == ErrorCode::UNAUTHENTICATED {
-                    let audit = Audit::at(hub.now());
-                    hub.audit(audit.auth_refused(self.info.peer, &refusal.message));
+                // A token that is good no more tells as little as one that never was.
+                if resumes && self.hold_back_resume(&refusal).await.is_err() {
+                    self.go(Goodbye::TryLater, TOO_MANY_FAILURES).await;
+                    return None;
                 }
                 self.reject(asked, &refusal, Goodbye::Policy, source).await;
                 return None;
             }
         };
+        source.restrict(None);
         self.welcome(machine, opened, &request.client, resumes)
             .await
+    }
+
+    /// A resume token that is not good is a guess like any other; a refusal for another reason is not.
+    async fn hold_back_resume(&mut self, refusal: &Refusal) -> Result<(), TooMany> {
+        let is_guess = [
+            ErrorCode::RESUME_WINDOW_EXPIRED,
+            ErrorCode::PERMISSION_DENIED,
+            ErrorCode::UNAUTHENTICATED,
+        ]
+        .contains(&refusal.code);
+        if !is_guess {
+            return Ok(());
+        }
+        metrics::counter!("towline_resume_refused_total").increment(1);
+        let (peer, now) = (self.info.peer, self.hub.now());
+        let principal = self.proven.as_ref().map(|proven| proven.principal.clone());
+        let audit = |untold| {
+            let principal = principal.as_ref();
+            Audit::at(now).resume_refused(peer, principal, &refusal.code, untold)
+        };
+        self.hold_back(audit).await
     }
 
     async fn welcome(
@@ -253,7 +302,12 @@ impl Handshake<'_> {
 
     /// The runtime shuts down before there is a session [ARCP 4-7].
     async fn go_away(&mut self) {
-        let close = close_frame(Goodbye::GoingAway, "shutdown");
+        self.go(Goodbye::GoingAway, "shutdown").await;
+    }
+
+    /// Closes without a word but the close.
+    async fn go(&mut self, goodbye: Goodbye, reason: &str) {
+        let close = close_frame(goodbye, reason);
         let _ = timeout(
             self.hub.services.options.close_timeout,
             self.sink.close(&close),
@@ -311,3 +365,4 @@ async fn authenticate(
 
 /// As much of what a client calls itself is logged.
 const MAX_SHOWN_BYTES: usize = 256;
+const TOO_MANY_FAILURES: &str = "too many failed attempts from this address, try again later";

@@ -36,7 +36,8 @@ impl JobContext {
 /// HTTP requests, each checked against `net.fetch` before it is made [ARCP 9.3-2].
 ///
 /// A URL is normalised before it is checked, and the request goes to the normalised one. Redirects are followed by hand,
-/// each authorised on its own [ARCP 9.2-4]; to another origin they carry no credentials along. A host at a private, loopback
+/// each authorised on its own [ARCP 9.2-4]; to another origin they take along only headers that say how a body is written or
+/// wanted (`accept*`, `content-*`, `user-agent`, `range`). A host at a private, loopback
 /// or link-local address is refused unless the lease names it without wildcards; the address that was looked at is the one
 /// connected to. The environment's proxies are not used unless [`HttpOptions`] says so.
 ///
@@ -237,22 +238,14 @@ impl HttpRequest {
             }
         }
         if from.origin() != to.origin() {
-            let secrets = [
-                header::AUTHORIZATION,
-                header::COOKIE,
-                header::PROXY_AUTHORIZATION,
-            ];
-            for header in secrets {
-                self.headers.remove(header);
-            }
-            // Keys travel under many names; whoever redirects is not to choose who gets them.
+            // Keys travel under names nobody can list; whoever redirects is not to choose who gets them.
             self.headers = std::mem::take(&mut self.headers)
                 .into_iter()
                 .scan(None, |last, (name, value)| {
                     *last = name.or_else(|| last.clone());
                     Some((last.clone()?, value))
                 })
-                .filter(|(name, value)| !value.is_sensitive() && !names_a_key(name))
+                .filter(|(name, value)| !value.is_sensitive() && is_harmless(name))
                 .collect();
         }
     }
@@ -308,10 +301,16 @@ fn literal_address(url: &Url) -> Option<IpAddr> {
     }
 }
 
-fn names_a_key(name: &HeaderName) -> bool {
-    ["token", "key", "secret", "auth", "session", "password"]
-        .iter()
-        .any(|word| name.as_str().contains(word))
+/// Whether a header only says how a body is written or wanted, so that another origin may have it.
+fn is_harmless(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let is_of = |family| {
+        name == family
+            || name
+                .strip_prefix(family)
+                .is_some_and(|rest| rest.starts_with('-'))
+    };
+    is_of("accept") || is_of("content") || ["user-agent", "range"].contains(&name)
 }
 
 fn shown(url: &str) -> String {

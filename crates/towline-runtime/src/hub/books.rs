@@ -16,7 +16,7 @@ use towline_proto::{
 use towline_store::Principal;
 use towline_wire::{JobId, Secret, SessionId};
 
-use super::keys::KeysInFlight;
+use super::{keys::KeysInFlight, refusals::Refusals};
 use crate::{RuntimeOptions, job::JobEntry, session::SessionEntry};
 
 /// The tables of a runtime.
@@ -27,6 +27,8 @@ pub(crate) struct Books {
     pub(crate) admission: Mutex<AdmissionQueue<Principal, Queued>>,
     /// Idempotency keys whose first submit is under way.
     pub(crate) keys: KeysInFlight,
+    /// Whose refusals the audit log was told of lately.
+    pub(crate) refusals: Refusals,
 }
 
 impl Books {
@@ -36,6 +38,7 @@ impl Books {
             sessions: SessionTable::new(options.sessions_per_principal),
             admission: Mutex::new(AdmissionQueue::new(options.admission)),
             keys: KeysInFlight::default(),
+            refusals: Refusals::default(),
         }
     }
 }

@@ -34,7 +34,20 @@ impl Hub {
 
     /// Writes an audit entry with the next commit [ARCP 14-3]. While the store takes nothing, strangers that fail to
     /// authenticate must not fill the memory: what is too much is only logged, at once and never again [ARCP 14-4].
+    /// Of a principal's refusals it writes a share, and the sum of the others.
     pub(crate) fn audit(&self, row: AuditRow) {
+        if let Some(row) = self.books.refusals.admit(row) {
+            self.audit_anyway(row);
+        }
+    }
+
+    /// Writes the sums of refusals that have no entry of their own.
+    pub(crate) fn sum_up_refusals(&self) {
+        let sums = self.books.refusals.sum_up(self.now());
+        sums.into_iter().for_each(|row| self.audit_anyway(row));
+    }
+
+    fn audit_anyway(&self, row: AuditRow) {
         if self.commits.len() >= AUDIT_BACKLOG {
             tracing::error!(target: "towline::store", action = %row.action, "the store is behind; an audit entry is only logged");
             audit::record(&row);
@@ -86,7 +99,7 @@ impl Command for WriteAudit {
     fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
         // Nobody waits who would ask again.
         if result.is_err() {
-            hub.audit(self.0);
+            hub.audit_anyway(self.0);
         }
     }
 }

@@ -31,6 +31,7 @@ pub(super) async fn run(hub: Arc<Hub>) {
         if ticks.is_multiple_of(RETAIN_EVERY) && ticks > 0 {
             retain(&hub).await;
         }
+        hub.sum_up_refusals();
         ticks += 1;
         measure(&hub);
     }

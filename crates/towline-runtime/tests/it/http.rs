@@ -55,7 +55,7 @@ async fn answer(uri: Uri, request: Request) -> Response {
         "method": parts.method.as_str(),
         "path": path,
         "authorization": header("authorization"),
-        "x-api-key": header("x-api-key"),
+        "x-pat": header("x-pat"),
         "accept": header("accept"),
         "type": header("content-type"),
         "body": String::from_utf8_lossy(&body),
@@ -226,18 +226,18 @@ async fn redirects_keep_keys_at_home() {
     let frames = run(&patterns, HttpOptions::new(), move |ctx| async move {
         let http = ctx.http();
         let ask = |url: String| {
-            let request = http.post(url).header("authorization", "Bearer k").header("x-api-key", "k");
+            let request = http.post(url).header("authorization", "Bearer k").header("x-pat", "k");
             let request = request.header("accept", "text/x").header("content-type", "text/y").body("b");
             async move { request.send().await?.json::<Value>().await }
         };
         let home = ask(format!("http://{here}/to/307?/a")).await?;
         assert_eq!(home, json!({
-            "method": "POST", "path": "/a", "authorization": "Bearer k", "x-api-key": "k", "accept": "text/x",
+            "method": "POST", "path": "/a", "authorization": "Bearer k", "x-pat": "k", "accept": "text/x",
             "type": "text/y", "body": "b",
         }));
         let away = ask(format!("http://{here}/to/303?http://{there}/a")).await?;
         assert_eq!(away, json!({
-            "method": "GET", "path": "/a", "authorization": null, "x-api-key": null, "accept": "text/x", "type": null,
+            "method": "GET", "path": "/a", "authorization": null, "x-pat": null, "accept": "text/x", "type": null,
             "body": "",
         }));
         Ok(Value::Null)

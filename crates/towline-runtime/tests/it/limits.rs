@@ -129,7 +129,7 @@ async fn try_from(runtime: &Runtime, address: &str, token: &str) -> (String, Dur
     )
 }
 
-/// [ARCP 14-2] who guesses is answered later and later; a good token is never refused, and other addresses are not concerned.
+/// [ARCP 14-2] who guesses is told later and later; a good token never waits, and other addresses are not concerned.
 #[tokio::test(start_paused = true)]
 async fn guessing_is_slow() {
     let runtime = plain(RuntimeOptions::default()).await;
@@ -143,10 +143,103 @@ async fn guessing_is_slow() {
         Duration::ZERO < first && first < second,
         "{first:?} {second:?}"
     );
-    let (answer, _) = try_from(&runtime, "192.0.2.7", ALICE).await;
-    assert_eq!(answer, "session.welcome");
-    let (answer, took) = try_from(&runtime, "192.0.2.8", BOB).await;
+    for (address, token) in [("192.0.2.7", ALICE), ("192.0.2.8", BOB)] {
+        let (answer, took) = try_from(&runtime, address, token).await;
+        assert_eq!((answer.as_str(), took), ("session.welcome", Duration::ZERO));
+    }
+}
+
+/// [ARCP 14-2] Guesses at once gain nothing: one refusal of an address waits, the others are closed with 1013 and no word, and a
+/// good token goes by them. What was not told is one number in the audit log.
+#[tokio::test(start_paused = true)]
+async fn guessing_at_once_gains_nothing() {
+    let runtime = plain(RuntimeOptions::default().failed_tokens(1)).await;
+    let from = |address: &str| {
+        let address = SocketAddr::new(address.parse().unwrap(), 50_000);
+        Peer::over(&runtime, |theirs| From(theirs, address))
+    };
+    try_from(&runtime, "192.0.2.7", "guess").await;
+    let mut waiting = from("192.0.2.7");
+    waiting.hello("guess", ALL).await;
+    moment().await;
+    for _ in 0..20 {
+        let mut closed = from("192.0.2.7");
+        closed.hello("guess", ALL).await;
+        assert_eq!(closed.expect_close().await, 1013);
+    }
+    let mut resuming = from("192.0.2.7");
+    let resume = json!({"resume_token": "rt_guess", "last_event_seq": 0});
+    resuming.send("session.resume", resume).await;
+    assert_eq!(resuming.expect_close().await, 1013);
+    let (answer, took) = try_from(&runtime, "192.0.2.7", ALICE).await;
     assert_eq!((answer.as_str(), took), ("session.welcome", Duration::ZERO));
+    waiting.expect_error("UNAUTHENTICATED").await;
+    try_from(&runtime, "192.0.2.7", "guess").await;
+    moment().await;
+    let audit = runtime.store().audit(100).await.unwrap();
+    let told: Vec<Value> = audit.iter().map(|row| row.data.read().unwrap()).collect();
+    let refused: Vec<&Value> = told
+        .iter()
+        .filter(|row| row["verdict"] == "refused")
+        .collect();
+    let more: Vec<&Value> = refused.iter().map(|row| &row["more"]).collect();
+    assert_eq!(more, [&Value::Null, &Value::Null, &json!(21)], "{told:?}");
+}
+
+/// [ARCP 14-2, 14-3] A refused resume counts like a wrong token, and is audited.
+#[tokio::test(start_paused = true)]
+async fn refused_resumes_count() {
+    let runtime = plain(RuntimeOptions::default().failed_tokens(2)).await;
+    let address = SocketAddr::new("192.0.2.7".parse().unwrap(), 50_000);
+    let mut took = Vec::new();
+    for _ in 0..4 {
+        let mut peer = Peer::over(&runtime, |theirs| From(theirs, address));
+        let before = Instant::now();
+        let resume = json!({"resume_token": "rt_guess", "last_event_seq": 0});
+        peer.send("session.resume", resume).await;
+        peer.expect_error("RESUME_WINDOW_EXPIRED").await;
+        took.push(before.elapsed().as_millis());
+    }
+    assert_eq!(took, [0, 0, 500, 1000]);
+    moment().await;
+    let audit = runtime.store().audit(100).await.unwrap();
+    assert_eq!(audit.len(), 4);
+    for row in audit {
+        let data: Value = row.data.read().unwrap();
+        assert_eq!(row.action, "resume");
+        assert_eq!(data["code"], "RESUME_WINDOW_EXPIRED");
+        assert_eq!(data["peer"], "192.0.2.7:50000");
+    }
+}
+
+/// [ARCP 14-6, 14-3] Refusals of one principal have so many entries a minute and one for the rest; what others did stays.
+#[tokio::test(start_paused = true)]
+async fn refusals_do_not_fill_the_audit_log() {
+    let runtime = plain(RuntimeOptions::default()).await;
+    let mut alice = Peer::open(&runtime, ALICE, QUIET).await;
+    let mut bob = Peer::open(&runtime, BOB, QUIET).await;
+    for _ in 0..200 {
+        alice
+            .refused("job.cancel", json!({"job_id": "job_none"}), "JOB_NOT_FOUND")
+            .await;
+    }
+    bob.refused("job.cancel", json!({"job_id": "job_none"}), "JOB_NOT_FOUND")
+        .await;
+    moment().await;
+    let told = async || -> Vec<Value> {
+        let audit = runtime.store().audit(1000).await.unwrap();
+        audit.iter().map(|row| row.data.read().unwrap()).collect()
+    };
+    let of = |rows: &[Value], name: &str| {
+        let is_of = |row: &&Value| row["principal"] == name && row["verdict"] == "refused";
+        rows.iter().filter(is_of).count()
+    };
+    let rows = told().await;
+    assert_eq!((of(&rows, "alice"), of(&rows, "bob")), (60, 1));
+    pass(62.0).await;
+    let rows = told().await;
+    assert_eq!((of(&rows, "alice"), of(&rows, "bob")), (61, 1));
+    assert_eq!(rows.last().unwrap()["more"], 140, "{:?}", rows.last());
 }
 
 /// [ARCP 14-3] the audit log tells of authentications, submits, cancels and expirations, and holds neither token nor input.

@@ -343,6 +343,12 @@ impl FrameSource for ChaosSource {
         }
         Poll::Ready(inbound)
     }
+
+    fn restrict(&mut self, bytes: Option<usize>) {
+        if let Some(source) = &mut *self.link.source.lock() {
+            source.restrict(bytes);
+        }
+    }
 }
 
 impl Drop for ChaosSource {

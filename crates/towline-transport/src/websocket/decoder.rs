@@ -56,6 +56,15 @@ impl Decoder {
         }
     }
 
+    /// Holds what comes from now on to another limit.
+    pub(super) fn set_limit(&mut self, bytes: usize) {
+        self.limit = bytes;
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// The next message; `None` while there is too little of it. What stays in `input` begins with a frame.
     pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Message>, Fault> {
         loop {

@@ -270,6 +270,10 @@ impl<S: MessageSocket> FrameSource for Source<S> {
         let message = ready!(self.shared.state.lock().poll_message(cx));
         Poll::Ready(message.map(read))
     }
+
+    fn restrict(&mut self, bytes: Option<usize>) {
+        self.shared.state.lock().socket.restrict(bytes);
+    }
 }
 
 fn read(message: SocketMessage) -> Inbound {

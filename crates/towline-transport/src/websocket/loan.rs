@@ -52,6 +52,10 @@ impl<S: MessageSocket> MessageSocket for LentSocket<S> {
         self.0.lock().poll_message(cx)
     }
 
+    fn restrict(&mut self, bytes: Option<usize>) {
+        self.0.lock().restrict(bytes);
+    }
+
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         self.0.lock().poll_ready(cx)
     }

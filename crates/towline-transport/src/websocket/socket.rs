@@ -21,6 +21,10 @@ pub trait MessageSocket: Send + 'static {
     /// [`Violation`](SocketMessage::Violation) or [`Lost`](SocketMessage::Lost) nothing else comes.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<SocketMessage>;
 
+    /// As [`FrameSource::restrict`](crate::FrameSource::restrict). The default does nothing: the limit is then what the
+    /// library was told when the socket was made.
+    fn restrict(&mut self, _bytes: Option<usize>) {}
+
     /// Waits until the bounded write buffer takes one more message.
     ///
     /// # Errors

@@ -103,7 +103,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> StreamSocket<IO> {
                 self.input = BytesMut::new();
                 return Some(match fault {
                     Fault::TooBig => SocketMessage::TooBig {
-                        limit: self.receive_limit,
+                        limit: self.decoder.limit(),
                     },
                     Fault::Violation(Violation { code, reason }) => {
                         SocketMessage::Violation(CloseFrame::new(code, reason))
@@ -262,6 +262,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> StreamSocket<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> MessageSocket for StreamSocket<IO> {
+    fn restrict(&mut self, bytes: Option<usize>) {
+        let own = self.receive_limit;
+        self.decoder
+            .set_limit(bytes.map_or(own, |bytes| bytes.min(own)));
+    }
+
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<SocketMessage> {
         if self.pong.is_some() || self.is_answering || self.reading == Reading::Closed {
             self.answer(cx);
