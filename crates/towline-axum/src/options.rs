@@ -145,7 +145,6 @@ impl EndpointOptions {
 
     /// Lets requests for these routes in by the same rules as those for the endpoint: its hosts, its origins [ARCP 4-8].
     /// Refusals are one line of plain text with status 403.
-    #[must_use]
     pub fn guard<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
         let gate = self.gate.clone();
         routes.route_layer(from_fn(move |request: Request, next: Next| {

@@ -55,6 +55,8 @@ impl Target {
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
             || variable("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
         let traces = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        // An empty variable names nothing.
+        let endpoint = endpoint.filter(|endpoint| !endpoint.trim().is_empty());
         let Some(endpoint) = traces.as_deref().or(endpoint).filter(|_| !off) else {
             return Ok(None);
         };

@@ -268,6 +268,11 @@ impl Dialect {
         matches!(self, Self::Python)
     }
 
+    /// A job's events, even its end, come before its `job.accepted`.
+    pub const fn sends_events_before_acceptance(self) -> bool {
+        matches!(self, Self::Ruby)
+    }
+
     /// A job's past comes before the `job.subscribed` that answers for it.
     pub const fn sends_history_before_subscribed(self) -> bool {
         matches!(self, Self::Python | Self::Ruby)

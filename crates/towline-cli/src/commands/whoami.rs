@@ -137,5 +137,5 @@ fn in_words(identity: &Value) -> String {
         };
         lines.push(format!("{name:<13} {value}"));
     }
-    output::clean_lines(&lines.join("\n")).trim_end().to_owned()
+    output::clean_lines(lines.join("\n")).trim_end().to_owned()
 }

@@ -32,7 +32,7 @@ pub(super) fn tell(roles: &Roles) {
             .collect();
         output::note(&format!(
             "  {}",
-            output::clean_lines(&in_words(role, &holders)).trim_end()
+            output::clean_lines(in_words(role, &holders)).trim_end()
         ));
     }
 }

@@ -74,7 +74,9 @@ impl Driver {
             Effect::Released { job } => self.seats.release(job),
             Effect::Ceased { job } => self.ceased(job),
             Effect::Up(established) => self.up(SessionInfo::new(*established)),
-            Effect::Reported(refusal) => tracing::warn!(refusal = %Shown::new(&refusal), "the runtime reported an error"),
+            Effect::Reported(refusal) => {
+                tracing::warn!(refusal = %Shown::new(&refusal), "the runtime reported an error")
+            }
             Effect::Drop(loss) => {
                 tracing::info!(?loss, "leaving the connection");
                 let code = if loss == Loss::HeartbeatLost {

@@ -103,7 +103,12 @@ impl ClientSession {
     /// Of a job nobody here knows: it may be the one that a submit still waits to hear of [ARCP 7.1-2].
     fn of_unknown(&mut self, lane: Lane, envelope: Envelope, out: &mut Vec<Effect>) {
         let past = |id| self.jobs.is_past(id);
-        let waits = !envelope.job_id.as_ref().is_none_or(past)
+        let comes_early = self
+            .settled
+            .as_ref()
+            .is_some_and(|settled| settled.dialect.sends_events_before_acceptance());
+        let waits = comes_early
+            && !envelope.job_id.as_ref().is_none_or(past)
             && self.requests.awaits_acceptance(envelope.trace_id);
         if !waits {
             return self.deliver_unknown(lane, envelope, out);

@@ -63,7 +63,12 @@ async fn a_lost_welcome_costs_no_session() {
         assert_eq!(closed["payload"]["reason"], "superseded");
     }
     // The last but one is good, for nobody knows which of the two tries was the client's later one.
-    cannot_resume(&runtime, bare(&unheard[0].token, 0), "RESUME_WINDOW_EXPIRED").await;
+    cannot_resume(
+        &runtime,
+        bare(&unheard[0].token, 0),
+        "RESUME_WINDOW_EXPIRED",
+    )
+    .await;
     let next = Peer::resume(&runtime, &newest.token, 0).await;
     cannot_resume(&runtime, bare(&shown, 0), "RESUME_WINDOW_EXPIRED").await;
     let mut last = Peer::resume(&runtime, &newest.token, 0).await;
