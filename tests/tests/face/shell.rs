@@ -302,8 +302,8 @@ async fn a_detached_job_is_found_again() {
             .join(format!("{other}.json")),
     )
     .unwrap();
-    shell.run_as("bob", &["get", other]).await.status(3);
-    shell.run_as("bob", &["cancel", other]).await.status(3);
+    shell.run_as("bob", &["get", other]).await.status(5);
+    shell.run_as("bob", &["cancel", other]).await.status(5);
     // [ARCP 7.4-2] In the program every session of the principal may cancel.
     shell.run(&["cancel", other]).await.status(0);
 }

@@ -36,7 +36,7 @@ async fn a_plain_request_is_told_to_upgrade() {
             "{answer}"
         );
     }
-    for path in ["/", "/arcp/", "/arcpx", "/nothing"] {
+    for path in ["/arcp/", "/arcpx", "/nothing"] {
         assert_eq!(
             status(&server.http(&format!("GET {path}"), &[]).await),
             "404",

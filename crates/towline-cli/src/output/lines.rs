@@ -146,7 +146,7 @@ mod tests {
     fn each_kind_has_its_line() {
         check(
             r#"{"kind":"log","body":{"level":"INFO","message":"a\u001b[31mb"}}"#,
-            Some(("    info  a\u{fffd}[31mb", false)),
+            Some(("    info  a\\u{1b}[31mb", false)),
         );
         check(
             r#"{"kind":"log","body":{"level":"debug","message":"x"}}"#,

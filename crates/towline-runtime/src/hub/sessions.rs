@@ -79,7 +79,7 @@ impl Hub {
     pub(crate) fn report_pressure(&self, session: &SessionEntry, lag: u64) {
         let mut own = self.books.jobs.unfinished();
         own.retain(|job| job.row.session == session.id);
-        own.sort_unstable_by(|left, right| right.id().cmp(left.id()));
+        own.sort_unstable_by_key(|job| std::cmp::Reverse(job.row.created_at));
         let body = event::Status {
             phase: "back_pressure".to_owned(),
             message: Some(format!("a session is {lag} events behind")),

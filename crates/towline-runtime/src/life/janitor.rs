@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval};
 use towline_proto::limits;
-use towline_wire::{JobId, JobStatus, Timestamp};
+use towline_wire::{JobId, JobStatus, Shown, Timestamp};
 
 use crate::{
     audit::{Actor, Audit},
@@ -79,7 +79,7 @@ fn end_unproved_sessions(hub: &Hub) {
         let Some(attachment) = attached.filter(|attached| !attached.detach.is_cancelled()) else {
             continue;
         };
-        tracing::info!(target: "towline::session", session = %session.id, principal = %session.principal, "access was taken away");
+        tracing::info!(target: "towline::session", session = %session.id, principal = %Shown::new(&session.principal), "access was taken away");
         let role = hub.services.role_of(&session.principal);
         let actor = Actor {
             principal: &session.principal,

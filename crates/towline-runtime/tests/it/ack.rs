@@ -251,6 +251,7 @@ async fn back_pressure_of_what_cannot_be_sent() {
     peer.hello(ALICE, ALL).await;
     peer.welcomed().await;
     peer.start(json!({"agent": "valve"})).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
     let newest = peer.start(json!({"agent": "idle"})).await;
     for round in 0..2 {
         valve.open(400);
