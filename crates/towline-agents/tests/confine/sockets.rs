@@ -6,7 +6,7 @@ use towline_agents::confine::Access;
 
 use super::{attempts, both, place, python, run, scratch};
 
-/// [ARCP 18-2] Without `net.fetch` there is no TCP (by MPTCP, fast open, listening), no UDP, no raw or netlink socket.
+/// [ARCP 18-1] Without `net.fetch` there is no TCP (by MPTCP, fast open, listening), no UDP, no raw or netlink socket.
 #[tokio::test]
 async fn there_is_no_network_by_any_door() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

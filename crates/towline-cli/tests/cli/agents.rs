@@ -303,7 +303,7 @@ mod exec {
         assert!(target.exists());
     }
 
-    /// [ARCP 18-1] Towline's own files are seen by no program, whatever its lease says; [ARCP 18-2] nor is the network.
+    /// [ARCP 18-1] Towline's own files are seen by no program, whatever its lease says; nor is the network.
     #[cfg(target_os = "linux")]
     #[test]
     fn towlines_own_files_and_the_network_are_out_of_reach() {
