@@ -34,6 +34,11 @@ impl DataDir {
         self.0.join("towline.db")
     }
 
+    /// The token of a server that was given none.
+    pub(crate) fn minted_token(&self) -> PathBuf {
+        self.0.join("token")
+    }
+
     /// Where detached sessions are.
     pub(crate) fn sessions(&self) -> PathBuf {
         self.0.join("sessions")

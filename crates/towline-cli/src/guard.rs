@@ -52,6 +52,19 @@ pub(crate) fn store(path: &Path) -> Outcome<()> {
     Ok(())
 }
 
+/// Refuses the file of a secret that is not ours alone. One that is not there yet is fine.
+pub(crate) fn secret(path: &Path) -> Outcome<()> {
+    let Some(found) = look(path)? else {
+        return Ok(());
+    };
+    let fault = if found.is_file() {
+        fault(&found)
+    } else {
+        Some("is no plain file".to_owned())
+    };
+    refuse("kept token", path, fault)
+}
+
 /// The text of a configuration file. `named` by a person it may be anywhere and a link; found, it is neither.
 ///
 /// # Errors

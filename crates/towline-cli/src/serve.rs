@@ -35,7 +35,8 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
         return Err(untrusted);
     }
     let settings = Settings::new(&args, &context.config, &context.data)?;
-    let admission = auth::admission(&args, &context.config)?;
+    let kept_in = settings.store.is_kept().then_some(&context.data);
+    let admission = auth::admission(&args, &context.config, kept_in)?;
     let authenticator: Arc<dyn Authenticator> = Arc::from(admission.authenticator);
     let roles = roles::roles(&context.config, args.dangerously_grant_any_lease)?;
     roles::tell(&roles);

@@ -33,6 +33,11 @@ pub(crate) enum StoreChoice {
 }
 
 impl StoreChoice {
+    /// Whether it is there at the next start.
+    pub(crate) fn is_kept(&self) -> bool {
+        *self != Self::Memory
+    }
+
     /// What flag, file and default say, in this order.
     pub(crate) fn new(flag: Option<&str>, config: &Config, data: &DataDir) -> Outcome<Self> {
         let section = &config.store;

@@ -7,7 +7,9 @@ use towline::runtime::auth::{self, Anonymous, Authenticator, Chain, JwtVerifier,
 use crate::{
     args::ServeArgs,
     config::{self, Config, JwtSection},
+    data_dir::{DataDir, make_data_dir, write_private},
     failure::{Failure, Outcome},
+    guard,
     values::PrincipalToken,
 };
 
@@ -23,8 +25,13 @@ pub(super) struct Admission {
     pub(super) minted: Option<String>,
 }
 
-/// What the command line and the file say; with neither, a minted token where one can be printed.
-pub(super) fn admission(args: &ServeArgs, config: &Config) -> Outcome<Admission> {
+/// What the command line and the file say; with neither, a minted token where one can be printed. It is the same at the next
+/// start, for sessions that are to be resumed, when there is a directory to keep it in.
+pub(super) fn admission(
+    args: &ServeArgs,
+    config: &Config,
+    kept_in: Option<&DataDir>,
+) -> Outcome<Admission> {
     let mut tokens = given(args, config)?;
     let jwt = config
         .auth
@@ -45,7 +52,10 @@ pub(super) fn admission(args: &ServeArgs, config: &Config) -> Outcome<Admission>
             return Err(Failure::usage("--stdio needs a token: there is no place to print a minted one")
                 .help("give --token PRINCIPAL:TOKEN, or TOWLINE_TOKENS, or [[auth.tokens]] in towline.toml"));
         }
-        let token = mint();
+        let token = match kept_in {
+            Some(data) => kept(data)?,
+            None => mint(),
+        };
         minted = Some(token.clone());
         tokens.push(PrincipalToken {
             principal: DEFAULT_PRINCIPAL.to_owned(),
@@ -159,6 +169,31 @@ fn verifier(config: &Config, section: &JwtSection) -> Outcome<JwtVerifier> {
 }
 
 /// A token of 256 random bits.
+/// The token that an earlier start minted, or one that is minted and kept now.
+fn kept(data: &DataDir) -> Outcome<String> {
+    let place = data.minted_token();
+    make_data_dir(data.path())?;
+    guard::secret(&place)?;
+    if place.exists() {
+        return config::first_line(&place).map_err(|error| {
+            Failure::local(format!(
+                "the minted token in `{}` cannot be used: {error}",
+                place.display()
+            ))
+            .help("remove the file, and a new one is minted")
+        });
+    }
+    let token = mint();
+    write_private(&place, format!("{token}\n").as_bytes()).map_err(|error| {
+        Failure::local(format!(
+            "the minted token cannot be kept in `{}`: {error}",
+            place.display()
+        ))
+        .help("name another directory with --data-dir, or give --token-file PRINCIPAL:PATH")
+    })?;
+    Ok(token)
+}
+
 fn mint() -> String {
     let secret = towline::env::Ids::system().resume_token();
     let hex = secret.expose().trim_start_matches("rt_");

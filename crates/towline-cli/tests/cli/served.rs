@@ -40,6 +40,26 @@ fn the_first_line_says_where() {
     );
 }
 
+/// [ARCP 14-7] A token that was minted is the same at the next start, so that what it proved goes on; it is nobody else's to
+/// read.
+#[cfg(unix)]
+#[test]
+fn a_minted_token_is_kept() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let place = Place::new();
+    let token = place.serve(&[]).token.clone().unwrap();
+    let kept = place.data().join("token");
+    assert_eq!(
+        std::fs::read_to_string(&kept).unwrap().trim(),
+        token,
+        "in the data directory"
+    );
+    let mode = std::fs::metadata(&kept).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(place.serve(&[]).token, Some(token));
+}
+
 #[test]
 fn a_minted_token_is_printed_first() {
     let place = Place::new();
