@@ -20,7 +20,7 @@ test('a job of a million events scrolls smoothly and stays small', async (t) => 
   const errors = watchErrors(page);
   await page.goto(server.link);
   await page.goto(`${server.page}#/jobs/${job}`);
-  await page.locator('[data-first-seq]').first().waitFor();
+  await page.locator('[data-first-seq]').first().waitFor({ timeout: 300_000 });
   await page.waitForFunction((n) => document.querySelector('#events .num')?.textContent === n.toLocaleString('en'), last, { timeout: 300_000 });
   await page.getByRole('button', { name: 'Unfold all' }).click();
   await page.locator('[data-job-seq="5"]').waitFor();
