@@ -65,17 +65,6 @@ const STILL_TIED: &[(&str, &[&str])] = &[
             "sqlite::writer",
         ],
     ),
-    (
-        "towline-cli",
-        &[
-            "config",
-            "config::agents",
-            "config::confine",
-            "data_dir",
-            "guard",
-            "trust",
-        ],
-    ),
 ];
 
 fn crates() -> PathBuf {
