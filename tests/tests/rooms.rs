@@ -51,10 +51,6 @@ const STILL_TIED: &[(&str, &[&str])] = &[
         &["case", "context", "link", "options", "session"],
     ),
     (
-        "towline-runtime",
-        &["hub", "hub::away", "hub::queue", "hub::tx"],
-    ),
-    (
         "towline-store",
         &[
             "sqlite",
