@@ -50,17 +50,6 @@ const STILL_TIED: &[(&str, &[&str])] = &[
         "towline-conformance",
         &["case", "context", "link", "options", "session"],
     ),
-    (
-        "towline-store",
-        &[
-            "sqlite",
-            "sqlite::checkpoint",
-            "sqlite::open",
-            "sqlite::running",
-            "sqlite::schema",
-            "sqlite::writer",
-        ],
-    ),
 ];
 
 fn crates() -> PathBuf {
