@@ -91,6 +91,9 @@ pub(super) struct AcceptJob {
     asked_by: AskedBy,
     /// Revoked again when the job does not come to be.
     credentials: Option<IssuedCredentials>,
+    /// Whether it was decided before, in a transaction that came to nothing: its place is claimed, and its parent's log has
+    /// the event that tells of it.
+    is_claimed: bool,
     refused: Option<Refusal>,
 }
 
@@ -122,6 +125,7 @@ impl AcceptJob {
             job,
             asked_by,
             credentials,
+            is_claimed: false,
             refused: None,
         }
     }
@@ -144,11 +148,17 @@ impl AcceptJob {
 
 impl Command for AcceptJob {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        let possible =
-            life::claim_place(tx.hub, &self.job).and_then(|()| announce_on_parent(tx, &self.job));
-        if let Err(refusal) = possible {
-            self.refused = Some(refusal);
+        if !std::mem::replace(&mut self.is_claimed, true) {
+            self.refused = life::claim_place(tx.hub, &self.job)
+                .and_then(|()| announce_on_parent(tx.hub, &self.job))
+                .err();
+        }
+        if self.refused.is_some() {
             return;
+        }
+        let parent = self.job.lock().parent.clone();
+        if let Some(parent) = parent {
+            tx.take(&parent);
         }
         tx.push(Change::Job(Box::new(self.job.row.clone())));
         if let Some(row) = self.idempotency() {
@@ -166,6 +176,7 @@ impl Command for AcceptJob {
             asked_by,
             credentials,
             refused,
+            is_claimed: _,
         } = *self;
         if let Some(refusal) = refused.or_else(|| result.err().map(store_refusal)) {
             life::never_accepted(hub, &job);
@@ -215,8 +226,8 @@ impl AskedBy {
     }
 }
 
-/// A child is made known on its parent's log, in the same commit.
-fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusal> {
+/// A child is made known on its parent's log, which the same commit takes.
+fn announce_on_parent(hub: &Hub, job: &Arc<JobEntry>) -> Result<(), Refusal> {
     let Some(parent) = job.lock().parent.clone() else {
         return Ok(());
     };
@@ -228,7 +239,7 @@ fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusa
         delegate_id: Some(delegate_id(job.id())),
         lease_request: Some(job.row.lease.clone()),
     };
-    let now = tx.hub.now();
+    let now = hub.now();
     {
         let mut core = parent.lock();
         let appended = core.append_event(RecordKind::Event, &EventKind::DELEGATE, now, |out| {
@@ -245,7 +256,6 @@ fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusa
         core.children.push(Arc::downgrade(job));
         core.log.touch();
     }
-    tx.take(&parent);
     Ok(())
 }
 
