@@ -26,6 +26,7 @@ use crate::{
     signals::Signals,
     telemetry::traced,
 };
+pub(crate) use settings::DEFAULT_LISTEN;
 use settings::Settings;
 
 pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
