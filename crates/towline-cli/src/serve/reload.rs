@@ -3,7 +3,11 @@
 //! Everything new is read and checked first, then put in its place; what cannot be read changes nothing. What the new
 //! configuration takes away ends [ARCP 14-7]. The rest of the file holds from the next start, and is named when it changed.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use axum_server::tls_rustls::RustlsConfig;
 use towline::runtime::{
@@ -37,13 +41,18 @@ pub(super) struct Live<'s> {
     pub(super) demo: bool,
     /// Files that no program of an agent may see, beside those of the configuration.
     pub(super) own_files: Vec<PathBuf>,
-    /// The configuration as it holds.
+    /// The configuration as it holds, and whose tokens there are.
     pub(super) config: Config,
+    pub(super) tokens: Tokens,
 }
+
+/// The hashes of each principal's tokens.
+type Tokens = BTreeMap<String, BTreeSet<String>>;
 
 /// What was read, and can be put in place.
 struct Next {
     config: Config,
+    tokens: Tokens,
     authenticator: Arc<dyn Authenticator>,
     roles: Roles,
     certificate: Option<Arc<rustls::ServerConfig>>,
@@ -85,6 +94,7 @@ impl Live<'_> {
         agents.retain(|agent| changed.contains(&agent.section));
         Ok(Next {
             config,
+            tokens: admission.tokens,
             authenticator: Arc::from(admission.authenticator),
             roles,
             certificate,
@@ -98,19 +108,17 @@ impl Live<'_> {
     }
 
     fn apply(&mut self, next: Next, runtime: &Runtime) -> String {
-        let mut said = self.differences(&next.config);
+        let mut said = self.differences(&next);
         self.roles.replace(next.roles);
         self.authenticator.replace(next.authenticator);
         if let (Some((listener, _)), Some(certificate)) = (&self.certificate, next.certificate) {
             listener.reload_from_config(certificate);
             said.push("certificate read".to_owned());
         }
-        for name in self.config.agents.keys() {
-            if self.config.agents.get(name) != next.config.agents.get(name) {
-                let built_in = agents::is_built_in(name, &self.config, self.demo);
-                if !built_in {
-                    runtime.remove_agent(name);
-                }
+        for (name, section) in &self.config.agents {
+            let is_same = next.config.agents.get(name) == Some(section);
+            if !is_same && !agents::is_built_in(name, section, self.demo) {
+                runtime.remove_agent(name);
             }
         }
         for agent in next.agents {
@@ -120,6 +128,7 @@ impl Live<'_> {
             }
         }
         self.config = next.config;
+        self.tokens = next.tokens;
         runtime.recheck_sessions();
         if said.is_empty() {
             "nothing changed".to_owned()
@@ -129,20 +138,12 @@ impl Live<'_> {
     }
 
     /// What is told of the difference: names, never values.
-    fn differences(&self, next: &Config) -> Vec<String> {
+    fn differences(&self, next: &Next) -> Vec<String> {
         let mut said = Vec::new();
-        let before = self.config.principals();
-        let after = next.principals();
-        names(&mut said, "tokens", &before, &after, |name| {
-            before.get(name) != after.get(name)
-        });
-        let (old, new) = (&self.config, next);
-        names(&mut said, "roles", &old.roles, &new.roles, |name| {
-            old.roles.get(name) != new.roles.get(name)
-        });
-        names(&mut said, "agents", &old.agents, &new.agents, |name| {
-            old.agents.get(name) != new.agents.get(name)
-        });
+        let (old, new) = (&self.config, &next.config);
+        names(&mut said, "tokens", &self.tokens, &next.tokens);
+        names(&mut said, "roles", &old.roles, &new.roles);
+        names(&mut said, "agents", &old.agents, &new.agents);
         if old.auth.jwt != new.auth.jwt {
             said.push("auth.jwt changed".to_owned());
         }
@@ -164,13 +165,12 @@ impl Live<'_> {
     }
 }
 
-/// `what: +added -removed ~changed`, in words.
-fn names<V>(
+/// What was added, removed and changed, by name.
+fn names<V: PartialEq>(
     said: &mut Vec<String>,
     what: &str,
-    before: &std::collections::BTreeMap<String, V>,
-    after: &std::collections::BTreeMap<String, V>,
-    differs: impl Fn(&String) -> bool,
+    before: &BTreeMap<String, V>,
+    after: &BTreeMap<String, V>,
 ) {
     let list = |word: &str, names: Vec<&String>| {
         let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
@@ -179,8 +179,9 @@ fn names<V>(
     let added = after.keys().filter(|name| !before.contains_key(*name));
     let removed = before.keys().filter(|name| !after.contains_key(*name));
     let changed = after
-        .keys()
-        .filter(|name| before.contains_key(*name) && differs(name));
+        .iter()
+        .filter(|(name, value)| before.get(*name).is_some_and(|before| before != *value))
+        .map(|(name, _)| name);
     let parts: Vec<String> = [
         list("added", added.collect()),
         list("removed", removed.collect()),
