@@ -21,16 +21,30 @@ use crate::{
     trace,
 };
 
-/// Runs a job that has a place. One that has ended meanwhile gives its place back instead.
+/// Runs a job that has a place and waited for it, or that was recovered. One that has ended meanwhile gives its place back
+/// instead.
 pub(super) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
-    let Some(agent) = begin(hub, job) else {
+    if begin(hub, job) {
+        hub.enqueue(job);
+        start_begun(hub, job);
+    } else {
         // It was cancelled while it waited, say, and its turn came all the same.
         give_up_place(hub, job);
-        return;
-    };
+    }
+}
+
+/// Runs a job that has begun.
+pub(super) fn start_begun(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+    let agent = agent_of(hub, job);
     metrics::counter!("towline_jobs_started_total").increment(1);
     let span = trace::of_job(hub.services.trace_link.as_ref(), job);
-    job.lock().span = span.clone();
+    {
+        let mut core = job.lock();
+        core.span = span.clone();
+        if let Ok(agent) = &agent {
+            core.rules = agent.rules();
+        }
+    }
     hub.scope
         .tasks
         .spawn(supervise(Arc::clone(hub), Arc::clone(job), agent).instrument(span));
@@ -39,35 +53,31 @@ pub(super) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
 /// What runs a job; why nothing does.
 type Agent = Result<Arc<dyn RunJob>, Failure>;
 
-/// The job's first event [ARCP 7.3-1].
-fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Agent> {
-    // The agent was resolved when the job was accepted, and stays the same whatever was registered or removed since
-    // [ARCP 7.5-2]. Only a job that was recovered has to look for it.
-    let kept = job.lock().agent.take();
-    let agent = kept
-        .map_or_else(
-            || {
-                let found = hub.services.agents.resolve(&job.row.agent);
-                found.map(|(_, entry)| entry.agent)
-            },
-            Ok,
-        )
-        .map_err(|_| {
-            let message = format!("the agent `{}` is not there any more", job.row.agent);
-            Failure::new(ErrorCode::AGENT_NOT_AVAILABLE, message)
-        });
-    {
-        let mut core = job.lock();
-        if !core.machine.start() {
-            return None;
-        }
-        if let Ok(agent) = &agent {
-            core.rules = agent.rules();
-        }
-        begin_run(&mut core, hub.now());
+/// The job begins, if it has not ended: its first event [ARCP 7.3-1].
+pub(super) fn begin(hub: &Hub, job: &JobEntry) -> bool {
+    let mut core = job.lock();
+    if !core.machine.start() {
+        return false;
     }
-    hub.enqueue(job);
-    Some(agent)
+    begin_run(&mut core, hub.now());
+    true
+}
+
+/// The agent was resolved when the job was accepted, and stays the same whatever was registered or removed since
+/// [ARCP 7.5-2]. Only a job that was recovered has to look for it.
+fn agent_of(hub: &Hub, job: &JobEntry) -> Agent {
+    let kept = job.lock().agent.take();
+    let found = match kept {
+        Some(agent) => Ok(agent),
+        None => {
+            let found = hub.services.agents.resolve(&job.row.agent);
+            found.map(|(_, entry)| entry.agent)
+        }
+    };
+    found.map_err(|_| {
+        let message = format!("the agent `{}` is not there any more", job.row.agent);
+        Failure::new(ErrorCode::AGENT_NOT_AVAILABLE, message)
+    })
 }
 
 /// The agent is started, for the first time or once more. The machine has said that the job is open.
@@ -103,14 +113,14 @@ async fn run_to_the_end(hub: &Arc<Hub>, job: &Arc<JobEntry>, agent: &Arc<dyn Run
     loop {
         let outcome = tokio::select! {
             biased;
+            // It was stopped before it had begun for anybody.
+            () = job.stop.cancelled() => was_stopped(),
             // A job that a crash finds pending is run after the restart, whatever its agent [ARCP 7.3-4]; so an agent must
             // not have done anything before its job is known to run.
             () = job.durable() => match spent_before(job) {
                 Some(spent) => return spent,
                 None => run_agent(hub, job, Arc::clone(agent)).await,
             },
-            // It was stopped before it had begun for anybody.
-            () = job.stop.cancelled() => was_stopped(),
         };
         let Some(wait) = another_run(hub, job, &outcome) else {
             return outcome;
