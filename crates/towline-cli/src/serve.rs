@@ -85,11 +85,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     Ok(exit::SUCCESS)
 }
 
-async fn start(
-    context: &Context,
-    settings: &Settings,
-    live: &Live<'_>,
-) -> Outcome<Runtime> {
+async fn start(context: &Context, settings: &Settings, live: &Live<'_>) -> Outcome<Runtime> {
     let store = settings.store.open(std::time::Duration::ZERO).await?;
     let builder = Runtime::builder()
         .name("towline", env!("CARGO_PKG_VERSION"))

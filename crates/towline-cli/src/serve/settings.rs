@@ -142,8 +142,7 @@ impl Settings {
                 .help("give --listen HOST:PORT")
         })?;
         let first = found.next();
-        let first =
-            first.ok_or_else(|| Failure::usage(format!("`{listen}` names no address")))?;
+        let first = first.ok_or_else(|| Failure::usage(format!("`{listen}` names no address")))?;
         Ok(Some(first))
     }
 }
