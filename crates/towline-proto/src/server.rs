@@ -41,7 +41,9 @@ pub use self::{
     goodbye::Goodbye,
     idle::Idle,
     replies::{Farewell, Replies, Reply, Slot},
-    request::{IDENTITY, Request, RequestKind, Submission, WHOAMI},
+    request::{
+        IDENTITY, REVOKE_SESSIONS, Request, RequestKind, SESSIONS_REVOKED, Submission, WHOAMI,
+    },
     stream::{Cursor, FLUSH_FRAMES, Step, Stream},
     tokens::{TokenHash, Tokens},
 };

@@ -65,9 +65,13 @@ async fn narrow(hub: &Arc<Hub>, failed: Failed, follow: Follow, waiting: &mut Ve
         }
     }
     for (job, _) in &failed.decided.jobs {
-        job.lock().log.failed();
-        // Only a command took from it.
-        if !pieces.contains(job.id()) {
+        let is_durable = {
+            let mut core = job.lock();
+            core.log.failed();
+            !core.is_new()
+        };
+        // Only a command took from it; of a job that is being accepted that is the one to take again.
+        if is_durable && !pieces.contains(job.id()) {
             hub.enqueue(job);
         }
     }
