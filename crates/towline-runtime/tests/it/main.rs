@@ -15,6 +15,8 @@ mod close;
 mod credentials;
 mod delegation;
 mod dialects;
+#[path = "../../../towline-proto/src/drawing.rs"]
+mod drawing;
 mod events;
 mod files;
 mod handshake;
