@@ -31,8 +31,9 @@ mod web;
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
 pub use connection::Connection;
 pub use context::{
-    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, Level,
-    ModelPermit, Permit, Progress, ResultWriter, Tool, ToolError, UpstreamRefusal, with_meta,
+    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, JobKey,
+    Level, ModelPermit, Permit, Progress, ResultWriter, Tool, ToolError, UpstreamRefusal,
+    with_meta,
 };
 #[cfg(feature = "files")]
 pub use context::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
