@@ -14,7 +14,11 @@ use std::{
 };
 
 use hyper::{
-    Method, Request, Response, body::Incoming, server::conn::http1, service::service_fn,
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION},
+    server::conn::http1,
+    service::service_fn,
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,6 +30,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::sleep,
 };
+use towline_wire::{ErrorCode, Secret};
 
 use super::{
     Network,
@@ -74,7 +79,7 @@ pub(super) struct Knock {
     /// The address that is itself.
     pub(super) address: SocketAddr,
     /// What a request through it has to carry, where others than the program reach it: `Basic …`.
-    pub(super) word: Option<towline_wire::Secret>,
+    pub(super) word: Option<Secret>,
 }
 
 /// A tunnel that was allowed: it begins when the answer that says so was sent.
@@ -154,16 +159,17 @@ async fn answer(
     if let Some(refused) = knock.refuse(&request) {
         return refused;
     }
-    let answered = if *request.method() == Method::CONNECT {
-        network
-            .fetches()
-            .tunnel(request)
-            .await
-            .map(|(answer, tunnel)| {
+    if *request.method() == Method::CONNECT {
+        return match network.fetches().tunnel(request).await {
+            Ok((answer, tunnel)) => {
                 *allowed.lock() = Some(tunnel);
                 answer
-            })
-    } else if request.uri().scheme_str() == Some("http") {
+            }
+            // What comes next on this connection was meant for the host.
+            Err(refused) => closing(refused.plain()),
+        };
+    }
+    let answered = if request.uri().scheme_str() == Some("http") {
         network.fetches().forward(request).await
     } else {
         Err(Refused::invalid(
@@ -173,15 +179,15 @@ async fn answer(
     answered.unwrap_or_else(|refused| refused.plain())
 }
 
+fn closing(mut answer: Response<Body>) -> Response<Body> {
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(CONNECTION, close);
+    answer
+}
+
 impl Knock {
     /// What a stranger is told.
     fn refuse(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
-        use hyper::{
-            StatusCode,
-            header::{HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION},
-        };
-        use towline_wire::ErrorCode;
-
         let word = self.word.as_ref()?;
         let said = request.headers().get(PROXY_AUTHORIZATION);
         let said = said.map_or(&b""[..], HeaderValue::as_bytes);

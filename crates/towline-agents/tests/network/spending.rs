@@ -152,7 +152,7 @@ give('done')"
     let (ran, server) = run(Style::OpenAi, answers, &script, &lease).await;
     assert_eq!(server.got().len(), 2, "{ran:?}");
     assert_eq!(ran.costs(), ["0.55", "0.55"]);
-    assert_eq!(left(&ran).as_deref(), Some("-0.10"));
+    assert_eq!(left(&ran).as_deref(), Some("-0.1"));
     assert_eq!(
         ran.failure.as_ref().unwrap().0,
         "BUDGET_EXHAUSTED",
