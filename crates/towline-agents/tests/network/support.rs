@@ -45,6 +45,7 @@ def proxy(head, then=b''):
         more = s.recv(65536)
         if not more: return first.decode()
         first += more
+    then = then if b' 200' in first[:13] else b''
     if then: s.sendall(then)
     rest = b''
     while True:
