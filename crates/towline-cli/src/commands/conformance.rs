@@ -59,6 +59,9 @@ fn options(args: &ConformanceArgs) -> Outcome<Options> {
     })?;
     let mut options = token.map_or_else(Options::new, Options::bearer);
     options = options.draft_only(args.draft_only);
+    if let Some(token) = &args.second_token {
+        options = options.second_token(token.clone());
+    }
     if let Some(span) = args.timeout {
         options = options.patience(span.0);
     }
@@ -81,7 +84,7 @@ fn target(args: &ConformanceArgs) -> Outcome<Target> {
                 file.display()
             ))
         })?;
-        socket = socket.root_certificates_pem(pem);
+        socket = socket.root_certificates_pem(values::without_mark(pem));
     }
     Ok(Target::new(move || {
         let (url, socket) = (url.clone(), socket.clone());
@@ -142,6 +145,10 @@ impl FrameSink for OwnedSink {
 
     fn start_send(&mut self, envelope: Envelope) -> Result<(), TransportError> {
         self.sink.start_send(envelope)
+    }
+
+    fn start_send_text(&mut self, text: &str) -> Result<(), TransportError> {
+        self.sink.start_send_text(text)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
