@@ -58,7 +58,8 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     if let Command::Doctor { format } = cli.command {
         return doctor::run(format.output).await;
     }
-    let context = Context::new(&cli.global)?;
+    let serves = matches!(cli.command, Command::Serve(_));
+    let context = Context::new(&cli.global, serves)?;
     match cli.command {
         Command::Run(args) => {
             let span = tracing::info_span!(target: "towline::trace", "towline run");

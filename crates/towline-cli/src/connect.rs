@@ -18,7 +18,7 @@ use crate::{
     output,
     sessions::{SavedSession, Sessions},
     telemetry::traced,
-    values::{server_url, without_user},
+    values::{server_url, without_mark, without_user},
 };
 
 /// A session, and the runtime behind it when it is ours.
@@ -165,14 +165,6 @@ async fn to_server(
     };
     let dialled = Client::dial(options.connector(connector)).await;
     dialled.map_err(|error| failed(error).without(url, &without_user(url)))
-}
-
-/// Editors of some systems begin a file with a mark.
-fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.starts_with("\u{feff}".as_bytes()) {
-        bytes.drain(..3);
-    }
-    bytes
 }
 
 /// How long to wait for a connection and for each answer.

@@ -95,6 +95,7 @@ async fn start(
     roles: Roles,
 ) -> Outcome<Runtime> {
     let store = settings.store.open(std::time::Duration::ZERO).await?;
+    settings.store.take_names(&context.data);
     let builder = Runtime::builder()
         .name("towline", env!("CARGO_PKG_VERSION"))
         .authenticator(roles.authenticator(authenticator))

@@ -38,6 +38,7 @@ pub struct RuntimeOptions {
     pub(crate) log_events: u64,
     pub(crate) max_starts: u32,
     pub(crate) starts_recovered: bool,
+    pub(crate) keeps_recovered: bool,
     pub(crate) protected: Vec<PathBuf>,
     pub(crate) node_pending_bytes: usize,
     pub(crate) max_depth: u32,
@@ -80,6 +81,7 @@ impl Default for RuntimeOptions {
             log_events: 10_000_000,
             max_starts: 3,
             starts_recovered: true,
+            keeps_recovered: false,
             protected: Vec::new(),
             node_pending_bytes: 256 * 1024 * 1024,
             max_depth: 8,
@@ -114,6 +116,17 @@ impl RuntimeOptions {
     pub(crate) fn protects(&self, path: &str) -> bool {
         let path = Path::new(path);
         self.protected.iter().any(|own| path.starts_with(own))
+    }
+
+    /// Whether a file is one of the runtime's own under another name: a hard link to it.
+    #[cfg(all(unix, feature = "files"))]
+    pub(crate) fn protects_file(&self, device: u64, number: u64) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let found = self.protected.iter().map(std::fs::metadata);
+        found
+            .flatten()
+            .any(|own| own.is_file() && (own.dev(), own.ino()) == (device, number))
     }
 }
 
@@ -202,6 +215,10 @@ setters! {
     /// Whether jobs that an earlier run of the runtime left are begun, or run again [ARCP 7.3-4]. Default: on. Without it all
     /// of them end with INTERNAL_ERROR, `runtime_restarted`: for a runtime that is only there to be looked at [ARCP 14-9].
     starts_recovered: bool,
+    /// Leaves jobs of an earlier run of the runtime as they are, whatever `starts_recovered` says: they are neither begun nor
+    /// ended, a shutdown leaves them as well, and all that can be done with them is to look at them and to cancel them
+    /// [ARCP 14-9]. Default: off.
+    keeps_recovered: bool,
     /// How many bytes of events of all jobs together may wait for their commit before agents that emit wait. Jobs with less
     /// than 64 KiB waiting do not count. Default 256 MiB.
     node_pending_bytes: usize,

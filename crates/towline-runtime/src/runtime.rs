@@ -17,6 +17,7 @@ use crate::{
     context::{Equipment, Tool, ToolRegistry},
     credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
     hub::{AgentEntry, Hub, RegisterError, Registry, Services},
+    job::JobEntry,
     life,
     policy::{AccessPolicy, LeasePolicy, ObservePolicy, OwnJobsOnly},
     roles::Roles,
@@ -210,7 +211,7 @@ impl Runtime {
         hub.scope.draining.cancel();
         hub.detach_all();
         let _drained = tokio::time::timeout(hub.services.options.drain, self.jobs_ended()).await;
-        for job in hub.books.jobs.unfinished() {
+        for job in self.to_end() {
             life::stop_job(hub, &job, Cause::Shutdown);
         }
         let limit = hub.services.options.cancel_grace + hub.services.options.close_timeout;
@@ -239,9 +240,17 @@ impl Runtime {
     }
 
     async fn jobs_ended(&self) {
-        for job in self.hub.books.jobs.unfinished() {
+        for job in self.to_end() {
             job.ended.cancelled().await;
         }
+    }
+
+    /// The jobs that end with the runtime: all, but for those it was told to leave as they were.
+    fn to_end(&self) -> Vec<Arc<JobEntry>> {
+        let keeps = self.hub.services.options.keeps_recovered;
+        let mut jobs = self.hub.books.jobs.unfinished();
+        jobs.retain(|job| !keeps || !job.lock().is_as_found());
+        jobs
     }
 
     async fn connections_closed(&self) {

@@ -1,6 +1,6 @@
 //! Who a server lets in.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use towline::runtime::auth::{self, Anonymous, Authenticator, Chain, JwtVerifier, StaticTokens};
 
@@ -118,6 +118,15 @@ fn of_file(text: &str) -> Outcome<PrincipalToken> {
     })
 }
 
+/// The files that `--token-file` names.
+pub(super) fn token_files(args: &ServeArgs) -> Vec<PathBuf> {
+    let pairs = args
+        .token_file
+        .iter()
+        .filter_map(|text| text.split_once(':'));
+    pairs.map(|(_, path)| path.into()).collect()
+}
+
 /// Refuses to let everybody in from everywhere, unless that is really wanted [ARCP 6.1-4].
 pub(super) fn check_bind(
     args: &ServeArgs,
@@ -168,7 +177,6 @@ fn verifier(config: &Config, section: &JwtSection) -> Outcome<JwtVerifier> {
     Ok(verifier)
 }
 
-/// A token of 256 random bits.
 /// The token that an earlier start minted, or one that is minted and kept now.
 fn kept(data: &DataDir) -> Outcome<String> {
     let place = data.minted_token();
@@ -194,6 +202,7 @@ fn kept(data: &DataDir) -> Outcome<String> {
     Ok(token)
 }
 
+/// A token of 256 random bits.
 fn mint() -> String {
     let secret = towline::env::Ids::system().resume_token();
     let hex = secret.expose().trim_start_matches("rt_");

@@ -432,6 +432,11 @@ impl JobCore {
         self.being != Being::New
     }
 
+    /// Whether the job was found in the store, and nothing has become of it here.
+    pub(crate) fn is_as_found(&self) -> bool {
+        self.being == Being::New && !self.machine.status().is_terminal()
+    }
+
     /// The row of the state, with everything taken so far.
     pub(crate) fn state(&self) -> JobState {
         JobState {

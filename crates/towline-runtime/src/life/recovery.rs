@@ -126,8 +126,11 @@ fn restore_authority(hub: &Hub, row: &JobRow) -> Authority {
 }
 
 /// Jobs of restartable agents run again, jobs that never began run now, all others end [ARCP 7.3-4]. A runtime that is only
-/// looked at ends them all [ARCP 14-9].
+/// looked at ends them all, one that keeps them leaves them all [ARCP 14-9].
 pub(super) fn resume(hub: &Arc<Hub>, recovery: Recovery) {
+    if hub.services.options.keeps_recovered {
+        return;
+    }
     for session in hub.books.sessions.all() {
         hub.command(SaveSession(session));
     }
