@@ -26,7 +26,7 @@ pub(crate) enum Purpose {
     Work,
     /// To look at what earlier ones left. It starts nothing, and reaches nobody [ARCP 14-9].
     Look,
-    /// To cancel one of the jobs that earlier ones left. The others stay as they are: nothing is started [ARCP 14-9].
+    /// To cancel one of the jobs that earlier ones left. It starts none of them [ARCP 14-9].
     Cancel,
 }
 
@@ -52,7 +52,6 @@ impl Embedded {
         let options = RuntimeOptions::default()
             .principal_cancels(true)
             .starts_recovered(purpose == Purpose::Work)
-            .keeps_recovered(purpose == Purpose::Cancel)
             .protect(own);
         let options = hosting::limits(options, config);
         let builder = Runtime::builder()

@@ -9,10 +9,11 @@ use std::{
 use towline::store::{Durability, EventStore, MemoryStore, SqliteOptions, SqliteStore, StoreError};
 
 use crate::{
-    config::{Config, store_files},
+    config::Config,
     data_dir::{self, DataDir},
     failure::{Failure, Outcome, chain},
-    guard, output,
+    guard::{self, store_files},
+    output,
 };
 
 /// How often it is looked whether the store is free.

@@ -279,18 +279,6 @@ pub(crate) fn without_user(url: &str) -> String {
     }
 }
 
-/// The URL of a server.
-pub(crate) fn server_url(text: &str) -> Result<String, String> {
-    if text.starts_with("ws://") || text.starts_with("wss://") {
-        Ok(text.to_owned())
-    } else {
-        let text = without_user(text);
-        Err(format!(
-            "`{text}` is not the URL of a server; write ws://HOST:PORT/arcp or wss://HOST/arcp"
-        ))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,7 +295,6 @@ mod tests {
         ] {
             assert_eq!(without_user(url), shown);
         }
-        assert!(!server_url("http://u:p4ss@h").unwrap_err().contains("p4ss"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use towline_transport::{CloseFrame, FrameSink, FrameSource, Inbound, Transport};
 
 use crate::{
-    case::{Check, Stop, fail},
+    check::{Check, Stop, fail},
     report::Recorded,
     watch::Watch,
 };

@@ -38,7 +38,6 @@ pub struct RuntimeOptions {
     pub(crate) log_events: u64,
     pub(crate) max_starts: u32,
     pub(crate) starts_recovered: bool,
-    pub(crate) keeps_recovered: bool,
     pub(crate) protected: Vec<PathBuf>,
     pub(crate) node_pending_bytes: usize,
     pub(crate) max_depth: u32,
@@ -81,7 +80,6 @@ impl Default for RuntimeOptions {
             log_events: 10_000_000,
             max_starts: 3,
             starts_recovered: true,
-            keeps_recovered: false,
             protected: Vec::new(),
             node_pending_bytes: 256 * 1024 * 1024,
             max_depth: 8,
@@ -212,13 +210,10 @@ setters! {
     /// How often a restartable agent is started for one job without keeping a checkpoint, before a restart of the runtime
     /// ends the job with INTERNAL_ERROR, `restarted_too_often`: it may be what ends the runtime. Default 3, 1 at least.
     max_starts: u32,
-    /// Whether jobs that an earlier run of the runtime left are begun, or run again [ARCP 7.3-4]. Default: on. Without it all
-    /// of them end with INTERNAL_ERROR, `runtime_restarted`: for a runtime that is only there to be looked at [ARCP 14-9].
+    /// Whether jobs that an earlier run of the runtime left are begun, or run again [ARCP 7.3-4]. Default: on. Without it they
+    /// stay as they are, for a runtime that is only there to be looked at [ARCP 14-9]; those that cannot be run again end with
+    /// INTERNAL_ERROR, `runtime_restarted`.
     starts_recovered: bool,
-    /// Leaves jobs of an earlier run of the runtime as they are, whatever `starts_recovered` says: they are neither begun nor
-    /// ended, a shutdown leaves them as well, and all that can be done with them is to look at them and to cancel them
-    /// [ARCP 14-9]. Default: off.
-    keeps_recovered: bool,
     /// How many bytes of events of all jobs together may wait for their commit before agents that emit wait. Jobs with less
     /// than 64 KiB waiting do not count. Default 256 MiB.
     node_pending_bytes: usize,

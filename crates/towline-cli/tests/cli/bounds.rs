@@ -10,8 +10,9 @@ fn agents_are_there_for_the_java_kit() {
     let place = Place::new();
     let server = place.serve(&["--token", TOKEN]);
     let run = |agent: &str, more: &[&str]| {
-        let args = ["run", agent].iter().chain(more).map(ToString::to_string);
-        place.run(args.chain(server.flags()))
+        let args = [&["run", agent], more].concat();
+        let flags = server.flags();
+        place.run(args.into_iter().chain(flags.iter().map(String::as_str)))
     };
     let echo = "tck-echo@1.0.0";
     let ran = run(echo, &["--input", r#"{"x":1}"#, "-o", "json"])

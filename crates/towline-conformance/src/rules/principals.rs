@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    case::{Case, Check, case, ensure, fail},
-    context::{Context, expect_refusal},
+    case::{Case, case},
+    check::{Check, ensure, expect_refusal, fail},
+    context::Context,
     session::{Session, job_of},
 };
 
