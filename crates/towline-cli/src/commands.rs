@@ -62,7 +62,8 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     if let Command::Ready(args) = &cli.command {
         return ready::run(cli.global.config.as_deref(), args).await;
     }
-    let context = Context::new(&cli.global)?;
+    let serves = matches!(cli.command, Command::Serve(_));
+    let context = Context::new(&cli.global, serves)?;
     match cli.command {
         Command::Run(args) => {
             let span = tracing::info_span!(target: "towline::trace", "towline run");

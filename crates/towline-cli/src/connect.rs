@@ -19,7 +19,7 @@ use crate::{
     sessions::{SavedSession, Sessions},
     target::Target,
     telemetry::traced,
-    values::without_user,
+    values::{without_mark, without_user},
 };
 
 /// A session, and the runtime behind it when it is ours.
@@ -178,14 +178,6 @@ async fn to_server(
 /// What `--url` names.
 pub(crate) fn target(url: &str) -> Outcome<Target> {
     Target::parse(url).map_err(Failure::usage)
-}
-
-/// Editors of some systems begin a file with a mark.
-fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.starts_with("\u{feff}".as_bytes()) {
-        bytes.drain(..3);
-    }
-    bytes
 }
 
 /// How long to wait for a connection and for each answer.

@@ -26,6 +26,8 @@ pub(crate) enum Purpose {
     Work,
     /// To look at what earlier ones left. It starts nothing, and reaches nobody [ARCP 14-9].
     Look,
+    /// To cancel one of the jobs that earlier ones left. It starts none of them [ARCP 14-9].
+    Cancel,
 }
 
 /// A runtime inside this program.
@@ -39,6 +41,7 @@ impl Embedded {
     pub(crate) async fn start(config: &Config, data: &DataDir, purpose: Purpose) -> Outcome<Self> {
         let choice = StoreChoice::new(None, config, data)?;
         let store = choice.open(PATIENCE).await?;
+        choice.take_names(data);
         // The token never leaves this process; it is there because a runtime lets nobody in without one.
         let token = towline::env::Ids::system()
             .resume_token()
@@ -60,7 +63,7 @@ impl Embedded {
         let confinement = confinement(config, data, []);
         let builder = hosting::host(builder, config, true, &confinement)?;
         let builder = match purpose {
-            Purpose::Work => hosting::credentials(builder, config)?,
+            Purpose::Work | Purpose::Cancel => hosting::credentials(builder, config)?,
             // Whoever looks asks no upstream for keys, and gives none back.
             Purpose::Look => builder,
         };

@@ -21,7 +21,8 @@ struct Cancelled {
 
 pub(super) async fn run(context: &Context, args: CancelArgs) -> Outcome {
     let job = job_id(&args.job)?;
-    let connection = Connection::for_job(context, &args.connect, &args.job, Purpose::Work).await?;
+    let connection =
+        Connection::for_job(context, &args.connect, &args.job, Purpose::Cancel).await?;
     let answer = connection
         .client
         .cancel(job, args.reason.as_deref().unwrap_or("asked for"))
