@@ -132,7 +132,8 @@ impl Door {
     pub fn enter(&self, peer: impl Into<Option<SocketAddr>>) -> Result<Visit, Full> {
         let options = &self.0.options;
         let peer = peer.into();
-        let is_proxy = |peer: &SocketAddr| options.proxies.iter().any(|proxy| proxy.is_at(peer.ip()));
+        let is_proxy =
+            |peer: &SocketAddr| options.proxies.iter().any(|proxy| proxy.is_at(peer.ip()));
         let network = Network::of(peer.filter(|peer| !is_proxy(peer)));
         let mut counts = self.0.counts();
         if counts.all >= options.connections {

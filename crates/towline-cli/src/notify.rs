@@ -18,8 +18,8 @@ impl Notify {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let socket = variable("NOTIFY_SOCKET").and_then(|name| connected(&name).ok());
         // The manager may mean another process.
-        let is_meant = variable("WATCHDOG_PID")
-            .is_none_or(|pid| pid.parse() == Ok(std::process::id()));
+        let is_meant =
+            variable("WATCHDOG_PID").is_none_or(|pid| pid.parse() == Ok(std::process::id()));
         let micros = variable("WATCHDOG_USEC").filter(|_| is_meant);
         let alive = micros.and_then(|micros| micros.parse().ok());
         Self {

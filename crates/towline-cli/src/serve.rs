@@ -32,6 +32,7 @@ use crate::{
 };
 use listeners::Listeners;
 use reload::Live;
+pub(crate) use settings::DEFAULT_LISTEN;
 use settings::Settings;
 
 pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
@@ -84,11 +85,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     Ok(exit::SUCCESS)
 }
 
-async fn start(
-    context: &Context,
-    settings: &Settings,
-    live: &Live<'_>,
-) -> Outcome<Runtime> {
+async fn start(context: &Context, settings: &Settings, live: &Live<'_>) -> Outcome<Runtime> {
     let store = settings.store.open(std::time::Duration::ZERO).await?;
     let builder = Runtime::builder()
         .name("towline", env!("CARGO_PKG_VERSION"))

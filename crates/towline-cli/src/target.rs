@@ -127,9 +127,10 @@ fn check_port(url: &str) -> Result<(), String> {
 fn child(command: &str) -> Result<Target, String> {
     match shlex::split(command) {
         None => Err(format!("`stdio:{command}` has a quote that does not end")),
-        Some(words) if words.first().is_none_or(String::is_empty) => {
-            Err("`stdio:` names no command; write stdio:COMMAND, as in 'stdio:my-runtime --stdio'".to_owned())
-        }
+        Some(words) if words.first().is_none_or(String::is_empty) => Err(
+            "`stdio:` names no command; write stdio:COMMAND, as in 'stdio:my-runtime --stdio'"
+                .to_owned(),
+        ),
         Some(words) => Ok(Target::Child(words)),
     }
 }

@@ -64,8 +64,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Somebody else may have put theirs in its place.
-        let is_ours =
-            fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode);
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode);
         if is_ours {
             let _ = fs::remove_file(&self.path);
         }

@@ -257,9 +257,10 @@ impl ServerSession {
             read_resume(envelope)
         } else {
             let kind = envelope.kind.as_str();
-            let message = match is_old_vocabulary(kind) {
-                true => old_vocabulary(kind),
-                false => format!("`{kind}` before session.hello or session.resume"),
+            let message = if is_old_vocabulary(kind) {
+                old_vocabulary(kind)
+            } else {
+                format!("`{kind}` before session.hello or session.resume")
             };
             return self.reject(
                 envelope.id.clone(),

@@ -9,6 +9,7 @@
 //! `context` is what agents see.
 
 mod agent;
+mod agent_options;
 pub mod audit;
 pub mod auth;
 mod command;
@@ -29,6 +30,7 @@ mod trace;
 mod web;
 
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
+pub use agent_options::AgentOptions;
 pub use connection::Connection;
 pub use context::{
     ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, Level,

@@ -18,7 +18,7 @@ use crate::{
     values::Span,
 };
 
-const DEFAULT_LISTEN: &str = "127.0.0.1:7777";
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:7777";
 const DEFAULT_PATH: &str = "/arcp";
 const DEFAULT_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -142,8 +142,7 @@ impl Settings {
                 .help("give --listen HOST:PORT")
         })?;
         let first = found.next();
-        let first =
-            first.ok_or_else(|| Failure::usage(format!("`{listen}` names no address")))?;
+        let first = first.ok_or_else(|| Failure::usage(format!("`{listen}` names no address")))?;
         Ok(Some(first))
     }
 }

@@ -159,7 +159,8 @@ fn revoked_principal(envelope: &Envelope) -> Result<String, Refusal> {
         let principal = payload.get("principal")?.as_str()?;
         (!principal.is_empty()).then(|| principal.to_owned())
     });
-    principal.ok_or_else(|| Refusal::invalid("`principal` is missing; name whose sessions are to end"))
+    principal
+        .ok_or_else(|| Refusal::invalid("`principal` is missing; name whose sessions are to end"))
 }
 
 fn unknown_type(kind: &MessageType) -> Refusal {

@@ -31,6 +31,7 @@ impl Job {
             accepted_at: None,
             trace_id: Some(self.trace),
             parent_job_id: None,
+            rerun_of: None,
             delegate_id: None,
         };
         envelope(&accepted)

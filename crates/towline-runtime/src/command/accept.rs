@@ -11,8 +11,8 @@ use towline_proto::{
 };
 use towline_store::{AuditRow, Change, IdempotencyRow, JobRow, JobState, Principal, StoreError};
 use towline_wire::{
-    AgentRef, Amount, Envelope, EventKind, Lease, MessageId, RawJson, SessionId, TraceId, event,
-    namespace, payload,
+    AgentRef, Amount, Envelope, EventKind, JobId, Lease, MessageId, RawJson, SessionId, TraceId,
+    event, namespace, payload,
 };
 
 use super::{
@@ -39,6 +39,7 @@ pub(super) struct NewJob {
     pub(super) input: RawJson,
     pub(super) plan: Plan,
     pub(super) max_runtime: Option<Duration>,
+    pub(super) rerun_of: Option<JobId>,
     pub(super) trace: TraceId,
     pub(super) caused_by: Option<CausedBy>,
     /// The session it belongs to, which watches it from its first event.
@@ -62,6 +63,7 @@ impl NewJob {
             max_runtime: self.max_runtime,
             parent: parent.as_ref().map(|parent| parent.id().clone()),
             depth: parent.as_ref().map_or(0, |parent| parent.row.depth + 1),
+            rerun_of: self.rerun_of,
             trace: self.trace,
             created_at: hub.now(),
             state: JobState {

@@ -77,7 +77,9 @@ impl Hub {
         if day.tally.lock().day != Some(today) {
             self.read_day(&day, principal, today)
                 .await
-                .map_err(|error| Refusal::internal(format!("today's jobs cannot be read: {error}")))?;
+                .map_err(|error| {
+                    Refusal::internal(format!("today's jobs cannot be read: {error}"))
+                })?;
         }
         let used = day.used();
         let rest = DayRest::of(&most, used.iter().map(|(name, amount)| (&**name, *amount)));
