@@ -20,6 +20,7 @@ pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs)
 }
 
 async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<payload::Jobs, Refusal> {
+    let details = list.details;
     let query = query(hub, &asker.session.principal, list)?;
     let page = hub
         .services
@@ -29,7 +30,7 @@ async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<paylo
         .map_err(|error| store_refusal(&error))?;
     Ok(payload::Jobs {
         request_id: asker.request.clone(),
-        jobs: page.jobs.iter().map(listing).collect(),
+        jobs: page.jobs.iter().map(|row| listing(row, details)).collect(),
         next_cursor: page.next.as_ref().map(write_cursor),
     })
 }
@@ -72,8 +73,15 @@ fn bad_cursor() -> Refusal {
     Refusal::invalid("`cursor` is not one this runtime gave out; begin again without one")
 }
 
-fn listing(row: &JobSummary) -> payload::JobListing {
+/// With `details`, what no draft has as well.
+fn listing(row: &JobSummary, details: bool) -> payload::JobListing {
+    let state = &row.state;
     payload::JobListing {
+        principal: details.then(|| row.principal.as_str().to_owned()),
+        started_at: state.started_at.filter(|_| details),
+        completed_at: state.finished_at.filter(|_| details),
+        spent: details.then(|| spent_so_far(state)).flatten(),
+        open_questions: None,
         job_id: row.id.clone(),
         agent: row.agent.to_string(),
         status: row.state.status,
@@ -96,6 +104,12 @@ fn listing(row: &JobSummary) -> payload::JobListing {
 pub(super) fn budget_now(state: &JobState) -> Option<BTreeMap<String, Amount>> {
     let budget: Budget = state.budget.as_ref()?.read().ok()?;
     remaining(&budget)
+}
+
+/// What a job spent of each budgeted currency.
+fn spent_so_far(state: &JobState) -> Option<BTreeMap<String, Amount>> {
+    let budget: Budget = state.budget.as_ref()?.read().ok()?;
+    Some(budget.spent().collect()).filter(|spent: &BTreeMap<String, Amount>| !spent.is_empty())
 }
 
 /// Opaque to clients: the place in listing order, and nothing of jobs the client may not see.
