@@ -32,6 +32,7 @@ const RUNTIME: &[&[&str]] = &[
     &["life"],
     &["command"],
     &["connection"],
+    &["caller"],
     &["context"],
     &["agent"],
     &["runtime"],

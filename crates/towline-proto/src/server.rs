@@ -41,7 +41,7 @@ pub use self::{
     goodbye::Goodbye,
     idle::Idle,
     replies::{Farewell, Replies, Reply, Slot},
-    request::{IDENTITY, Request, RequestKind, Submission, WHOAMI},
+    request::{IDENTITY, Request, RequestKind, Submission, WHOAMI, read_alone},
     stream::{Cursor, FLUSH_FRAMES, Step, Stream},
     tokens::{TokenHash, Tokens},
 };

@@ -132,7 +132,7 @@ async fn reserve(
             .and_then(|seconds| limits::max_runtime(seconds).ok()),
         trace: trace.unwrap_or_else(|| hub.services.ids.trace()),
         caused_by,
-        observer: Some(Arc::clone(session)),
+        observer: asker.has_stream().then(|| Arc::clone(session)),
     }
     .make(hub);
     let shown_to = credentials::AskedBy::Submit {
