@@ -14,8 +14,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
 pub(crate) use operate::{
-    AuditArgs, CompleteArgs, CompleteWhat, CredentialsArgs, LeaseCommand, SessionsCommand, StoreArgs,
-    StoreCommand,
+    AuditArgs, CompleteArgs, CompleteWhat, CredentialsArgs, LeaseCommand, SessionsCommand,
+    StoreArgs, StoreCommand,
 };
 pub(crate) use ready::ReadyArgs;
 pub(crate) use run::{

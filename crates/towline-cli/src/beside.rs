@@ -71,7 +71,10 @@ impl Drop for Beside {
 }
 
 /// A session with the runtime that runs on this directory; nothing when there is none, or it is about to end.
-pub(crate) async fn client(data: &DataDir, options: impl Fn(Secret) -> ClientOptions) -> Option<Client> {
+pub(crate) async fn client(
+    data: &DataDir,
+    options: impl Fn(Secret) -> ClientOptions,
+) -> Option<Client> {
     let socket = data.socket();
     if !socket.exists() || guard::directory(data.path()).is_err() {
         return None;

@@ -86,7 +86,9 @@ impl Sessions {
         });
         let names = all.iter().map(|saved| saved.job_id.clone()).collect();
         let one = one_of(text, names)?;
-        Ok(all.into_iter().find(|saved| Some(&saved.job_id) == one.as_ref()))
+        Ok(all
+            .into_iter()
+            .find(|saved| Some(&saved.job_id) == one.as_ref()))
     }
 
     /// Forgets a session that cannot be resumed any more.
@@ -181,7 +183,11 @@ mod tests {
                 .mode();
             assert_eq!(mode & 0o777, 0o700);
         }
-        let found = |text: &str| sessions.find_beginning(text).map(|saved| saved.map(|saved| saved.job_id));
+        let found = |text: &str| {
+            sessions
+                .find_beginning(text)
+                .map(|saved| saved.map(|saved| saved.job_id))
+        };
         assert_eq!(found("JOB_2").unwrap().as_deref(), Some("job_2"));
         assert_eq!(found("1").unwrap().as_deref(), Some("job_1"));
         assert_eq!(found("x").unwrap(), None);

@@ -17,8 +17,18 @@ use crate::{
 
 /// In which order the fields of an entry stand in a table, beside the first four.
 const DETAILS: [&str; 12] = [
-    "job", "parent", "agent", "owner", "code", "reason", "peer", "role", "credential",
-    "expires_at", "session", "more",
+    "job",
+    "parent",
+    "agent",
+    "owner",
+    "code",
+    "reason",
+    "peer",
+    "role",
+    "credential",
+    "expires_at",
+    "session",
+    "more",
 ];
 
 pub(super) async fn run(context: &Context, args: AuditArgs) -> Outcome {

@@ -27,7 +27,9 @@ pub(super) async fn run(context: &Context, args: &CompleteArgs) -> Outcome {
     let offered = tokio::time::timeout(PATIENCE, offered(context, &connect, args)).await;
     // A shell that is told nothing offers nothing; an error in the middle of a line helps nobody.
     if let Ok(Ok(names)) = offered {
-        names.iter().try_for_each(|name| output::line(&output::clean(name)))?;
+        names
+            .iter()
+            .try_for_each(|name| output::line(&output::clean(name)))?;
     }
     Ok(exit::SUCCESS)
 }

@@ -231,12 +231,16 @@ impl Shown {
 fn remedy(error: &EndingError) -> Option<&'static str> {
     let details = error.details.as_ref();
     let details: Option<serde_json::Value> = details.and_then(|details| details.read().ok());
-    let reason = details.as_ref().and_then(|details| details["reason"].as_str());
+    let reason = details
+        .as_ref()
+        .and_then(|details| details["reason"].as_str());
     Some(match (&error.code, reason) {
         (_, Some("runtime_restarted" | "runtime_shutdown")) => {
             "the runtime ended while it ran: run it again; an agent with restartable = true goes on by itself"
         }
-        (_, Some("log_full")) => "it said too much: let it say less, or raise log_bytes and log_events",
+        (_, Some("log_full")) => {
+            "it said too much: let it say less, or raise log_bytes and log_events"
+        }
         (code, _) if *code == ErrorCode::BUDGET_EXHAUSTED => {
             "run it again with more to spend: --budget CURRENCY:AMOUNT"
         }

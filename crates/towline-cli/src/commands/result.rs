@@ -7,8 +7,7 @@ use crate::{
     args::ResultArgs,
     connect::{Connection, failed},
     context::Context,
-    data_dir,
-    exit,
+    data_dir, exit,
     failure::{Failure, Outcome},
     output,
 };

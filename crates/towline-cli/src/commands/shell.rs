@@ -22,7 +22,10 @@ pub(super) fn completions(shell: Shell) -> Outcome {
 fn with_names(shell: Shell, script: &str) -> String {
     let words = JOB_COMMANDS.join(" ");
     match shell {
-        Shell::Bash => format!("{script}\n{}", BASH.replace("@COMMANDS@", &JOB_COMMANDS.join("|"))),
+        Shell::Bash => format!(
+            "{script}\n{}",
+            BASH.replace("@COMMANDS@", &JOB_COMMANDS.join("|"))
+        ),
         Shell::Fish => format!("{script}\n{}", FISH.replace("@COMMANDS@", &words)),
         Shell::Zsh => zsh(script),
         _ => script.to_owned(),

@@ -40,9 +40,8 @@ const FIRST: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(context: &Context, args: TopArgs) -> Outcome {
     let connection = Connection::open(context, &args.connect, Purpose::Look).await?;
-    let live = args.format.output == OutputFormat::Human
-        && !args.once
-        && std::io::stdout().is_terminal();
+    let live =
+        args.format.output == OutputFormat::Human && !args.once && std::io::stdout().is_terminal();
     let mut top = Top::default();
     let outcome = if live {
         top.refresh(&connection.client, args.every.map_or(EVERY, |span| span.0))
@@ -163,13 +162,22 @@ impl Top {
                 facts::duration_of(job).map_or_else(String::new, facts::span),
                 said.progress,
                 spent_of(job),
-                job.open_questions.map_or_else(String::new, |open| open.to_string()),
+                job.open_questions
+                    .map_or_else(String::new, |open| open.to_string()),
                 said.last,
             ]);
         }
         let table = output::table(
             &[
-                "JOB", "AGENT", "STATUS", "PRINCIPAL", "AGE", "PROGRESS", "SPENT", "ASKS", "LAST",
+                "JOB",
+                "AGENT",
+                "STATUS",
+                "PRINCIPAL",
+                "AGE",
+                "PROGRESS",
+                "SPENT",
+                "ASKS",
+                "LAST",
             ],
             rows.into_iter(),
         );

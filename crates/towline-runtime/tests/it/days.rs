@@ -95,13 +95,21 @@ async fn a_day_has_one_budget_for_all_jobs() {
     reply(&mut alice, "job.cancel", json!({"job_id": waits})).await;
     alice.until_end(&waits).await;
     let (job, budget) = granted(&mut alice, json!({"agent": "spend", "input": 2.5})).await;
-    assert_eq!(budget, json!(["USD:6.00"]), "a job without a budget gets the rest");
+    assert_eq!(
+        budget,
+        json!(["USD:6.00"]),
+        "a job without a budget gets the rest"
+    );
     alice.until_end(&job).await;
 
     let second = limited(&disk, clock.clone()).await;
     let mut alice = Peer::alice(&second).await;
     let (job, budget) = granted(&mut alice, asks("spend", json!(7), &["USD:9"])).await;
-    assert_eq!(budget, json!(["USD:3.50"]), "4 and 2.5 were spent before the restart");
+    assert_eq!(
+        budget,
+        json!(["USD:3.50"]),
+        "4 and 2.5 were spent before the restart"
+    );
     alice.until_end(&job).await;
     refused(&mut alice, "job.submit", submit(), "BUDGET_EXHAUSTED").await;
     pass(12.0 * 3600.0).await;
@@ -211,5 +219,9 @@ async fn tokens_and_roles_are_replaced_under_live_sessions() {
     assert_eq!(bob.expect_close().await, 1008);
     cannot_resume(&runtime, bare(&bob.token, 0), "UNAUTHENTICATED").await;
     let (_, budget) = granted(&mut alice, json!({"agent": "echo"})).await;
-    assert_eq!(budget, json!(["USD:10.00"]), "the new role holds for the old session");
+    assert_eq!(
+        budget,
+        json!(["USD:10.00"]),
+        "the new role holds for the old session"
+    );
 }
