@@ -41,6 +41,7 @@ mod files;
 mod hold;
 mod inner;
 mod kernel;
+mod mounts;
 
 mod outer;
 mod own;

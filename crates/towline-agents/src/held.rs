@@ -248,7 +248,10 @@ fn make_private(path: &Path) -> io::Result<()> {
 /// What a job hears whose program does not run.
 pub(crate) fn refused(subject: &str, refusal: Refusal) -> AgentError {
     match refusal {
-        Refusal::Network(_) | Refusal::Protected { .. } => {
+        Refusal::Network(_)
+        | Refusal::Protected { .. }
+        | Refusal::Linked { .. }
+        | Refusal::NotThere { .. } => {
             AgentError::new(ErrorCode::PERMISSION_DENIED, refusal.to_string())
         }
         Refusal::CannotRun(why) => failed(subject, &format!("cannot be started: {why}")),

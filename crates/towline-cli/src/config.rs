@@ -113,6 +113,11 @@ impl Config {
         agents.chain(proxy).chain(models).collect()
     }
 
+    /// Leaves out what would take something away from the user's own jobs, because nobody said that the file is trusted.
+    pub(crate) fn spare_jobs(&mut self) {
+        self.store.retention = store::RetentionSection::default();
+    }
+
     /// Leaves out all the file would do by itself, because nobody said that it is trusted.
     pub(crate) fn withhold(&mut self) {
         self.credentials = credentials::CredentialsSection::default();

@@ -1,8 +1,12 @@
 //! What a program is to get, put together by the runtime, and handed to a launcher.
 
 use std::{
+    fs::{self, Metadata},
     io::{self, PipeWriter},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
@@ -54,6 +58,54 @@ pub struct Prepared {
     pub hold: Hold,
     /// The other end of the program's standard input, with [`Input::Piped`].
     pub stdin: Option<PipeWriter>,
+}
+
+/// Directories that are the machine itself, and whether a grant of them is refused for reading too. Who writes below `/sys`
+/// with the rights of root sets what the kernel runs, also without a capability.
+const MACHINE: [(&str, bool); 3] = [("/dev", true), ("/proc", true), ("/sys", false)];
+
+/// A place that is given, looked at beside one of towline's own files.
+struct Gift<'p> {
+    place: &'p Place,
+    writes: bool,
+    /// On the operator's word.
+    own: bool,
+}
+
+impl Gift<'_> {
+    /// Refuses it where the file cannot be kept from the program.
+    fn check(&self, mode: Mode, hidden: &Path, found: Option<&Metadata>) -> Result<(), Refusal> {
+        let (grant, path) = (self.place.path().to_owned(), hidden.to_owned());
+        // A place inside of what is hidden, or one that cannot be had without it.
+        let inside = grant.starts_with(hidden) && !self.own;
+        let around = hidden.starts_with(&grant);
+        let Some(found) = found else {
+            if inside {
+                return Err(Refusal::Protected { grant, path });
+            }
+            if around && self.writes && !self.own {
+                return Err(Refusal::NotThere { grant, path });
+            }
+            return Ok(());
+        };
+        if inside || around && (self.own || mode == Mode::Plain) {
+            return Err(Refusal::Protected { grant, path });
+        }
+        // A file can be hidden under a name that is known; its other names are not.
+        if found.is_file() && found.nlink() > 1 && self.may_hold(found) {
+            return Err(Refusal::Linked { grant, path });
+        }
+        Ok(())
+    }
+
+    /// Whether a name of this file may be here: names do not go from one file system to another.
+    fn may_hold(&self, file: &Metadata) -> bool {
+        let Ok(stat) = rustix::fs::fstat(self.place) else {
+            return true;
+        };
+        let same = stat.st_ino == file.ino();
+        stat.st_dev == file.dev() && (self.place.is_directory() || same)
+    }
 }
 
 impl Plan {
@@ -153,10 +205,7 @@ impl Plan {
         self.check(mode)?;
         let broken = |error: io::Error| Refusal::CannotConfine(error.to_string());
         let (read, write) = match input {
-            Input::Nothing => (
-                std::fs::File::open("/dev/null").map_err(broken)?.into(),
-                None,
-            ),
+            Input::Nothing => (fs::File::open("/dev/null").map_err(broken)?.into(), None),
             Input::Piped => {
                 let (read, write) = io::pipe().map_err(broken)?;
                 (OwnedFd::from(read), Some(write))
@@ -188,24 +237,28 @@ impl Plan {
                 MAX_DESCRIPTORS - 5,
             )));
         }
-        for (place, _, own) in &self.granted {
+        let hidden: Vec<_> = self
+            .hidden
+            .iter()
+            .map(|path| (path, fs::symlink_metadata(path).ok()))
+            .collect();
+        for (place, access, own) in &self.granted {
             let path = place.path();
-            for hidden in &self.hidden {
-                // A place inside of what is hidden, or one that cannot be had without it.
-                let inside = path.starts_with(hidden) && !own;
-                let around = hidden.starts_with(path) && (*own || mode == Mode::Plain);
-                if inside || around && hidden.exists() {
-                    return Err(Refusal::Protected {
-                        grant: path.to_owned(),
-                        path: hidden.clone(),
-                    });
-                }
+            for (hidden, found) in &hidden {
+                let gift = Gift {
+                    place,
+                    writes: access.writes(),
+                    own: *own,
+                };
+                gift.check(mode, hidden, found.as_ref())?;
             }
             // Device files reach below the file system, with the rights of root a whole disk; and other processes are not
-            // what a lease for files is about. A namespace covers both with its own.
-            for machine in ["/dev", "/proc"].map(Path::new) {
+            // what a lease for files is about, nor is the kernel. A namespace covers these with its own.
+            for (machine, always) in MACHINE {
+                let machine = Path::new(machine);
                 let around = machine.starts_with(path) && mode == Mode::Plain;
-                if around || path.starts_with(machine) && path != Path::new("/dev/null") {
+                let inside = path.starts_with(machine) && path != Path::new("/dev/null");
+                if (always || access.writes()) && (around || inside) {
                     return Err(Refusal::Protected {
                         grant: path.to_owned(),
                         path: machine.to_owned(),

@@ -85,6 +85,20 @@ pub enum Refusal {
         /// The file or directory that nobody's program may see.
         path: PathBuf,
     },
+    /// One of towline's own files has further names (hard links), and one of them may lie in a granted tree.
+    Linked {
+        /// The grant.
+        grant: PathBuf,
+        /// The file.
+        path: PathBuf,
+    },
+    /// One of towline's own files is not there yet, so it cannot be hidden, and a granted tree is where it would be.
+    NotThere {
+        /// The grant, for writing.
+        grant: PathBuf,
+        /// The file.
+        path: PathBuf,
+    },
     /// The program is to have a network, and cannot be kept to its lease there; the text says why.
     Network(String),
     /// The program is confined and cannot be run all the same.
@@ -101,6 +115,20 @@ impl fmt::Display for Refusal {
                  beside it",
                 grant.display(),
                 path.display()
+            ),
+            Self::Linked { grant, path } => write!(
+                f,
+                "`{}`, which no job may see, has further names (hard links), and one of them may be in the granted `{}`: \
+                 put a copy in the place of the link",
+                path.display(),
+                grant.display(),
+            ),
+            Self::NotThere { grant, path } => write!(
+                f,
+                "`{}`, which no job may see, is not there yet and cannot be hidden in the granted `{}`: make it first, or \
+                 grant a directory beside it",
+                path.display(),
+                grant.display(),
             ),
             Self::Network(why) => write!(
                 f,

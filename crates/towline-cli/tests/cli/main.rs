@@ -4,6 +4,7 @@
 
 mod agents;
 mod bench;
+mod bounds;
 mod conformance;
 mod credentials;
 mod dashboard;
