@@ -204,7 +204,7 @@ impl ProcessAgent {
 
     async fn job(self, ctx: JobContext, input: RawJson) -> Result<RawJson, AgentError> {
         let network = Network::of(&ctx, &self.confinement.network)?;
-        let agent = self.run_with(ctx, input, network.clone());
+        let agent = Box::pin(self.run_with(ctx, input, network.clone()));
         Network::run(network, agent).await
     }
 
