@@ -131,7 +131,7 @@ impl JobContext {
         self.job.row.max_runtime
     }
 
-    /// Which run of the job this is, from 1.
+    /// Which run of the job this is, from 1: restarts of the runtime and retries are counted alike.
     pub fn attempt(&self) -> u32 {
         self.job.lock().runs.attempt
     }
@@ -172,6 +172,12 @@ impl JobContext {
                 EventError::Store(error)
             }
         })
+    }
+
+    /// Waits until everything the job has said so far is durable: from then on no crash takes it back. Returns too when the
+    /// job is over. Cancel safe.
+    pub async fn durable(&self) {
+        self.job.durable().await;
     }
 
     /// The latest checkpoint of an earlier run of this job; `None` when it runs for the first time.

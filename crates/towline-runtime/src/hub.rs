@@ -7,6 +7,7 @@ mod away;
 mod books;
 mod callers;
 pub(crate) mod committer;
+mod days;
 mod isolate;
 mod keys;
 mod lookup;
@@ -29,6 +30,7 @@ use away::Away;
 use queue::CommitQueue;
 
 pub(crate) use books::{Books, Queued, hash_token};
+pub(crate) use days::DayShare;
 pub(crate) use keys::KeyGuard;
 pub(crate) use lookup::JobView;
 pub use registry::RegisterError;
@@ -43,7 +45,7 @@ pub(crate) struct Hub {
     pub(crate) books: Books,
     pub(crate) commits: CommitQueue,
     pub(crate) scope: Scope,
-    away: Away,
+    pub(crate) away: Away,
 }
 
 /// How long things live.

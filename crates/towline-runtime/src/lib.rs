@@ -9,6 +9,7 @@
 //! `context` is what agents see.
 
 mod agent;
+mod agent_options;
 pub mod audit;
 pub mod auth;
 mod caller;
@@ -30,6 +31,7 @@ mod trace;
 mod web;
 
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
+pub use agent_options::AgentOptions;
 pub use caller::{
     CallTrace, Caller, EventReader, JobDocument, JobFailure, JobOutput, JobsPage, LogRecord,
     NotProven, StreamedResult,

@@ -199,8 +199,9 @@ setters! {
     /// How often a restartable agent is started for one job without keeping a checkpoint, before a restart of the runtime
     /// ends the job with INTERNAL_ERROR, `restarted_too_often`: it may be what ends the runtime. Default 3, 1 at least.
     max_starts: u32,
-    /// Whether jobs that an earlier run of the runtime left are begun, or run again [ARCP 7.3-4]. Default: on. Without it all
-    /// of them end with INTERNAL_ERROR, `runtime_restarted`: for a runtime that is only there to be looked at [ARCP 14-9].
+    /// Whether jobs that an earlier run of the runtime left are begun, or run again [ARCP 7.3-4]. Default: on. Without it they
+    /// stay as they are, for a runtime that is only there to be looked at [ARCP 14-9]; those that cannot be run again end with
+    /// INTERNAL_ERROR, `runtime_restarted`.
     starts_recovered: bool,
     /// How many bytes of events of all jobs together may wait for their commit before agents that emit wait. Jobs with less
     /// than 64 KiB waiting do not count. Default 256 MiB.

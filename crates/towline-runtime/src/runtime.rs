@@ -4,14 +4,14 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use towline_env::{Clock, Ids, SystemClock};
-use towline_proto::job::Cause;
 use towline_store::{EventStore, MemoryStore, StoreError};
 use towline_transport::Transport;
 use towline_wire::{AgentRef, CredentialId, Feature, FeatureSet, Secret, payload::PeerInfo};
 
 use crate::{
     RuntimeOptions,
-    agent::{Agent, Host, IntoAgent},
+    agent::{Host, IntoAgent},
+    agent_options::AgentOptions,
     auth::{AuthLimiter, Authenticator, Proven},
     caller::{Caller, NotProven, prove_caller},
     connection::{Connection, accept},
@@ -153,9 +153,21 @@ impl Runtime {
     /// # Errors
     /// [`RegisterError`] when the name breaks the grammar or is taken.
     pub fn add_agent<M>(&self, agent: &str, run: impl IntoAgent<M>) -> Result<(), RegisterError> {
+        self.add_agent_with(agent, run, AgentOptions::default())
+    }
+
+    /// [`Runtime::add_agent`], and how its jobs are run.
+    ///
+    /// # Errors
+    /// As [`Runtime::add_agent`].
+    pub fn add_agent_with<M>(
+        &self,
+        agent: &str,
+        run: impl IntoAgent<M>,
+        options: AgentOptions,
+    ) -> Result<(), RegisterError> {
         let entry = AgentEntry {
-            agent: self.host.seat(run.into_agent()),
-            restartable: false,
+            agent: self.host.seat(run.into_agent(), options),
         };
         self.hub
             .services
@@ -166,6 +178,12 @@ impl Runtime {
     /// Removes an agent: one version, or, without a version, all. Its running jobs go on. `false` when there was none.
     pub fn remove_agent(&self, agent: &str) -> bool {
         AgentRef::parse(agent).is_ok_and(|agent| self.hub.services.agents.remove(&agent))
+    }
+
+    /// Looks at what proved each session now, instead of a while later: after tokens, keys or roles were replaced, those whose
+    /// access was taken away lose their connection at once [ARCP 14-7].
+    pub fn recheck_sessions(&self) {
+        life::end_unproved_sessions(&self.hub);
     }
 
     /// Whether new sessions are taken: not while shutting down.
@@ -223,16 +241,15 @@ impl Runtime {
     }
 
     /// Shuts down in phases [ARCP 6.7-3]: no new sessions and jobs; every session is told and closed; running jobs get
-    /// the drain period, and are then ended; the store is closed. Returns when all of it is done. Not cancel safe: a
+    /// the drain period; what is left of them then is ended, or, where the store is durable and the agent restartable, left
+    /// to the next start [ARCP 7.3-4]; the store is closed. Returns when all of it is done. Not cancel safe: a
     /// dropped shutdown stays half done.
     pub async fn shutdown(&self) {
         let hub = &self.hub;
         hub.scope.draining.cancel();
         hub.detach_all();
         let _drained = tokio::time::timeout(hub.services.options.drain, self.jobs_ended()).await;
-        for job in hub.books.jobs.unfinished() {
-            life::stop_job(hub, &job, Cause::Shutdown);
-        }
+        life::leave_jobs(hub);
         let limit = hub.services.options.cancel_grace + hub.services.options.close_timeout;
         let _ended = tokio::time::timeout(limit, self.jobs_ended()).await;
         // Connections say goodbye by themselves, within the close timeout.
@@ -260,7 +277,10 @@ impl Runtime {
 
     async fn jobs_ended(&self) {
         for job in self.hub.books.jobs.unfinished() {
-            job.ended.cancelled().await;
+            tokio::select! {
+                () = job.ended.cancelled() => {}
+                () = job.left.cancelled() => {}
+            }
         }
     }
 
@@ -308,13 +328,29 @@ impl RuntimeBuilder {
 
     /// Adds an agent under `name` or `name@version`.
     pub fn agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
-        self.register(agent, run.into_agent(), false)
+        self.agent_with(agent, run, AgentOptions::default())
+    }
+
+    /// [`RuntimeBuilder::agent`], and how its jobs are run.
+    pub fn agent_with<M>(
+        mut self,
+        agent: &str,
+        run: impl IntoAgent<M>,
+        options: AgentOptions,
+    ) -> Self {
+        let entry = AgentEntry {
+            agent: self.host.seat(run.into_agent(), options),
+        };
+        let added = AgentRef::parse(agent).map_err(RegisterError::from);
+        let added = added.and_then(|agent| self.agents.add(&agent, entry));
+        self.failed = self.failed.or(added.err());
+        self
     }
 
     /// Adds an agent whose jobs are run again after the runtime restarts [ARCP 7.3-4]; see
     /// [`crate::JobContext::checkpoint`].
     pub fn restartable_agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
-        self.register(agent, run.into_agent(), true)
+        self.agent_with(agent, run, AgentOptions::default().restartable(true))
     }
 
     /// Makes a version the one a bare name means. Default: the highest.
@@ -390,17 +426,6 @@ impl RuntimeBuilder {
     /// Where ids come from; for tests.
     pub fn ids(mut self, ids: Ids) -> Self {
         self.ids = ids;
-        self
-    }
-
-    fn register(mut self, agent: &str, run: Arc<dyn Agent>, restartable: bool) -> Self {
-        let entry = AgentEntry {
-            agent: self.host.seat(run),
-            restartable,
-        };
-        let added = AgentRef::parse(agent).map_err(RegisterError::from);
-        let added = added.and_then(|agent| self.agents.add(&agent, entry));
-        self.failed = self.failed.or(added.err());
         self
     }
 

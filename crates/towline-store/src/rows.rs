@@ -140,6 +140,8 @@ pub struct JobRow {
     pub parent: Option<JobId>,
     /// How many ancestors it has.
     pub depth: u32,
+    /// The job that it is another run of.
+    pub rerun_of: Option<JobId>,
     /// Its trace.
     pub trace: TraceId,
     /// When it was accepted.
@@ -161,6 +163,7 @@ impl JobRow {
             max_runtime: self.max_runtime,
             parent: self.parent.clone(),
             depth: self.depth,
+            rerun_of: self.rerun_of.clone(),
             trace: self.trace,
             created_at: self.created_at,
             state: self.state.clone(),
@@ -189,6 +192,8 @@ pub struct JobSummary {
     pub parent: Option<JobId>,
     /// How many ancestors it has.
     pub depth: u32,
+    /// The job that it is another run of.
+    pub rerun_of: Option<JobId>,
     /// Its trace.
     pub trace: TraceId,
     /// When it was accepted.
@@ -243,6 +248,8 @@ pub struct JobState {
     /// The `attempt` at which its agent last got anywhere: the first one, or that of its latest checkpoint. How many runs
     /// in a row led nowhere is counted from here.
     pub progressed: u32,
+    /// How many of its runs failed and were followed by another one.
+    pub retried: u32,
     /// When its agent was started for the first time.
     pub started_at: Option<Timestamp>,
     /// Whether a part of its result is out, in a [`RecordKind::ResultChunk`](crate::RecordKind::ResultChunk).
@@ -260,6 +267,7 @@ impl JobState {
             ending: None,
             attempt: 0,
             progressed: 0,
+            retried: 0,
             started_at: None,
             chunked: false,
         }

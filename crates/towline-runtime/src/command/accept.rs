@@ -11,8 +11,8 @@ use towline_proto::{
 };
 use towline_store::{AuditRow, Change, IdempotencyRow, JobRow, JobState, Principal, StoreError};
 use towline_wire::{
-    AgentRef, Amount, Envelope, EventKind, Lease, MessageId, RawJson, SessionId, TraceId, event,
-    namespace, payload,
+    AgentRef, Amount, Envelope, EventKind, JobId, Lease, MessageId, RawJson, SessionId, TraceId,
+    event, namespace, payload,
 };
 
 use super::{
@@ -39,6 +39,7 @@ pub(super) struct NewJob {
     pub(super) input: RawJson,
     pub(super) plan: Plan,
     pub(super) max_runtime: Option<Duration>,
+    pub(super) rerun_of: Option<JobId>,
     pub(super) trace: TraceId,
     pub(super) caused_by: Option<CausedBy>,
     /// The session it belongs to, which watches it from its first event.
@@ -62,6 +63,7 @@ impl NewJob {
             max_runtime: self.max_runtime,
             parent: parent.as_ref().map(|parent| parent.id().clone()),
             depth: parent.as_ref().map_or(0, |parent| parent.row.depth + 1),
+            rerun_of: self.rerun_of,
             trace: self.trace,
             created_at: hub.now(),
             state: JobState {
@@ -81,6 +83,9 @@ impl NewJob {
             core.caused_by = self.caused_by;
             core.observers.extend(self.observer);
         }
+        if let Some(day) = self.plan.day {
+            day.becomes(&job);
+        }
         job
     }
 }
@@ -92,6 +97,8 @@ pub(super) struct AcceptJob {
     /// Revoked again when the job does not come to be.
     credentials: Option<IssuedCredentials>,
     refused: Option<Refusal>,
+    /// Whether the job had a place, and begins with its acceptance.
+    has_begun: bool,
 }
 
 /// Who waits for a job to be accepted.
@@ -123,6 +130,7 @@ impl AcceptJob {
             asked_by,
             credentials,
             refused: None,
+            has_begun: false,
         }
     }
 
@@ -158,6 +166,10 @@ impl Command for AcceptJob {
             credentials.add_to(tx);
         }
         tx.audit(audit(tx.hub, &self.job));
+        self.has_begun = life::begin_with_acceptance(tx.hub, &self.job);
+        if self.has_begun {
+            tx.take(&self.job);
+        }
     }
 
     fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
@@ -166,6 +178,7 @@ impl Command for AcceptJob {
             asked_by,
             credentials,
             refused,
+            has_begun,
         } = *self;
         if let Some(refusal) = refused.or_else(|| result.err().map(store_refusal)) {
             life::never_accepted(hub, &job);
@@ -178,7 +191,7 @@ impl Command for AcceptJob {
         }
         // The answer comes before the job's first event [ARCP 7.1-2].
         asked_by.accept(hub, &job);
-        life::start_accepted(hub, &job);
+        life::start_accepted(hub, &job, has_begun);
     }
 }
 

@@ -87,6 +87,7 @@ fn listing(row: &JobSummary) -> payload::JobListing {
             .filter(|constraints| !constraints.is_empty()),
         budget: budget_now(&row.state),
         parent_job_id: row.parent.clone(),
+        rerun_of: row.rerun_of.clone(),
         created_at: Some(row.created_at),
         submitted_at: Some(row.created_at),
         trace_id: Some(row.trace),

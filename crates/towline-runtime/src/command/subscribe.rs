@@ -282,6 +282,7 @@ impl SubscribeJob {
                 .filter(|constraints| !constraints.is_empty()),
             budget: budget_now(state),
             parent_job_id: row.parent.clone(),
+            rerun_of: row.rerun_of.clone(),
             trace_id: Some(row.trace),
             subscribed_from: last,
             replayed,

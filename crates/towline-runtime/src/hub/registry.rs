@@ -12,7 +12,6 @@ use crate::job::RunJob;
 #[derive(Clone)]
 pub(crate) struct AgentEntry {
     pub(crate) agent: Arc<dyn RunJob>,
-    pub(crate) restartable: bool,
 }
 
 /// Why an agent cannot be registered.
@@ -189,7 +188,7 @@ mod tests {
     use towline_wire::RawJson;
 
     use super::*;
-    use crate::job::JobEntry;
+    use crate::job::{JobEntry, RunRules};
 
     /// Is registered, and never run.
     struct Idle;
@@ -198,6 +197,10 @@ mod tests {
         fn run(&self, _job: Arc<JobEntry>) -> BoxFuture<'static, Result<RawJson, Failure>> {
             Box::pin(async { Ok(RawJson::NULL) })
         }
+
+        fn rules(&self) -> RunRules {
+            RunRules::default()
+        }
     }
 
     fn registry(agents: &[&str]) -> Registry {
@@ -205,7 +208,6 @@ mod tests {
         for agent in agents {
             let entry = AgentEntry {
                 agent: Arc::new(Idle),
-                restartable: false,
             };
             registry
                 .add(&AgentRef::parse(agent).unwrap(), entry)

@@ -41,6 +41,10 @@ pub(super) const STEPS: &[Step] = &[
         sql: PROOF,
         fill: None,
     },
+    Step {
+        sql: RERUNS,
+        fill: None,
+    },
 ];
 
 /// How much happens with a row decides its place. Blocks are appended, whichever job they are of, so that a commit of
@@ -183,6 +187,12 @@ const PROOF: &str = "
 ALTER TABLE session ADD COLUMN proof TEXT;
 ";
 
+/// Which job a job runs again, and how many of its own runs failed and were followed by another.
+const RERUNS: &str = "
+ALTER TABLE job ADD COLUMN rerun_of TEXT;
+ALTER TABLE job_state ADD COLUMN retried INTEGER NOT NULL DEFAULT 0;
+";
+
 /// What a job's recovery has to know stands in its state. A job that runs was started once at least; when, nobody wrote down.
 const RUNS: &str = "
 ALTER TABLE job_state ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
@@ -291,8 +301,8 @@ pub(super) fn migrate(conn: &mut Connection, name: &str, steps: &[Step]) -> Resu
     Ok(())
 }
 
-#[cfg(test)]
 #[cfg(feature = "testing")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{EventStore, SqliteStore, testing::fixture};

@@ -377,6 +377,9 @@ pub struct JobListing {
     pub budget: Option<BTreeMap<String, Amount>>,
     /// The job that delegated it, or null.
     pub parent_job_id: Option<JobId>,
+    /// The earlier job that it is another run of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<JobId>,
     /// When it was accepted. Some runtimes only send the next field; see [`JobListing::created`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
@@ -401,6 +404,7 @@ readable!(JobListing {
     lease_constraints: opt,
     budget: opt as Budget,
     parent_job_id: opt,
+    rerun_of: opt,
     created_at: opt as Informative<Timestamp>,
     submitted_at: opt as Informative<Timestamp>,
     trace_id: opt as Informative<TraceId>,

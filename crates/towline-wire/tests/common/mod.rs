@@ -190,6 +190,8 @@ fn job_messages() -> Vec<(&'static str, Envelope)> {
         idempotency_key: Some("key-1".to_owned()),
         max_runtime_sec: Some(2.5),
         parent_job_id: Some(parent()),
+        rerun_of: Some(parent()),
+        checkpoint: Some(raw(r#"{"step":3}"#)),
         ..bare_submit()
     };
     let accepted = Accepted {
@@ -237,6 +239,7 @@ fn job_messages() -> Vec<(&'static str, Envelope)> {
         lease_constraints: Some(constraints()),
         budget: Some(budget()),
         parent_job_id: Some(parent()),
+        rerun_of: Some(parent()),
         trace_id: Some(trace()),
         subscribed_from: JobSeq::new(3),
         replayed: true,
@@ -418,6 +421,8 @@ fn bare_submit() -> Submit {
         idempotency_key: None,
         max_runtime_sec: None,
         parent_job_id: None,
+        rerun_of: None,
+        checkpoint: None,
     }
 }
 
@@ -447,6 +452,7 @@ fn bare_subscribed() -> Subscribed {
         lease_constraints: None,
         budget: None,
         parent_job_id: None,
+        rerun_of: None,
         trace_id: None,
         subscribed_from: JobSeq::ZERO,
         replayed: false,
@@ -463,6 +469,7 @@ fn bare_listing() -> JobListing {
         lease_constraints: None,
         budget: None,
         parent_job_id: None,
+        rerun_of: None,
         created_at: None,
         submitted_at: None,
         trace_id: None,
@@ -478,6 +485,7 @@ fn full_listing() -> JobListing {
         lease_constraints: Some(constraints()),
         budget: Some(budget()),
         parent_job_id: Some(parent()),
+        rerun_of: Some(parent()),
         created_at: Some(time()),
         submitted_at: Some(time()),
         trace_id: Some(trace()),
