@@ -38,8 +38,9 @@ pub use caller::{
 };
 pub use connection::Connection;
 pub use context::{
-    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, Level,
-    ModelPermit, Permit, Progress, ResultWriter, Tool, ToolError, UpstreamRefusal, with_meta,
+    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, JobKey,
+    Level, ModelPermit, Permit, Progress, ResultWriter, Tool, ToolError, UpstreamRefusal,
+    with_meta,
 };
 #[cfg(feature = "files")]
 pub use context::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};

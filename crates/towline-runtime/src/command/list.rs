@@ -31,10 +31,11 @@ pub(crate) async fn jobs(
 }
 
 async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<payload::Jobs, Refusal> {
+    let details = list.details;
     let page = jobs(hub, &asker.session.principal, list).await?;
     Ok(payload::Jobs {
         request_id: asker.request.clone(),
-        jobs: page.jobs.iter().map(listing).collect(),
+        jobs: page.jobs.iter().map(|row| listing(row, details)).collect(),
         next_cursor: page.next.as_ref().map(write_cursor),
     })
 }
@@ -77,8 +78,15 @@ fn bad_cursor() -> Refusal {
     Refusal::invalid("`cursor` is not one this runtime gave out; begin again without one")
 }
 
-fn listing(row: &JobSummary) -> payload::JobListing {
+/// With `details`, what no draft has as well.
+fn listing(row: &JobSummary, details: bool) -> payload::JobListing {
+    let state = &row.state;
     payload::JobListing {
+        principal: details.then(|| row.principal.as_str().to_owned()),
+        started_at: state.started_at.filter(|_| details),
+        completed_at: state.finished_at.filter(|_| details),
+        spent: details.then(|| spent_so_far(state)).flatten(),
+        open_questions: None,
         job_id: row.id.clone(),
         agent: row.agent.to_string(),
         status: row.state.status,
@@ -101,6 +109,12 @@ fn listing(row: &JobSummary) -> payload::JobListing {
 pub(crate) fn budget_now(state: &JobState) -> Option<BTreeMap<String, Amount>> {
     let budget: Budget = state.budget.as_ref()?.read().ok()?;
     remaining(&budget)
+}
+
+/// What a job spent of each budgeted currency.
+fn spent_so_far(state: &JobState) -> Option<BTreeMap<String, Amount>> {
+    let budget: Budget = state.budget.as_ref()?.read().ok()?;
+    Some(budget.spent().collect()).filter(|spent: &BTreeMap<String, Amount>| !spent.is_empty())
 }
 
 /// Where a page that ends with this job goes on.

@@ -13,6 +13,7 @@ mod audit;
 mod cancel;
 mod close;
 mod credentials;
+mod days;
 mod delegation;
 mod dialects;
 mod events;
