@@ -104,7 +104,7 @@ async fn run(
         (&set, network.clone()),
         &input,
     );
-    let gave = Network::run(network, ran).await;
+    let gave = Network::run(network, Box::pin(ran)).await;
     match &gave {
         Ok(_) => ctx.tool_result(&call, json!({"exit_code": 0})).await?,
         // A job that has to end takes no more events.

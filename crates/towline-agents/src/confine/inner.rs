@@ -97,9 +97,12 @@ fn confine(order: &Order, descriptors: &Descriptors) -> Result<Report, Refusal> 
     };
     Ok(Report {
         landlock,
-        network: order.door.and_then(|door| match door.inside {
-            true => Some(Network::Namespace),
-            false => (landlock >= files::PORTS).then_some(Network::Port),
+        network: order.door.and_then(|door| {
+            if door.inside {
+                Some(Network::Namespace)
+            } else {
+                (landlock >= files::PORTS).then_some(Network::Port)
+            }
         }),
         namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
         proc: view.proc.is_some(),
