@@ -204,8 +204,8 @@ impl ProcessAgent {
 
     async fn job(self, ctx: JobContext, input: RawJson) -> Result<RawJson, AgentError> {
         let network = Network::of(&ctx, &self.confinement.network)?;
-        let agent = Box::pin(self.run_with(ctx, input, network.clone()));
-        Network::run(network, agent).await
+        let agent = self.run_with(ctx, input, network.clone());
+        Network::run(network, Box::pin(agent)).await
     }
 
     async fn run_with(

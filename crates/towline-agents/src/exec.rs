@@ -96,15 +96,15 @@ async fn run(
         .await?;
     tracing::debug!(job = %ctx.job_id(), tool = permit.value(), "running a program");
     let network = Network::of(&ctx, &confinement.network)?;
-    let ran = Box::pin(start_and_run(
+    let ran = start_and_run(
         &ctx,
         launcher,
         &confinement,
         found,
         (&set, network.clone()),
         &input,
-    ));
-    let gave = Network::run(network, ran).await;
+    );
+    let gave = Network::run(network, Box::pin(ran)).await;
     match &gave {
         Ok(_) => ctx.tool_result(&call, json!({"exit_code": 0})).await?,
         // A job that has to end takes no more events.

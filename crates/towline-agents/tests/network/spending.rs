@@ -26,8 +26,9 @@ fn stream(events: &[&str]) -> String {
 /// The last that a job says is left of its budget.
 fn left(ran: &Ran) -> Option<String> {
     let metrics = ran.bodies("metric").into_iter();
-    let left = metrics.filter(|metric| metric["name"] == "cost.budget.remaining");
-    left.last().map(|metric| metric["value"].to_string())
+    let mut left = metrics.rev();
+    left.find(|metric| metric["name"] == "cost.budget.remaining")
+        .map(|metric| metric["value"].to_string())
 }
 
 const CHAT: &str =

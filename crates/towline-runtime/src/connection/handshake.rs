@@ -1,4 +1,18 @@
 //! From the first frame to the welcome (§6.1, §6.2).
+//!
+//! What the session's machine waits for is asked here: whether the authenticator knows the peer (`yes`, `no`) and whether the
+//! store has the session (`stored`, `failed`). Meanwhile nothing is read [ARCP 6.1-5], so a peer that goes, or says more, is
+//! heard afterwards. `late` is the end of the time that the phase has; `Over` has its goodbye behind it. `·` is "the same":
+//!
+//! ```text
+//!           │ hello   other yes       no   stored failed gone late drain
+//! ──────────┼───────────────────────────────────────────────────────────
+//! Hello     │ Proving Over  ·         ·    ·      ·      Over Over Over
+//! Proving   │ ·       ·     Attaching Over ·      ·      ·    Over Over
+//! Attaching │ ·       ·     ·         ·    Live   Over   ·    ·    Over
+//! Live      │ ·       ·     ·         ·    ·      ·      Over ·    Over
+//! Over      │ ·       ·     ·         ·    ·      ·      ·    ·    ·
+//! ```
 
 use std::sync::Arc;
 

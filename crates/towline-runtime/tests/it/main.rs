@@ -16,6 +16,8 @@ mod credentials;
 mod days;
 mod delegation;
 mod dialects;
+#[path = "../../../towline-proto/src/drawing.rs"]
+mod drawing;
 mod events;
 mod files;
 mod handshake;
