@@ -16,7 +16,10 @@ pub(crate) fn confinement(
     data: &DataDir,
     more: impl IntoIterator<Item = PathBuf>,
 ) -> Confinement {
-    Confinement::new().protect(own_files(config, data, more))
+    let by_port = config.server.allow_network_by_port;
+    Confinement::new()
+        .protect(own_files(config, data, more))
+        .dangerously_allow_network_by_port(by_port.unwrap_or(false))
 }
 
 /// What belongs to this program: what the configuration names, the data directory, the user's state directory (it says what

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use towline::runtime::{Runtime, RuntimeOptions, auth::StaticTokens};
 
+#[cfg(unix)]
+use crate::beside::Beside;
 use crate::{
     config::Config,
     confinement::{confinement, own_files},
@@ -26,7 +28,7 @@ pub(crate) enum Purpose {
     Work,
     /// To look at what earlier ones left. It starts nothing, and reaches nobody [ARCP 14-9].
     Look,
-    /// To cancel one of the jobs that earlier ones left. It starts none of them [ARCP 14-9].
+    /// To cancel one of the jobs that earlier ones left. The others stay as they are: nothing is started [ARCP 14-9].
     Cancel,
 }
 
@@ -34,6 +36,9 @@ pub(crate) enum Purpose {
 pub(crate) struct Embedded {
     runtime: Runtime,
     token: String,
+    /// Those who look on, while jobs run.
+    #[cfg(unix)]
+    beside: Option<Beside>,
 }
 
 impl Embedded {
@@ -71,7 +76,16 @@ impl Embedded {
             .build()
             .await
             .map_err(|error| Failure::local(chain(&error)))?;
-        Ok(Self { runtime, token })
+        #[cfg(unix)]
+        let beside = (purpose == Purpose::Work && choice.is_kept())
+            .then(|| Beside::open(data, &runtime, &token))
+            .flatten();
+        Ok(Self {
+            runtime,
+            token,
+            #[cfg(unix)]
+            beside,
+        })
     }
 
     /// The runtime.
@@ -86,6 +100,9 @@ impl Embedded {
 
     /// Ends the runtime and lets go of the store.
     pub(crate) async fn stop(self) {
+        // Whoever comes now waits for the store instead.
+        #[cfg(unix)]
+        drop(self.beside);
         self.runtime.shutdown().await;
     }
 }

@@ -14,6 +14,7 @@ use std::{
 use crate::limits::Limits;
 
 use super::{
+    door::{Door, Ordered},
     exchange::{Access, Granted, MAX_DESCRIPTORS, Mode, Order},
     hold::{Hold, hand_over},
     kernel::Kernel,
@@ -34,7 +35,7 @@ pub enum Input {
 ///
 /// Beside this it always gets the system's programs and libraries, `/dev/null`, `/dev/zero` and randomness; and where it has
 /// namespaces of its own, a `/proc` of its own and an empty `/tmp` that ends with it. It gets no network, no socket but
-/// pairs, no capability, no other process.
+/// pairs, no capability, no other process; with a [`Door`], TCP to that.
 #[derive(Debug)]
 pub struct Plan {
     program: Program,
@@ -45,6 +46,9 @@ pub struct Plan {
     passed: Vec<(String, OwnedFd)>,
     limits: Limits,
     hidden: Vec<PathBuf>,
+    door: Option<Ordered>,
+    /// Where the launcher puts the listener of the door.
+    listener: Option<OwnedFd>,
 }
 
 /// What [`Plan::prepare`] gives beside the command.
@@ -116,6 +120,8 @@ impl Plan {
             passed: Vec::new(),
             limits: Limits::default(),
             hidden: Vec::new(),
+            door: None,
+            listener: None,
         }
     }
 
@@ -159,6 +165,14 @@ impl Plan {
     #[must_use]
     pub fn protect(mut self, protected: &Protected) -> Self {
         self.hidden.extend(protected.now());
+        self
+    }
+
+    /// Lets it connect to a door, over TCP, and read whom the system trusts.
+    #[must_use]
+    pub fn door(mut self, door: &mut Door) -> Self {
+        self.door = Some(door.ordered());
+        self.listener = door.theirs();
         self
     }
 
@@ -209,17 +223,18 @@ impl Plan {
         ];
         descriptors.extend(self.granted.iter().map(|(place, ..)| place.as_fd()));
         descriptors.extend(self.passed.iter().map(|(_, descriptor)| descriptor.as_fd()));
+        descriptors.extend(self.listener.iter().map(AsFd::as_fd));
         let hold = hand_over(launcher, &order, &descriptors).map_err(broken)?;
         Ok(Prepared { hold, stdin: write })
     }
 
     fn check(&self, mode: Mode) -> Result<(), Refusal> {
-        // One is the text of the order, three stand for input, program and directory.
-        if self.granted.len() + self.passed.len() + 4 > MAX_DESCRIPTORS {
+        // One is the text of the order, three stand for input, program and directory, one for the listener.
+        if self.granted.len() + self.passed.len() + 5 > MAX_DESCRIPTORS {
             return Err(Refusal::CannotConfine(format!(
                 "{} files and directories are granted, more than {}: grant a directory above them",
                 self.granted.len(),
-                MAX_DESCRIPTORS - 4,
+                MAX_DESCRIPTORS - 5,
             )));
         }
         let hidden: Vec<_> = self
@@ -277,6 +292,7 @@ impl Plan {
                 .map(|path| path.to_string_lossy().into_owned())
                 .collect(),
             limits: self.limits.clone(),
+            door: self.door,
         }
     }
 }

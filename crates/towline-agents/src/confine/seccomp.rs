@@ -35,27 +35,27 @@ const SOCKET_TYPE: u64 = 0xf;
 /// Linux numbers its calls a second time for programs with short pointers: the bit that says so. No such program runs here.
 const OTHER_NUMBERS: u32 = 0x4000_0000;
 
-/// Leaves this process, and all it becomes and starts, the calls of the list.
-pub(super) fn restrict(mode: Mode) -> Result<(), Refusal> {
+/// Leaves this process, and all it becomes and starts, the calls of the list; with a door, those to connect over TCP.
+pub(super) fn restrict(mode: Mode, door: bool) -> Result<(), Refusal> {
     let missing = |what: String| Refusal::CannotConfine(format!("seccomp: {what}"));
-    for filter in filters(mode).map_err(|error| missing(error.to_string()))? {
+    for filter in filters(mode, door).map_err(|error| missing(error.to_string()))? {
         apply_filter(&filter).map_err(|error| missing(error.to_string()))?;
     }
     Ok(())
 }
 
-fn filters(mode: Mode) -> Built<Vec<BpfProgram>> {
+fn filters(mode: Mode, door: bool) -> Built<Vec<BpfProgram>> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let errno = |number: i32| SeccompAction::Errno(number.unsigned_abs());
     let known = calls::ALLOWED.iter().map(|call| (*call, Vec::new()));
     let known = SeccompFilter::new(
-        known.chain(refused_of(&refused(mode)?)).collect(),
+        known.chain(refused_of(&refused(mode, door)?)).collect(),
         errno(libc::ENOSYS),
         SeccompAction::Allow,
         arch,
     )?;
     let refused = SeccompFilter::new(
-        refused(mode)?,
+        refused(mode, door)?,
         SeccompAction::Allow,
         errno(libc::EPERM),
         arch,
@@ -98,7 +98,7 @@ fn numbered_once() -> BpfProgram {
     ]
 }
 
-fn refused(mode: Mode) -> Built<Rules> {
+fn refused(mode: Mode, door: bool) -> Built<Rules> {
     let mut rules: Rules = calls::REFUSED
         .iter()
         .map(|call| (*call, Vec::new()))
@@ -112,6 +112,11 @@ fn refused(mode: Mode) -> Built<Rules> {
         pairs.push(rule(&[masked(1, SOCKET_TYPE, kind)?])?);
     }
     add(libc::SYS_socketpair, pairs);
+    if door {
+        for (call, of) in all_but_tcp()? {
+            add(call, of);
+        }
+    }
     // A new process may not have namespaces of its own.
     let each = (0..u64::BITS).map(|bit| 1 << bit);
     let each = each.filter(|bit| NAMESPACES & bit != 0);
@@ -182,6 +187,45 @@ fn refused(mode: Mode) -> Built<Rules> {
 /// What `O_TMPFILE` has beside `O_DIRECTORY`.
 const MAKES_NAMELESS: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
 
+/// With a door: sockets of TCP over IPv4 and no other, which may connect; where to is the network's and Landlock's to say. A
+/// message that opens a connection by itself asks neither.
+fn all_but_tcp() -> Built<Rules> {
+    let mut sockets = vec![rule(&[is_not(0, libc::AF_INET as u64)?])?];
+    for kind in (0..=SOCKET_TYPE).filter(|kind| *kind != STREAM) {
+        sockets.push(rule(&[masked(1, SOCKET_TYPE, kind)?])?);
+    }
+    sockets.push(rule(&[
+        is_not(2, 0)?,
+        is_not(2, libc::IPPROTO_TCP as u64)?,
+    ])?);
+    let opening = |flags: u8| -> Built<Vec<SeccompRule>> {
+        Ok(vec![rule(&[masked(flags, FAST_OPEN, FAST_OPEN)?])?])
+    };
+    let options = OPTIONS.iter();
+    let options: Built<Vec<_>> = options
+        .map(|option| rule(&[is(1, libc::IPPROTO_TCP as u64)?, is(2, *option)?]))
+        .collect();
+    // Connecting is refused where there is no address at all, which makes it a call that is known.
+    Ok(Rules::from([
+        (libc::SYS_socket, sockets),
+        (libc::SYS_connect, vec![rule(&[is(2, 0)?])?]),
+        (libc::SYS_sendto, opening(3)?),
+        (libc::SYS_sendmsg, opening(2)?),
+        (libc::SYS_sendmmsg, opening(3)?),
+        (libc::SYS_setsockopt, options?),
+    ]))
+}
+
+/// A message's flag: connect with it.
+const FAST_OPEN: u64 = libc::MSG_FASTOPEN as u64;
+
+/// TCP's options to do so, on either side, and to hand the connection to another protocol.
+const OPTIONS: [u64; 3] = [
+    libc::TCP_FASTOPEN as u64,
+    libc::TCP_FASTOPEN_CONNECT as u64,
+    libc::TCP_ULP as u64,
+];
+
 const STREAM: u64 = libc::SOCK_STREAM as u64;
 const SEQPACKET: u64 = libc::SOCK_SEQPACKET as u64;
 const IOPRIO_WHO_PROCESS: u64 = 1;
@@ -222,7 +266,7 @@ mod tests {
         for call in calls::REFUSED {
             assert!(!calls::ALLOWED.contains(call), "{call} is on both lists");
         }
-        let refused = refused(Mode::Namespaces).unwrap();
+        let refused = refused(Mode::Namespaces, false).unwrap();
         for door in [
             libc::SYS_socket,
             libc::SYS_connect,
@@ -250,8 +294,10 @@ mod tests {
     #[test]
     fn filters_fit_into_the_kernel() {
         for mode in [Mode::Namespaces, Mode::Plain] {
-            for filter in filters(mode).unwrap() {
-                assert!(filter.len() < 4096, "{}", filter.len());
+            for door in [false, true] {
+                for filter in filters(mode, door).unwrap() {
+                    assert!(filter.len() < 4096, "{}", filter.len());
+                }
             }
         }
     }

@@ -40,6 +40,7 @@ static FILE: Shape = Keys(&[
             ("drain", Leaf),
             ("demo", Leaf),
             ("allow_unconfined_root", Leaf),
+            ("allow_network_by_port", Leaf),
             ("dashboard", Leaf),
             ("dashboard_connect", Leaf),
             (
@@ -146,6 +147,15 @@ static FILE: Shape = Keys(&[
         )]),
     ),
     (
+        "models",
+        Named(&Keys(&[
+            ("style", Leaf),
+            ("base_url", Leaf),
+            ("key_file", Leaf),
+            ("prices", Leaf),
+        ])),
+    ),
+    (
         "agents",
         Named(&Keys(&[
             ("command", Leaf),
@@ -159,6 +169,7 @@ static FILE: Shape = Keys(&[
             ("confine", Leaf),
             ("read", Leaf),
             ("state", Leaf),
+            ("model", Leaf),
             (
                 "limits",
                 Keys(&[

@@ -30,6 +30,7 @@ pub(crate) struct ServerSection {
     pub(crate) drain: Option<SpanValue>,
     pub(crate) demo: Option<bool>,
     pub(crate) allow_unconfined_root: Option<bool>,
+    pub(crate) allow_network_by_port: Option<bool>,
     pub(crate) dashboard: Option<bool>,
     pub(crate) dashboard_connect: Option<Vec<String>>,
     pub(crate) limits: LimitsSection,

@@ -73,8 +73,11 @@ impl Settings {
             .or_else(|| server.path.clone())
             .unwrap_or_else(|| DEFAULT_PATH.to_owned());
         let dashboard = !args.no_dashboard && server.dashboard != Some(false);
-        if dashboard && !args.stdio {
-            beside_dashboard(&path)?;
+        if !args.stdio {
+            beside_others(&path)?;
+            if dashboard {
+                beside_dashboard(&path)?;
+            }
         }
         let listed = |flag: &[String], file: &Option<Vec<String>>| {
             let list = if flag.is_empty() {
@@ -149,6 +152,18 @@ impl Settings {
         let first = first.ok_or_else(|| Failure::usage(format!("`{listen}` names no address")))?;
         Ok(Some(first))
     }
+}
+
+/// Refuses an endpoint where the server has something else.
+fn beside_others(path: &str) -> Outcome<()> {
+    let taken = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/v1"];
+    if !taken.contains(&path) && !path.starts_with("/v1/") {
+        return Ok(());
+    }
+    Err(
+        Failure::usage(format!("at `{path}` the server has something else"))
+            .help("give another --path, such as /arcp"),
+    )
 }
 
 /// Refuses an endpoint where the dashboard is.

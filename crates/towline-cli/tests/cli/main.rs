@@ -9,6 +9,7 @@ mod conformance;
 mod credentials;
 mod dashboard;
 mod embedded;
+mod models;
 mod operate;
 mod ready;
 mod roles;
