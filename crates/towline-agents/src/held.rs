@@ -19,6 +19,7 @@ use crate::{
     grants::Grants,
     launcher::Launcher,
     process::{Kept, Process, Streams},
+    side::{self, Theirs},
     trouble::failed,
 };
 
@@ -121,6 +122,7 @@ impl Held {
         arguments: Vec<String>,
         variables: Vec<(String, String)>,
         subject: &str,
+        events: Option<Theirs>,
     ) -> Result<(Process, Streams), AgentError> {
         let Self {
             mut plan,
@@ -133,6 +135,9 @@ impl Held {
             .protect(&confinement.protected);
         for (name, value) in variables {
             plan = plan.env(name, value);
+        }
+        if let Some(events) = events {
+            plan = plan.pass(side::EVENTS, events);
         }
         let kernel = kernel(&confinement, launcher).await;
         let mut command = launcher.command();

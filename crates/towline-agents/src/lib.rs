@@ -30,9 +30,11 @@
 //! nothing of the runtime's environment but what it is given.
 
 mod agent;
+mod collected;
 #[cfg(target_os = "linux")]
 pub mod confine;
 mod confined;
+mod denial;
 mod environment;
 mod exec;
 #[cfg(target_os = "linux")]
@@ -48,11 +50,14 @@ mod pipe;
 mod plain;
 mod process;
 mod relay;
+mod said;
 mod sandbox;
+mod side;
 mod spawn;
 mod trouble;
 
 pub use agent::ProcessAgent;
+pub use collected::ResultForm;
 pub use confined::Confinement;
 pub use environment::may_pass;
 pub use exec::ExecAgent;

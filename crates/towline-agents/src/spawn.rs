@@ -8,12 +8,15 @@ use std::{
 
 use tokio::process::Command;
 use towline_runtime::{AgentError, JobContext};
+use towline_wire::RawJson;
 
 use crate::{
     environment::Environment,
     launcher::Launcher,
     process::{Process, Streams},
+    said::IN_ENVIRONMENT,
     sandbox::Bounds,
+    side::{self, Theirs},
     trouble::failed,
 };
 
@@ -31,13 +34,33 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Tells the program which job it is for, and where in the job's trace.
-    pub(crate) fn tell_job(&mut self, ctx: &JobContext) {
+    /// Tells the program which job it is for, and where in the job's trace; which run of the job this is, and what an earlier
+    /// one kept [ARCP 18-5]. Gives the latter back.
+    ///
+    /// # Errors
+    /// What was kept cannot be read.
+    pub(crate) async fn tell_job(
+        &mut self,
+        ctx: &JobContext,
+    ) -> Result<Option<RawJson>, AgentError> {
         self.environment.set("ARCP_JOB_ID", ctx.job_id().as_str());
         self.environment.set("TRACEPARENT", ctx.traceparent());
+        let attempt = ctx.attempt();
+        self.environment.set("TOWLINE_ATTEMPT", attempt.to_string());
+        if attempt <= 1 {
+            return Ok(None);
+        }
+        let kept: Option<RawJson> = ctx.restored().await?;
+        let fits = kept
+            .as_ref()
+            .filter(|kept| kept.as_str().len() <= IN_ENVIRONMENT);
+        if let Some(kept) = fits {
+            self.environment.set("TOWLINE_CHECKPOINT", kept.as_str());
+        }
+        Ok(kept)
     }
 
-    /// Starts it; `subject` is what errors call it.
+    /// Starts it; `subject` is what errors call it, and `events` its end of the side channel.
     ///
     /// # Errors
     /// INTERNAL_ERROR when it cannot be started, or not be kept to its bounds; PERMISSION_DENIED when its lease gives what
@@ -46,12 +69,13 @@ impl Program {
         mut self,
         ctx: &JobContext,
         subject: &str,
+        events: Option<Theirs>,
     ) -> Result<(Process, Streams), AgentError> {
         match std::mem::replace(&mut self.bounds, Bounds::Off) {
             Bounds::Off => {
                 let unbound = "the program is not confined: it has all the rights of the runtime";
                 ctx.log("warn", unbound).await?;
-                self.start_unconfined(subject)
+                self.start_unconfined(subject, events)
             }
             #[cfg(target_os = "linux")]
             Bounds::Lease(held) => {
@@ -62,13 +86,17 @@ impl Program {
                 let variables = self.environment.variables(|name| std::env::var(name).ok());
                 let words = self.argv.iter().skip(1);
                 let words = words.map(|word| word.to_string_lossy().into_owned());
-                held.start(ctx, &launcher, words.collect(), variables, subject)
+                held.start(ctx, &launcher, words.collect(), variables, subject, events)
                     .await
             }
         }
     }
 
-    fn start_unconfined(&self, subject: &str) -> Result<(Process, Streams), AgentError> {
+    fn start_unconfined(
+        &self,
+        subject: &str,
+        events: Option<Theirs>,
+    ) -> Result<(Process, Streams), AgentError> {
         let cannot = |why: &str| failed(subject, &format!("cannot be started: {why}"));
         let variables = self.environment.variables(|name| std::env::var(name).ok());
         self.check(&variables).map_err(|why| cannot(&why))?;
@@ -81,6 +109,9 @@ impl Program {
             .stderr(Stdio::piped());
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
+        }
+        if let Some(events) = events {
+            hand_over(&mut command, events).map_err(|error| cannot(&error.to_string()))?;
         }
         #[cfg(unix)]
         command.process_group(0);
@@ -171,4 +202,26 @@ impl Program {
     fn is_kept(&self) -> bool {
         cfg!(target_os = "linux") && self.launcher.is_some()
     }
+}
+
+/// Gives the program its end of the side channel, under the number that it is told.
+#[cfg(unix)]
+fn hand_over(command: &mut Command, events: Theirs) -> std::io::Result<()> {
+    use command_fds::{CommandFdExt as _, FdMapping};
+
+    let mapping = FdMapping {
+        parent_fd: events,
+        child_fd: side::NUMBER,
+    };
+    command
+        .env(side::EVENTS, side::NUMBER.to_string())
+        .as_std_mut()
+        .fd_mappings(vec![mapping])
+        .map_err(std::io::Error::other)?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn hand_over(_: &mut Command, events: Theirs) -> std::io::Result<()> {
+    match events {}
 }

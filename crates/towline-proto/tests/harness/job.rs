@@ -31,7 +31,6 @@ impl Job {
             accepted_at: None,
             trace_id: Some(self.trace),
             parent_job_id: None,
-            rerun_of: None,
             delegate_id: None,
         };
         envelope(&accepted)
@@ -54,6 +53,7 @@ impl Job {
             lease_constraints: None,
             budget: None,
             parent_job_id: None,
+            rerun_of: None,
             trace_id: Some(self.trace),
             subscribed_from: last,
             replayed,
