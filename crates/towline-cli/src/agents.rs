@@ -17,7 +17,7 @@ mod tck_log_emitter;
 mod versioned;
 mod waiting;
 
-pub(crate) use configured::configured;
+pub(crate) use configured::{Hosted, configured, is_built_in};
 
 use towline::{
     agents::{Confinement, ExecAgent, IndexAgent},

@@ -3,6 +3,7 @@
 mod conformance;
 mod connect;
 mod operate;
+mod ready;
 mod run;
 mod serve;
 
@@ -13,6 +14,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
 pub(crate) use operate::{CredentialsArgs, LeaseCommand, StoreArgs, StoreCommand};
+pub(crate) use ready::ReadyArgs;
 pub(crate) use run::{CancelArgs, GetArgs, JobsArgs, ResultArgs, RunArgs, WatchArgs};
 pub(crate) use serve::ServeArgs;
 
@@ -144,6 +146,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Say whether a server takes sessions, for health checks; needs no token
+    Ready(ReadyArgs),
     /// Ask any runtime whether it keeps the rules of ARCP v1.1
     Conformance(ConformanceArgs),
     /// Print a completion script for a shell

@@ -9,6 +9,7 @@ mod following;
 mod get;
 mod jobs;
 pub(crate) mod lease;
+mod ready;
 mod result;
 mod run;
 mod sessions;
@@ -58,6 +59,9 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     if let Command::Doctor { format } = cli.command {
         return doctor::run(format.output).await;
     }
+    if let Command::Ready(args) = &cli.command {
+        return ready::run(cli.global.config.as_deref(), args).await;
+    }
     let context = Context::new(&cli.global)?;
     match cli.command {
         Command::Run(args) => {
@@ -81,6 +85,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Completions { .. }
         | Command::Doctor { .. }
         | Command::Man
+        | Command::Ready(_)
         | Command::Version { .. }
         | Command::Trust { .. }
         | Command::Lease { .. } => Ok(crate::exit::SUCCESS),

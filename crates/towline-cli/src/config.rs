@@ -294,8 +294,8 @@ mod tests {
             &["`auth.tokens[0].role`", "`dve`", "did you mean `dev`"],
         );
         refused(
-            "[roles.dev]\nbudget_per_day = \"USD:1\"",
-            &["`roles.dev.budget_per_day` is not a key"],
+            "[roles.dev]\nbudget_per_day = \"much\"",
+            &["`roles.dev`", "budget_per_day", "USD:5.00"],
         );
         refused(
             "[roles.dev]\nmay_cancel = \"everybody\"",

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use towline::{
     ErrorCode,
     client::{Client, ClientError, ClientOptions, ResumeState},
-    transport::{MemoryTransport, WebSocketOptions, WebSocketTransport},
+    transport::{MemoryTransport, WebSocketOptions},
     wire::Secret,
 };
 
@@ -17,8 +17,9 @@ use crate::{
     failure::{Failure, Outcome, chain},
     output,
     sessions::{SavedSession, Sessions},
+    target::Target,
     telemetry::traced,
-    values::{server_url, without_user},
+    values::without_user,
 };
 
 /// A session, and the runtime behind it when it is ours.
@@ -139,7 +140,7 @@ async fn to_server(
     args: &ConnectArgs,
     opening: Opening,
 ) -> Outcome<Client> {
-    server_url(url).map_err(Failure::usage)?;
+    let target = target(url)?;
     let options = match token(args)? {
         Some(token) => ClientOptions::bearer(token),
         None => ClientOptions::default(),
@@ -154,17 +155,29 @@ async fn to_server(
     let timeout = timeout(args);
     options = options.reply_timeout(timeout).handshake_timeout(timeout);
     let socket = socket_options(args)?;
-    let target = Arc::new((url.to_owned(), socket));
     let wanted = context.traced;
-    let connector = move || {
-        let target = Arc::clone(&target);
-        async move {
-            let transport = WebSocketTransport::connect_with(&target.0, &target.1).await?;
-            Ok(traced(Box::new(transport), wanted))
-        }
+    let dialled = if target.is_child() {
+        // A second program would be a second runtime, which knows nothing of the session.
+        let transport = target.connect(&socket).await;
+        let transport = transport.map_err(|error| Failure::connection(chain(&error)))?;
+        Client::connect(traced(transport, wanted), options).await
+    } else {
+        let target = Arc::new((target, socket));
+        let connector = move || {
+            let target = Arc::clone(&target);
+            async move {
+                let transport = target.0.connect(&target.1).await?;
+                Ok(traced(transport, wanted))
+            }
+        };
+        Client::dial(options.connector(connector)).await
     };
-    let dialled = Client::dial(options.connector(connector)).await;
     dialled.map_err(|error| failed(error).without(url, &without_user(url)))
+}
+
+/// What `--url` names.
+pub(crate) fn target(url: &str) -> Outcome<Target> {
+    Target::parse(url).map_err(Failure::usage)
 }
 
 /// Editors of some systems begin a file with a mark.

@@ -24,7 +24,9 @@ pub(crate) fn host(
     } else {
         builder
     };
-    agents::configured(builder, config, built_in, confinement)
+    let hosted = agents::configured(config, built_in, confinement)?;
+    let host = |builder, agent: agents::Hosted| agent.begin_with(builder);
+    Ok(hosted.into_iter().fold(builder, host))
 }
 
 /// Where jobs get keys of their own.

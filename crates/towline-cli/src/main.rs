@@ -20,13 +20,18 @@ mod hosting;
 mod job_name;
 mod logging;
 mod nearest;
+#[cfg(unix)]
+mod notify;
 mod output;
 mod serve;
 mod sessions;
 mod signals;
 mod store_choice;
+mod target;
 mod telemetry;
 mod trust;
+#[cfg(unix)]
+mod unix_socket;
 mod values;
 
 use std::process::ExitCode;

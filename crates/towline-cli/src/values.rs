@@ -256,7 +256,6 @@ pub(crate) fn endpoint_path(text: &str) -> Result<String, String> {
     }
 }
 
-/// The URL of a server.
 /// A URL without the user information in it, which may hold a password.
 pub(crate) fn without_user(url: &str) -> String {
     let begin = url.find("://").map_or(0, |at| at + "://".len());
@@ -268,17 +267,6 @@ pub(crate) fn without_user(url: &str) -> String {
             format!("{}{}", &url[..begin], &rest[at + 1..])
         }
         _ => url.to_owned(),
-    }
-}
-
-pub(crate) fn server_url(text: &str) -> Result<String, String> {
-    if text.starts_with("ws://") || text.starts_with("wss://") {
-        Ok(text.to_owned())
-    } else {
-        let text = without_user(text);
-        Err(format!(
-            "`{text}` is not the URL of a server; write ws://HOST:PORT/arcp or wss://HOST/arcp"
-        ))
     }
 }
 
@@ -298,7 +286,6 @@ mod tests {
         ] {
             assert_eq!(without_user(url), shown);
         }
-        assert!(!server_url("http://u:p4ss@h").unwrap_err().contains("p4ss"));
     }
 
     #[test]

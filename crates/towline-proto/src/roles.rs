@@ -19,6 +19,7 @@ pub struct Role {
     agents: Option<Agents>,
     ceiling: Ceiling,
     budget_per_job: Amounts,
+    budget_per_day: Amounts,
     jobs: Option<usize>,
     may_watch: Reach,
     may_cancel: Reach,
@@ -70,7 +71,10 @@ pub enum RoleError {
     Agents(LeaseError),
     /// The budget is none.
     #[error("budget_per_job: {0}")]
-    Budget(#[from] BudgetError),
+    Budget(BudgetError),
+    /// The budget of a day is none.
+    #[error("budget_per_day: {0}")]
+    DailyBudget(BudgetError),
 }
 
 impl Role {
@@ -89,6 +93,7 @@ impl Role {
             agents: None,
             ceiling: Ceiling::None,
             budget_per_job: Amounts::none(),
+            budget_per_day: Amounts::none(),
             jobs: None,
             may_watch: Reach::Own,
             may_cancel: Reach::Own,
@@ -147,7 +152,16 @@ impl Role {
     /// # Errors
     /// [`RoleError::Budget`] for what is no amount.
     pub fn budget_per_job(mut self, amounts: &[String]) -> Result<Self, RoleError> {
-        self.budget_per_job = Amounts::parse(amounts)?;
+        self.budget_per_job = Amounts::parse(amounts).map_err(RoleError::Budget)?;
+        Ok(self)
+    }
+
+    /// What all jobs of a principal may spend on one day, which begins at midnight UTC, as `USD:20.00`. Default: no bound.
+    ///
+    /// # Errors
+    /// [`RoleError::DailyBudget`] for what is no amount.
+    pub fn budget_per_day(mut self, amounts: &[String]) -> Result<Self, RoleError> {
+        self.budget_per_day = Amounts::parse(amounts).map_err(RoleError::DailyBudget)?;
         Ok(self)
     }
 
@@ -234,6 +248,11 @@ impl Role {
         &self.budget_per_job
     }
 
+    /// What all jobs of a principal may spend on one day.
+    pub const fn daily_budget(&self) -> &Amounts {
+        &self.budget_per_day
+    }
+
     /// All of it, for programs.
     pub fn describe(&self) -> serde_json::Value {
         serde_json::json!({
@@ -242,6 +261,7 @@ impl Role {
             "lease_ceiling": self.ceiling_lease(),
             "lease_ceiling_text": self.ceiling_in_words(),
             "budget_per_job": self.budget_per_job.to_texts(),
+            "budget_per_day": self.budget_per_day.to_texts(),
             "jobs": self.jobs,
             "may_watch": self.may_watch.to_string(),
             "may_cancel": self.may_cancel.to_string(),

@@ -21,6 +21,7 @@ mod jwt;
 mod limiter;
 mod network;
 mod proof;
+mod replaceable;
 mod static_tokens;
 
 pub use anonymous::{Anonymous, OpenBind, check_bind};
@@ -31,6 +32,7 @@ pub use jwt::{JwksOptions, JwtConfigError, JwtVerifier};
 pub use limiter::{AuthLimiter, Penalty, Pending};
 pub use network::Network;
 pub use proof::{Proof, Proven};
+pub use replaceable::Replaceable;
 pub use static_tokens::{StaticTokens, StaticTokensError};
 
 /// Proves who a peer is.

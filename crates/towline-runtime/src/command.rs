@@ -12,6 +12,7 @@ mod open;
 mod plan;
 mod repeat;
 mod resume;
+mod revoke;
 mod submit;
 mod subscribe;
 mod unsubscribe;
@@ -46,6 +47,7 @@ pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
         }
         RequestKind::Unsubscribe { job } => unsubscribe::unsubscribe(hub, &asker, job),
         RequestKind::WhoAmI => whoami::whoami(hub, &asker),
+        RequestKind::RevokeSessions { principal } => revoke::revoke(hub, asker, &principal).await,
         RequestKind::List(list) => list::list(hub, &asker, list).await,
     }
 }

@@ -6,6 +6,7 @@
 mod away;
 mod books;
 pub(crate) mod committer;
+mod days;
 mod isolate;
 mod keys;
 mod lookup;
@@ -28,6 +29,7 @@ use away::Away;
 use queue::CommitQueue;
 
 pub(crate) use books::{Books, Queued, hash_token};
+pub(crate) use days::DayShare;
 pub(crate) use keys::KeyGuard;
 pub(crate) use lookup::JobView;
 pub use registry::RegisterError;

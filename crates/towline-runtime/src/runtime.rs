@@ -160,6 +160,12 @@ impl Runtime {
         AgentRef::parse(agent).is_ok_and(|agent| self.hub.services.agents.remove(&agent))
     }
 
+    /// Looks at what proved each session now, instead of a while later: after tokens, keys or roles were replaced, those whose
+    /// access was taken away lose their connection at once [ARCP 14-7].
+    pub fn recheck_sessions(&self) {
+        life::end_unproved_sessions(&self.hub);
+    }
+
     /// Whether new sessions are taken: not while shutting down.
     pub fn is_ready(&self) -> bool {
         !self.hub.scope.draining.is_cancelled()

@@ -114,6 +114,11 @@ pub use towline_wire::{
     Timestamp,
 };
 
+/// The example of this crate's own README, compiled.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;
+
 /// The README's examples, compiled.
 #[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../../../README.md")]

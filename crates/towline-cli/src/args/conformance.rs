@@ -14,7 +14,7 @@ use crate::values::{self, Span};
     after_help = "Each check has a verdict: pass, FAIL with the frames, skip with the reason, or n/a. Rules marked (ours) are not in the draft.\nExit status: 0 when nothing failed, 1 when a rule failed.\n\nExamples:\n  towline conformance --url ws://127.0.0.1:7777/arcp --token s3cret\n  towline conformance --url stdio:'my-runtime --stdio' --agents echo=my-echo -o json"
 )]
 pub(crate) struct ConformanceArgs {
-    /// The runtime: ws://HOST:PORT/arcp, wss://HOST/arcp, or stdio:COMMAND to start one for each connection
+    /// The runtime: ws://HOST:PORT/arcp, wss://HOST/arcp, unix:PATH, or stdio:COMMAND to start one for each connection
     #[arg(long, value_name = "URL", env = "TOWLINE_URL")]
     pub(crate) url: String,
 

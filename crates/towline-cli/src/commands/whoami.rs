@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use towline::{
-    transport::{FrameSink, FrameSource, Inbound, Transport as _, WebSocketTransport},
+    transport::{FrameSink, FrameSource, Inbound},
     wire::{Envelope, MessageId, MessageType, Payload, payload},
 };
 
@@ -41,9 +41,9 @@ pub(super) async fn run(args: &ConnectArgs, format: OutputFormat) -> Outcome {
 async fn ask(url: &str, args: &ConnectArgs) -> Outcome<Value> {
     let token = connect::token(args)?;
     let options = connect::socket_options(args)?;
-    let transport = WebSocketTransport::connect_with(url, &options).await;
+    let transport = connect::target(url)?.connect(&options).await;
     let transport = transport.map_err(|error| Failure::connection(chain(&error)))?;
-    let (mut sink, mut source) = Box::new(transport).split();
+    let (mut sink, mut source) = transport.split();
     let hello = payload::Hello {
         client: Some(payload::PeerInfo {
             name: "towline".to_owned(),
@@ -118,6 +118,7 @@ fn in_words(identity: &Value) -> String {
         ("agents", "agents"),
         ("lease_ceiling_text", "lease"),
         ("budget_per_job", "budget a job"),
+        ("budget_per_day", "budget a day"),
         ("jobs", "jobs at once"),
         ("may_watch", "watches"),
         ("may_cancel", "cancels"),
@@ -128,7 +129,7 @@ fn in_words(identity: &Value) -> String {
             Value::Null if key == "role" => "none".to_owned(),
             Value::Null => continue,
             Value::String(text) => text.clone(),
-            Value::Array(texts) if texts.is_empty() && key == "budget_per_job" => continue,
+            Value::Array(texts) if texts.is_empty() && key.starts_with("budget") => continue,
             Value::Array(texts) => {
                 let texts: Vec<&str> = texts.iter().filter_map(Value::as_str).collect();
                 texts.join(" ")

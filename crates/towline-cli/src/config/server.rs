@@ -9,13 +9,15 @@ use super::file::{File, SpanValue};
 use crate::{failure::Outcome, values};
 
 /// `[server]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct ServerSection {
     pub(crate) listen: Option<String>,
+    pub(crate) unix: Option<PathBuf>,
     pub(crate) path: Option<String>,
     pub(crate) allowed_hosts: Option<Vec<String>>,
     pub(crate) allowed_origins: Option<Vec<String>>,
+    #[serde(alias = "trust_forwarded_for")]
     pub(crate) trusted_proxies: Option<Vec<String>>,
     pub(crate) tls_terminated: Option<bool>,
     pub(crate) conceal_foreign_jobs: Option<bool>,
@@ -34,7 +36,7 @@ pub(crate) struct ServerSection {
 }
 
 /// `[server.limits]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct LimitsSection {
     pub(crate) sessions_per_principal: Option<u32>,

@@ -18,13 +18,15 @@ use crate::{
     values::Span,
 };
 
-const DEFAULT_LISTEN: &str = "127.0.0.1:7777";
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:7777";
 const DEFAULT_PATH: &str = "/arcp";
 const DEFAULT_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything `serve` needs to know.
 pub(super) struct Settings {
-    pub(super) listen: String,
+    /// Where to listen with TCP; nowhere when only a Unix socket was asked for.
+    pub(super) listen: Option<String>,
+    pub(super) unix: Option<PathBuf>,
     pub(super) path: String,
     pub(super) allowed_hosts: Option<Vec<String>>,
     pub(super) allowed_origins: Option<Vec<String>>,
@@ -80,12 +82,14 @@ impl Settings {
             list.filter(|list| !list.is_empty())
         };
         let trusted_proxies = config.trusted_proxies();
+        let of_file = server.unix.as_ref().map(|path| config.path(path));
+        let unix = args.unix.clone().or(of_file);
         Ok(Self {
-            listen: args
-                .listen
-                .clone()
-                .or_else(|| server.listen.clone())
-                .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
+            listen: match args.listen.as_ref().or(server.listen.as_ref()) {
+                Some(listen) => Some(listen.clone()),
+                None => unix.is_none().then(|| DEFAULT_LISTEN.to_owned()),
+            },
+            unix,
             path,
             allowed_hosts: listed(&args.allowed_host, &server.allowed_hosts),
             allowed_origins: listed(&args.allowed_origin, &server.allowed_origins),
@@ -127,16 +131,19 @@ impl Settings {
         ))
     }
 
-    /// The address to listen on.
-    pub(super) async fn address(&self) -> Outcome<SocketAddr> {
-        let found = tokio::net::lookup_host(&self.listen).await;
+    /// The address to listen on, if there is one.
+    pub(super) async fn address(&self) -> Outcome<Option<SocketAddr>> {
+        let Some(listen) = &self.listen else {
+            return Ok(None);
+        };
+        let found = tokio::net::lookup_host(listen).await;
         let mut found = found.map_err(|error| {
-            Failure::usage(format!("cannot listen on `{}`: {error}", self.listen))
+            Failure::usage(format!("cannot listen on `{listen}`: {error}"))
                 .help("give --listen HOST:PORT")
         })?;
-        found
-            .next()
-            .ok_or_else(|| Failure::usage(format!("`{}` names no address", self.listen)))
+        let first = found.next();
+        let first = first.ok_or_else(|| Failure::usage(format!("`{listen}` names no address")))?;
+        Ok(Some(first))
     }
 }
 
@@ -195,6 +202,9 @@ fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
     }
     if let Some(span) = pick(args.drain, &server.drain) {
         options = options.drain(span);
+    }
+    if let Some(span) = Config::span_of(server.idle_timeout.as_ref()) {
+        options = options.idle_timeout(span.0);
     }
     options = options.conceal_foreign_jobs(server.conceal_foreign_jobs != Some(false));
     if let Some(failures) = server.limits.failed_tokens_per_address {

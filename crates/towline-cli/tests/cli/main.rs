@@ -9,6 +9,7 @@ mod credentials;
 mod dashboard;
 mod embedded;
 mod operate;
+mod ready;
 mod roles;
 mod served;
 mod strangers;

@@ -83,6 +83,9 @@ impl NewJob {
             core.caused_by = self.caused_by;
             core.observers.extend(self.observer);
         }
+        if let Some(day) = self.plan.day {
+            day.becomes(&job);
+        }
         job
     }
 }

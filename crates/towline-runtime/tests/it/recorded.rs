@@ -40,9 +40,10 @@ async fn agents() -> Runtime {
     let sleeping = |ctx: JobContext, input: Value| async move {
         let time = Duration::from_millis(input["ms"].as_u64().unwrap());
         let stop = async {
-            match input["ignore_cancel"] == true {
-                true => std::future::pending().await,
-                false => ctx.cancelled().await,
+            if input["ignore_cancel"] == true {
+                std::future::pending().await
+            } else {
+                ctx.cancelled().await
             }
         };
         tokio::select! {
@@ -176,9 +177,10 @@ fn is_end(frame: &Value) -> bool {
 
 fn status_of(end: &Value) -> String {
     let payload = &end["payload"];
-    match end["type"] == "job.result" {
-        true => text(&payload["final_status"]).to_owned(),
-        false => text(&payload["code"]).to_owned(),
+    if end["type"] == "job.result" {
+        text(&payload["final_status"]).to_owned()
+    } else {
+        text(&payload["code"]).to_owned()
     }
 }
 
