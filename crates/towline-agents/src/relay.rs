@@ -18,7 +18,7 @@ use towline_client::{
 use towline_env::{Clock as _, Ids, SystemClock};
 use towline_runtime::{AgentError, JobContext};
 use towline_transport::{StdioOptions, StdioTransport, Transport};
-use towline_wire::{ErrorCode, Feature, FeatureSet, RawJson, Secret};
+use towline_wire::{ErrorCode, Feature, FeatureSet, Lease, RawJson, Secret, namespace};
 use tracing::Instrument as _;
 
 use crate::{
@@ -248,6 +248,7 @@ impl Relay<'_> {
     ) -> Gave {
         let connected = tokio::select! {
             connected = Client::connect(transport, options) => connected,
+            () = self.used_up() => return (None, Err(said_too_much(self.subject).into())),
             () = self.ctx.cancelled() => return (None, Err(cancelled().into())),
         };
         match connected {
@@ -267,6 +268,7 @@ impl Relay<'_> {
     ) -> Result<RawJson, Broken> {
         let mut job = tokio::select! {
             submitted = self.submit(client, input) => submitted?,
+            () = self.used_up() => return Err(said_too_much(self.subject).into()),
             () = self.ctx.cancelled() => return Err(cancelled().into()),
         };
         let mut forward = Forward::new(self.ctx);
@@ -293,12 +295,13 @@ impl Relay<'_> {
             .as_ref()
             .and_then(|session| session.dialect().line_limit());
         self.check_size(limit, &input)?;
+        let features = session.map_or(FeatureSet::NONE, |session| session.features());
         let mut submit = client
             .submit(self.name)
             .input(input)
-            .lease(self.ctx.lease().clone())
+            .lease(told(self.ctx.lease(), features))
             .within(self.ctx.trace_id(), self.ctx.span_id());
-        let tells = session.is_some_and(|session| session.features().has(Feature::LeaseExpiresAt));
+        let tells = features.has(Feature::LeaseExpiresAt);
         if let Some(kept) = &self.kept {
             submit = submit.checkpoint(kept.clone());
         }
@@ -368,6 +371,21 @@ impl Relay<'_> {
         let error = AgentError::new(code.unwrap_or(ErrorCode::INTERNAL_ERROR), message);
         Broken { error, was_lost }
     }
+}
+
+/// The lease as a child can be told it. The one that counts is the job's own, whatever the child knows of it.
+fn told(lease: &Lease, features: FeatureSet) -> Lease {
+    let knows = |name: &str| match name {
+        namespace::COST_BUDGET => features.has(Feature::CostBudget),
+        namespace::MODEL_USE => features.has(Feature::ModelUse),
+        _ => true,
+    };
+    let known = lease.iter().filter(|(name, _)| knows(name));
+    known
+        .flat_map(|(name, patterns)| patterns.iter().map(move |pattern| (name, pattern)))
+        .fold(Lease::new(), |lease, (name, pattern)| {
+            lease.with(name, pattern)
+        })
 }
 
 /// Why a job in a child came to nothing.

@@ -15,7 +15,7 @@ pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
 pub(crate) use operate::{CredentialsArgs, LeaseCommand, StoreArgs, StoreCommand};
 pub(crate) use ready::ReadyArgs;
-pub(crate) use run::{CancelArgs, GetArgs, JobsArgs, ResultArgs, RunArgs, WatchArgs};
+pub(crate) use run::{CancelArgs, GetArgs, JobsArgs, RerunArgs, ResultArgs, RunArgs, WatchArgs};
 pub(crate) use serve::ServeArgs;
 
 /// Run, serve, watch and cancel long-lived agent jobs (ARCP v1.1).
@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Host agents for clients that connect over WebSocket or stdio
     Serve(Box<ServeArgs>),
+    /// Run a job once more, as a new job
+    Rerun(RerunArgs),
     /// List jobs
     Jobs(JobsArgs),
     /// Show one job

@@ -34,6 +34,8 @@ struct Shown {
     budget: Option<BTreeMap<String, Amount>>,
     parent_job_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    rerun_of: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
     /// The job's own events so far.
     last_event_seq: u64,
@@ -93,6 +95,7 @@ impl Shown {
             lease_constraints: subscribed.lease_constraints.clone(),
             budget: subscribed.budget.clone(),
             parent_job_id: subscribed.parent_job_id.as_ref().map(ToString::to_string),
+            rerun_of: subscribed.rerun_of.as_ref().map(ToString::to_string),
             trace_id: subscribed.trace_id.map(|trace| trace.to_string()),
             last_event_seq: subscribed.subscribed_from.value(),
             result: None,
@@ -124,6 +127,7 @@ fn text(shown: &Shown) -> String {
     let budget = shown.budget.iter().flatten();
     lines.extend(budget.map(|(currency, left)| ("budget", format!("{left} {currency} left"))));
     lines.extend(shown.parent_job_id.clone().map(|parent| ("parent", parent)));
+    lines.extend(shown.rerun_of.clone().map(|job| ("rerun of", job)));
     lines.extend(shown.trace_id.clone().map(|trace| ("trace", trace)));
     lines.extend(shown.completed_at.clone().map(|at| ("ended", at)));
     lines.extend(shown.summary.clone().map(|summary| ("summary", summary)));

@@ -151,6 +151,11 @@ static FILE: Shape = Keys(&[
             ("confine", Leaf),
             ("read", Leaf),
             ("state", Leaf),
+            ("restartable", Leaf),
+            ("retries", Leaf),
+            ("backoff", Leaf),
+            ("result", Leaf),
+            ("live", Leaf),
             (
                 "limits",
                 Keys(&[
@@ -159,6 +164,7 @@ static FILE: Shape = Keys(&[
                     ("open_files", Leaf),
                     ("file_size", Leaf),
                     ("cpu", Leaf),
+                    ("output", Leaf),
                 ]),
             ),
         ])),
