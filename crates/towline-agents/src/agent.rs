@@ -12,6 +12,7 @@ use crate::{
     environment::Environment,
     launcher::Launcher,
     plain::{self, Manner},
+    proxy::Network,
     relay::{self, Child, Layer},
     sandbox::Bounds,
     spawn::Program,
@@ -155,12 +156,14 @@ impl ProcessAgent {
         &self,
         ctx: &JobContext,
         subject: &str,
+        network: Option<Network>,
     ) -> Result<(Program, Option<RawJson>), AgentError> {
         let mut program = Program {
             argv: self.argv.clone(),
             directory: self.directory.clone(),
             environment: self.environment.clone(),
             bounds: Bounds::Off,
+            network,
             launcher: self.launcher.clone().or_else(|| Launcher::find().ok()),
         };
         let kept = program.tell_job(ctx).await?;
@@ -222,10 +225,21 @@ impl ProcessAgent {
     }
 
     async fn job(self, ctx: JobContext, input: RawJson) -> Result<RawJson, AgentError> {
+        let network = Network::of(&ctx, &self.confinement.network)?;
+        let agent = self.run_with(ctx, input, network.clone());
+        Network::run(network, Box::pin(agent)).await
+    }
+
+    async fn run_with(
+        self,
+        ctx: JobContext,
+        input: RawJson,
+        network: Option<Network>,
+    ) -> Result<RawJson, AgentError> {
         match self.speaks {
             Speaks::Arcp => {
                 let subject = agent_process(ctx.agent().name());
-                let (program, kept) = self.program(&ctx, &subject).await?;
+                let (program, kept) = self.program(&ctx, &subject, network).await?;
                 let child = Child {
                     program,
                     kept,
@@ -239,7 +253,7 @@ impl ProcessAgent {
                 let mut stdin = input.as_str().as_bytes().to_vec();
                 stdin.push(b'\n');
                 let subject = agent_process(ctx.agent().name());
-                let (program, _) = self.program(&ctx, &subject).await?;
+                let (program, _) = self.program(&ctx, &subject, network).await?;
                 let manner = Manner {
                     form: self.form,
                     live: self.live,

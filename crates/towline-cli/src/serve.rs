@@ -87,6 +87,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
 
 async fn start(context: &Context, settings: &Settings, live: &Live<'_>) -> Outcome<Runtime> {
     let store = settings.store.open(std::time::Duration::ZERO).await?;
+    settings.store.take_names(&context.data);
     let builder = Runtime::builder()
         .name("towline", env!("CARGO_PKG_VERSION"))
         .authenticator(live.roles.authenticator(live.authenticator.clone()))

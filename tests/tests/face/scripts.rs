@@ -28,7 +28,9 @@ async fn towline(place: &Place, args: &[&str]) -> Ran {
 
 fn has(program: &str) -> bool {
     let places = ["/usr/local/bin", "/usr/bin", "/bin"];
-    let found = places.iter().any(|place| PathBuf::from(place).join(program).exists());
+    let found = places
+        .iter()
+        .any(|place| PathBuf::from(place).join(program).exists());
     if !found {
         eprintln!("skipped: there is no `{program}`");
     }
@@ -44,20 +46,48 @@ fn bodies(lines: &[Value], kind: &str) -> Vec<Value> {
 #[tokio::test]
 async fn scripts_are_agents() {
     let place = scripts();
-    for (agent, interpreter) in [("steps-py", "python3"), ("steps-js", "node"), ("steps-sh", "sh")] {
+    for (agent, interpreter) in [
+        ("steps-py", "python3"),
+        ("steps-js", "node"),
+        ("steps-sh", "sh"),
+    ] {
         if !has(interpreter) {
             continue;
         }
-        let args = ["run", agent, "--input", r#"{"steps":3}"#, "--budget", "USD:1.00", "-o", "ndjson"];
+        let args = [
+            "run",
+            agent,
+            "--input",
+            r#"{"steps":3}"#,
+            "--budget",
+            "USD:1.00",
+            "-o",
+            "ndjson",
+        ];
         let ran = towline(&place, &args).await.status(0);
         let lines = ran.lines();
         let progress = bodies(&lines, "progress");
         assert_eq!(progress.len(), 3, "{agent}: {lines:?}");
         assert_eq!(progress[2], json!({"current": 3, "total": 3}));
         let costs = bodies(&lines, "metric");
-        assert_eq!(costs.iter().filter(|cost| cost["name"] == "cost.steps").count(), 3);
-        assert_eq!(lines.last().unwrap()["result"], json!({"steps": 3}), "{agent}");
-        assert!(bodies(&lines, "log").iter().all(|log| log["level"] != "warn"), "{lines:?}");
+        assert_eq!(
+            costs
+                .iter()
+                .filter(|cost| cost["name"] == "cost.steps")
+                .count(),
+            3
+        );
+        assert_eq!(
+            lines.last().unwrap()["result"],
+            json!({"steps": 3}),
+            "{agent}"
+        );
+        assert!(
+            bodies(&lines, "log")
+                .iter()
+                .all(|log| log["level"] != "warn"),
+            "{lines:?}"
+        );
     }
 }
 
@@ -65,10 +95,23 @@ async fn scripts_are_agents() {
 #[tokio::test]
 async fn a_script_that_spends_too_much() {
     let place = scripts();
-    let args = ["run", "steps-sh", "--input", r#"{"steps":300}"#, "--budget", "USD:0.05", "-o", "ndjson"];
+    let args = [
+        "run",
+        "steps-sh",
+        "--input",
+        r#"{"steps":300}"#,
+        "--budget",
+        "USD:0.05",
+        "-o",
+        "ndjson",
+    ];
     let ran = towline(&place, &args).await;
     let lines = ran.lines();
-    assert_eq!(lines.last().unwrap()["error"]["code"], "BUDGET_EXHAUSTED", "{lines:?}");
+    assert_eq!(
+        lines.last().unwrap()["error"]["code"],
+        "BUDGET_EXHAUSTED",
+        "{lines:?}"
+    );
 }
 
 /// `rerun` makes a new job of an old one, with what is given changed; `get` shows of which.

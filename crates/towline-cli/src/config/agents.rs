@@ -52,6 +52,8 @@ pub(crate) struct AgentSection {
     result: Option<String>,
     #[serde(default)]
     live: Option<String>,
+    #[serde(default)]
+    pub(super) model: Option<String>,
 }
 
 /// `[agents.NAME.limits]`

@@ -4,10 +4,12 @@
 
 mod agents;
 mod bench;
+mod bounds;
 mod conformance;
 mod credentials;
 mod dashboard;
 mod embedded;
+mod models;
 mod operate;
 mod ready;
 mod roles;
