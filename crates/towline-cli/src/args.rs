@@ -19,7 +19,8 @@ pub(crate) use operate::{
 };
 pub(crate) use ready::ReadyArgs;
 pub(crate) use run::{
-    CancelArgs, ExportArgs, GetArgs, JobsArgs, ResultArgs, RunArgs, TopArgs, WaitArgs, WatchArgs,
+    CancelArgs, ExportArgs, GetArgs, JobsArgs, RerunArgs, ResultArgs, RunArgs, TopArgs, WaitArgs,
+    WatchArgs,
 };
 pub(crate) use serve::ServeArgs;
 
@@ -93,6 +94,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Host agents for clients that connect over WebSocket or stdio
     Serve(Box<ServeArgs>),
+    /// Run a job once more, as a new job
+    Rerun(RerunArgs),
     /// List jobs
     Jobs(JobsArgs),
     /// Show all live jobs on one screen

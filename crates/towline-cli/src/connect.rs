@@ -294,6 +294,11 @@ async fn resume(context: &Context, saved: &SavedSession, args: &ConnectArgs) -> 
     Ok(client)
 }
 
+/// The server that a job left behind here runs at.
+pub(crate) fn url_of(context: &Context, job: &str) -> Option<String> {
+    context.sessions().find(job).map(|saved| saved.url)
+}
+
 /// Saves a session as it stands now.
 pub(crate) async fn save(client: &Client, saved: SavedSession, sessions: &Sessions) -> Outcome<()> {
     let Some(state) = client.resume_state().await.map_err(failed)? else {
