@@ -7,6 +7,7 @@ mod bench;
 mod conformance;
 mod credentials;
 mod dashboard;
+mod demo;
 mod embedded;
 mod operate;
 mod ready;
