@@ -33,6 +33,7 @@ const RUNTIME: &[&[&str]] = &[
     &["life"],
     &["command"],
     &["connection"],
+    &["caller"],
     &["context"],
     &["agent"],
     &["runtime"],

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use towline::{
-    ErrorCode,
+    ErrorCode, JobId,
     client::{Client, ClientError, ClientOptions, ResumeState},
     transport::{MemoryTransport, WebSocketOptions},
     wire::Secret,
@@ -15,11 +15,11 @@ use crate::{
     context::Context,
     embedded::{Embedded, Purpose},
     failure::{Failure, Outcome, chain},
-    output,
+    job_name, output,
     sessions::{SavedSession, Sessions},
     target::Target,
     telemetry::traced,
-    values::without_user,
+    values::{without_mark, without_user},
 };
 
 /// A session, and the runtime behind it when it is ours.
@@ -61,31 +61,63 @@ impl Connection {
         })
     }
 
-    /// Opens a session for a job: the one that submitted it, when it was left behind here and can still be taken up.
-    pub(crate) async fn for_job(
+    /// Opens a session to look at a job: one of its own, so that whoever follows the job elsewhere goes on. Also says which
+    /// job is meant; its name may be a beginning.
+    ///
+    /// The saved session of `run --detach` knows the server and the token. Where it knows no token, it is taken up itself.
+    pub(crate) async fn to_look_at(
         context: &Context,
         args: &ConnectArgs,
         job: &str,
+    ) -> Outcome<(Self, JobId)> {
+        let connection = match saved(context, args, job)? {
+            None => Self::open(context, args, Purpose::Look).await?,
+            Some(saved) => match own_session(context, args, &saved).await? {
+                Some(connection) => connection,
+                None => Self::of_saved(context, args, saved, Purpose::Look).await?,
+            },
+        };
+        connection.resolved(job).await
+    }
+
+    /// Opens a session that may do what only the submitter may: the one that submitted the job, when it was left behind here
+    /// and can still be taken up.
+    pub(crate) async fn to_act_on(
+        context: &Context,
+        args: &ConnectArgs,
+        job: &str,
+    ) -> Outcome<(Self, JobId)> {
+        let connection = match saved(context, args, job)? {
+            None => Self::open(context, args, Purpose::Cancel).await?,
+            Some(saved) => Self::of_saved(context, args, saved, Purpose::Cancel).await?,
+        };
+        connection.resolved(job).await
+    }
+
+    async fn resolved(self, job: &str) -> Outcome<(Self, JobId)> {
+        match job_name::resolve(&self.client, job).await {
+            Ok(job) => Ok((self, job)),
+            Err(failure) => {
+                self.close().await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn of_saved(
+        context: &Context,
+        args: &ConnectArgs,
+        saved: SavedSession,
         purpose: Purpose,
     ) -> Outcome<Self> {
-        let sessions = context.sessions();
-        let saved = sessions
-            .find(job)
-            .filter(|saved| args.url.as_ref().is_none_or(|url| *url == saved.url));
-        let Some(saved) = saved else {
-            return Self::open(context, args, purpose).await;
-        };
         match resume(context, &saved, args).await {
             Ok(client) => Ok(Self {
                 client,
                 embedded: None,
             }),
             Err(failure) if failure.code() == Some(&ErrorCode::RESUME_WINDOW_EXPIRED) => {
-                sessions.forget(job);
-                let args = ConnectArgs {
-                    url: Some(saved.url),
-                    ..args.clone()
-                };
+                context.sessions().forget(&saved.job_id);
+                let args = with_saved(args, &saved);
                 match token(&args)? {
                     Some(_) => Self::open(context, &args, purpose).await,
                     None => Err(failure.help(
@@ -98,6 +130,17 @@ impl Connection {
     }
 
     async fn embed(context: &Context, purpose: Purpose) -> Outcome<Self> {
+        #[cfg(unix)]
+        if purpose != Purpose::Work
+            && let Some(client) =
+                crate::beside::client(&context.data, |token| named(ClientOptions::bearer(token)))
+                    .await
+        {
+            return Ok(Self {
+                client,
+                embedded: None,
+            });
+        }
         let embedded = Embedded::start(&context.config, &context.data, purpose).await?;
         let (near, far) = MemoryTransport::pair();
         let near = traced(Box::new(near), context.traced);
@@ -121,6 +164,39 @@ impl Connection {
         if let Some(embedded) = self.embedded {
             embedded.stop().await;
         }
+    }
+}
+
+/// The session that was left behind for a job, with the server that was named.
+fn saved(context: &Context, args: &ConnectArgs, job: &str) -> Outcome<Option<SavedSession>> {
+    let saved = context.sessions().find_beginning(job)?;
+    Ok(saved.filter(|saved| args.url.as_ref().is_none_or(|url| *url == saved.url)))
+}
+
+/// The flags, with what a saved session knows beside them.
+fn with_saved(args: &ConnectArgs, saved: &SavedSession) -> ConnectArgs {
+    let mut args = args.clone();
+    args.url = Some(saved.url.clone());
+    if let (Ok(None), Some(token)) = (token(&args), &saved.token) {
+        args.token = Some(Secret::from(token.as_str()));
+    }
+    args
+}
+
+/// A session beside a saved one; nothing where there is no token that is still good.
+async fn own_session(
+    context: &Context,
+    args: &ConnectArgs,
+    saved: &SavedSession,
+) -> Outcome<Option<Connection>> {
+    let args = with_saved(args, saved);
+    if token(&args)?.is_none() {
+        return Ok(None);
+    }
+    match Connection::open(context, &args, Purpose::Look).await {
+        Ok(connection) => Ok(Some(connection)),
+        Err(failure) if failure.code() == Some(&ErrorCode::UNAUTHENTICATED) => Ok(None),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -178,14 +254,6 @@ async fn to_server(
 /// What `--url` names.
 pub(crate) fn target(url: &str) -> Outcome<Target> {
     Target::parse(url).map_err(Failure::usage)
-}
-
-/// Editors of some systems begin a file with a mark.
-fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.starts_with("\u{feff}".as_bytes()) {
-        bytes.drain(..3);
-    }
-    bytes
 }
 
 /// How long to wait for a connection and for each answer.

@@ -5,7 +5,10 @@
 
 mod agents;
 mod args;
+mod asking;
 mod bench;
+#[cfg(unix)]
+mod beside;
 mod commands;
 mod config;
 mod confinement;
@@ -14,6 +17,7 @@ mod context;
 mod data_dir;
 mod embedded;
 mod exit;
+mod facts;
 mod failure;
 mod guard;
 mod hosting;

@@ -154,6 +154,7 @@ async fn start(
     more: impl FnOnce(RuntimeBuilder) -> RuntimeBuilder,
 ) -> Outcome<Runtime> {
     let store = settings.store.open(std::time::Duration::ZERO).await?;
+    settings.store.take_names(&context.data);
     let builder = Runtime::builder()
         .name("towline", env!("CARGO_PKG_VERSION"))
         .authenticator(live.roles.authenticator(live.authenticator.clone()))

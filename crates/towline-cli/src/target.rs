@@ -211,6 +211,10 @@ impl FrameSink for OwnedSink {
         self.sink.start_send(envelope)
     }
 
+    fn start_send_text(&mut self, text: &str) -> Result<(), TransportError> {
+        self.sink.start_send_text(text)
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         self.sink.poll_flush(cx)
     }

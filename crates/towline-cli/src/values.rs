@@ -192,7 +192,8 @@ impl Input {
                 (text, "standard input".to_owned())
             }
         };
-        let value: Value = serde_json::from_str(&text).map_err(|error| {
+        let text = text.trim_start_matches('\u{feff}');
+        let value: Value = serde_json::from_str(text).map_err(|error| {
             format!("{from} is not JSON: {error}; a text needs quotes of its own, as in --input '\"hello\"'")
         })?;
         RawJson::of(&value).map_err(|error| format!("{from} is not JSON: {error}"))
@@ -254,6 +255,14 @@ pub(crate) fn endpoint_path(text: &str) -> Result<String, String> {
             "`{text}` is not a path; write one that begins with `/`, such as /arcp"
         ))
     }
+}
+
+/// Editors of some systems begin a file with a mark.
+pub(crate) fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(..3);
+    }
+    bytes
 }
 
 /// A URL without the user information in it, which may hold a password.

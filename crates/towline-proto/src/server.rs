@@ -43,6 +43,7 @@ pub use self::{
     replies::{Farewell, Replies, Reply, Slot},
     request::{
         IDENTITY, REVOKE_SESSIONS, Request, RequestKind, SESSIONS_REVOKED, Submission, WHOAMI,
+        read_alone,
     },
     stream::{Cursor, FLUSH_FRAMES, Step, Stream},
     tokens::{TokenHash, Tokens},

@@ -8,6 +8,7 @@ mod asker;
 mod cancel;
 mod delegate;
 mod list;
+mod look;
 mod open;
 mod plan;
 mod repeat;
@@ -26,8 +27,10 @@ use towline_proto::server::{Request, RequestKind};
 use crate::hub::Hub;
 
 pub(crate) use accept::accepted;
-pub(crate) use asker::{Asker, envelope};
+pub(crate) use asker::{Asker, Call, Way, envelope, shutting_down, store_refusal};
 pub(crate) use delegate::{ChildRequest, delegate};
+pub(crate) use list::{budget_now, cursor_after, jobs, write_cursor};
+pub(crate) use look::look;
 pub(crate) use open::{OpenRequest, Opened, open};
 pub(crate) use resume::{ResumeRequest, resume, unproved};
 

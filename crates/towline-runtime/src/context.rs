@@ -9,6 +9,7 @@ mod files;
 mod guard;
 #[cfg(feature = "http")]
 mod http;
+mod key;
 mod models;
 mod progress;
 mod result;
@@ -35,6 +36,7 @@ pub use guard::Permit;
 pub(crate) use http::HttpClients;
 #[cfg(feature = "http")]
 pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
+pub use key::JobKey;
 pub use models::{ModelPermit, UpstreamRefusal};
 pub use progress::Progress;
 pub use result::ResultWriter;

@@ -5,6 +5,7 @@
 
 mod away;
 mod books;
+mod callers;
 pub(crate) mod committer;
 mod days;
 mod isolate;

@@ -12,6 +12,7 @@ mod agent;
 mod agent_options;
 pub mod audit;
 pub mod auth;
+mod caller;
 mod command;
 mod connection;
 mod context;
@@ -31,10 +32,15 @@ mod web;
 
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
 pub use agent_options::AgentOptions;
+pub use caller::{
+    CallTrace, Caller, EventReader, JobDocument, JobFailure, JobOutput, JobsPage, LogRecord,
+    NotProven, StreamedResult,
+};
 pub use connection::Connection;
 pub use context::{
-    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, Level,
-    ModelPermit, Permit, Progress, ResultWriter, Tool, ToolError, UpstreamRefusal, with_meta,
+    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, JobKey,
+    Level, ModelPermit, Permit, Progress, ResultWriter, Tool, ToolError, UpstreamRefusal,
+    with_meta,
 };
 #[cfg(feature = "files")]
 pub use context::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
@@ -47,7 +53,7 @@ pub use store_view::StoreView;
 pub use towline_proto::{
     Dialect, admission::AdmissionLimits, chunks::ChunkLimits, lease::Operation,
 };
-pub use towline_store::RetentionPolicy;
+pub use towline_store::{RecordKind, RetentionPolicy};
 pub use trace::TraceLink;
 #[cfg(feature = "web")]
 pub use web::WebError;

@@ -115,6 +115,17 @@ impl RuntimeOptions {
         let path = Path::new(path);
         self.protected.iter().any(|own| path.starts_with(own))
     }
+
+    /// Whether a file is one of the runtime's own under another name: a hard link to it.
+    #[cfg(all(unix, feature = "files"))]
+    pub(crate) fn protects_file(&self, device: u64, number: u64) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let found = self.protected.iter().map(std::fs::metadata);
+        found
+            .flatten()
+            .any(|own| own.is_file() && (own.dev(), own.ino()) == (device, number))
+    }
 }
 
 /// The path with the links in it followed, as far as it is there: a store may be protected before it is made.

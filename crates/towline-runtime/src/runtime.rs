@@ -1,18 +1,19 @@
 //! The runtime itself: built once, cheap to clone, shut down in phases.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use towline_env::{Clock, Ids, SystemClock};
 use towline_store::{EventStore, MemoryStore, StoreError};
 use towline_transport::Transport;
-use towline_wire::{AgentRef, CredentialId, Feature, FeatureSet, payload::PeerInfo};
+use towline_wire::{AgentRef, CredentialId, Feature, FeatureSet, Secret, payload::PeerInfo};
 
 use crate::{
     RuntimeOptions,
     agent::{Host, IntoAgent},
     agent_options::AgentOptions,
-    auth::{AuthLimiter, Authenticator},
+    auth::{AuthLimiter, Authenticator, Proven},
+    caller::{Caller, NotProven, prove_caller},
     connection::{Connection, accept},
     context::{Equipment, Tool, ToolRegistry},
     credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
@@ -126,6 +127,25 @@ impl Runtime {
     /// Takes a connection, which from then on lives by itself. Several transports and endpoints may share a runtime.
     pub fn accept(&self, transport: impl Transport) -> Connection {
         accept(&self.hub, Box::new(transport))
+    }
+
+    /// Finds out who a caller is, of whom there is no connection [ARCP 16-1]: `scheme` and `token` are what it showed, `peer` is
+    /// where it is. A good token goes on at once; a wrong one is answered later and later [ARCP 14-2].
+    ///
+    /// # Errors
+    /// [`NotProven`].
+    pub async fn prove(
+        &self,
+        scheme: Option<String>,
+        token: Option<Secret>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Proven, NotProven> {
+        prove_caller(&self.hub, scheme, token, peer).await
+    }
+
+    /// Somebody who asks without a connection. `confidential`: nobody else can read what is answered [ARCP 9.8-1].
+    pub fn caller(&self, proven: Proven, confidential: bool) -> Caller {
+        Caller::new(&self.hub, proven, confidential)
     }
 
     /// Adds an agent while the runtime runs [ARCP 7.5-3]. `agent` is `name` or `name@version`.

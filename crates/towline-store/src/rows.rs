@@ -342,6 +342,21 @@ pub struct AuditRow {
     pub data: RawJson,
 }
 
+impl AuditRow {
+    /// Whether it tells of something that was refused.
+    pub fn is_refusal(&self) -> bool {
+        self.data.as_str().contains(refused!())
+    }
+}
+
+/// How a row says that something was refused. A text of a peer does not read so: its quotes are escaped.
+macro_rules! refused {
+    () => {
+        "\"verdict\":\"refused\""
+    };
+}
+pub(crate) use refused;
+
 /// Which jobs to list.
 #[derive(Debug, Clone, Default)]
 pub struct JobQuery {
@@ -450,19 +465,24 @@ pub struct RetentionPolicy {
     pub max_bytes: u64,
     /// Audit rows at most this long.
     pub audit_age: Duration,
-    /// At most so many audit rows.
+    /// At most so many audit rows in all.
     pub audit_rows: u64,
+    /// At most so many audit rows of refusals, so that whoever is refused without end does not push out what was done
+    /// [ARCP 14-6].
+    pub audit_refused: u64,
 }
 
 impl Default for RetentionPolicy {
-    /// Seven days, a million jobs, 16 GiB; 90 days and 100 000 rows of audit log.
+    /// Seven days, a million jobs, 16 GiB; 90 days and 4 000 000 rows of audit log (about 1 GiB, for a row is short), of which
+    /// 100 000 are refusals.
     fn default() -> Self {
         Self {
             max_age: 7 * DAY,
             max_jobs: 1_000_000,
             max_bytes: 16 << 30,
             audit_age: 90 * DAY,
-            audit_rows: 100_000,
+            audit_rows: 4_000_000,
+            audit_refused: 100_000,
         }
     }
 }

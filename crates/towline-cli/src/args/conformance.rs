@@ -28,6 +28,10 @@ pub(crate) struct ConformanceArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
+    /// The token of a second principal, who must have no way to the jobs of the first; without it that is not looked at
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) second_token: Option<Secret>,
+
     /// A certificate authority (PEM) to trust beside those of this machine, for wss
     #[arg(long, value_name = "FILE", env = "TOWLINE_CA_CERT")]
     pub(crate) ca_cert: Option<PathBuf>,

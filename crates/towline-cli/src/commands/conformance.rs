@@ -52,6 +52,9 @@ fn options(args: &ConformanceArgs) -> Outcome<Options> {
     })?;
     let mut options = token.map_or_else(Options::new, Options::bearer);
     options = options.draft_only(args.draft_only);
+    if let Some(token) = &args.second_token {
+        options = options.second_token(token.clone());
+    }
     if let Some(span) = args.timeout {
         options = options.patience(span.0);
     }

@@ -82,6 +82,7 @@ async fn detach(
         job_id: job.clone(),
         agent: agent.clone(),
         created_at: SystemClock.now().to_string(),
+        token: connect::token(&args.connect)?.map(|token| token.expose().to_owned()),
         resume: serde_json::Value::Null,
     };
     connect::save(&connection.client, saved, &context.sessions()).await?;

@@ -38,6 +38,8 @@ pub(crate) struct AgentSection {
     pub(super) state: Option<PathBuf>,
     #[serde(default)]
     pub(super) limits: AgentLimits,
+    #[serde(default)]
+    pub(super) model: Option<String>,
 }
 
 /// `[agents.NAME.limits]`

@@ -40,6 +40,7 @@ static FILE: Shape = Keys(&[
             ("drain", Leaf),
             ("demo", Leaf),
             ("allow_unconfined_root", Leaf),
+            ("allow_network_by_port", Leaf),
             ("dashboard", Leaf),
             ("dashboard_connect", Leaf),
             (
@@ -59,6 +60,13 @@ static FILE: Shape = Keys(&[
                     ("connections", Leaf),
                     ("connections_per_address", Leaf),
                     ("failed_tokens_per_address", Leaf),
+                    ("hello_bytes", Leaf),
+                    ("detached_sessions", Leaf),
+                    ("subscriptions_per_session", Leaf),
+                    ("waiting", Leaf),
+                    ("children", Leaf),
+                    ("depth", Leaf),
+                    ("result_bytes", Leaf),
                 ]),
             ),
         ]),
@@ -118,6 +126,7 @@ static FILE: Shape = Keys(&[
                     ("bytes", Leaf),
                     ("audit_age", Leaf),
                     ("audit_rows", Leaf),
+                    ("audit_refused", Leaf),
                 ]),
             ),
         ]),
@@ -138,6 +147,15 @@ static FILE: Shape = Keys(&[
         )]),
     ),
     (
+        "models",
+        Named(&Keys(&[
+            ("style", Leaf),
+            ("base_url", Leaf),
+            ("key_file", Leaf),
+            ("prices", Leaf),
+        ])),
+    ),
+    (
         "agents",
         Named(&Keys(&[
             ("command", Leaf),
@@ -151,6 +169,7 @@ static FILE: Shape = Keys(&[
             ("confine", Leaf),
             ("read", Leaf),
             ("state", Leaf),
+            ("model", Leaf),
             (
                 "limits",
                 Keys(&[

@@ -26,6 +26,7 @@ pub(crate) struct RetentionSection {
     pub(crate) bytes: Option<u64>,
     pub(crate) audit_age: Option<SpanValue>,
     pub(crate) audit_rows: Option<u64>,
+    pub(crate) audit_refused: Option<u64>,
 }
 
 impl StoreSection {

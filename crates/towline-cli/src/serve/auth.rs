@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    path::PathBuf,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -129,6 +130,15 @@ fn of_file(text: &str) -> Outcome<PrincipalToken> {
         principal: principal.to_owned(),
         token,
     })
+}
+
+/// The files that `--token-file` names.
+pub(super) fn token_files(args: &ServeArgs) -> Vec<PathBuf> {
+    let pairs = args
+        .token_file
+        .iter()
+        .filter_map(|text| text.split_once(':'));
+    pairs.map(|(_, path)| path.into()).collect()
 }
 
 /// Refuses to let everybody in from everywhere, unless that is really wanted [ARCP 6.1-4].

@@ -116,7 +116,10 @@ pub(super) fn router(
     let router = guarded_health_routes(runtime, &options)
         .merge(options.guard(Router::new().route("/metrics", get(render))))
         .merge(dashboard(settings, &options)?);
-    let router = router.route_arcp(&settings.path, runtime, options);
+    let router =
+        router
+            .route_http(runtime, options.clone())
+            .route_arcp(&settings.path, runtime, options);
     Ok(router.layer(map_response(async |response| last(response))))
 }
 

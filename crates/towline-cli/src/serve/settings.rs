@@ -7,6 +7,7 @@ use towline::{
     runtime::RuntimeOptions,
 };
 
+use super::auth;
 use crate::{
     args::ServeArgs,
     config::{Config, SpanValue},
@@ -41,6 +42,7 @@ pub(super) struct Settings {
     pub(super) dashboard_connect: Vec<String>,
     pub(super) options: RuntimeOptions,
     pub(super) message_bytes: Option<usize>,
+    token_files: Vec<PathBuf>,
 }
 
 impl Settings {
@@ -51,7 +53,8 @@ impl Settings {
             StoreChoice::Memory => Vec::new(),
         };
         let key = self.tls.iter().map(|(_, key)| key.clone());
-        store.into_iter().chain(key).collect()
+        let tokens = self.token_files.iter().cloned();
+        store.into_iter().chain(key).chain(tokens).collect()
     }
 
     pub(super) fn new(args: &ServeArgs, config: &Config, data: &DataDir) -> Outcome<Self> {
@@ -70,8 +73,11 @@ impl Settings {
             .or_else(|| server.path.clone())
             .unwrap_or_else(|| DEFAULT_PATH.to_owned());
         let dashboard = !args.no_dashboard && server.dashboard != Some(false);
-        if dashboard && !args.stdio {
-            beside_dashboard(&path)?;
+        if !args.stdio {
+            beside_others(&path)?;
+            if dashboard {
+                beside_dashboard(&path)?;
+            }
         }
         let listed = |flag: &[String], file: &Option<Vec<String>>| {
             let list = if flag.is_empty() {
@@ -108,6 +114,7 @@ impl Settings {
                 .limits
                 .message_bytes
                 .and_then(|bytes| usize::try_from(bytes).ok()),
+            token_files: auth::token_files(args),
         })
     }
 
@@ -145,6 +152,18 @@ impl Settings {
         let first = first.ok_or_else(|| Failure::usage(format!("`{listen}` names no address")))?;
         Ok(Some(first))
     }
+}
+
+/// Refuses an endpoint where the server has something else.
+fn beside_others(path: &str) -> Outcome<()> {
+    let taken = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/v1"];
+    if !taken.contains(&path) && !path.starts_with("/v1/") {
+        return Ok(());
+    }
+    Err(
+        Failure::usage(format!("at `{path}` the server has something else"))
+            .help("give another --path, such as /arcp"),
+    )
 }
 
 /// Refuses an endpoint where the dashboard is.
@@ -215,6 +234,15 @@ fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
     }
     if let Some(sessions) = server.limits.detached_sessions_per_principal {
         options = options.detached_sessions_per_principal(sessions as usize);
+    }
+    if let Some(sessions) = server.limits.detached_sessions {
+        options = options.detached_sessions(sessions as usize);
+    }
+    if let Some(bytes) = server.limits.hello_bytes {
+        options = options.hello_bytes(bytes as usize);
+    }
+    if let Some(jobs) = server.limits.subscriptions_per_session {
+        options = options.subscriptions_per_session(jobs as usize);
     }
     hosting::limits(options, config)
 }

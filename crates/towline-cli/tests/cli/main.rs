@@ -4,11 +4,13 @@
 
 mod agents;
 mod bench;
+mod bounds;
 mod conformance;
 mod credentials;
 mod dashboard;
 mod demo;
 mod embedded;
+mod models;
 mod operate;
 mod ready;
 mod roles;

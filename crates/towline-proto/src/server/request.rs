@@ -81,6 +81,19 @@ pub struct Submission {
     pub raw: RawJson,
 }
 
+/// Reads a request that comes by itself rather than as a frame of a connection, for an adapter that translates into what
+/// there is.
+///
+/// # Errors
+/// A refusal, as a session with these features would be given.
+pub fn read_alone(envelope: Envelope, features: FeatureSet) -> Result<Request, Refusal> {
+    let kind = envelope.kind.clone();
+    match read(envelope, features)? {
+        Effect::Request(request) => Ok(*request),
+        _ => Err(Refusal::invalid(format!("`{kind}` asks for nothing"))),
+    }
+}
+
 /// Reads a frame of a live session.
 pub(super) fn read(envelope: Envelope, features: FeatureSet) -> Result<Effect, Refusal> {
     let message = Message::of(&envelope)?;

@@ -96,6 +96,9 @@ pub(super) struct AcceptJob {
     asked_by: AskedBy,
     /// Revoked again when the job does not come to be.
     credentials: Option<IssuedCredentials>,
+    /// Whether it was decided before, in a transaction that came to nothing: its place is claimed, and its parent's log has
+    /// the event that tells of it.
+    is_claimed: bool,
     refused: Option<Refusal>,
     /// Whether the job had a place, and begins with its acceptance.
     has_begun: bool,
@@ -129,6 +132,7 @@ impl AcceptJob {
             job,
             asked_by,
             credentials,
+            is_claimed: false,
             refused: None,
             has_begun: false,
         }
@@ -152,11 +156,17 @@ impl AcceptJob {
 
 impl Command for AcceptJob {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        let possible =
-            life::claim_place(tx.hub, &self.job).and_then(|()| announce_on_parent(tx, &self.job));
-        if let Err(refusal) = possible {
-            self.refused = Some(refusal);
+        if !std::mem::replace(&mut self.is_claimed, true) {
+            self.refused = life::claim_place(tx.hub, &self.job)
+                .and_then(|()| announce_on_parent(tx.hub, &self.job))
+                .err();
+        }
+        if self.refused.is_some() {
             return;
+        }
+        let parent = self.job.lock().parent.clone();
+        if let Some(parent) = parent {
+            tx.take(&parent);
         }
         tx.push(Change::Job(Box::new(self.job.row.clone())));
         if let Some(row) = self.idempotency() {
@@ -166,7 +176,7 @@ impl Command for AcceptJob {
             credentials.add_to(tx);
         }
         tx.audit(audit(tx.hub, &self.job));
-        self.has_begun = life::begin_with_acceptance(tx.hub, &self.job);
+        self.has_begun = self.has_begun || life::begin_with_acceptance(tx.hub, &self.job);
         if self.has_begun {
             tx.take(&self.job);
         }
@@ -178,6 +188,7 @@ impl Command for AcceptJob {
             asked_by,
             credentials,
             refused,
+            is_claimed: _,
             has_begun,
         } = *self;
         if let Some(refusal) = refused.or_else(|| result.err().map(store_refusal)) {
@@ -228,8 +239,8 @@ impl AskedBy {
     }
 }
 
-/// A child is made known on its parent's log, in the same commit.
-fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusal> {
+/// A child is made known on its parent's log, which the same commit takes.
+fn announce_on_parent(hub: &Hub, job: &Arc<JobEntry>) -> Result<(), Refusal> {
     let Some(parent) = job.lock().parent.clone() else {
         return Ok(());
     };
@@ -241,7 +252,7 @@ fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusa
         delegate_id: Some(delegate_id(job.id())),
         lease_request: Some(job.row.lease.clone()),
     };
-    let now = tx.hub.now();
+    let now = hub.now();
     {
         let mut core = parent.lock();
         let appended = core.append_event(RecordKind::Event, &EventKind::DELEGATE, now, |out| {
@@ -258,7 +269,6 @@ fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusa
         core.children.push(Arc::downgrade(job));
         core.log.touch();
     }
-    tx.take(&parent);
     Ok(())
 }
 

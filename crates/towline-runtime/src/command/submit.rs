@@ -163,7 +163,7 @@ async fn reserve(
         rerun_of: payload.rerun_of,
         trace: trace.unwrap_or_else(|| hub.services.ids.trace()),
         caused_by,
-        observer: Some(Arc::clone(session)),
+        observer: asker.has_stream().then(|| Arc::clone(session)),
     }
     .make(hub);
     let shown_to = credentials::AskedBy::Submit {

@@ -25,7 +25,7 @@ pub(super) fn may_observe(
     if session.principal == row.principal || may_see(hub, session, row) {
         return Ok(());
     }
-    Err(unseen(hub, session, row, "this principal may not watch it"))
+    Err(unseen(hub, asker, row, "this principal may not watch it"))
 }
 
 /// Whether a session may cancel a job: the submitting one, however often it was resumed, and whom the deployment's policy
@@ -40,7 +40,7 @@ pub(super) fn may_cancel(hub: &Hub, asker: &Asker, row: &JobRow) -> Result<(), R
         return Ok(());
     }
     if row.principal != session.principal {
-        return Err(unseen(hub, session, row, "this session may not cancel it"));
+        return Err(unseen(hub, asker, row, "this session may not cancel it"));
     }
     let submitter_is_gone = hub.books.sessions.get(&row.session).is_none();
     if hub.services.options.principal_cancels || submitter_is_gone {
@@ -82,9 +82,11 @@ pub(super) async fn own_running_parent(
     }
 }
 
-/// A job of another principal: forbidden, or, where that is concealed, as if it did not exist.
-fn unseen(hub: &Hub, session: &SessionEntry, row: &JobRow, why: &str) -> Refusal {
-    if hub.services.options.conceal_foreign_jobs && !may_see(hub, session, row) {
+/// A job of another principal: forbidden, or, where that is concealed, as if it did not exist. Callers without a connection
+/// never learn that there is one [ARCP 16-3].
+fn unseen(hub: &Hub, asker: &Asker, row: &JobRow, why: &str) -> Refusal {
+    let conceal = hub.services.options.conceal_foreign_jobs || !asker.has_stream();
+    if conceal && !may_see(hub, &asker.session, row) {
         return Refusal::job_not_found(&row.id);
     }
     let message = format!("job `{}` belongs to another principal; {why}", row.id);

@@ -16,7 +16,7 @@ use towline_proto::{
 use towline_store::Principal;
 use towline_wire::{JobId, Secret, SessionId};
 
-use super::{days::Days, keys::KeysInFlight, refusals::Refusals};
+use super::{callers::VirtualSessions, days::Days, keys::KeysInFlight, refusals::Refusals};
 use crate::{RuntimeOptions, job::JobEntry, session::SessionEntry};
 
 /// The tables of a runtime.
@@ -31,6 +31,8 @@ pub(crate) struct Books {
     pub(crate) keys: KeysInFlight,
     /// Whose refusals the audit log was told of lately.
     pub(crate) refusals: Refusals,
+    /// What callers without a connection have for a session.
+    pub(crate) callers: VirtualSessions,
 }
 
 impl Books {
@@ -42,6 +44,7 @@ impl Books {
             days: Days::default(),
             keys: KeysInFlight::default(),
             refusals: Refusals::default(),
+            callers: VirtualSessions::default(),
         }
     }
 }

@@ -478,9 +478,14 @@ impl JobCore {
         self.being = Being::Discarded;
     }
 
+    /// Whether the job's acceptance is being committed.
+    pub(crate) fn is_new(&self) -> bool {
+        self.being == Being::New
+    }
+
     /// Whether the job waits for nothing but a place. A discarded one does too: when its turn comes, it gives the place up.
     pub(crate) fn may_begin(&self) -> bool {
-        self.being != Being::New
+        !self.is_new()
     }
 
     /// The row of the state, with everything taken so far.

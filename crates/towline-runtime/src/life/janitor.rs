@@ -167,7 +167,7 @@ fn surplus<P: Ord + Clone, S>(
 fn end_session(hub: &Hub, session: &Arc<SessionEntry>) {
     let told = std::mem::replace(&mut session.lock().ending, true);
     if !told {
-        hub.command(EndSession(Arc::clone(session)));
+        hub.command(EndSession::new(session));
     }
 }
 

@@ -45,6 +45,10 @@ pub(super) const STEPS: &[Step] = &[
         sql: RERUNS,
         fill: None,
     },
+    Step {
+        sql: REFUSALS,
+        fill: None,
+    },
 ];
 
 /// How much happens with a row decides its place. Blocks are appended, whichever job they are of, so that a commit of
@@ -204,6 +208,20 @@ CREATE INDEX session_token ON session (token_hash);
 CREATE INDEX session_previous ON session (previous_token_hash) WHERE previous_token_hash IS NOT NULL;
 CREATE INDEX session_skipped ON session (skipped_token_hash) WHERE skipped_token_hash IS NOT NULL;
 ";
+
+/// Whether a row of `audit` is one, just as the index says.
+macro_rules! is_refusal {
+    () => {
+        concat!("instr(data, '", crate::rows::refused!(), "') > 0")
+    };
+}
+pub(super) use is_refusal;
+
+/// Refusals are counted by themselves, and there are few of them among many rows.
+const REFUSALS: &str = concat!(
+    "CREATE INDEX audit_refused ON audit (n) WHERE ",
+    is_refusal!()
+);
 
 /// Looks for parts of results in the logs of live jobs. Where the beginning of a log has gone nobody knows what was there,
 /// and the job counts as one with a part of its result out.

@@ -350,12 +350,19 @@ pub struct ListJobs {
     /// Where the last page ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// Whether the members of [`JobListing`] that only towline's runtimes know are wanted; ours, and passed over by others.
+    #[serde(
+        rename = "x-vendor.towline.details",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub details: bool,
 }
 
 readable!(ListJobs {
     filter: opt,
     limit: opt,
-    cursor: opt
+    cursor: opt,
+    details: def | "x-vendor.towline.details"
 });
 
 /// One job in a listing.
@@ -394,6 +401,21 @@ pub struct JobListing {
     /// Its credentials; only to the submitter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Vec<Credential>>,
+    /// Who submitted it; this and what follows come when [`ListJobs::details`] asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// When its agent was started for the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    /// What it spent, per budgeted currency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent: Option<BTreeMap<String, Amount>>,
+    /// How many questions to people wait for an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_questions: Option<u64>,
 }
 
 readable!(JobListing {
@@ -410,6 +432,11 @@ readable!(JobListing {
     trace_id: opt as Informative<TraceId>,
     last_event_seq: def,
     credentials: opt,
+    principal: opt,
+    started_at: opt as Informative<Timestamp>,
+    completed_at: opt as Informative<Timestamp>,
+    spent: opt as Budget,
+    open_questions: opt,
 });
 
 impl JobListing {

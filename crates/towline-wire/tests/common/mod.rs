@@ -161,6 +161,7 @@ fn session_messages() -> Vec<(&'static str, Envelope)> {
                 filter: Some(filter),
                 limit: Some(50),
                 cursor: cursor.clone(),
+                details: false,
             }),
         ),
         (
@@ -475,6 +476,11 @@ fn bare_listing() -> JobListing {
         trace_id: None,
         last_event_seq: JobSeq::new(4),
         credentials: None,
+        principal: None,
+        started_at: None,
+        completed_at: None,
+        spent: None,
+        open_questions: None,
     }
 }
 
@@ -493,6 +499,11 @@ fn full_listing() -> JobListing {
             value: None,
             ..credential()
         }]),
+        principal: Some("alice".to_owned()),
+        started_at: Some(time()),
+        completed_at: Some(time()),
+        spent: Some(budget()),
+        open_questions: Some(1),
         ..bare_listing()
     }
 }
