@@ -2,6 +2,7 @@
 
 mod conformance;
 mod connect;
+mod demo;
 mod operate;
 mod ready;
 mod run;
@@ -13,6 +14,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 
 pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
+pub(crate) use demo::DemoArgs;
 pub(crate) use operate::{
     AuditArgs, CompleteArgs, CompleteWhat, CredentialsArgs, LeaseCommand, SessionsCommand,
     StoreArgs, StoreCommand,
@@ -90,6 +92,8 @@ pub(crate) enum LogFormat {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See it work: a coding agent without a model, on a scratch repository, and the dashboard
+    Demo(DemoArgs),
     /// Submit a job and follow it to its end
     Run(RunArgs),
     /// Host agents for clients that connect over WebSocket or stdio

@@ -8,7 +8,7 @@ use towline::wire::Secret;
 use crate::values::{self, Span};
 
 /// `towline serve`
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct ServeArgs {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7777]
