@@ -129,10 +129,11 @@ impl<'c> Collected<'c> {
                 self.stream(false).await?;
             }
         }
-        if self.writer.is_none() && self.form != ResultForm::Bytes {
-            if let Some(inline) = self.inline_result(subject)? {
-                return Ok(inline);
-            }
+        if self.writer.is_none()
+            && self.form != ResultForm::Bytes
+            && let Some(inline) = self.inline_result(subject)?
+        {
+            return Ok(inline);
         }
         self.stream(true).await?;
         if let Some(writer) = self.writer {
