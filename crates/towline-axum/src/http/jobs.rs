@@ -38,6 +38,8 @@ pub(super) struct SubmitBody {
     max_runtime_sec: Option<f64>,
     /// The running job this one is a child of.
     parent_job_id: Option<String>,
+    /// The earlier job this one is another run of.
+    rerun_of: Option<String>,
     /// The trace the job belongs to. Without it the one of `traceparent`.
     trace_id: Option<String>,
 }

@@ -4,14 +4,14 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Extension, Router};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use towline_axum::{EndpointOptions, RouterExt as _};
+use towline_axum::{EndpointOptions, RouterExt as _, Visit};
 use towline_runtime::{
     AgentError, JobContext, Runtime, RuntimeBuilder, RuntimeOptions, auth::StaticTokens,
 };
@@ -45,6 +45,22 @@ impl Server {
             .options(RuntimeOptions::default().principal_cancels(true));
         let runtime = change(agents(builder, &steps)).build().await.unwrap();
         let app = Router::new().route_http(&runtime, options);
+        Self::serving(app, runtime, steps).await
+    }
+
+    /// All its connections are this visit.
+    pub(crate) async fn visited(visit: &Visit) -> Self {
+        let steps = Arc::new(Semaphore::new(0));
+        let tokens = StaticTokens::new([("alice", "good")]).unwrap();
+        let builder = agents(Runtime::builder().authenticator(tokens), &steps);
+        let runtime = builder.build().await.unwrap();
+        let app = Router::new()
+            .route_http(&runtime, EndpointOptions::new())
+            .layer(Extension(visit.clone()));
+        Self::serving(app, runtime, steps).await
+    }
+
+    async fn serving(app: Router, runtime: Runtime, steps: Arc<Semaphore>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let service = app.into_make_service_with_connect_info::<SocketAddr>();

@@ -1,7 +1,7 @@
 //! Who is let in, what is said no to and how, and the description of it all.
 
 use serde_json::Value;
-use towline_axum::EndpointOptions;
+use towline_axum::{Door, DoorOptions, EndpointOptions};
 use towline_runtime::{AdmissionLimits, RuntimeOptions};
 
 use crate::client::{ALICE, BOB, JSON, Server};
@@ -216,6 +216,30 @@ async fn answers_are_not_kept() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("set-cookie"), None);
     }
+}
+
+/// [ARCP 14-5, 16-2] Whoever shows a good token is a stranger no more. The time limits of plain requests hold for all that is
+/// quick, and not for watching, or waiting for an end.
+#[tokio::test]
+async fn the_door_knows_who_came_and_who_stays() {
+    let visit = || {
+        let door = Door::new(DoorOptions::new());
+        door.enter("127.0.0.1:9".parse::<std::net::SocketAddr>().unwrap())
+            .unwrap()
+    };
+    let watched = visit();
+    let server = Server::visited(&watched).await;
+    server.ask("GET /v1/agents", &[], "").await;
+    assert!(!watched.is_known());
+    let job = server.submit(r#"{"agent":"echo"}"#).await;
+    assert!(watched.is_known() && !watched.is_taken());
+    let mut watch = server.watch(&format!("/v1/jobs/{job}/events"), &[]).await;
+    assert!(watched.is_taken());
+    while watch.next().await.is_some() {}
+    let waiting = visit();
+    let server = Server::visited(&waiting).await;
+    server.done(r#"{"agent":"echo"}"#).await;
+    assert!(waiting.is_taken());
 }
 
 /// [ARCP 16-5] The description needs no token. Each operation in it is there, and every member of a real answer is in its

@@ -47,6 +47,10 @@ pub struct JobDocument {
     /// The job that delegated it, or null.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, required = true))]
     pub parent_job_id: Option<JobId>,
+    /// The job it is another run of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub rerun_of: Option<JobId>,
     /// Its trace.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub trace_id: TraceId,
@@ -208,6 +212,7 @@ fn document(job: &JobSummary, end: Option<End>) -> JobDocument {
             .filter(|constraints| !constraints.is_empty()),
         budget: budget_now(&job.state),
         parent_job_id: job.parent.clone(),
+        rerun_of: job.rerun_of.clone(),
         trace_id: job.trace,
         created_at: job.created_at,
         started_at: job.state.started_at,
