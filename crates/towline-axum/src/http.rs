@@ -8,6 +8,7 @@ mod agents;
 mod body;
 mod cors;
 mod events;
+mod face;
 mod job;
 mod jobs;
 mod openapi;
@@ -28,19 +29,12 @@ use axum::{
     routing::{any, get, post},
 };
 use towline_runtime::{Caller, Runtime};
-use towline_wire::{JobId, Secret};
+use towline_wire::Secret;
 
 use crate::{EndpointOptions, Visit, proxies};
 use cors::Cors;
+use face::{Face, Shared};
 use problem::Problem;
-
-/// A runtime as it is served.
-struct Face {
-    runtime: Runtime,
-    options: EndpointOptions,
-}
-
-type Shared = Arc<Face>;
 
 /// Every route there is.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
@@ -150,18 +144,6 @@ fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
-}
-
-/// The request goes on for longer than a plain request may: the server's clock stops [ARCP 14-5].
-fn takes_long(parts: &Parts) {
-    if let Some(visit) = parts.extensions.get::<Visit>() {
-        visit.taken();
-    }
-}
-
-/// The job a path names.
-fn job_of(path: &str) -> Result<JobId, Problem> {
-    JobId::parse(path).map_err(|_| Problem::no_such_job(path))
 }
 
 async fn nowhere(request: Request) -> Problem {

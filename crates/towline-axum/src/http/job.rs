@@ -9,7 +9,8 @@ use axum::{
 use towline_runtime::{Caller, JobDocument};
 
 use super::{
-    Shared, accept, body, job_of,
+    accept, body,
+    face::{Shared, job_of},
     jobs::document,
     problem::{Problem, ProblemDocument},
     query,

@@ -11,11 +11,12 @@ use towline_runtime::{CallTrace, Caller, JobDocument, JobsPage};
 use towline_wire::{JobStatus, RawJson, TraceId};
 
 use super::{
-    Shared, accept,
+    accept,
     body::{self, Object},
+    face::{Shared, takes_long},
     prefer,
     problem::{Problem, ProblemDocument},
-    query, takes_long,
+    query,
 };
 
 /// What a submit says. Written down for the description; the runtime reads it.
