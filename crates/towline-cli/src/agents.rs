@@ -4,6 +4,7 @@
 mod access;
 mod burst;
 mod chatty;
+pub(crate) mod coder;
 mod configured;
 mod delegate;
 mod echo;
