@@ -1,7 +1,10 @@
 //! Which feature a request asks for [ARCP 6.2-3]: one table, read by the client before it sends and by the runtime when it
 //! reads.
 
-use towline_wire::{Feature, FeatureSet, Lease, MessageType, namespace, payload::Submit};
+use towline_wire::{
+    Feature, FeatureSet, Lease, MessageType, namespace,
+    payload::{ListJobs, Submit},
+};
 
 /// A feature that something in a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +37,24 @@ pub fn check_submit(submit: &Submit, features: FeatureSet) -> Result<(), Need> {
         .iter()
         .filter(|used| (used.is_there)(submit))
         .try_for_each(|used| used.need.check(features))
+}
+
+/// Refuses a listing that uses a feature which is not in effect.
+///
+/// # Errors
+/// [`Need`] says what uses which.
+pub fn check_list(list: &ListJobs, features: FeatureSet) -> Result<(), Need> {
+    let need = |what| Need {
+        feature: Feature::List,
+        what,
+    };
+    if list.order.is_some() {
+        need("`order`").check(features)?;
+    }
+    if list.follow.is_some() {
+        need("`follow`").check(features)?;
+    }
+    Ok(())
 }
 
 impl Need {

@@ -7,6 +7,7 @@ mod accept;
 mod asker;
 mod cancel;
 mod delegate;
+mod follow;
 mod list;
 mod look;
 mod open;

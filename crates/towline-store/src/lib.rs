@@ -79,7 +79,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// The last number given out in a session's stream; `None` for an unknown session.
     fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>>;
 
-    /// A page of jobs in the order of (`created_at`, `id`), ascending [ARCP 6.6-1]: as many as the query asks for, or fewer
+    /// A page of jobs in the order of (`created_at`, `id`), ascending [ARCP 6.6-1], or descending where the query says so: as many as the query asks for, or fewer
     /// when they take more than [`JobPage::MAX_BYTES`] (one at least). What jobs were given is not read.
     fn list_jobs(&self, query: JobQuery) -> StoreFuture<'_, JobPage>;
 

@@ -372,6 +372,8 @@ pub struct JobQuery {
     pub created_before: Option<Timestamp>,
     /// Only jobs after this one in listing order.
     pub after: Option<ListCursor>,
+    /// The other way round: the jobs created last before the others. `after` then means before this one.
+    pub newest_first: bool,
     /// At most this many.
     pub limit: usize,
 }

@@ -53,6 +53,8 @@ features! {
     ResultChunk = "result_chunk",
     /// `name@version` (§7.5).
     AgentVersions = "agent_versions",
+    /// Lists for pages and people: the newest first, pushed when they change, with more in each entry. Ours.
+    List = "x-vendor.towline.list",
 }
 
 impl fmt::Display for Feature {

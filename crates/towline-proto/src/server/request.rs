@@ -157,6 +157,7 @@ fn read_request(
         }),
         Message::ListJobs(list) => {
             limits::page_jobs(list.limit)?;
+            needs::check_list(&list, features)?;
             Ok(RequestKind::List(list))
         }
         _ => Err(Refusal::invalid(format!(

@@ -246,6 +246,7 @@ fn publish_blocks(hub: &Arc<Hub>, jobs: Vec<TakenFrom>) -> Vec<Arc<JobEntry>> {
             hub.enqueue(&job);
         }
         job.drained.notify_waiters();
+        hub.books.followers.changed(&job.row);
         if is_over {
             ended.push(job);
         }

@@ -21,6 +21,7 @@ mod dialects;
 mod drawing;
 mod events;
 mod files;
+mod follow;
 mod handshake;
 mod heartbeat;
 mod http;

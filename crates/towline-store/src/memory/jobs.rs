@@ -304,10 +304,13 @@ impl Jobs {
                 bytes += summary.bytes();
                 page.jobs.push(summary);
             }
-            if query
-                .created_before
-                .is_some_and(|bound| last.facts.created_at >= bound)
-            {
+            let last = last.facts.created_at;
+            let is_beyond = if query.newest_first {
+                query.created_after.is_some_and(|bound| last <= bound)
+            } else {
+                query.created_before.is_some_and(|bound| last >= bound)
+            };
+            if is_beyond {
                 break;
             }
         }
@@ -319,12 +322,15 @@ impl Listing {
     /// The next jobs after a place that may be admitted.
     fn step(&self, query: &JobQuery, after: Option<&(Timestamp, JobId)>) -> Vec<Arc<Job>> {
         let next = |listed: &Listed| -> Vec<Arc<Job>> {
-            let start = after.map_or(Bound::Unbounded, |place| Bound::Excluded(place.clone()));
-            listed
-                .range((start, Bound::Unbounded))
-                .take(STEP)
-                .map(|(_, job)| Arc::clone(job))
-                .collect()
+            let bound = after.map_or(Bound::Unbounded, |place| Bound::Excluded(place.clone()));
+            let jobs = |(_, job): (_, &Arc<Job>)| Arc::clone(job);
+            if query.newest_first {
+                let range = listed.range((Bound::Unbounded, bound));
+                range.rev().take(STEP).map(jobs).collect()
+            } else {
+                let range = listed.range((bound, Bound::Unbounded));
+                range.take(STEP).map(jobs).collect()
+            }
         };
         if query.is_live_only() {
             return next(&self.live);
@@ -339,6 +345,9 @@ impl Listing {
             .collect();
         merged.sort_by_cached_key(|job| place(job));
         merged.dedup_by(|one, other| one.id() == other.id());
+        if query.newest_first {
+            merged.reverse();
+        }
         merged.truncate(STEP);
         merged
     }

@@ -151,9 +151,9 @@ pub(super) fn list(conn: &Connection, cache: &Cache, query: &JobQuery) -> Result
             let mut merged = Found::default();
             for principal in principals {
                 let one = one_list(conn, query, Some(principal), share.max(LEAST_SHARE))?;
-                merged.add(one);
+                merged.add(one, query.newest_first);
             }
-            merged.settle();
+            merged.settle(query.newest_first);
             merged
         }
     };
@@ -195,22 +195,29 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: Self, newest_first: bool) {
         self.jobs.extend(other.jobs);
         self.cut = match (self.cut.take(), other.cut) {
+            (Some(one), Some(two)) if newest_first => Some(one.max(two)),
             (Some(one), Some(two)) => Some(one.min(two)),
             (one, two) => one.or(two),
         };
     }
 
     /// Brings several lists into one order, as far as all of them were looked at.
-    fn settle(&mut self) {
+    fn settle(&mut self, newest_first: bool) {
         self.jobs
             .sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
         self.jobs.dedup_by(|one, other| one.id == other.id);
+        if newest_first {
+            self.jobs.reverse();
+        }
         if let Some(cut) = &self.cut {
-            self.jobs
-                .retain(|job| (job.created_at, &job.id) <= (cut.created_at, &cut.job));
+            let cut = (cut.created_at, &cut.job);
+            self.jobs.retain(|job| {
+                let place = (job.created_at, &job.id);
+                place == cut || (place < cut) != newest_first
+            });
         }
     }
 }
@@ -252,7 +259,12 @@ fn listing(query: &JobQuery, principal: Option<&Principal>) -> (String, Vec<Valu
             Value::Integer(after.created_at.unix_micros()),
             Value::Text(after.job.as_str().to_owned()),
         ];
-        filter.add("(j.created_at, j.id) > (?, ?)", place);
+        let beyond = if query.newest_first {
+            "(j.created_at, j.id) < (?, ?)"
+        } else {
+            "(j.created_at, j.id) > (?, ?)"
+        };
+        filter.add(beyond, place);
     }
     if let Some(bound) = query.created_after {
         filter.add("j.created_at > ?", [Value::Integer(bound.unix_micros())]);
@@ -284,9 +296,13 @@ fn listing(query: &JobQuery, principal: Option<&Principal>) -> (String, Vec<Valu
         .values
         .push(Value::Integer(int(query.limit as u64).saturating_add(1)));
     let clause = filter.clause();
-    let sql = format!(
-        "SELECT {SUMMARY_COLUMNS} FROM {tables} {clause} ORDER BY j.created_at, j.id LIMIT ?"
-    );
+    let order = if query.newest_first {
+        "j.created_at DESC, j.id DESC"
+    } else {
+        "j.created_at, j.id"
+    };
+    let sql =
+        format!("SELECT {SUMMARY_COLUMNS} FROM {tables} {clause} ORDER BY {order} LIMIT ?");
     (sql, filter.values)
 }
 
