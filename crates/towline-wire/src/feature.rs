@@ -53,6 +53,8 @@ features! {
     ResultChunk = "result_chunk",
     /// `name@version` (§7.5).
     AgentVersions = "agent_versions",
+    /// Questions to people (chapter 15).
+    Input = "x-vendor.towline.input",
 }
 
 impl fmt::Display for Feature {

@@ -23,6 +23,8 @@ pub struct RawJson(ByteString);
 impl RawJson {
     /// The value `null`.
     pub const NULL: Self = Self(ByteString::from_static("null"));
+    /// `false`
+    pub const FALSE: Self = Self(ByteString::from_static("false"));
     /// The value `{}`.
     pub const EMPTY_OBJECT: Self = Self(ByteString::from_static("{}"));
 
