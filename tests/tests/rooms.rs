@@ -43,41 +43,6 @@ const UPWARD: &[(&str, &str, &str)] = &[];
 /// More files than this do not know each other.
 const LARGEST_CIRCLE: usize = 3;
 
-/// Larger circles that are there and have to be untied: the crate, the files. One that is untied, or changes, fails the test,
-/// so the list only shrinks.
-const STILL_TIED: &[(&str, &[&str])] = &[
-    (
-        "towline-conformance",
-        &["case", "context", "link", "options", "session"],
-    ),
-    (
-        "towline-runtime",
-        &["hub", "hub::away", "hub::queue", "hub::tx"],
-    ),
-    (
-        "towline-store",
-        &[
-            "sqlite",
-            "sqlite::checkpoint",
-            "sqlite::open",
-            "sqlite::running",
-            "sqlite::schema",
-            "sqlite::writer",
-        ],
-    ),
-    (
-        "towline-cli",
-        &[
-            "config",
-            "config::agents",
-            "config::confine",
-            "data_dir",
-            "guard",
-            "trust",
-        ],
-    ),
-];
-
 fn crates() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates")
 }
@@ -126,9 +91,9 @@ fn circles_of_files_stay_small() {
             found.insert(format!("{name}: {circle:?}"));
         }
     }
-    let known = STILL_TIED
-        .iter()
-        .map(|(name, circle)| format!("{name}: {circle:?}"))
-        .collect();
-    assert_eq!(found, known, "circles of more than {LARGEST_CIRCLE} files");
+    assert_eq!(
+        found,
+        BTreeSet::new(),
+        "circles of more than {LARGEST_CIRCLE} files"
+    );
 }

@@ -39,7 +39,6 @@ use crate::{
 pub(crate) use agents::AgentSection;
 use auth::AuthSection;
 pub(crate) use auth::JwtSection;
-pub(crate) use confine::store_files;
 use file::File;
 pub(crate) use file::{SpanValue, first_line};
 pub(crate) use server::LimitsSection;

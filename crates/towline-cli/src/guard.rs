@@ -7,13 +7,10 @@
 use std::{
     fs::{self, File, Metadata},
     io::{self, Read as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use crate::{
-    config::store_files,
-    failure::{Failure, Outcome},
-};
+use crate::failure::{Failure, Outcome};
 
 /// Refuses a data directory that is not ours alone. One that is not there yet is fine.
 pub(crate) fn directory(path: &Path) -> Outcome<()> {
@@ -50,6 +47,15 @@ pub(crate) fn store(path: &Path) -> Outcome<()> {
         refuse("store", &file, fault)?;
     }
     Ok(())
+}
+
+/// A store's file, and those that SQLite keeps beside it.
+pub(crate) fn store_files(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    })
 }
 
 /// Refuses the file of a secret that is not ours alone. One that is not there yet is fine.

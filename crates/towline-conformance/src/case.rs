@@ -3,6 +3,7 @@
 use futures_util::future::BoxFuture;
 
 use crate::{
+    check::{Check, Stop},
     context::Context,
     report::{Finding, Origin, Verdict},
 };
@@ -14,30 +15,6 @@ pub(crate) struct Case {
     pub(crate) title: &'static str,
     pub(crate) origin: Origin,
     pub(crate) run: for<'c> fn(&'c mut Context) -> BoxFuture<'c, Check>,
-}
-
-/// What a check comes to.
-pub(crate) type Check<T = ()> = Result<T, Stop>;
-
-/// Why a check ends early.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// The rule does not hold.
-    Fail(String),
-    /// It cannot be looked at here.
-    Skip(String),
-    /// It is not about this runtime.
-    NotApplicable(String),
-}
-
-/// The rule does not hold.
-pub(crate) fn fail<T>(reason: impl Into<String>) -> Check<T> {
-    Err(Stop::Fail(reason.into()))
-}
-
-/// Holds the check to a condition.
-pub(crate) fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Check {
-    if holds { Ok(()) } else { fail(reason()) }
 }
 
 /// A case of the table in `rules`: `case!(name, [rules], Origin, "what has to hold", function)`.

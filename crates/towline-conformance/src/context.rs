@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Options, Target,
-    case::{Check, Stop, fail},
+    check::{Check, Stop, expect_refusal, fail, texts},
     link::{Came, Link, Notes},
     report::{Finding, Recorded, Report, Verdict},
-    session::Session,
+    session::{Point, Session},
     watch::{self, Watch},
 };
 
@@ -21,14 +21,6 @@ pub(crate) struct Context {
     notes: Arc<Mutex<Notes>>,
     conns: u32,
     welcome: Option<Value>,
-}
-
-/// From where a session is taken up.
-#[derive(Debug, Clone)]
-pub(crate) struct Point {
-    pub(crate) session: String,
-    pub(crate) token: String,
-    pub(crate) last: u64,
 }
 
 impl Context {
@@ -78,7 +70,7 @@ impl Context {
         let notes = self.notes.lock();
         watch::RULES
             .iter()
-            .filter(|rule| options.wants_origin(rule.origin))
+            .filter(|rule| options.wants(rule.origin))
             .map(|rule| {
                 let seen = notes.watch.of(rule.name);
                 let (verdict, reason, frames) = match (&seen.violation, seen.looked) {
@@ -238,32 +230,6 @@ impl Context {
             Came::Nothing => fail("the connection stayed open after the refusal"),
         }
     }
-}
-
-/// A frame that refuses with one of these codes.
-pub(crate) fn expect_refusal(frame: &Value, codes: &[&str]) -> Check {
-    if frame["type"] != "session.error" {
-        return fail(format!(
-            "the answer is `{}`, the draft has `session.error`",
-            frame["type"]
-        ));
-    }
-    let code = frame["payload"]["code"].as_str().unwrap_or_default();
-    if codes.contains(&code) {
-        return Ok(());
-    }
-    fail(format!(
-        "the code is `{code}`, it has to be {}",
-        codes.join(" or ")
-    ))
-}
-
-/// The texts of a list.
-pub(crate) fn texts(list: &Value) -> Vec<String> {
-    let items = list.as_array().into_iter().flatten();
-    items
-        .filter_map(|item| item.as_str().map(str::to_owned))
-        .collect()
 }
 
 /// Leaves out what nobody else may see.

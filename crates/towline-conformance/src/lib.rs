@@ -27,6 +27,7 @@
 //! [`Transport`]: towline_transport::Transport
 
 mod case;
+mod check;
 mod context;
 mod link;
 mod options;
@@ -52,7 +53,7 @@ pub async fn run(target: &Target, options: &Options) -> Report {
     context.note_runtime(&mut report);
     if reachable {
         for case in rules::all() {
-            if options.wants(case) {
+            if options.wants(case.origin) {
                 report
                     .findings
                     .push(case::attempt(&mut context, case).await);

@@ -9,7 +9,7 @@ use towline_transport::{CloseFrame, FrameSink, FrameSource, Inbound, Transport};
 use towline_wire::Envelope;
 
 use crate::{
-    case::{Check, Stop, fail},
+    check::{Check, Stop, fail},
     report::Recorded,
     watch::Watch,
 };

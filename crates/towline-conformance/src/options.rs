@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use towline_wire::Secret;
 
-use crate::{case::Case, report::Origin};
+use crate::report::Origin;
 
 /// What a run of the kit needs to know.
 #[derive(Debug, Clone)]
@@ -80,11 +80,8 @@ impl Options {
         self
     }
 
-    pub(crate) fn wants(&self, case: &Case) -> bool {
-        self.wants_origin(case.origin)
-    }
-
-    pub(crate) fn wants_origin(&self, origin: Origin) -> bool {
+    /// Whether rules of this origin are looked at.
+    pub(crate) fn wants(&self, origin: Origin) -> bool {
         origin == Origin::Draft || !self.draft_only
     }
 }

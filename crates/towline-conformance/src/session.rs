@@ -5,10 +5,17 @@ use std::{collections::VecDeque, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    case::{Check, fail},
-    context::{Point, texts},
+    check::{Check, expect_refusal, fail, texts},
     link::{Came, Link},
 };
+
+/// From where a session is taken up.
+#[derive(Debug, Clone)]
+pub(crate) struct Point {
+    pub(crate) session: String,
+    pub(crate) token: String,
+    pub(crate) last: u64,
+}
 
 /// An open session: requests, replies, jobs. Pings are answered on the way.
 pub(crate) struct Session {
@@ -180,7 +187,7 @@ impl Session {
     ) -> Check<Value> {
         let request = self.send(kind, payload).await?;
         let frame = self.reply(&request, "session.error").await?;
-        crate::context::expect_refusal(&frame, codes)?;
+        expect_refusal(&frame, codes)?;
         Ok(frame["payload"].clone())
     }
 

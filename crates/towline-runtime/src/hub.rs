@@ -42,7 +42,7 @@ pub(crate) struct Hub {
     pub(crate) books: Books,
     pub(crate) commits: CommitQueue,
     pub(crate) scope: Scope,
-    away: Away,
+    pub(crate) away: Away,
 }
 
 /// How long things live.

@@ -16,7 +16,7 @@ use towline_store::StoreError;
 use crate::hub::{Hub, committer};
 
 pub(crate) use end::{lease_expired, stop_job, stopped};
-pub(crate) use places::{claim_place, never_accepted, start_accepted};
+pub(crate) use places::{begin_with_acceptance, claim_place, never_accepted, start_accepted};
 
 /// Takes up what the store keeps, and starts the tasks every runtime has.
 ///

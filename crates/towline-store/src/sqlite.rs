@@ -27,7 +27,7 @@ use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use self::{
     cache::Lookup,
-    error::DbError,
+    error::{DbError, no_thread},
     open::Place,
     rows::{all, int, read_audit, read_credential, read_idempotency},
     running::Running,
@@ -39,7 +39,7 @@ pub use self::{
 };
 use crate::{
     AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
-    JobQuery, JobRow, Principal, Reason, Recovered, RetentionPolicy, RetentionReport, SessionRow,
+    JobQuery, JobRow, Principal, Recovered, RetentionPolicy, RetentionReport, SessionRow,
     StoreError, StoreFuture, StoreStats,
 };
 
@@ -148,11 +148,6 @@ impl SqliteStore {
             }
         })
     }
-}
-
-fn no_thread(error: std::io::Error) -> StoreError {
-    let text = format!("cannot start a thread: {error}");
-    StoreError::Failed(Reason::because(text, error))
 }
 
 /// An answer that never comes is the store's failure, not the caller's.

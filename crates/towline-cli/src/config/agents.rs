@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Deserialize;
 use towline::{agents::may_pass, wire::AgentRef};
 
-use super::{confine::AgentLimits, file::File};
+use super::file::{File, SpanValue};
 use crate::failure::Outcome;
 
 /// The built-in agents that may be hosted by name.
@@ -38,6 +38,25 @@ pub(crate) struct AgentSection {
     pub(super) state: Option<PathBuf>,
     #[serde(default)]
     pub(super) limits: AgentLimits,
+}
+
+/// `[agents.NAME.limits]`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default)]
+pub(crate) struct AgentLimits {
+    pub(super) memory: Option<Size>,
+    pub(super) processes: Option<u64>,
+    pub(super) open_files: Option<u64>,
+    pub(super) file_size: Option<Size>,
+    pub(super) cpu: Option<SpanValue>,
+}
+
+/// A number of bytes: `"2GiB"`, or the number.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Size {
+    Text(String),
+    Bytes(u64),
 }
 
 impl AgentSection {

@@ -1,31 +1,17 @@
 //! How an agent of the file is confined: `confine`, `read`, `state` and `limits` of `[agents.NAME]`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::Deserialize;
 use towline::agents::{Confinement, Limits};
 
-use super::{AgentSection, Config, SpanValue};
-use crate::failure::{Failure, Outcome};
-
-/// `[agents.NAME.limits]`
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(default)]
-pub(crate) struct AgentLimits {
-    memory: Option<Size>,
-    processes: Option<u64>,
-    open_files: Option<u64>,
-    file_size: Option<Size>,
-    cpu: Option<SpanValue>,
-}
-
-/// A number of bytes: `"2GiB"`, or the number.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Size {
-    Text(String),
-    Bytes(u64),
-}
+use super::{
+    Config,
+    agents::{AgentLimits, AgentSection, Size},
+};
+use crate::{
+    failure::{Failure, Outcome},
+    guard::store_files,
+};
 
 impl Config {
     /// The files that are nobody's business but this program's: the file itself, and those it names that hold secrets or data.
@@ -135,15 +121,6 @@ impl Config {
             )
         })
     }
-}
-
-/// A store's file, and those that SQLite keeps beside it.
-pub(crate) fn store_files(path: &Path) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|suffix| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    })
 }
 
 fn bytes_of(text: &str) -> Option<u64> {

@@ -9,9 +9,10 @@ use towline::{
 
 use crate::{
     args::ServeArgs,
-    config::{Config, SpanValue, store_files},
+    config::{Config, SpanValue},
     data_dir::DataDir,
     failure::{Failure, Outcome},
+    guard::store_files,
     hosting,
     store_choice::StoreChoice,
     values::Span,

@@ -4,7 +4,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    case::{Case, Check, case, ensure},
+    case::{Case, case},
+    check::{Check, ensure},
     context::{Context, FEATURES},
     session::{end_of, kinds_of},
 };

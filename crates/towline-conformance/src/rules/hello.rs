@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    case::{Case, Check, Stop, case, ensure, fail},
-    context::{Context, FEATURES, texts},
+    case::{Case, case},
+    check::{Check, Stop, ensure, expect_refusal, fail, texts},
+    context::{Context, FEATURES},
     link::Came,
 };
 
@@ -252,7 +253,7 @@ async fn other_session(context: &mut Context) -> Check {
         .send_with("session.list_jobs", json!({}), other)
         .await?;
     let reply = session.reply(&request, "session.error").await?;
-    crate::context::expect_refusal(&reply, &["INVALID_REQUEST"])?;
+    expect_refusal(&reply, &["INVALID_REQUEST"])?;
     match session.came_within(std::time::Duration::ZERO).await? {
         Came::End => fail("the session did not go on"),
         _ => session.done().await,

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    case::{Case, Check, case, ensure},
+    case::{Case, case},
+    check::{Check, ensure},
     context::Context,
     session::{end_of, job_of},
 };

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    case::{Case, Check, case, ensure},
+    case::{Case, case},
+    check::{Check, ensure, fail},
     context::Context,
     session::{Session, end_of, job_of},
 };
@@ -238,7 +239,7 @@ async fn delegate(context: &mut Context) -> Check {
         .find(|frame| frame["job_id"] == job.as_str() && frame["payload"]["kind"] == "delegate");
     let child = announced.map(|frame| frame["payload"]["body"]["child_job_id"].clone());
     let Some(child) = child else {
-        return crate::case::fail("no `delegate` event came on the parent");
+        return fail("no `delegate` event came on the parent");
     };
     let ran = frames
         .iter()

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    case::{Case, Check, case, ensure, fail},
+    case::{Case, case},
+    check::{Check, ensure, fail},
     context::Context,
     link::Came,
     session::job_of,

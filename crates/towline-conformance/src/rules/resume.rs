@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use crate::{
-    case::{Case, Check, case, ensure, fail},
-    context::{Context, FEATURES, Point},
+    case::{Case, case},
+    check::{Check, ensure, fail},
+    context::{Context, FEATURES},
     link::Came,
-    session::{Session, end_of, job_of},
+    session::{Point, Session, end_of, job_of},
 };
 
 pub(super) static CASES: &[Case] = &[

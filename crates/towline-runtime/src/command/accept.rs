@@ -92,6 +92,8 @@ pub(super) struct AcceptJob {
     /// Revoked again when the job does not come to be.
     credentials: Option<IssuedCredentials>,
     refused: Option<Refusal>,
+    /// Whether the job had a place, and begins with its acceptance.
+    has_begun: bool,
 }
 
 /// Who waits for a job to be accepted.
@@ -123,6 +125,7 @@ impl AcceptJob {
             asked_by,
             credentials,
             refused: None,
+            has_begun: false,
         }
     }
 
@@ -158,6 +161,10 @@ impl Command for AcceptJob {
             credentials.add_to(tx);
         }
         tx.audit(audit(tx.hub, &self.job));
+        self.has_begun = life::begin_with_acceptance(tx.hub, &self.job);
+        if self.has_begun {
+            tx.take(&self.job);
+        }
     }
 
     fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
@@ -166,6 +173,7 @@ impl Command for AcceptJob {
             asked_by,
             credentials,
             refused,
+            has_begun,
         } = *self;
         if let Some(refusal) = refused.or_else(|| result.err().map(store_refusal)) {
             life::never_accepted(hub, &job);
@@ -178,7 +186,7 @@ impl Command for AcceptJob {
         }
         // The answer comes before the job's first event [ARCP 7.1-2].
         asked_by.accept(hub, &job);
-        life::start_accepted(hub, &job);
+        life::start_accepted(hub, &job, has_begun);
     }
 }
 

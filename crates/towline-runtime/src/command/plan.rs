@@ -89,7 +89,8 @@ async fn validate(
         return Ok(quickly);
     }
     let (lease, constraints) = (lease.clone(), constraints.clone());
-    hub.away(move || validate_request_with(&lease, &constraints, now, Care::Full))
+    hub.away
+        .run(move || validate_request_with(&lease, &constraints, now, Care::Full))
         .await
 }
 
@@ -105,7 +106,8 @@ async fn bound(
     if bounded.as_ref().is_err_and(lease::Refusal::is_too_complex) {
         let (lease, constraints) = (lease.clone(), constraints.clone());
         bounded = hub
-            .away(move || parent.bound_lease(&lease, &constraints, now, Care::Full))
+            .away
+            .run(move || parent.bound_lease(&lease, &constraints, now, Care::Full))
             .await?;
     }
     bounded.map_err(refused)

@@ -5,8 +5,6 @@ use std::{sync::Arc, thread::available_parallelism};
 use tokio::sync::Semaphore;
 use towline_proto::refusal::Refusal;
 
-use super::Hub;
-
 /// Room for work that a peer sizes and that takes milliseconds [ARCP 14-6]. Never so much of it that all processors are
 /// busy with it; what finds no room waits, in order.
 pub(crate) struct Away(Arc<Semaphore>);
@@ -18,17 +16,17 @@ impl Default for Away {
     }
 }
 
-impl Hub {
+impl Away {
     /// Does some work on a thread that nobody waits for. Cancel safe: work that has begun goes on, and has a bound of its own.
     ///
     /// # Errors
     /// A refusal when the work panicked, or the process is going down.
-    pub(crate) async fn away<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
         let lost = || Refusal::internal("the runtime could not decide; try again later");
-        let room = Arc::clone(&self.away.0);
+        let room = Arc::clone(&self.0);
         let place = room.acquire_owned().await.map_err(|_| lost())?;
         let work = move || {
             let done = work();

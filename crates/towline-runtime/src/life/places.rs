@@ -1,6 +1,6 @@
 //! Who runs now and who waits [ARCP 7.1-5].
 //!
-//! A job begins when it has a place **and** is durable, whichever comes second.
+//! A job begins when it has a place, and runs when that it has begun is durable.
 
 use std::sync::Arc;
 
@@ -49,14 +49,23 @@ pub(crate) fn claim_place(hub: &Hub, job: &Arc<JobEntry>) -> Result<(), Refusal>
     Ok(())
 }
 
-/// The job is durable: it begins as soon as it has a place.
-pub(crate) fn start_accepted(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+/// A job that has its place at once begins in the commit that accepts it: one commit, and one wait for the disk, less than
+/// if its beginning came after. Whether it did.
+pub(crate) fn begin_with_acceptance(hub: &Hub, job: &JobEntry) -> bool {
+    let place = job.lock().place;
+    place != Place::None && run::begin(hub, job)
+}
+
+/// The job is durable: it runs if it has begun, or begins as soon as it has a place.
+pub(crate) fn start_accepted(hub: &Arc<Hub>, job: &Arc<JobEntry>, has_begun: bool) {
     let place = {
         let mut core = job.lock();
         core.came_to_be();
         core.place
     };
-    if place != Place::None {
+    if has_begun {
+        run::start_begun(hub, job);
+    } else if place != Place::None {
         run::start(hub, job);
     }
 }
@@ -82,7 +91,7 @@ pub(super) fn admit_recovered(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     if place != Place::None {
         job.lock().place = place;
     }
-    start_accepted(hub, job);
+    start_accepted(hub, job, false);
 }
 
 /// A job that may have taken a place never came to be.

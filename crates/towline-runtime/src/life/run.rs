@@ -21,13 +21,21 @@ use crate::{
     trace,
 };
 
-/// Runs a job that has a place. One that has ended meanwhile gives its place back instead.
+/// Runs a job that has a place and waited for it, or that was recovered. One that has ended meanwhile gives its place back
+/// instead.
 pub(super) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
-    let Some(agent) = begin(hub, job) else {
+    if begin(hub, job) {
+        hub.enqueue(job);
+        start_begun(hub, job);
+    } else {
         // It was cancelled while it waited, say, and its turn came all the same.
         give_up_place(hub, job);
-        return;
-    };
+    }
+}
+
+/// Runs a job that has begun.
+pub(super) fn start_begun(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+    let agent = agent_of(hub, job);
     metrics::counter!("towline_jobs_started_total").increment(1);
     let span = trace::of_job(hub.services.trace_link.as_ref(), job);
     job.lock().span = span.clone();
@@ -39,40 +47,39 @@ pub(super) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
 /// What runs a job; why nothing does.
 type Agent = Result<Arc<dyn RunJob>, Failure>;
 
-/// The job's first event [ARCP 7.3-1].
-fn begin(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> Option<Agent> {
-    // The agent was resolved when the job was accepted, and stays the same whatever was registered or removed since
-    // [ARCP 7.5-2]. Only a job that was recovered has to look for it.
-    let kept = job.lock().agent.take();
-    let agent = kept
-        .map_or_else(
-            || {
-                let found = hub.services.agents.resolve(&job.row.agent);
-                found.map(|(_, entry)| entry.agent)
-            },
-            Ok,
-        )
-        .map_err(|_| {
-            let message = format!("the agent `{}` is not there any more", job.row.agent);
-            Failure::new(ErrorCode::AGENT_NOT_AVAILABLE, message)
-        });
-    {
-        let mut core = job.lock();
-        if !core.machine.start() {
-            return None;
-        }
-        core.begin_run(hub.now());
-        let running = event::Status {
-            phase: "running".to_owned(),
-            message: None,
-        };
-        // The machine has just said that the job is open.
-        let _ = core.append_event(RecordKind::Event, &EventKind::STATUS, hub.now(), |out| {
-            serde_json::to_writer(out, &running)
-        });
+/// The job begins, if it has not ended: its first event [ARCP 7.3-1].
+pub(super) fn begin(hub: &Hub, job: &JobEntry) -> bool {
+    let mut core = job.lock();
+    if !core.machine.start() {
+        return false;
     }
-    hub.enqueue(job);
-    Some(agent)
+    core.begin_run(hub.now());
+    let running = event::Status {
+        phase: "running".to_owned(),
+        message: None,
+    };
+    // The machine has just said that the job is open.
+    let _ = core.append_event(RecordKind::Event, &EventKind::STATUS, hub.now(), |out| {
+        serde_json::to_writer(out, &running)
+    });
+    true
+}
+
+/// The agent was resolved when the job was accepted, and stays the same whatever was registered or removed since
+/// [ARCP 7.5-2]. Only a job that was recovered has to look for it.
+fn agent_of(hub: &Hub, job: &JobEntry) -> Agent {
+    let kept = job.lock().agent.take();
+    let found = match kept {
+        Some(agent) => Ok(agent),
+        None => {
+            let found = hub.services.agents.resolve(&job.row.agent);
+            found.map(|(_, entry)| entry.agent)
+        }
+    };
+    found.map_err(|_| {
+        let message = format!("the agent `{}` is not there any more", job.row.agent);
+        Failure::new(ErrorCode::AGENT_NOT_AVAILABLE, message)
+    })
 }
 
 /// Waits for the agent, or for a reason to stop it, and ends the job.

@@ -100,6 +100,26 @@ async fn durable_first() {
     peer.expect_end("success").await;
 }
 
+/// A job that nobody waits before costs two commits: one accepts it and begins it, one ends it.
+#[tokio::test(start_paused = true)]
+async fn two_commits_a_job() {
+    let disk = FaultStore::new(MemoryStore::new());
+    let runtime = runtime()
+        .shared_store(Arc::new(disk.clone()))
+        .agent("echo", echo())
+        .build()
+        .await
+        .unwrap();
+    let mut peer = Peer::open(&runtime, ALICE, QUIET).await;
+    pass(1.5).await;
+    for _ in 0..3 {
+        let before = disk.commits();
+        let job = peer.submit(json!({"agent": "echo"})).await;
+        peer.until_end(&job).await;
+        assert_eq!(disk.commits() - before, 2);
+    }
+}
+
 /// [ARCP 7.1-3, 12-1] what is refused never was; the message names what is at fault.
 #[tokio::test(start_paused = true)]
 async fn refusals() {

@@ -46,3 +46,9 @@ impl From<rusqlite::Error> for DbError {
 pub(super) fn corrupt(what: impl std::fmt::Display) -> DbError {
     DbError(StoreError::Corrupt(what.to_string().into()))
 }
+
+/// The system gave no thread.
+pub(super) fn no_thread(error: std::io::Error) -> StoreError {
+    let text = format!("cannot start a thread: {error}");
+    StoreError::Failed(Reason::because(text, error))
+}

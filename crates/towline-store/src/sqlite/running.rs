@@ -13,8 +13,7 @@ use super::{
     SqliteOptions,
     cache::Cache,
     checkpoint::{Bell, Checkpoints},
-    error::DbError,
-    no_thread,
+    error::{DbError, no_thread},
     open::{self, Place},
     readers::{Readers, Work},
     writer::{Command, Presence, Shared, Totals, Writer},
@@ -43,34 +42,20 @@ impl Running {
             totals: Mutex::new(Totals::default()),
             presence: Presence::default(),
         });
+        let bell = Bell::default();
         let (commands, queue) = mpsc::channel();
         let (ready, opened) = oneshot::channel();
-        let bell = Bell::default();
-        let writer = {
-            let (place, options, shared, bell) = (
-                place.clone(),
-                options.clone(),
-                Arc::clone(&shared),
-                bell.clone(),
-            );
-            let run = move || {
-                let opened = open::for_writing(&place, &options)
-                    .and_then(|(lock, conn)| Ok((lock, Writer::new(conn, shared, bell)?)));
-                match opened {
-                    Err(DbError(error)) => drop(ready.send(Err(error))),
-                    Ok((lock, mut writer)) => {
-                        // When nobody waits for the store any more, nobody sends commands either; the lock is held
-                        // until the file is left.
-                        let unclaimed = ready.send(Ok(lock)).err();
-                        writer.run(&queue);
-                        writer.finish_log();
-                        drop(writer);
-                        drop(unclaimed);
-                    }
-                }
-            };
-            spawn("towline-store-write", run)?
+        let work = WriterWork {
+            place: place.clone(),
+            options: options.clone(),
+            shared: Arc::clone(&shared),
+            bell: bell.clone(),
+            queue,
         };
+        let writer = thread::Builder::new()
+            .name("towline-store-write".to_owned())
+            .spawn(move || work.run(ready))
+            .map_err(no_thread)?;
         let lock = opened
             .await
             .map_err(|_| StoreError::Failed("the store's writer did not start".into()))??;
@@ -83,20 +68,21 @@ impl Running {
             checkpoints: None,
             _lock: lock,
         };
-        let connections = (0..options.readers)
-            .map(|_| open::for_reading(&place))
-            .collect::<Result<Vec<_>, _>>()?;
-        let (reads, readers) = Readers::start(connections).map_err(no_thread)?;
-        (running.reads, running.readers) = (Some(reads), readers);
+        running.start_readers(&place, options.readers)?;
         shared.presence.begin(&place);
-        let checkpoints = Checkpoints::start(
-            open::for_checkpoints(&place)?,
-            bell,
-            commands,
-            Arc::clone(&shared),
-        );
+        let conn = open::for_checkpoints(&place)?;
+        let checkpoints = Checkpoints::start(conn, bell, commands, Arc::clone(&shared));
         running.checkpoints = Some(checkpoints.map_err(no_thread)?);
         Ok((running, shared))
+    }
+
+    fn start_readers(&mut self, place: &Place, count: usize) -> Result<(), StoreError> {
+        let connections = (0..count)
+            .map(|_| open::for_reading(place))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (reads, readers) = Readers::start(connections).map_err(no_thread)?;
+        (self.reads, self.readers) = (Some(reads), readers);
+        Ok(())
     }
 
     /// Gives the writer a command; whether there is a writer.
@@ -132,9 +118,31 @@ impl Drop for Running {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(run)
-        .map_err(no_thread)
+/// What the writer's thread does: it opens the file, tells how that went, and works until nobody sends commands any more.
+struct WriterWork {
+    place: Place,
+    options: SqliteOptions,
+    shared: Arc<Shared>,
+    bell: Bell,
+    queue: mpsc::Receiver<Command>,
+}
+
+impl WriterWork {
+    fn run(self, ready: oneshot::Sender<Result<File, StoreError>>) {
+        let (shared, bell) = (self.shared, self.bell);
+        let opened = open::for_writing(&self.place, &self.options)
+            .and_then(|(lock, conn)| Ok((lock, Writer::new(conn, shared, bell)?)));
+        match opened {
+            Err(DbError(error)) => drop(ready.send(Err(error))),
+            Ok((lock, mut writer)) => {
+                // When nobody waits for the store any more, nobody sends commands either; the lock is held until the file
+                // is left.
+                let unclaimed = ready.send(Ok(lock)).err();
+                writer.run(&self.queue);
+                writer.finish_log();
+                drop(writer);
+                drop(unclaimed);
+            }
+        }
+    }
 }

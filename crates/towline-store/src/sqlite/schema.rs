@@ -291,8 +291,8 @@ pub(super) fn migrate(conn: &mut Connection, name: &str, steps: &[Step]) -> Resu
     Ok(())
 }
 
-#[cfg(test)]
 #[cfg(feature = "testing")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{EventStore, SqliteStore, testing::fixture};
