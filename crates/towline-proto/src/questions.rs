@@ -3,7 +3,7 @@
 //! ```text
 //!          ask                    answer        "answered"
 //! nothing ─────▶ open ───┬──────────────────────────────────▶ settled
-//!                        ├─ expire, at `expires_at` "expired" ──▶ ▲
+//!                        ├─ expire, at `expires_at` "expired" ───▶ ▲
 //!                        └─ withdraw, the job ends  "withdrawn" ──┘
 //! ```
 //!
@@ -184,23 +184,19 @@ impl Questions {
         })
     }
 
-    /// Those whose time is over at `now`: their defaults hold [ARCP 15-3].
-    pub fn expire(&mut self, now: Timestamp) -> Vec<InputResolved> {
+    /// A question's time is over: its default holds [ARCP 15-3]. `None` when it is settled.
+    pub fn expire(&mut self, id: &QuestionId, now: Timestamp) -> Option<InputResolved> {
         self.close(
             QuestionOutcome::EXPIRED,
-            |request| request.expires_at <= now,
+            |request| request.question_id == *id,
             now,
         )
+        .pop()
     }
 
     /// The job ends: nobody is asked any more [ARCP 15-4].
     pub fn withdraw(&mut self, now: Timestamp) -> Vec<InputResolved> {
         self.close(QuestionOutcome::WITHDRAWN, |_| true, now)
-    }
-
-    /// When the next one's time is over.
-    pub fn deadline(&self) -> Option<Timestamp> {
-        self.open.iter().map(|open| open.request.expires_at).min()
     }
 
     /// Forgets the answer to a key, so that the same key asks anew: what was let through once is let through once.

@@ -4,14 +4,17 @@
 //! durable. The worker of a session prepares one request after the other, so requests take effect in the order they came.
 
 mod accept;
+mod answer;
 mod asker;
 mod cancel;
 mod delegate;
+mod inbox;
 mod list;
 mod open;
 mod plan;
 mod repeat;
 mod resume;
+mod speak;
 mod submit;
 mod subscribe;
 mod unsubscribe;
@@ -29,6 +32,7 @@ pub(crate) use asker::{Asker, envelope};
 pub(crate) use delegate::{ChildRequest, delegate};
 pub(crate) use open::{OpenRequest, Opened, open};
 pub(crate) use resume::{ResumeRequest, resume, unproved};
+pub(crate) use visible::answers;
 
 /// Carries a request out, as far as it has to happen in the order of requests.
 pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
@@ -45,6 +49,11 @@ pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
             subscribe::subscribe(hub, asker, job, history).await
         }
         RequestKind::Unsubscribe { job } => unsubscribe::unsubscribe(hub, &asker, job),
+        RequestKind::Answer { job, answer } => {
+            answer::answer(hub, asker, job, answer, false).await;
+        }
+        RequestKind::Speak { job, body } => speak::speak(hub, asker, job, body).await,
+        RequestKind::Inbox { job } => inbox::inbox(hub, &asker, job.as_ref()),
         RequestKind::WhoAmI => whoami::whoami(hub, &asker),
         RequestKind::List(list) => list::list(hub, &asker, list).await,
     }

@@ -4,7 +4,9 @@ mod entry;
 mod kin;
 mod log;
 mod tail;
+mod talk;
 
 pub(crate) use entry::{CausedBy, Changes, JobCore, JobEntry, Place, RunJob, remaining};
 pub(crate) use kin::Kin;
 pub(crate) use log::{AppendError, Backlog};
+pub(crate) use talk::CannotAsk;

@@ -31,19 +31,20 @@ mod web;
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
 pub use connection::Connection;
 pub use context::{
-    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, Level,
-    ModelPermit, Permit, Progress, ResultWriter, Tool, ToolError, UpstreamRefusal, with_meta,
+    Answer, AskError, ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError,
+    JobContext, JobMessage, Level, Messages, ModelPermit, Permit, Progress, ResultWriter, Tool,
+    ToolError, UpstreamRefusal, with_meta,
 };
 #[cfg(feature = "files")]
 pub use context::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
 #[cfg(feature = "http")]
 pub use context::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub use hub::RegisterError;
-pub use options::RuntimeOptions;
+pub use options::{AgentOptions, OnBudgetExhausted, RuntimeOptions};
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};
 pub use store_view::StoreView;
 pub use towline_proto::{
-    Dialect, admission::AdmissionLimits, chunks::ChunkLimits, lease::Operation,
+    Dialect, admission::AdmissionLimits, chunks::ChunkLimits, lease::Operation, questions::Question,
 };
 pub use towline_store::RetentionPolicy;
 pub use trace::TraceLink;

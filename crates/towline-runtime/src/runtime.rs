@@ -10,7 +10,7 @@ use towline_transport::Transport;
 use towline_wire::{AgentRef, CredentialId, Feature, FeatureSet, payload::PeerInfo};
 
 use crate::{
-    RuntimeOptions,
+    AgentOptions, RuntimeOptions,
     agent::{Agent, Host, IntoAgent},
     auth::{AuthLimiter, Authenticator},
     connection::{Connection, accept},
@@ -133,9 +133,22 @@ impl Runtime {
     /// # Errors
     /// [`RegisterError`] when the name breaks the grammar or is taken.
     pub fn add_agent<M>(&self, agent: &str, run: impl IntoAgent<M>) -> Result<(), RegisterError> {
+        self.add_agent_with(agent, AgentOptions::new(), run)
+    }
+
+    /// [`Runtime::add_agent`] with what holds for the agent's jobs.
+    ///
+    /// # Errors
+    /// As [`Runtime::add_agent`].
+    pub fn add_agent_with<M>(
+        &self,
+        agent: &str,
+        options: AgentOptions,
+        run: impl IntoAgent<M>,
+    ) -> Result<(), RegisterError> {
         let entry = AgentEntry {
             agent: self.host.seat(run.into_agent()),
-            restartable: false,
+            options,
         };
         self.hub
             .services
@@ -288,13 +301,19 @@ impl RuntimeBuilder {
 
     /// Adds an agent under `name` or `name@version`.
     pub fn agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
-        self.register(agent, run.into_agent(), false)
+        self.register(agent, run.into_agent(), AgentOptions::new())
+    }
+
+    /// Adds an agent with what holds for its jobs: whether they are run again after a restart, whether they listen.
+    pub fn agent_with<M>(self, agent: &str, options: AgentOptions, run: impl IntoAgent<M>) -> Self {
+        self.register(agent, run.into_agent(), options)
     }
 
     /// Adds an agent whose jobs are run again after the runtime restarts [ARCP 7.3-4]; see
     /// [`crate::JobContext::checkpoint`].
     pub fn restartable_agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
-        self.register(agent, run.into_agent(), true)
+        let options = AgentOptions::new().restartable(true);
+        self.register(agent, run.into_agent(), options)
     }
 
     /// Makes a version the one a bare name means. Default: the highest.
@@ -373,10 +392,10 @@ impl RuntimeBuilder {
         self
     }
 
-    fn register(mut self, agent: &str, run: Arc<dyn Agent>, restartable: bool) -> Self {
+    fn register(mut self, agent: &str, run: Arc<dyn Agent>, options: AgentOptions) -> Self {
         let entry = AgentEntry {
             agent: self.host.seat(run),
-            restartable,
+            options,
         };
         let added = AgentRef::parse(agent).map_err(RegisterError::from);
         let added = added.and_then(|agent| self.agents.add(&agent, entry));

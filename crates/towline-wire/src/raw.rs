@@ -145,6 +145,23 @@ impl From<&RawValue> for RawJson {
     }
 }
 
+impl From<bool> for RawJson {
+    fn from(value: bool) -> Self {
+        Self(ByteString::from_static(if value {
+            "true"
+        } else {
+            "false"
+        }))
+    }
+}
+
+impl From<&str> for RawJson {
+    /// The text as a JSON string; [`RawJson::parse`] reads JSON.
+    fn from(text: &str) -> Self {
+        serde_json::Value::from(text).into()
+    }
+}
+
 impl From<serde_json::Value> for RawJson {
     fn from(value: serde_json::Value) -> Self {
         Self(value.to_string().into())

@@ -244,7 +244,7 @@ const NO: RawJson = RawJson::FALSE;
 /// How long a question waits when its agent does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60 * 60);
 /// The longest key, in bytes.
-const MAX_KEY: usize = 4096;
+const MAX_KEY: usize = 8192;
 /// How many bytes of text a question has at most.
 const MAX_TEXT: usize = 64 * 1024;
 /// How many options a choice has at most.

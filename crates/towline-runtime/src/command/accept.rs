@@ -77,6 +77,7 @@ impl NewJob {
         {
             let mut core = job.lock();
             core.agent = Some(self.entry.agent);
+            core.talk.manners = self.entry.options.manners(&hub.services.options);
             core.kin = self.plan.kin;
             core.caused_by = self.caused_by;
             core.observers.extend(self.observer);

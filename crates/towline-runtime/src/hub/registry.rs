@@ -6,13 +6,13 @@ use parking_lot::RwLock;
 use towline_proto::refusal::Refusal;
 use towline_wire::{AgentRef, AgentRefError, ErrorCode, payload::AgentListing};
 
-use crate::job::RunJob;
+use crate::{job::RunJob, options::AgentOptions};
 
 /// An agent under one name and version.
 #[derive(Clone)]
 pub(crate) struct AgentEntry {
     pub(crate) agent: Arc<dyn RunJob>,
-    pub(crate) restartable: bool,
+    pub(crate) options: AgentOptions,
 }
 
 /// Why an agent cannot be registered.
@@ -205,7 +205,7 @@ mod tests {
         for agent in agents {
             let entry = AgentEntry {
                 agent: Arc::new(Idle),
-                restartable: false,
+                options: AgentOptions::new(),
             };
             registry
                 .add(&AgentRef::parse(agent).unwrap(), entry)

@@ -9,7 +9,7 @@ use towline_proto::{
     outbox::Outbox,
 };
 use towline_store::{JobRow, Recovered, RecoveredSession, StoreError};
-use towline_wire::{ErrorCode, JobId, JobStatus, Timestamp};
+use towline_wire::{ErrorCode, JobId, JobStatus, RawJson, Timestamp};
 
 use super::{end, places::admit_recovered};
 use crate::{
@@ -29,7 +29,9 @@ pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
         jobs,
         sessions,
         credentials,
+        talks,
     } = hub.services.store.recover().await?;
+    let mut talks: HashMap<JobId, RawJson> = talks.into_iter().collect();
     hub.services.credentials.restore(credentials);
     let now = hub.now();
     let mut watched = Vec::new();
@@ -39,7 +41,13 @@ pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
         hub.books.sessions.insert(&entry, None);
         watched.push((entry, subscriptions));
     }
-    let restored: Vec<Arc<JobEntry>> = jobs.into_iter().map(|row| restore_job(hub, row)).collect();
+    let restored: Vec<Arc<JobEntry>> = jobs
+        .into_iter()
+        .map(|row| {
+            let talk = talks.remove(&row.id);
+            restore_job(hub, row, talk)
+        })
+        .collect();
     let by_id: HashMap<&JobId, &Arc<JobEntry>> =
         restored.iter().map(|job| (job.id(), job)).collect();
     for job in &restored {
@@ -78,7 +86,7 @@ fn restore_families(jobs: &[Arc<JobEntry>]) {
 /// result is out: another run would stream another result, and a job has one [ARCP 8.4-1].
 fn may_run_again(hub: &Hub, job: &JobEntry) -> bool {
     let agent = hub.services.agents.resolve(&job.row.agent);
-    !job.row.state.chunked && agent.is_ok_and(|(_, agent)| agent.restartable)
+    !job.row.state.chunked && agent.is_ok_and(|(_, agent)| agent.options.is_restartable())
 }
 
 /// A session that was attached when the runtime died is detached from now on [ARCP 6.3-6].
@@ -97,7 +105,7 @@ fn restore_session(session: RecoveredSession, now: Timestamp) -> Arc<SessionEntr
     entry
 }
 
-fn restore_job(hub: &Hub, row: JobRow) -> Arc<JobEntry> {
+fn restore_job(hub: &Hub, row: JobRow, talk: Option<RawJson>) -> Arc<JobEntry> {
     let ending = row
         .state
         .ending
@@ -110,7 +118,19 @@ fn restore_job(hub: &Hub, row: JobRow) -> Arc<JobEntry> {
     };
     let machine = JobMachine::restored(status, ending);
     let authority = restore_authority(hub, &row);
-    JobEntry::new(row, authority, machine, None)
+    let options = hub.services.agents.resolve(&row.agent);
+    let options = options.map(|(_, entry)| entry.options);
+    let job = JobEntry::new(row, authority, machine, None);
+    {
+        let mut core = job.lock();
+        core.talk.manners = options.unwrap_or_default().manners(&hub.services.options);
+        if let Some(talk) = talk
+            && let Err(error) = core.restore_talk(&talk)
+        {
+            tracing::error!(target: "towline::store", job = %job.id(), %error, "what was asked and answered cannot be read; it is asked anew");
+        }
+    }
+    job
 }
 
 /// What a job may do, as it was stored.

@@ -9,6 +9,7 @@
 mod access;
 mod ack;
 mod agents;
+mod approvals;
 mod audit;
 mod cancel;
 mod close;
@@ -28,6 +29,7 @@ mod limits;
 mod list;
 mod models;
 mod peer;
+mod questions;
 mod quotas;
 mod recorded;
 mod resume;

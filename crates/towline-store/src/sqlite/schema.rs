@@ -41,6 +41,10 @@ pub(super) const STEPS: &[Step] = &[
         sql: PROOF,
         fill: None,
     },
+    Step {
+        sql: TALK,
+        fill: None,
+    },
 ];
 
 /// How much happens with a row decides its place. Blocks are appended, whichever job they are of, so that a commit of
@@ -181,6 +185,14 @@ ALTER TABLE session ADD COLUMN skipped_token_hash BLOB;
 /// What proved a session's principal, so that access that was taken away does not go on by resume.
 const PROOF: &str = "
 ALTER TABLE session ADD COLUMN proof TEXT;
+";
+
+/// What jobs and people have to say to each other.
+const TALK: &str = "
+CREATE TABLE talk (
+    job   INTEGER PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
 ";
 
 /// What a job's recovery has to know stands in its state. A job that runs was started once at least; when, nobody wrote down.
