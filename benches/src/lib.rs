@@ -248,6 +248,7 @@ fn row(job: &JobId) -> JobRow {
         max_runtime: None,
         parent: None,
         depth: 0,
+        rerun_of: None,
         trace: TraceId::from_bytes([1; 16]).unwrap_or_else(|| unreachable!("not zero")),
         created_at: now(),
         state,

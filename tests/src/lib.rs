@@ -10,6 +10,7 @@ pub mod pipe;
 pub mod program;
 pub mod rooms;
 pub mod server;
+pub mod sizes;
 pub mod traceability;
 
 use std::{future::Future, time::Duration};

@@ -8,8 +8,14 @@ use towline_wire::{Envelope, Event, Message};
 
 #[path = "../../fuzz/entry/decode_envelope.rs"]
 mod decode_envelope;
+#[path = "../../fuzz/entry/first_frame.rs"]
+mod first_frame;
 #[path = "../../fuzz/entry/lease_pattern.rs"]
 mod lease_pattern;
+#[path = "../../fuzz/entry/shown_text.rs"]
+mod shown_text;
+#[path = "../../fuzz/entry/tokens.rs"]
+mod tokens;
 #[path = "../../fuzz/entry/websocket_frames.rs"]
 mod websocket_frames;
 
@@ -109,5 +115,48 @@ fn every_websocket_seed_is_survived() {
     for (name, seed) in seeds("websocket_frames") {
         eprintln!("{name}");
         websocket_frames::websocket_frames(&seed);
+    }
+}
+
+/// The seeds named after an SDK are its real first frames, and are told apart.
+#[test]
+fn every_first_frame_seed_is_survived() {
+    use towline_proto::Dialect;
+
+    for (name, seed) in seeds("first_frame") {
+        eprintln!("{name}");
+        first_frame::first_frame(&seed);
+        let envelope = Envelope::decode_bytes(Bytes::from(seed)).unwrap();
+        let dialect = match Message::of(&envelope) {
+            Ok(Message::Hello(hello)) => Dialect::of_hello(&envelope, &hello),
+            Ok(Message::Welcome(welcome)) => Dialect::of_welcome(&envelope, &welcome),
+            _ => continue,
+        };
+        let expected = match name.trim_start_matches("welcome-") {
+            "python" => Dialect::Python,
+            "typescript" => Dialect::TypeScript,
+            "go" => Dialect::Go,
+            "java" => Dialect::Java,
+            "ruby" => Dialect::Ruby,
+            "csharp" => Dialect::CSharp,
+            _ => continue,
+        };
+        assert_eq!(dialect, expected, "{name}");
+    }
+}
+
+#[test]
+fn every_shown_text_seed_is_survived() {
+    for (name, seed) in seeds("shown_text") {
+        eprintln!("{name}");
+        shown_text::shown_text(&seed);
+    }
+}
+
+#[test]
+fn every_token_seed_is_survived() {
+    for (name, seed) in seeds("tokens") {
+        eprintln!("{name}");
+        tokens::tokens(&seed);
     }
 }

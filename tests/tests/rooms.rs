@@ -1,8 +1,9 @@
-//! Rooms are entered from above: what knows little stays free of what knows much.
+//! Rooms are entered from above: what knows little stays free of what knows much. And each is small enough to be seen at
+//! once.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use towline_tests::rooms::Imports;
+use towline_tests::{rooms::Imports, sizes};
 
 /// The rooms of the runtime, the lowest first. A file belongs to the room with the longest of the names it begins with.
 const RUNTIME: &[&[&str]] = &[
@@ -32,6 +33,7 @@ const RUNTIME: &[&[&str]] = &[
     &["life"],
     &["command"],
     &["connection"],
+    &["caller"],
     &["context"],
     &["agent"],
     &["runtime"],
@@ -43,8 +45,18 @@ const UPWARD: &[(&str, &str, &str)] = &[];
 /// More files than this do not know each other.
 const LARGEST_CIRCLE: usize = 3;
 
+/// A file of more lines is split by meaning.
+const LONGEST_FILE: usize = 600;
+
+/// A function of more lines does not fit on a screen.
+const LONGEST_FUNCTION: usize = 60;
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 fn crates() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates")
+    repository().join("crates")
 }
 
 fn rank(module: &str) -> usize {
@@ -96,4 +108,24 @@ fn circles_of_files_stay_small() {
         BTreeSet::new(),
         "circles of more than {LARGEST_CIRCLE} files"
     );
+}
+
+#[test]
+fn files_and_functions_are_seen_at_once() {
+    let mut long = Vec::new();
+    for source in sizes::sources(&repository()).unwrap() {
+        let (path, lines) = (source.path().display(), source.lines());
+        if lines > LONGEST_FILE {
+            long.push(format!("{path}: {lines} lines"));
+        }
+        if source.path().starts_with("crates") && !source.is_for_tests() {
+            let functions = source.functions_over(LONGEST_FUNCTION);
+            long.extend(
+                functions
+                    .iter()
+                    .map(|(name, lines)| format!("{path}: `{name}` has {lines} lines")),
+            );
+        }
+    }
+    assert_eq!(long, [""; 0], "files and functions that are too long");
 }

@@ -11,6 +11,7 @@ use crate::{
     environment::Environment,
     launcher::Launcher,
     plain,
+    proxy::Network,
     relay::{self, Child, Layer},
     sandbox::Bounds,
     spawn::Program,
@@ -129,12 +130,18 @@ impl ProcessAgent {
     }
 
     /// The program for one job.
-    async fn program(&self, ctx: &JobContext, subject: &str) -> Result<Program, AgentError> {
+    async fn program(
+        &self,
+        ctx: &JobContext,
+        subject: &str,
+        network: Option<Network>,
+    ) -> Result<Program, AgentError> {
         let mut program = Program {
             argv: self.argv.clone(),
             directory: self.directory.clone(),
             environment: self.environment.clone(),
             bounds: Bounds::Off,
+            network,
             launcher: self.launcher.clone().or_else(|| Launcher::find().ok()),
         };
         program.tell_job(ctx);
@@ -196,11 +203,22 @@ impl ProcessAgent {
     }
 
     async fn job(self, ctx: JobContext, input: RawJson) -> Result<RawJson, AgentError> {
+        let network = Network::of(&ctx, &self.confinement.network)?;
+        let agent = self.run_with(ctx, input, network.clone());
+        Network::run(network, agent).await
+    }
+
+    async fn run_with(
+        self,
+        ctx: JobContext,
+        input: RawJson,
+        network: Option<Network>,
+    ) -> Result<RawJson, AgentError> {
         match self.speaks {
             Speaks::Arcp => {
                 let subject = agent_process(ctx.agent().name());
                 let child = Child {
-                    program: self.program(&ctx, &subject).await?,
+                    program: self.program(&ctx, &subject, network).await?,
                     token: self.token,
                     layer: self.layer,
                 };
@@ -210,7 +228,7 @@ impl ProcessAgent {
                 let mut stdin = input.as_str().as_bytes().to_vec();
                 stdin.push(b'\n');
                 let subject = agent_process(ctx.agent().name());
-                let program = self.program(&ctx, &subject).await?;
+                let program = self.program(&ctx, &subject, network).await?;
                 plain::run(&ctx, program, &subject, Some(stdin)).await
             }
         }

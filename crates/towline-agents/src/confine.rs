@@ -10,7 +10,7 @@
 //! | what | by |
 //! | --- | --- |
 //! | files | Landlock, for what was granted; and, where namespaces can be made, a root that has nothing else in it |
-//! | network, sockets | seccomp refuses every socket but pairs; and a namespace without a network |
+//! | network, sockets | seccomp refuses every socket but pairs; and a namespace without a network. A program that gets a [`Door`] may connect over TCP to that one port: see there |
 //! | other processes | a namespace of processes; without, Landlock keeps signals and tracing inside; seccomp refuses limits and scheduling of others |
 //! | the kernel | seccomp: a list of the calls there are; no capabilities, no new privileges, no further namespaces |
 //! | resources | limits of the process; core files are off |
@@ -35,11 +35,13 @@
 //! the process's group: the launcher itself hears no signal but SIGKILL.
 
 mod bounds;
+mod door;
 mod exchange;
 mod files;
 mod hold;
 mod inner;
 mod kernel;
+mod mounts;
 
 mod outer;
 mod own;
@@ -52,6 +54,7 @@ mod sweep;
 mod system;
 mod view;
 
+pub use door::{Door, Network};
 pub use exchange::Access;
 pub use hold::Hold;
 pub use kernel::Kernel;

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 use crate::confine::{Kernel, Protected};
-use crate::limits::Limits;
+use crate::{
+    limits::Limits,
+    proxy::{Model, Outside, Settings},
+};
 
 /// What confines the programs of an agent. By default each is kept to its job's lease, and a job whose program cannot be is
 /// refused.
@@ -25,6 +28,8 @@ pub struct Confinement {
     pub(crate) limits: Limits,
     pub(crate) read: Vec<PathBuf>,
     pub(crate) state: Option<PathBuf>,
+    pub(crate) network: Settings,
+    pub(crate) by_port: bool,
     #[cfg(target_os = "linux")]
     pub(crate) protected: Arc<Protected>,
     #[cfg(target_os = "linux")]
@@ -65,6 +70,30 @@ impl Confinement {
     #[must_use]
     pub fn state(mut self, directory: impl Into<PathBuf>) -> Self {
         self.state = Some(directory.into());
+        self
+    }
+
+    /// Gives its programs a model service: they find its address and a key of their job in their environment, and each call is
+    /// decided by `model.use` and paid from the job's budget. Default: none.
+    #[must_use]
+    pub fn model(mut self, model: Model) -> Self {
+        self.network.model = Some(model);
+        self
+    }
+
+    /// How names are looked up, and connections made, for programs whose lease lets them fetch. Default: as the system does.
+    #[must_use]
+    pub fn outside(mut self, outside: impl Outside) -> Self {
+        self.network.outside = Some(std::sync::Arc::new(outside));
+        self
+    }
+
+    /// Lets programs have a network where the kernel can keep them to the port of their proxy and not to its address, so that
+    /// they reach whoever listens on the same port elsewhere. Default: off, such jobs are refused. Where programs get a network
+    /// namespace this changes nothing.
+    #[must_use]
+    pub fn dangerously_allow_network_by_port(mut self, allow: bool) -> Self {
+        self.by_port = allow;
         self
     }
 

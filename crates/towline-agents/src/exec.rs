@@ -13,6 +13,7 @@ use crate::{
     environment::{self, Environment},
     launcher::Launcher,
     plain,
+    proxy::Network,
     sandbox::Bounds,
     spawn::Program,
     trouble::failed,
@@ -94,7 +95,16 @@ async fn run(
         .authorize_call(Operation::ToolCall(&tool), &call)
         .await?;
     tracing::debug!(job = %ctx.job_id(), tool = permit.value(), "running a program");
-    let gave = start_and_run(&ctx, launcher, &confinement, found, &set, &input).await;
+    let network = Network::of(&ctx, &confinement.network)?;
+    let ran = start_and_run(
+        &ctx,
+        launcher,
+        &confinement,
+        found,
+        (&set, network.clone()),
+        &input,
+    );
+    let gave = Network::run(network, ran).await;
     match &gave {
         Ok(_) => ctx.tool_result(&call, json!({"exit_code": 0})).await?,
         // A job that has to end takes no more events.
@@ -109,7 +119,7 @@ async fn start_and_run(
     launcher: Launcher,
     confinement: &Confinement,
     found: Found,
-    set: &LeaseSet,
+    (set, network): (&LeaseSet, Option<Network>),
     input: &Input,
 ) -> Result<RawJson, AgentError> {
     let name = program(&input.argv)?;
@@ -130,6 +140,7 @@ async fn start_and_run(
         directory: Some(directory),
         environment: variables,
         bounds,
+        network,
         launcher: Some(launcher),
     };
     program.tell_job(ctx);

@@ -11,14 +11,15 @@ use tempfile::TempDir;
 use tokio::process::ChildStdin;
 use towline_proto::lease::LeaseSet;
 use towline_runtime::{AgentError, JobContext};
-use towline_wire::{ErrorCode, namespace};
+use towline_wire::ErrorCode;
 
 use crate::{
-    confine::{Access, Input, Kernel, Place, Plan, Program, Refusal},
+    confine::{Access, Door, Input, Kernel, Place, Plan, Program, Refusal},
     confined::Confinement,
     grants::Grants,
     launcher::Launcher,
     process::{Kept, Process, Streams},
+    proxy::{Network, Shared},
     trouble::failed,
 };
 
@@ -118,8 +119,7 @@ impl Held {
         self,
         ctx: &JobContext,
         launcher: &Launcher,
-        arguments: Vec<String>,
-        variables: Vec<(String, String)>,
+        begin: Begin,
         subject: &str,
     ) -> Result<(Process, Streams), AgentError> {
         let Self {
@@ -128,13 +128,24 @@ impl Held {
             home,
         } = self;
         plan = plan
-            .args(arguments)
+            .args(begin.arguments)
             .limits(confinement.limits.clone())
             .protect(&confinement.protected);
-        for (name, value) in variables {
+        for (name, value) in begin.variables {
             plan = plan.env(name, value);
         }
         let kernel = kernel(&confinement, launcher).await;
+        let mut way = None;
+        if let Some(network) = begin.network {
+            let door = Door::open(kernel, confinement.by_port);
+            let mut door = door.map_err(|refusal| refused(subject, refusal))?;
+            let shared = Shared::new(door.is_shared());
+            for (name, value) in network.variables(door.port(), &shared, true) {
+                plan = plan.env(name, value);
+            }
+            plan = plan.door(&mut door);
+            way = Some((network, door, shared));
+        }
         let mut command = launcher.command();
         let prepared = plan
             .prepare(command.as_std_mut(), kernel, Input::Piped)
@@ -157,7 +168,12 @@ impl Held {
         else {
             return Err(cannot(&io::Error::other("it has no standard streams")));
         };
-        let process = Process::held(child, Kept::new(hold, home));
+        let mut process = Process::held(child, Kept::new(hold, home));
+        if let Some((network, door, shared)) = way {
+            let port = door.port();
+            let listener = door.listener().await.map_err(|error| cannot(&error))?;
+            process = process.with_proxy(Some(network.serve(listener, port, shared)));
+        }
         ctx.log("debug", report.to_string()).await?;
         Ok((
             process,
@@ -168,6 +184,15 @@ impl Held {
             },
         ))
     }
+}
+
+/// How a program begins.
+#[derive(Debug)]
+pub(crate) struct Begin {
+    pub(crate) arguments: Vec<String>,
+    pub(crate) variables: Vec<(String, String)>,
+    /// What it may reach over the network, when that is anything.
+    pub(crate) network: Option<Network>,
 }
 
 /// A command of an operator.
@@ -192,9 +217,6 @@ fn environment_of(program: &Path) -> Option<PathBuf> {
 /// Adds what the job's lease gives, and says what of it cannot be given.
 async fn granted(ctx: &JobContext, mut plan: Plan) -> Result<Plan, AgentError> {
     let lease = ctx.lease();
-    if !lease.patterns(namespace::NET_FETCH).is_empty() {
-        return Err(refused("the program", Refusal::Network));
-    }
     let grants = Grants::of(&LeaseSet::compile(lease)?, lease);
     for pattern in &grants.left_out {
         ctx.log(
@@ -226,7 +248,10 @@ fn make_private(path: &Path) -> io::Result<()> {
 /// What a job hears whose program does not run.
 pub(crate) fn refused(subject: &str, refusal: Refusal) -> AgentError {
     match refusal {
-        Refusal::Network | Refusal::Protected { .. } => {
+        Refusal::Network(_)
+        | Refusal::Protected { .. }
+        | Refusal::Linked { .. }
+        | Refusal::NotThere { .. } => {
             AgentError::new(ErrorCode::PERMISSION_DENIED, refusal.to_string())
         }
         Refusal::CannotRun(why) => failed(subject, &format!("cannot be started: {why}")),

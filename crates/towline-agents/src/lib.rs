@@ -27,7 +27,8 @@
 //! program one.
 //!
 //! A program has ended when its process has, whoever still holds its output; what it started ends with it. It sees
-//! nothing of the runtime's environment but what it is given.
+//! nothing of the runtime's environment but what it is given. It has no network; where its lease holds `net.fetch`, or its agent
+//! has a [`Model`], it reaches a proxy of its job's own, which decides by the lease and sees to the budget.
 
 mod agent;
 #[cfg(target_os = "linux")]
@@ -47,6 +48,7 @@ mod limits;
 mod pipe;
 mod plain;
 mod process;
+mod proxy;
 mod relay;
 mod sandbox;
 mod spawn;
@@ -59,3 +61,4 @@ pub use exec::ExecAgent;
 pub use index::IndexAgent;
 pub use launcher::Launcher;
 pub use limits::Limits;
+pub use proxy::{Model, ModelError, Outside, Price, Style};

@@ -7,6 +7,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::proxy::Proxy;
+
 /// A program's streams.
 pub(crate) struct Streams {
     pub(crate) stdin: ChildStdin,
@@ -40,6 +42,8 @@ pub(crate) struct Process {
     child: Child,
     kept: bool,
     has_ended: bool,
+    /// Its way to the network, which ends with it.
+    proxy: Option<Proxy>,
     /// What a confined program is held by.
     #[cfg(target_os = "linux")]
     held: Option<Kept>,
@@ -52,6 +56,7 @@ impl Process {
             child,
             kept,
             has_ended: false,
+            proxy: None,
             #[cfg(target_os = "linux")]
             held: None,
         }
@@ -64,8 +69,15 @@ impl Process {
             child,
             kept: true,
             has_ended: false,
+            proxy: None,
             held: Some(held),
         }
+    }
+
+    /// The same with a proxy.
+    pub(crate) fn with_proxy(mut self, proxy: Option<Proxy>) -> Self {
+        self.proxy = proxy;
+        self
     }
 
     /// Waits for the end of the program, whoever still holds its pipes, and ends what it left behind. Cancel safe.

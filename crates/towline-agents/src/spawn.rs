@@ -2,17 +2,21 @@
 
 use std::{
     ffi::OsString,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
-use tokio::process::Command;
+use tokio::{net::TcpListener, process::Command};
 use towline_runtime::{AgentError, JobContext};
 
+#[cfg(target_os = "linux")]
+use crate::held::Begin;
 use crate::{
     environment::Environment,
     launcher::Launcher,
     process::{Process, Streams},
+    proxy::{Network, Proxy, Shared},
     sandbox::Bounds,
     trouble::failed,
 };
@@ -25,6 +29,8 @@ pub(crate) struct Program {
     pub(crate) directory: Option<PathBuf>,
     pub(crate) environment: Environment,
     pub(crate) bounds: Bounds,
+    /// What it may reach over the network, when that is anything.
+    pub(crate) network: Option<Network>,
     /// What starts it and keeps what it starts together. Without one it is started as it is, and only its process group
     /// ends with it.
     pub(crate) launcher: Option<Launcher>,
@@ -51,7 +57,13 @@ impl Program {
             Bounds::Off => {
                 let unbound = "the program is not confined: it has all the rights of the runtime";
                 ctx.log("warn", unbound).await?;
-                self.start_unconfined(subject)
+                let network = self.network.take().filter(Network::has_models);
+                let proxy = match network {
+                    Some(network) => Some(self.open(&network).await?),
+                    None => None,
+                };
+                let (process, streams) = self.start_unconfined(subject)?;
+                Ok((process.with_proxy(proxy), streams))
             }
             #[cfg(target_os = "linux")]
             Bounds::Lease(held) => {
@@ -62,10 +74,25 @@ impl Program {
                 let variables = self.environment.variables(|name| std::env::var(name).ok());
                 let words = self.argv.iter().skip(1);
                 let words = words.map(|word| word.to_string_lossy().into_owned());
-                held.start(ctx, &launcher, words.collect(), variables, subject)
-                    .await
+                let begin = Begin {
+                    arguments: words.collect(),
+                    variables,
+                    network: self.network,
+                };
+                held.start(ctx, &launcher, begin, subject).await
             }
         }
+    }
+
+    /// Opens the proxy of a program that is not confined, on the machine's loopback.
+    async fn open(&mut self, network: &Network) -> Result<Proxy, AgentError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = listener.local_addr()?.port();
+        let shared = Shared::new(true);
+        for (name, value) in network.variables(port, &shared, false) {
+            self.environment.set(name, value);
+        }
+        Ok(network.serve(listener, port, shared))
     }
 
     fn start_unconfined(&self, subject: &str) -> Result<(Process, Streams), AgentError> {

@@ -124,14 +124,17 @@ impl Door {
         }))
     }
 
-    /// A place for a connection that was just accepted.
+    /// A place for a connection that was just accepted; one on a socket of this machine comes from no address, and counts in
+    /// all only.
     ///
     /// # Errors
     /// [`Full`] when there is none; drop the connection then.
-    pub fn enter(&self, peer: SocketAddr) -> Result<Visit, Full> {
+    pub fn enter(&self, peer: impl Into<Option<SocketAddr>>) -> Result<Visit, Full> {
         let options = &self.0.options;
-        let is_proxy = options.proxies.iter().any(|proxy| proxy.is_at(peer.ip()));
-        let network = Network::of(Some(peer)).filter(|_| !is_proxy);
+        let peer = peer.into();
+        let is_proxy =
+            |peer: &SocketAddr| options.proxies.iter().any(|proxy| proxy.is_at(peer.ip()));
+        let network = Network::of(peer.filter(|peer| !is_proxy(peer)));
         let mut counts = self.0.counts();
         if counts.all >= options.connections {
             return Err(Full::InAll);

@@ -3,6 +3,8 @@
 //! [`RouterExt::route_arcp`] mounts a WebSocket endpoint, [`health_routes`] the two probes a supervisor asks for. The
 //! runtime is shared: several endpoints, each with its own [`EndpointOptions`], may serve one.
 //!
+//! With the feature `http`, `RouterExt::route_http` adds jobs over plain HTTP.
+//!
 //! With the feature `dashboard`, `dashboard_routes` serves the operator's page, which is embedded in the crate.
 //!
 //! ```no_run
@@ -30,6 +32,8 @@ mod endpoint;
 mod gate;
 mod health;
 mod host;
+#[cfg(feature = "http")]
+mod http;
 mod options;
 mod proxies;
 mod refusal;

@@ -25,6 +25,9 @@ pub struct EndpointOptions {
     pub(crate) websocket: WebSocketOptions,
     pub(crate) forwarded: Forwarded,
     pub(crate) map: Option<MapTransport>,
+    /// The largest body of a request for `/v1`.
+    #[cfg(feature = "http")]
+    pub(crate) body_bytes: usize,
 }
 
 pub(crate) type MapTransport = Arc<dyn Fn(Box<dyn Transport>) -> Box<dyn Transport> + Send + Sync>;
@@ -37,6 +40,8 @@ impl EndpointOptions {
             websocket: WebSocketOptions::server(),
             forwarded: Forwarded::default(),
             map: None,
+            #[cfg(feature = "http")]
+            body_bytes: 4 << 20,
         }
     }
 
@@ -158,9 +163,13 @@ impl EndpointOptions {
         }))
     }
 
-    /// The largest message received, in bytes. Default: 4 MiB [ARCP 4-6].
+    /// The largest message received, and the largest body of a request for `/v1`, in bytes. Default: 4 MiB [ARCP 4-6].
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
+        #[cfg(feature = "http")]
+        {
+            self.body_bytes = bytes;
+        }
         self.websocket = self.websocket.max_message_size(bytes);
         self
     }

@@ -87,6 +87,14 @@ impl IntoResponse for Refusal {
     }
 }
 
+#[cfg(feature = "http")]
+impl Refusal {
+    /// The parts, for an answer of another form.
+    pub(crate) fn into_parts(self) -> (StatusCode, String) {
+        (self.status, self.message)
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -20,11 +20,29 @@ pub trait RouterExt {
     /// As [`Router::route`]: when the path does not begin with `/`, or is taken.
     #[must_use]
     fn route_arcp(self, path: &str, runtime: &Runtime, options: EndpointOptions) -> Self;
+
+    /// Serves `runtime` over plain HTTP: `/v1/…`, for curl, browsers and every language without an SDK, and `/openapi.json`,
+    /// which describes it (§16).
+    ///
+    /// The hosts, origins, proxies and TLS of `options` hold here too, and its largest message is the largest body. Clients
+    /// send their bearer token in `Authorization`. What they ask for goes through the commands that sessions use, with the
+    /// authority of the token's principal. Errors are problem documents (RFC 9457).
+    ///
+    /// # Panics
+    /// As [`Router::route`], when one of these paths is taken.
+    #[cfg(feature = "http")]
+    #[must_use]
+    fn route_http(self, runtime: &Runtime, options: EndpointOptions) -> Self;
 }
 
 impl<S: Clone + Send + Sync + 'static> RouterExt for Router<S> {
     fn route_arcp(self, path: &str, runtime: &Runtime, options: EndpointOptions) -> Self {
         let endpoint = Endpoint::new(runtime.clone(), options);
         self.route(path, any(move |request| endpoint.answer(request)))
+    }
+
+    #[cfg(feature = "http")]
+    fn route_http(self, runtime: &Runtime, options: EndpointOptions) -> Self {
+        self.merge(crate::http::routes(runtime, options))
     }
 }

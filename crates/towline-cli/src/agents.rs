@@ -19,7 +19,7 @@ mod tck_log_emitter;
 mod versioned;
 mod waiting;
 
-pub(crate) use configured::configured;
+pub(crate) use configured::{Hosted, configured, is_built_in};
 
 use towline::{
     agents::{Confinement, ExecAgent, IndexAgent},
@@ -41,8 +41,8 @@ pub(crate) fn built_in(builder: RuntimeBuilder, confinement: &Confinement) -> Ru
         .agent("kinds", kinds::run)
         .agent_with(
             "listen",
-            AgentOptions::new().restartable(true).listens(true),
             listen::run,
+            AgentOptions::default().restartable(true).listens(true),
         )
         .agent("sleep", sleep::run)
         .agent("spend", spend::run)

@@ -3,6 +3,7 @@
 mod conformance;
 mod connect;
 mod operate;
+mod ready;
 mod run;
 mod serve;
 
@@ -12,8 +13,14 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 
 pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
-pub(crate) use operate::{CredentialsArgs, LeaseCommand, StoreArgs, StoreCommand};
-pub(crate) use run::{CancelArgs, GetArgs, JobsArgs, ResultArgs, RunArgs, WatchArgs};
+pub(crate) use operate::{
+    AuditArgs, CompleteArgs, CompleteWhat, CredentialsArgs, LeaseCommand, SessionsCommand,
+    StoreArgs, StoreCommand,
+};
+pub(crate) use ready::ReadyArgs;
+pub(crate) use run::{
+    CancelArgs, ExportArgs, GetArgs, JobsArgs, ResultArgs, RunArgs, TopArgs, WaitArgs, WatchArgs,
+};
 pub(crate) use serve::ServeArgs;
 
 /// Run, serve, watch and cancel long-lived agent jobs (ARCP v1.1).
@@ -88,12 +95,18 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// List jobs
     Jobs(JobsArgs),
+    /// Show all live jobs on one screen
+    Top(TopArgs),
     /// Show one job
     Get(GetArgs),
     /// Follow a job that already runs, or read what it said
     Watch(WatchArgs),
     /// Write a job's result to standard output or a file
     Result(ResultArgs),
+    /// Wait for the end of jobs
+    Wait(WaitArgs),
+    /// Write a job's whole log as lines of JSON
+    Export(ExportArgs),
     /// Cancel a job
     Cancel(CancelArgs),
     /// List the agents a runtime offers
@@ -111,11 +124,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         format: FormatArgs,
     },
-    /// List the sessions of `run --detach` that can be taken up again
+    /// List the sessions of `run --detach` that can be taken up again, or end those of a principal
     Sessions {
         #[command(flatten)]
         format: FormatArgs,
+        #[command(subcommand)]
+        command: Option<SessionsCommand>,
     },
+    /// Say who did what
+    Audit(AuditArgs),
     /// Check, copy, shrink or measure the store
     Store {
         #[command(flatten)]
@@ -144,6 +161,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Say whether a server takes sessions, for health checks; needs no token
+    Ready(ReadyArgs),
     /// Ask any runtime whether it keeps the rules of ARCP v1.1
     Conformance(ConformanceArgs),
     /// Print a completion script for a shell
@@ -154,6 +173,9 @@ pub(crate) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Offer words to a shell
+    #[command(hide = true)]
+    Complete(CompleteArgs),
     /// Print the manual, for `man -l`
     #[command(after_help = "Example:\n  towline man > towline.1 && man -l towline.1")]
     Man,

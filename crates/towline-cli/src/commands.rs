@@ -1,28 +1,34 @@
 //! One file for each command; this one only routes.
 
 mod agents;
+mod audit;
 mod cancel;
+mod complete;
 mod conformance;
 mod credentials;
 mod doctor;
+mod export;
 mod following;
 mod get;
 mod jobs;
 pub(crate) mod lease;
+mod ready;
 mod result;
 mod run;
 mod sessions;
 mod shell;
 mod store;
+mod top;
 mod trust;
 mod version;
+mod wait;
 mod watch;
 mod whoami;
 
 use tracing::Instrument as _;
 
 use crate::{
-    args::{Cli, Command, LeaseCommand},
+    args::{Cli, Command, LeaseCommand, SessionsCommand},
     context::Context,
     failure::Outcome,
 };
@@ -58,7 +64,11 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     if let Command::Doctor { format } = cli.command {
         return doctor::run(format.output).await;
     }
-    let context = Context::new(&cli.global)?;
+    if let Command::Ready(args) = &cli.command {
+        return ready::run(cli.global.config.as_deref(), args).await;
+    }
+    let serves = matches!(cli.command, Command::Serve(_));
+    let context = Context::new(&cli.global, serves)?;
     match cli.command {
         Command::Run(args) => {
             let span = tracing::info_span!(target: "towline::trace", "towline run");
@@ -66,13 +76,25 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         }
         Command::Serve(args) => crate::serve::run(&context, *args).await,
         Command::Jobs(args) => jobs::run(&context, args).await,
+        Command::Top(args) => top::run(&context, args).await,
+        Command::Wait(args) => wait::run(&context, args).await,
+        Command::Export(args) => export::run(&context, args).await,
+        Command::Audit(args) => audit::run(&context, args).await,
+        Command::Complete(args) => complete::run(&context, &args).await,
         Command::Get(args) => get::run(&context, args).await,
         Command::Watch(args) => watch::run(&context, args).await,
         Command::Result(args) => result::run(&context, args).await,
         Command::Cancel(args) => cancel::run(&context, args).await,
         Command::Agents { connect, format } => agents::run(&context, &connect, format.output).await,
         Command::WhoAmI { connect, format } => whoami::run(&connect, format.output).await,
-        Command::Sessions { format } => sessions::run(&context, format.output),
+        Command::Sessions { format, command } => match command {
+            None => sessions::run(&context, format.output),
+            Some(SessionsCommand::Revoke {
+                principal,
+                format,
+                connect,
+            }) => sessions::revoke(&connect, &principal, format.output).await,
+        },
         Command::Store { store, command } => store::run(&context, &store, command).await,
         Command::Credentials(args) => credentials::run(&context, args).await,
         Command::Conformance(args) => conformance::run(&args).await,
@@ -81,6 +103,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Completions { .. }
         | Command::Doctor { .. }
         | Command::Man
+        | Command::Ready(_)
         | Command::Version { .. }
         | Command::Trust { .. }
         | Command::Lease { .. } => Ok(crate::exit::SUCCESS),

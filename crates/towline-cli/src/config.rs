@@ -10,6 +10,7 @@ mod credentials;
 mod file;
 mod keys;
 mod mistake;
+mod models;
 mod roles;
 mod server;
 mod store;
@@ -62,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) store: StoreSection,
     /// `[credentials]`
     pub(crate) credentials: credentials::CredentialsSection,
+    /// `[models.NAME]`
+    pub(crate) models: BTreeMap<String, models::ModelSection>,
     /// `[agents.NAME]`
     pub(crate) agents: BTreeMap<String, AgentSection>,
     /// The file itself, for messages.
@@ -103,12 +106,22 @@ impl Config {
             });
         let proxy = self.credentials.litellm.iter();
         let proxy = proxy.map(|proxy| format!("keys for jobs: {}", without_user(proxy.url())));
-        agents.chain(proxy).collect()
+        let models = self
+            .models
+            .iter()
+            .map(|(name, model)| format!("model {name}: {}", without_user(model.base_url())));
+        agents.chain(proxy).chain(models).collect()
+    }
+
+    /// Leaves out what would take something away from the user's own jobs, because nobody said that the file is trusted.
+    pub(crate) fn spare_jobs(&mut self) {
+        self.store.retention = store::RetentionSection::default();
     }
 
     /// Leaves out all the file would do by itself, because nobody said that it is trusted.
     pub(crate) fn withhold(&mut self) {
         self.credentials = credentials::CredentialsSection::default();
+        self.models.clear();
         let agents = std::mem::take(&mut self.agents);
         self.withheld = Some(agents.into_keys().collect());
     }
@@ -155,6 +168,9 @@ impl Config {
         config.roles(Role::of_nobody())?;
         config.store.validate(&config.file)?;
         config.credentials.validate(&config.file)?;
+        for (name, model) in &config.models {
+            model.validate(name, &config.file)?;
+        }
         for (name, agent) in &config.agents {
             agent.validate(name, &config.file)?;
         }
@@ -256,8 +272,18 @@ mod tests {
             key_file = "litellm.key"
             models = ["gpt-4o"]
             lifetime = "1h"
+            [models.main]
+            style = "openai"
+            base_url = "https://api.openai.com/v1"
+            key_file = "openai.key"
+            [models.main.prices."gpt-*"]
+            currency = "USD"
+            input = "2.50"
+            output = 10
+            cached_input = 1.25
             [agents.review]
             command = ["python3", "review_agent.py"]
+            model = "main"
             protocol = "arcp"
             env = { MODE = "fast" }
             "#,
@@ -294,8 +320,8 @@ mod tests {
             &["`auth.tokens[0].role`", "`dve`", "did you mean `dev`"],
         );
         refused(
-            "[roles.dev]\nbudget_per_day = \"USD:1\"",
-            &["`roles.dev.budget_per_day` is not a key"],
+            "[roles.dev]\nbudget_per_day = \"much\"",
+            &["`roles.dev`", "budget_per_day", "USD:5.00"],
         );
         refused(
             "[roles.dev]\nmay_cancel = \"everybody\"",
@@ -394,6 +420,14 @@ mod tests {
             &["`credentials.litellm.lifetime`", "`0`"],
         );
         refused("[credentials.litellm]\nurl = \"x\"", &["key_file"]);
+        refused(
+            "[models.a]\nstyle = \"azure\"\nbase_url = \"https://x\"\nkey_file = \"k\"",
+            &["`models.a.style`", "`azure`", "openai", "anthropic"],
+        );
+        refused(
+            "[models.a]\nbase_ur = \"https://x\"",
+            &["`models.a.base_ur`", "did you mean `base_url`"],
+        );
         refused("[server\n", &["1"]);
     }
 

@@ -3,9 +3,9 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use towline::{
-    ErrorCode,
+    ErrorCode, JobId,
     client::{Client, ClientError, ClientOptions, ResumeState},
-    transport::{MemoryTransport, WebSocketOptions, WebSocketTransport},
+    transport::{MemoryTransport, WebSocketOptions},
     wire::Secret,
 };
 
@@ -15,10 +15,11 @@ use crate::{
     context::Context,
     embedded::{Embedded, Purpose},
     failure::{Failure, Outcome, chain},
-    output,
+    job_name, output,
     sessions::{SavedSession, Sessions},
+    target::Target,
     telemetry::traced,
-    values::{server_url, without_user},
+    values::{without_mark, without_user},
 };
 
 /// A session, and the runtime behind it when it is ours.
@@ -60,31 +61,63 @@ impl Connection {
         })
     }
 
-    /// Opens a session for a job: the one that submitted it, when it was left behind here and can still be taken up.
-    pub(crate) async fn for_job(
+    /// Opens a session to look at a job: one of its own, so that whoever follows the job elsewhere goes on. Also says which
+    /// job is meant; its name may be a beginning.
+    ///
+    /// The saved session of `run --detach` knows the server and the token. Where it knows no token, it is taken up itself.
+    pub(crate) async fn to_look_at(
         context: &Context,
         args: &ConnectArgs,
         job: &str,
+    ) -> Outcome<(Self, JobId)> {
+        let connection = match saved(context, args, job)? {
+            None => Self::open(context, args, Purpose::Look).await?,
+            Some(saved) => match own_session(context, args, &saved).await? {
+                Some(connection) => connection,
+                None => Self::of_saved(context, args, saved, Purpose::Look).await?,
+            },
+        };
+        connection.resolved(job).await
+    }
+
+    /// Opens a session that may do what only the submitter may: the one that submitted the job, when it was left behind here
+    /// and can still be taken up.
+    pub(crate) async fn to_act_on(
+        context: &Context,
+        args: &ConnectArgs,
+        job: &str,
+    ) -> Outcome<(Self, JobId)> {
+        let connection = match saved(context, args, job)? {
+            None => Self::open(context, args, Purpose::Cancel).await?,
+            Some(saved) => Self::of_saved(context, args, saved, Purpose::Cancel).await?,
+        };
+        connection.resolved(job).await
+    }
+
+    async fn resolved(self, job: &str) -> Outcome<(Self, JobId)> {
+        match job_name::resolve(&self.client, job).await {
+            Ok(job) => Ok((self, job)),
+            Err(failure) => {
+                self.close().await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn of_saved(
+        context: &Context,
+        args: &ConnectArgs,
+        saved: SavedSession,
         purpose: Purpose,
     ) -> Outcome<Self> {
-        let sessions = context.sessions();
-        let saved = sessions
-            .find(job)
-            .filter(|saved| args.url.as_ref().is_none_or(|url| *url == saved.url));
-        let Some(saved) = saved else {
-            return Self::open(context, args, purpose).await;
-        };
         match resume(context, &saved, args).await {
             Ok(client) => Ok(Self {
                 client,
                 embedded: None,
             }),
             Err(failure) if failure.code() == Some(&ErrorCode::RESUME_WINDOW_EXPIRED) => {
-                sessions.forget(job);
-                let args = ConnectArgs {
-                    url: Some(saved.url),
-                    ..args.clone()
-                };
+                context.sessions().forget(&saved.job_id);
+                let args = with_saved(args, &saved);
                 match token(&args)? {
                     Some(_) => Self::open(context, &args, purpose).await,
                     None => Err(failure.help(
@@ -97,6 +130,17 @@ impl Connection {
     }
 
     async fn embed(context: &Context, purpose: Purpose) -> Outcome<Self> {
+        #[cfg(unix)]
+        if purpose != Purpose::Work
+            && let Some(client) =
+                crate::beside::client(&context.data, |token| named(ClientOptions::bearer(token)))
+                    .await
+        {
+            return Ok(Self {
+                client,
+                embedded: None,
+            });
+        }
         let embedded = Embedded::start(&context.config, &context.data, purpose).await?;
         let (near, far) = MemoryTransport::pair();
         let near = traced(Box::new(near), context.traced);
@@ -123,6 +167,39 @@ impl Connection {
     }
 }
 
+/// The session that was left behind for a job, with the server that was named.
+fn saved(context: &Context, args: &ConnectArgs, job: &str) -> Outcome<Option<SavedSession>> {
+    let saved = context.sessions().find_beginning(job)?;
+    Ok(saved.filter(|saved| args.url.as_ref().is_none_or(|url| *url == saved.url)))
+}
+
+/// The flags, with what a saved session knows beside them.
+fn with_saved(args: &ConnectArgs, saved: &SavedSession) -> ConnectArgs {
+    let mut args = args.clone();
+    args.url = Some(saved.url.clone());
+    if let (Ok(None), Some(token)) = (token(&args), &saved.token) {
+        args.token = Some(Secret::from(token.as_str()));
+    }
+    args
+}
+
+/// A session beside a saved one; nothing where there is no token that is still good.
+async fn own_session(
+    context: &Context,
+    args: &ConnectArgs,
+    saved: &SavedSession,
+) -> Outcome<Option<Connection>> {
+    let args = with_saved(args, saved);
+    if token(&args)?.is_none() {
+        return Ok(None);
+    }
+    match Connection::open(context, &args, Purpose::Look).await {
+        Ok(connection) => Ok(Some(connection)),
+        Err(failure) if failure.code() == Some(&ErrorCode::UNAUTHENTICATED) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// What a session is opened for.
 #[derive(Default)]
 struct Opening {
@@ -139,7 +216,7 @@ async fn to_server(
     args: &ConnectArgs,
     opening: Opening,
 ) -> Outcome<Client> {
-    server_url(url).map_err(Failure::usage)?;
+    let target = target(url)?;
     let options = match token(args)? {
         Some(token) => ClientOptions::bearer(token),
         None => ClientOptions::default(),
@@ -154,25 +231,29 @@ async fn to_server(
     let timeout = timeout(args);
     options = options.reply_timeout(timeout).handshake_timeout(timeout);
     let socket = socket_options(args)?;
-    let target = Arc::new((url.to_owned(), socket));
     let wanted = context.traced;
-    let connector = move || {
-        let target = Arc::clone(&target);
-        async move {
-            let transport = WebSocketTransport::connect_with(&target.0, &target.1).await?;
-            Ok(traced(Box::new(transport), wanted))
-        }
+    let dialled = if target.is_child() {
+        // A second program would be a second runtime, which knows nothing of the session.
+        let transport = target.connect(&socket).await;
+        let transport = transport.map_err(|error| Failure::connection(chain(&error)))?;
+        Client::connect(traced(transport, wanted), options).await
+    } else {
+        let target = Arc::new((target, socket));
+        let connector = move || {
+            let target = Arc::clone(&target);
+            async move {
+                let transport = target.0.connect(&target.1).await?;
+                Ok(traced(transport, wanted))
+            }
+        };
+        Client::dial(options.connector(connector)).await
     };
-    let dialled = Client::dial(options.connector(connector)).await;
     dialled.map_err(|error| failed(error).without(url, &without_user(url)))
 }
 
-/// Editors of some systems begin a file with a mark.
-fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.starts_with("\u{feff}".as_bytes()) {
-        bytes.drain(..3);
-    }
-    bytes
+/// What `--url` names.
+pub(crate) fn target(url: &str) -> Outcome<Target> {
+    Target::parse(url).map_err(Failure::usage)
 }
 
 /// How long to wait for a connection and for each answer.

@@ -39,6 +39,18 @@ impl DataDir {
         self.0.join("token")
     }
 
+    /// The socket of a runtime that is embedded in a command on this directory.
+    #[cfg(unix)]
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.join("towline.sock")
+    }
+
+    /// The token that is shown on it.
+    #[cfg(unix)]
+    pub(crate) fn socket_token(&self) -> PathBuf {
+        self.0.join("socket.token")
+    }
+
     /// Where detached sessions are.
     pub(crate) fn sessions(&self) -> PathBuf {
         self.0.join("sessions")
@@ -133,6 +145,66 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     }
 }
 
+/// A file that is written piece by piece, and appears when all of it is there.
+pub(crate) enum Whole {
+    /// Beside its place until it is whole.
+    Beside {
+        file: io::BufWriter<tempfile::NamedTempFile>,
+        to: PathBuf,
+    },
+    /// Something else than a file, a pipe say, which cannot be replaced.
+    There(io::BufWriter<fs::File>),
+}
+
+impl Whole {
+    pub(crate) fn begin(path: &Path) -> io::Result<Self> {
+        let there = fs::metadata(path);
+        if there.as_ref().is_ok_and(|there| !there.is_file()) {
+            let file = fs::OpenOptions::new().write(true).open(path)?;
+            return Ok(Self::There(io::BufWriter::new(file)));
+        }
+        let to = if there.is_ok() {
+            path.canonicalize()?
+        } else {
+            path.to_owned()
+        };
+        let file = beside(&to, 0o666)?;
+        if let Ok(there) = there {
+            file.as_file().set_permissions(there.permissions())?;
+        }
+        let file = io::BufWriter::new(file);
+        Ok(Self::Beside { file, to })
+    }
+
+    pub(crate) fn finish(self) -> io::Result<()> {
+        match self {
+            Self::There(mut file) => file.flush(),
+            Self::Beside { file, to } => {
+                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+                file.as_file().sync_all()?;
+                file.persist(to).map_err(|error| error.error)?;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl io::Write for Whole {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Beside { file, .. } => file.write(bytes),
+            Self::There(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Beside { file, .. } => file.flush(),
+            Self::There(file) => file.flush(),
+        }
+    }
+}
+
 /// Writes a file beside the one it is to be, under a name nobody foresees, and renames it.
 fn replace(
     path: &Path,
@@ -140,14 +212,7 @@ fn replace(
     keep: Option<fs::Permissions>,
     mode: u32,
 ) -> io::Result<()> {
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".towline-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
-    #[cfg(not(unix))]
-    let _ = mode;
-    let mut file = builder.tempfile_in(above.unwrap_or(Path::new(".")))?;
+    let mut file = beside(path, mode)?;
     if let Some(permissions) = keep {
         file.as_file().set_permissions(permissions)?;
     }
@@ -155,6 +220,18 @@ fn replace(
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// A file in the same directory, under a name nobody foresees.
+fn beside(path: &Path, mode: u32) -> io::Result<tempfile::NamedTempFile> {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".towline-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    #[cfg(not(unix))]
+    let _ = mode;
+    builder.tempfile_in(above.unwrap_or(Path::new(".")))
 }
 
 #[cfg(unix)]

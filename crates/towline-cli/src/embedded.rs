@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use towline::runtime::{Runtime, RuntimeOptions, auth::StaticTokens};
 
+#[cfg(unix)]
+use crate::beside::Beside;
 use crate::{
     config::Config,
     confinement::{confinement, own_files},
@@ -26,12 +28,17 @@ pub(crate) enum Purpose {
     Work,
     /// To look at what earlier ones left. It starts nothing, and reaches nobody [ARCP 14-9].
     Look,
+    /// To cancel one of the jobs that earlier ones left. The others stay as they are: nothing is started [ARCP 14-9].
+    Cancel,
 }
 
 /// A runtime inside this program.
 pub(crate) struct Embedded {
     runtime: Runtime,
     token: String,
+    /// Those who look on, while jobs run.
+    #[cfg(unix)]
+    beside: Option<Beside>,
 }
 
 impl Embedded {
@@ -39,6 +46,7 @@ impl Embedded {
     pub(crate) async fn start(config: &Config, data: &DataDir, purpose: Purpose) -> Outcome<Self> {
         let choice = StoreChoice::new(None, config, data)?;
         let store = choice.open(PATIENCE).await?;
+        choice.take_names(data);
         // The token never leaves this process; it is there because a runtime lets nobody in without one.
         let token = towline::env::Ids::system()
             .resume_token()
@@ -60,7 +68,7 @@ impl Embedded {
         let confinement = confinement(config, data, []);
         let builder = hosting::host(builder, config, true, &confinement)?;
         let builder = match purpose {
-            Purpose::Work => hosting::credentials(builder, config)?,
+            Purpose::Work | Purpose::Cancel => hosting::credentials(builder, config)?,
             // Whoever looks asks no upstream for keys, and gives none back.
             Purpose::Look => builder,
         };
@@ -68,7 +76,16 @@ impl Embedded {
             .build()
             .await
             .map_err(|error| Failure::local(chain(&error)))?;
-        Ok(Self { runtime, token })
+        #[cfg(unix)]
+        let beside = (purpose == Purpose::Work && choice.is_kept())
+            .then(|| Beside::open(data, &runtime, &token))
+            .flatten();
+        Ok(Self {
+            runtime,
+            token,
+            #[cfg(unix)]
+            beside,
+        })
     }
 
     /// The runtime.
@@ -83,6 +100,9 @@ impl Embedded {
 
     /// Ends the runtime and lets go of the store.
     pub(crate) async fn stop(self) {
+        // Whoever comes now waits for the store instead.
+        #[cfg(unix)]
+        drop(self.beside);
         self.runtime.shutdown().await;
     }
 }

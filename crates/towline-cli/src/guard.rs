@@ -50,8 +50,8 @@ pub(crate) fn store(path: &Path) -> Outcome<()> {
 }
 
 /// A store's file, and those that SQLite keeps beside it.
-pub(crate) fn store_files(path: &Path) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|suffix| {
+pub(crate) fn store_files(path: &Path) -> [PathBuf; 4] {
+    ["", "-wal", "-shm", "-journal"].map(|suffix| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         PathBuf::from(name)

@@ -2,7 +2,7 @@
 
 use towline::{
     agents::Confinement,
-    runtime::{AdmissionLimits, RuntimeBuilder, RuntimeOptions},
+    runtime::{AdmissionLimits, ChunkLimits, RuntimeBuilder, RuntimeOptions},
     store::RetentionPolicy,
 };
 
@@ -24,7 +24,9 @@ pub(crate) fn host(
     } else {
         builder
     };
-    agents::configured(builder, config, built_in, confinement)
+    let hosted = agents::configured(config, built_in, confinement)?;
+    let host = |builder, agent: agents::Hosted| agent.begin_with(builder);
+    Ok(hosted.into_iter().fold(builder, host))
 }
 
 /// Where jobs get keys of their own.
@@ -50,6 +52,18 @@ pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions
     if let Some(events) = limits.log_events {
         options = options.log_events(events);
     }
+    if let Some(jobs) = limits.children {
+        options = options.max_children(jobs as usize);
+    }
+    if let Some(depth) = limits.depth {
+        options = options.max_depth(depth);
+    }
+    if let Some(bytes) = limits.result_bytes {
+        options = options.chunks(ChunkLimits {
+            total: bytes,
+            ..ChunkLimits::default()
+        });
+    }
     options
 }
 
@@ -64,13 +78,13 @@ fn admission(limits: &LimitsSection) -> AdmissionLimits {
             limits.children_per_principal,
             default.children_per_principal,
         ),
+        queued: or(limits.waiting, default.queued),
         waiting_per_principal: or(limits.waiting_per_principal, default.waiting_per_principal),
         waiting_bytes_per_principal: limits
             .waiting_bytes_per_principal
             .map_or(default.waiting_bytes_per_principal, |bytes| {
                 usize::try_from(bytes).unwrap_or(usize::MAX)
             }),
-        ..default
     }
 }
 
@@ -87,5 +101,6 @@ fn retention(config: &Config) -> RetentionPolicy {
         retention.audit_age = age.0;
     }
     retention.audit_rows = section.audit_rows.unwrap_or(retention.audit_rows);
+    retention.audit_refused = section.audit_refused.unwrap_or(retention.audit_refused);
     retention
 }

@@ -1,6 +1,8 @@
 //! Log lines on standard error. Standard output is never logged to: it carries results, or envelopes.
 
-use towline::wire::Shown;
+use std::io;
+
+use towline::wire::{Shown, shown_json};
 use tracing::field::Field;
 use tracing_subscriber::{
     EnvFilter, Layer as _,
@@ -29,10 +31,14 @@ pub(crate) fn install(cli: &Cli, telemetry: &Telemetry) {
         .ok()
         .filter(|text| !text.is_empty());
     let filter = EnvFilter::builder().parse_lossy(filter.as_deref().unwrap_or(default));
-    let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match cli.global.log_format {
-        LogFormat::Json => lines.json().with_filter(filter).boxed(),
-        LogFormat::Human => lines
+        LogFormat::Json => fmt::layer()
+            .json()
+            .with_writer(|| Escaping(std::io::stderr()))
+            .with_filter(filter)
+            .boxed(),
+        LogFormat::Human => fmt::layer()
+            .with_writer(std::io::stderr)
             .fmt_fields(fmt::format::debug_fn(field).delimited(" "))
             .with_ansi(colours())
             .with_filter(filter)
@@ -74,6 +80,67 @@ fn field(line: &mut Writer<'_>, field: &Field, value: &dyn std::fmt::Debug) -> s
     }
 }
 
+/// Writes lines of JSON in which nothing is left that a terminal obeys: JSON itself escapes C0 controls alone [ARCP 14-8].
+struct Escaping<W>(W);
+
+impl<W: io::Write> io::Write for Escaping<W> {
+    /// A line comes whole, in one call.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        self.0.write_all(shown_json(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 fn colours() -> bool {
     anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// [ARCP 14-8] A line of JSON holds no control either, and means what it meant.
+    #[test]
+    fn lines_of_json_hold_nothing_a_terminal_obeys() {
+        let lines = Lines::default();
+        let written = lines.clone();
+        let layer = fmt::layer()
+            .json()
+            .with_writer(move || Escaping(written.clone()));
+        let harm = "a\u{1b}[2J\u{9b}2J\u{202e}\u{7f}\n{}";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::info!(by = harm, "{harm}");
+        });
+        let bytes = lines.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(
+            !line.contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{line}"
+        );
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["fields"]["by"], harm);
+        assert_eq!(line["fields"]["message"], harm);
+    }
 }

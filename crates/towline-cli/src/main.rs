@@ -5,7 +5,10 @@
 
 mod agents;
 mod args;
+mod asking;
 mod bench;
+#[cfg(unix)]
+mod beside;
 mod commands;
 mod config;
 mod confinement;
@@ -14,19 +17,25 @@ mod context;
 mod data_dir;
 mod embedded;
 mod exit;
+mod facts;
 mod failure;
 mod guard;
 mod hosting;
 mod job_name;
 mod logging;
 mod nearest;
+#[cfg(unix)]
+mod notify;
 mod output;
 mod serve;
 mod sessions;
 mod signals;
 mod store_choice;
+mod target;
 mod telemetry;
 mod trust;
+#[cfg(unix)]
+mod unix_socket;
 mod values;
 
 use std::process::ExitCode;

@@ -11,9 +11,9 @@ mod terminal;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
-use towline::wire::{RawJson, shown_json};
+use towline::wire::{EventPayload, RawJson, shown_json};
 
-pub(crate) use follow::{Ending, EndingError, Follower, ResultText};
+pub(crate) use follow::{Ending, EndingError, Follower, ResultText, end_of};
 pub(crate) use terminal::{clean, clean_lines, note};
 
 use terminal::{RED, RESET};
@@ -22,6 +22,12 @@ use crate::{
     args::OutputFormat,
     failure::{Failure, Outcome},
 };
+
+/// An event as one line without colours; nothing for those that are shown otherwise.
+pub(crate) fn event_line(payload: &EventPayload) -> Option<String> {
+    let line = lines::line(payload)?;
+    Some(anstream::adapter::strip_str(&line.text).to_string())
+}
 
 /// Writes bytes to standard output.
 pub(crate) fn write(bytes: &[u8]) -> Outcome<()> {

@@ -1,17 +1,19 @@
-//! `towline serve`: a runtime behind a WebSocket listener, or on standard input and output.
+//! `towline serve`: a runtime behind a listener, a Unix socket, or on standard input and output.
 
 mod auth;
 mod door;
 mod http;
+mod listeners;
+mod reload;
 pub(crate) mod roles;
 mod settings;
 mod tls;
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use towline::{
     otel::OpenTelemetryLink,
-    runtime::{Runtime, auth::Authenticator, roles::Roles},
+    runtime::{Runtime, auth::Replaceable, roles::LiveRoles},
     transport::StdioTransport,
 };
 
@@ -22,14 +24,20 @@ use crate::{
     context::Context,
     exit,
     failure::{Failure, Outcome, chain},
-    hosting, output,
-    signals::Signals,
+    hosting,
+    notify::Notify,
+    output,
+    signals::{Signal, Signals},
     telemetry::traced,
 };
+use listeners::Listeners;
+use reload::Live;
+pub(crate) use settings::DEFAULT_LISTEN;
 use settings::Settings;
 
 pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let signals = Signals::new()?;
+    let notify = Notify::from_env();
     // A server that silently lacks its agents helps nobody.
     if let Some(untrusted) = context.config.untrusted() {
         return Err(untrusted);
@@ -37,35 +45,39 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     let settings = Settings::new(&args, &context.config, &context.data)?;
     let kept_in = settings.store.is_kept().then_some(&context.data);
     let admission = auth::admission(&args, &context.config, kept_in)?;
-    let authenticator: Arc<dyn Authenticator> = Arc::from(admission.authenticator);
     let roles = roles::roles(&context.config, args.dangerously_grant_any_lease)?;
     roles::tell(&roles);
+    let mut live = Live {
+        context,
+        args: &args,
+        authenticator: Replaceable::new(Arc::from(admission.authenticator)),
+        roles: LiveRoles::new(roles),
+        certificate: None,
+        kept_in,
+        demo: settings.demo,
+        own_files: settings.own_files(),
+        config: context.read_again()?,
+        tokens: admission.tokens,
+    };
     if args.stdio {
-        let runtime = start(context, &settings, authenticator, roles).await?;
-        return stdio(context, runtime, signals).await;
+        let runtime = start(context, &settings, &live).await?;
+        return stdio(&mut live, runtime, signals, &notify).await;
     }
-    let address = settings.address().await?;
-    auth::check_bind(&args, &*authenticator, address)?;
-    settings.check_clear(&args, address)?;
     let metrics = http::Metrics::install()?;
-    // The listener first: a port that is taken should be told before a store is opened.
-    let listener = http::Listener::bind(address, settings.tls.as_ref())?;
-    let runtime = start(context, &settings, authenticator, roles).await?;
-    let bound = listener.address();
-    let scheme = if settings.tls.is_some() { "wss" } else { "ws" };
-    let router = http::router(context, &runtime, &settings, bound, metrics)?;
-    let mut server = listener.serve(router, &settings)?;
+    // The listeners first: a port that is taken should be told before a store is opened.
+    let listeners = Listeners::bind(&settings, &args, &live.authenticator).await?;
+    live.certificate = listeners.certificate().zip(settings.tls.clone());
+    let runtime = start(context, &settings, &live).await?;
+    let mut serving = listeners.serve(context, &runtime, &settings, metrics)?;
     if let Some(token) = &admission.minted {
         output::line(&format!("token: {token}"))?;
     }
-    if settings.dashboard {
-        output::line(&page_line(&settings, bound, admission.minted.as_deref()))?;
-    }
-    output::line(&format!("listening on {scheme}://{bound}{}", settings.path))?;
+    serving.tell(&settings, admission.minted.as_deref())?;
+    notify.ready();
     tokio::select! {
-        ended = server.ended() => ended?,
-        outcome = drain(signals, runtime.shutdown()) => {
-            server.stop().await;
+        ended = serving.ended() => ended?,
+        outcome = drain(signals, &mut live, &runtime, &notify) => {
+            serving.stop().await;
             return outcome;
         }
     }
@@ -73,38 +85,20 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     Ok(exit::SUCCESS)
 }
 
-/// Where the dashboard is. A token this server made itself stands in the fragment, which no browser sends or logs, so that
-/// the link signs in.
-fn page_line(settings: &Settings, bound: SocketAddr, minted: Option<&str>) -> String {
-    let scheme = if settings.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    let fragment = minted.map(|token| format!("#token={token}"));
-    format!(
-        "dashboard: {scheme}://{bound}/{}",
-        fragment.unwrap_or_default()
-    )
-}
-
-async fn start(
-    context: &Context,
-    settings: &Settings,
-    authenticator: Arc<dyn Authenticator>,
-    roles: Roles,
-) -> Outcome<Runtime> {
+async fn start(context: &Context, settings: &Settings, live: &Live<'_>) -> Outcome<Runtime> {
     let store = settings.store.open(std::time::Duration::ZERO).await?;
+    settings.store.take_names(&context.data);
     let builder = Runtime::builder()
         .name("towline", env!("CARGO_PKG_VERSION"))
-        .authenticator(roles.authenticator(authenticator))
+        .authenticator(live.roles.authenticator(live.authenticator.clone()))
         .shared_store(store)
         .options(settings.options.clone().protect(own_files(
             &context.config,
             &context.data,
             settings.own_files(),
         )))
-        .roles(roles)
+        .observe_policy(live.roles.clone())
+        .access_policy(live.roles.clone())
         .trace_link(OpenTelemetryLink);
     let confinement = confinement(&context.config, &context.data, settings.own_files());
     let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
@@ -125,29 +119,64 @@ async fn start(
 }
 
 /// One session with whoever started us; when it ends, or a signal comes, so do we.
-async fn stdio(context: &Context, runtime: Runtime, signals: Signals) -> Outcome {
+async fn stdio(
+    live: &mut Live<'_>,
+    runtime: Runtime,
+    signals: Signals,
+    notify: &Notify,
+) -> Outcome {
     let connection = runtime.accept(traced(
         Box::new(StdioTransport::from_process()),
-        context.traced,
+        live.context.traced,
     ));
+    notify.ready();
     tokio::select! {
         () = connection.closed() => {
+            notify.stopping();
             runtime.shutdown().await;
             Ok(exit::SUCCESS)
         }
-        outcome = drain(signals, runtime.shutdown()) => outcome,
+        outcome = drain(signals, live, &runtime, notify) => outcome,
     }
 }
 
-/// Waits for a signal, then for `shutdown`; a second signal does not wait any longer.
-async fn drain(mut signals: Signals, shutdown: impl Future<Output = ()>) -> Outcome {
-    let name = signals.next().await;
+/// Waits for a signal that ends the program, reloading at those that ask for it; then for the shutdown, which a second signal
+/// does not wait for any longer.
+async fn drain(
+    mut signals: Signals,
+    live: &mut Live<'_>,
+    runtime: &Runtime,
+    notify: &Notify,
+) -> Outcome {
+    let name = loop {
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            () = notify.live() => continue,
+        };
+        match signal {
+            Signal::End(name) => break name,
+            Signal::Hangup => {
+                notify.reloading();
+                live.reload(runtime);
+                notify.ready();
+            }
+        }
+    };
     tracing::info!(signal = name, "draining; a second signal ends at once");
-    tokio::select! {
-        () = shutdown => Ok(exit::SUCCESS),
-        name = signals.next() => {
+    notify.stopping();
+    end(&mut signals, runtime.shutdown()).await
+}
+
+async fn end(signals: &mut Signals, shutdown: impl Future<Output = ()>) -> Outcome {
+    tokio::pin!(shutdown);
+    loop {
+        let signal = tokio::select! {
+            () = &mut shutdown => return Ok(exit::SUCCESS),
+            signal = signals.next() => signal,
+        };
+        if let Signal::End(name) = signal {
             tracing::warn!(signal = name, "ending at once");
-            Ok(exit::INTERRUPTED)
+            return Ok(exit::INTERRUPTED);
         }
     }
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::{
     data_dir::{self, DataDir},
     failure::{Failure, Outcome},
+    job_name::{begins, one_of},
 };
 
 /// A session that can be taken up again.
@@ -29,6 +30,9 @@ pub(crate) struct SavedSession {
     pub(crate) agent: String,
     /// When the job was submitted.
     pub(crate) created_at: String,
+    /// The token it was opened with, for sessions beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
     /// What the client needs for it, with the resume token.
     pub(crate) resume: Value,
 }
@@ -66,6 +70,25 @@ impl Sessions {
     /// The session a job was submitted by, when it was left behind here.
     pub(crate) fn find(&self, job: &str) -> Option<SavedSession> {
         read(&self.file(job))
+    }
+
+    /// The one whose job's name begins so.
+    ///
+    /// # Errors
+    /// A usage error when there are several.
+    pub(crate) fn find_beginning(&self, text: &str) -> Outcome<Option<SavedSession>> {
+        if let Some(saved) = self.find(text) {
+            return Ok(Some(saved));
+        }
+        let mut all = self.all();
+        all.retain(|saved| {
+            begins(&saved.job_id, text) || begins(&saved.job_id, &format!("job_{text}"))
+        });
+        let names = all.iter().map(|saved| saved.job_id.clone()).collect();
+        let one = one_of(text, names)?;
+        Ok(all
+            .into_iter()
+            .find(|saved| Some(&saved.job_id) == one.as_ref()))
     }
 
     /// Forgets a session that cannot be resumed any more.
@@ -121,6 +144,7 @@ mod tests {
             job_id: job.to_owned(),
             agent: "sleep".to_owned(),
             created_at: created_at.to_owned(),
+            token: None,
             resume: serde_json::json!({"resume_token": "rt_secret"}),
         }
     }
@@ -159,6 +183,15 @@ mod tests {
                 .mode();
             assert_eq!(mode & 0o777, 0o700);
         }
+        let found = |text: &str| {
+            sessions
+                .find_beginning(text)
+                .map(|saved| saved.map(|saved| saved.job_id))
+        };
+        assert_eq!(found("JOB_2").unwrap().as_deref(), Some("job_2"));
+        assert_eq!(found("1").unwrap().as_deref(), Some("job_1"));
+        assert_eq!(found("x").unwrap(), None);
+        assert!(found("job_").is_err());
         sessions.forget("job_1");
         assert!(sessions.find("job_1").is_none());
     }

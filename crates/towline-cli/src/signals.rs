@@ -1,12 +1,22 @@
-//! SIGTERM and SIGINT (Ctrl-C).
+//! SIGTERM, SIGINT (Ctrl-C) and SIGHUP.
 
 use crate::failure::{Failure, Outcome};
+
+/// A signal that somebody sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// To end; its name.
+    End(&'static str),
+    /// SIGHUP: a server reads its configuration again, anything else ends, for its terminal is gone.
+    Hangup,
+}
 
 /// Listens from the moment it is made, so that a signal after the first line of output is not missed.
 #[cfg(unix)]
 pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -20,14 +30,16 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for the next signal and names it. Cancel safe.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// Waits for the next signal. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Signal::End("SIGTERM"),
+            _ = self.interrupt.recv() => Signal::End("SIGINT"),
+            _ = self.hangup.recv() => Signal::Hangup,
         }
     }
 }
@@ -42,12 +54,12 @@ impl Signals {
         Ok(Self)
     }
 
-    /// Waits for the next signal and names it. Cancel safe.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// Waits for the next signal. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Signal {
         // Without Ctrl-C there is no signal to wait for.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-        "Ctrl-C"
+        Signal::End("Ctrl-C")
     }
 }

@@ -12,7 +12,8 @@ use crate::{
     config::Config,
     data_dir::{self, DataDir},
     failure::{Failure, Outcome, chain},
-    guard, output,
+    guard::{self, store_files},
+    output,
 };
 
 /// How often it is looked whether the store is free.
@@ -96,6 +97,28 @@ impl StoreChoice {
                 }
                 Err(error) => return Err(Failure::local(chain(&error))),
             }
+        }
+    }
+}
+
+impl StoreChoice {
+    /// Takes the names of all files that SQLite may look for beside an open store, for those that are hidden from jobs have to
+    /// be there: a journal that a job put beside the store would be rolled back into it at the next start. In the data
+    /// directory everything is hidden as it is.
+    pub(crate) fn take_names(&self, data: &DataDir) {
+        let Self::Sqlite { path, .. } = self else {
+            return;
+        };
+        if path.starts_with(data.path()) {
+            return;
+        }
+        for file in store_files(path) {
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            // It may be there; and where none can be made, a job is refused that could make one.
+            drop(options.open(file));
         }
     }
 }

@@ -22,6 +22,7 @@ pub struct ListBuilder {
     filter: JobFilter,
     limit: Option<u64>,
     cursor: Option<String>,
+    details: bool,
 }
 
 /// A page of a listing.
@@ -40,6 +41,7 @@ impl ListBuilder {
             filter: JobFilter::default(),
             limit: None,
             cursor: None,
+            details: false,
         }
     }
 
@@ -73,6 +75,12 @@ impl ListBuilder {
         self
     }
 
+    /// Also asks for what only towline's runtimes tell: whose each job is, when it began and ended, what it spent. Default: no.
+    pub const fn details(mut self) -> Self {
+        self.details = true;
+        self
+    }
+
     /// Where the last page ended.
     pub fn cursor(mut self, cursor: impl Into<String>) -> Self {
         self.cursor = Some(cursor.into());
@@ -89,6 +97,7 @@ impl ListBuilder {
             filter,
             limit: self.limit,
             cursor: self.cursor.clone(),
+            details: self.details,
         };
         match self.shared.ask(Request::List(request)).await? {
             Answer::Jobs(page) => Ok(JobPage {

@@ -34,6 +34,8 @@ impl SubmitBuilder {
             idempotency_key: None,
             max_runtime_sec: None,
             parent_job_id: None,
+            rerun_of: None,
+            checkpoint: None,
         };
         Self {
             shared,
@@ -88,6 +90,19 @@ impl SubmitBuilder {
     /// Makes it a child of a running job of this session, which has to grant `agent.delegate` for it.
     pub fn parent(mut self, parent: JobId) -> Self {
         self.submit.parent_job_id = Some(parent);
+        self
+    }
+
+    /// Makes it another run of an earlier job of the same principal: the input, the lease and the longest runtime are that
+    /// job's where this submit names none. A runtime of another make may not know it.
+    pub fn rerun_of(mut self, job: JobId) -> Self {
+        self.submit.rerun_of = Some(job);
+        self
+    }
+
+    /// Hands on what an earlier run of the same job kept, to an agent in a runtime that is this one's child.
+    pub fn checkpoint(mut self, value: RawJson) -> Self {
+        self.submit.checkpoint = Some(value);
         self
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use towline_wire::Secret;
 
 use crate::{
     Options, Target,
@@ -176,7 +177,7 @@ impl Context {
             "capabilities": {"encodings": ["json"], "features": features},
         });
         if let Some(token) = &self.options.token {
-            payload["auth"] = json!({"scheme": "bearer", "token": token.expose()});
+            payload["auth"] = bearer(token);
         }
         json!({"arcp": "1.1", "id": "kit-hello", "type": "session.hello", "payload": payload})
     }
@@ -184,6 +185,23 @@ impl Context {
     /// A session with every feature.
     pub(crate) async fn open(&mut self) -> Check<Session> {
         self.open_with(&FEATURES).await
+    }
+
+    /// A session of the second principal's, with every feature.
+    pub(crate) async fn open_second(&mut self) -> Check<Session> {
+        let hello = self.as_second(self.hello(&FEATURES))?;
+        let link = self.link().await?;
+        Session::open(link, hello).await
+    }
+
+    /// A hello, said by the second principal.
+    pub(crate) fn as_second(&self, mut hello: Value) -> Check<Value> {
+        let Some(token) = &self.options.second else {
+            let reason = "the kit was given no token of a second principal";
+            return Err(Stop::NotApplicable(reason.to_owned()));
+        };
+        hello["payload"]["auth"] = bearer(token);
+        Ok(hello)
     }
 
     /// A session that offered these features.
@@ -213,8 +231,13 @@ impl Context {
 
     /// Says something first on a new connection that has to be refused with one of these codes, and be closed then.
     pub(crate) async fn refused_opening(&mut self, opening: Value, codes: &[&str]) -> Check {
+        self.refused_text(&opening.to_string(), codes).await
+    }
+
+    /// As [`Context::refused_opening`], with a text that need not be a frame.
+    pub(crate) async fn refused_text(&mut self, opening: &str, codes: &[&str]) -> Check {
         let mut link = self.link().await?;
-        link.send(opening).await?;
+        link.send_text(opening).await?;
         let refusal = match link.receive().await? {
             Came::Frame(frame) => frame,
             Came::End => return fail("the connection was closed without a `session.error`"),
@@ -232,9 +255,16 @@ impl Context {
     }
 }
 
+fn bearer(token: &Secret) -> Value {
+    json!({"scheme": "bearer", "token": token.expose()})
+}
+
 /// Leaves out what nobody else may see.
 fn redacted(mut recorded: Recorded) -> Recorded {
-    redact(&mut recorded.frame["payload"]);
+    // A text that is no frame has no payload.
+    if let Some(payload) = recorded.frame.get_mut("payload") {
+        redact(payload);
+    }
     recorded
 }
 

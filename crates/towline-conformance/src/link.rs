@@ -6,7 +6,6 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::timeout;
 use towline_transport::{CloseFrame, FrameSink, FrameSource, Inbound, Transport};
-use towline_wire::Envelope;
 
 use crate::{
     check::{Check, Stop, fail},
@@ -67,21 +66,27 @@ impl Link {
 
     /// Sends a frame.
     pub(crate) async fn send(&mut self, frame: Value) -> Check {
-        let envelope = Envelope::decode_text(frame.to_string())
-            .map_err(|error| Stop::Fail(format!("the kit made a frame that is none: {error}")))?;
-        {
-            let mut notes = self.notes.lock();
-            notes.watch.sent(self.conn, &frame);
-            notes.frames.push(Recorded {
-                conn: self.conn,
-                dir: "c2s",
-                frame,
-            });
-        }
+        let text = frame.to_string();
+        self.notes.lock().watch.sent(self.conn, &frame);
+        self.put(frame, text).await
+    }
+
+    /// Sends a text that is no frame, or one spelled in a way of its own.
+    pub(crate) async fn send_text(&mut self, text: &str) -> Check {
+        let shown = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+        self.put(shown, text.to_owned()).await
+    }
+
+    async fn put(&mut self, frame: Value, text: String) -> Check {
+        self.notes.lock().frames.push(Recorded {
+            conn: self.conn,
+            dir: "c2s",
+            frame,
+        });
         let sink = &mut self.sink;
         let sending = async {
             poll_fn(|cx| sink.poll_ready(cx)).await?;
-            sink.start_send(envelope)?;
+            sink.start_send_text(&text)?;
             poll_fn(|cx| sink.poll_flush(cx)).await
         };
         match timeout(self.patience, sending).await {

@@ -10,6 +10,7 @@ use crate::report::Origin;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(crate) token: Option<Secret>,
+    pub(crate) second: Option<Secret>,
     pub(crate) patience: Duration,
     pub(crate) agents: BTreeMap<String, String>,
     draft_only: bool,
@@ -45,6 +46,7 @@ impl Options {
     pub fn new() -> Self {
         Self {
             token: None,
+            second: None,
             patience: Duration::from_secs(5),
             agents: BTreeMap::new(),
             draft_only: false,
@@ -57,6 +59,14 @@ impl Options {
             token: Some(token.into()),
             ..Self::new()
         }
+    }
+
+    /// The token of a second principal, who must not have a way to the first one's jobs. Default: none, and that is not looked
+    /// at.
+    #[must_use]
+    pub fn second_token(mut self, token: impl Into<Secret>) -> Self {
+        self.second = Some(token.into());
+        self
     }
 
     /// How long each answer is waited for. Default 5 s.

@@ -7,6 +7,7 @@ mod leases;
 mod lifecycle;
 mod listing;
 mod liveness;
+mod principals;
 mod resume;
 mod subscribe;
 
@@ -16,7 +17,7 @@ pub(crate) use hello::FIRST;
 
 /// Every case but the first.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    let groups: [&'static [Case]; 9] = [
+    let groups: [&'static [Case]; 10] = [
         hello::CASES,
         liveness::CASES,
         jobs::CASES,
@@ -26,6 +27,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         subscribe::CASES,
         resume::CASES,
         leases::CASES,
+        principals::CASES,
     ];
     groups.into_iter().flatten()
 }

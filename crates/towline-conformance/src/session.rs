@@ -103,6 +103,11 @@ impl Session {
         Ok(id)
     }
 
+    /// Sends a text that is no frame, or one spelled in a way of its own.
+    pub(crate) async fn send_text(&mut self, text: &str) -> Check {
+        self.link.send_text(text).await
+    }
+
     /// The next frame that is no ping.
     pub(crate) async fn next(&mut self) -> Check<Value> {
         if let Some(frame) = self.held.pop_front() {

@@ -359,30 +359,14 @@ impl fmt::Debug for Collected {
 }
 
 #[cfg(test)]
+mod samples;
+
+#[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn chunk(id: &str, seq: u64, data: &str, more: bool) -> ResultChunk {
-        let result_id = ResultId::parse(id).unwrap();
-        ResultChunk {
-            result_id,
-            chunk_seq: seq,
-            data: data.to_owned(),
-            encoding: ChunkEncoding::Utf8,
-            more,
-        }
-    }
-
-    fn binary(seq: u64, data: &str, more: bool) -> ResultChunk {
-        ResultChunk {
-            encoding: ChunkEncoding::Base64,
-            ..chunk("res_1", seq, data, more)
-        }
-    }
-
-    fn ended(json: &str) -> JobResult {
-        serde_json::from_str(json).unwrap()
-    }
+    use super::{
+        samples::{binary, chunk, ended},
+        *,
+    };
 
     fn outcome(chunks: Vec<ResultChunk>, end: &str) -> Result<(Delivery, Bytes), AssemblyError> {
         let mut collected = Collected::new(16);

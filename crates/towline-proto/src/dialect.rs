@@ -120,9 +120,10 @@ impl Dialect {
         }
         // Ours has the same token, but says `session_id` and `accepted_at` in the payload too.
         let hex_token = token.strip_prefix("rt_").is_some_and(|hex| hex.len() == 64);
-        match hex_token && welcome.session_id.is_none() && welcome.accepted_at.is_none() {
-            true => Self::TypeScript,
-            false => Self::Draft,
+        if hex_token && welcome.session_id.is_none() && welcome.accepted_at.is_none() {
+            Self::TypeScript
+        } else {
+            Self::Draft
         }
     }
 

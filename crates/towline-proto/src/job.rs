@@ -9,23 +9,31 @@
 //!     └────────── stop, or finish before the start ───────▶┘
 //! ```
 //!
+//! A runtime that shuts down may *release* a job that has not ended: it is left as it stands, for the next one.
+//!
 //! All of it, `·` for "the same":
 //!
 //! ```text
-//!         │ start   stop   finish
-//! ────────┼──────────────────────
-//! Pending │ Running Ended  Ended
-//! Running │ ·       Ending Ended
-//! Ending  │ ·       ·      Ended
-//! Ended   │ ·       ·      ·
+//!          │ start   stop   finish release
+//! ─────────┼──────────────────────────────
+//! Pending  │ Running Ended  Ended  Released
+//! Running  │ ·       Ending Ended  Released
+//! Ending   │ ·       ·      Ended  ·
+//! Released │ ·       Ending ·      ·
+//! Ended    │ ·       ·      ·      ·
 //! ```
+
+mod cause;
+mod retry;
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
 use towline_wire::{
     CallId, ErrorCode, JobId, JobStatus, MessageType, RawJson, ResultId, Timestamp, payload,
 };
+
+pub use cause::Cause;
+pub use retry::Retries;
 
 /// One job's lifecycle. Drive it with one call for each thing that happens; each says what follows. Whatever races, the
 /// first end that is recorded wins, and exactly one call returns a [`Terminal`] [ARCP 7.3-5].
@@ -40,33 +48,9 @@ enum Phase {
     Running,
     /// The end is decided; the agent has to stop first.
     Ending(Cause),
+    /// Another runtime takes it up in this status.
+    Released(JobStatus),
     Ended(JobStatus),
-}
-
-/// Why a job ends other than by its agent's word.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// Somebody with the authority to asked for it.
-    Cancelled {
-        /// Why, in their words.
-        reason: Option<String>,
-    },
-    /// `max_runtime_sec` passed.
-    TimedOut,
-    /// The lease's `expires_at` passed.
-    LeaseExpired,
-    /// The runtime is shutting down and the drain is over.
-    Shutdown,
-    /// The runtime died while the job ran.
-    Restarted,
-    /// Its log has more than these bounds let it have [ARCP 14-6].
-    LogFull {
-        /// How many bytes of events.
-        bytes: u64,
-        /// How many events.
-        events: u64,
-    },
 }
 
 /// What the agent's end was.
@@ -149,7 +133,7 @@ impl JobMachine {
         match &self.phase {
             Phase::Pending => JobStatus::Pending,
             Phase::Running | Phase::Ending(_) => JobStatus::Running,
-            Phase::Ended(status) => *status,
+            Phase::Released(status) | Phase::Ended(status) => *status,
         }
     }
 
@@ -173,8 +157,27 @@ impl JobMachine {
                 self.phase = Phase::Running;
                 true
             }
-            Phase::Running | Phase::Ending(_) | Phase::Ended(_) => false,
+            Phase::Running | Phase::Ending(_) | Phase::Released(_) | Phase::Ended(_) => false,
         }
+    }
+
+    /// The runtime ends before the job does, and another one takes the job up as it stands: nothing is added to its log any
+    /// more, and no agent's end is the job's. `false` when the end of the job is decided, and has to be reached here.
+    pub fn release(&mut self) -> bool {
+        let status = self.status();
+        match self.phase {
+            Phase::Pending | Phase::Running => {
+                self.phase = Phase::Released(status);
+                true
+            }
+            Phase::Released(_) => true,
+            Phase::Ending(_) | Phase::Ended(_) => false,
+        }
+    }
+
+    /// Whether it was released, and nobody has stopped it since.
+    pub fn is_released(&self) -> bool {
+        matches!(self.phase, Phase::Released(_))
     }
 
     /// Somebody, or a clock, wants the job to end.
@@ -185,7 +188,7 @@ impl JobMachine {
                 self.phase = Phase::Ended(terminal.status);
                 Stop::EndNow(terminal)
             }
-            Phase::Running => {
+            Phase::Running | Phase::Released(_) => {
                 self.phase = Phase::Ending(cause);
                 Stop::StopAgent
             }
@@ -200,7 +203,7 @@ impl JobMachine {
         let terminal = match &self.phase {
             Phase::Pending | Phase::Running => Terminal::of(outcome),
             Phase::Ending(cause) => cause.terminal(),
-            Phase::Ended(_) => return None,
+            Phase::Released(_) | Phase::Ended(_) => return None,
         };
         self.phase = Phase::Ended(terminal.status);
         Some(terminal)
@@ -221,66 +224,6 @@ pub fn delegate_id(child: &JobId) -> CallId {
 impl Default for JobMachine {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Cause {
-    /// The status a job ends in for this cause.
-    pub const fn status(&self) -> JobStatus {
-        match self {
-            Self::Cancelled { .. } => JobStatus::Cancelled,
-            Self::TimedOut => JobStatus::TimedOut,
-            Self::LeaseExpired | Self::Shutdown | Self::Restarted | Self::LogFull { .. } => {
-                JobStatus::Error
-            }
-        }
-    }
-
-    fn same_kind(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-    }
-
-    fn terminal(&self) -> Terminal {
-        let failure = match self {
-            Self::Cancelled {
-                reason: Some(reason),
-            } => Failure::new(
-                ErrorCode::CANCELLED,
-                format!("the job was cancelled: {reason}"),
-            ),
-            Self::Cancelled { reason: None } => {
-                Failure::new(ErrorCode::CANCELLED, "the job was cancelled")
-            }
-            Self::TimedOut => Failure::new(
-                ErrorCode::TIMEOUT,
-                "the job ran longer than its max_runtime_sec",
-            ),
-            Self::LeaseExpired => Failure::new(
-                ErrorCode::LEASE_EXPIRED,
-                "the job's lease expired (lease_constraints.expires_at)",
-            ),
-            Self::Shutdown => Failure::new(
-                ErrorCode::INTERNAL_ERROR,
-                "the runtime shut down while the job ran",
-            )
-            .with_reason("runtime_shutdown"),
-            Self::Restarted => Failure::new(
-                ErrorCode::INTERNAL_ERROR,
-                "the runtime restarted while the job ran",
-            )
-            .with_reason("runtime_restarted"),
-            Self::LogFull { bytes, events } => Failure::new(
-                ErrorCode::INTERNAL_ERROR,
-                format!(
-                    "the job's log passed its bounds ({bytes} bytes, {events} events); have the agent write less, or the operator raise log_bytes and log_events in [server.limits]"
-                ),
-            )
-            .with_reason("log_full"),
-        };
-        Terminal {
-            status: self.status(),
-            body: Body::Failure(failure),
-        }
     }
 }
 
@@ -317,6 +260,14 @@ impl Terminal {
                 status: JobStatus::Success,
                 body: Body::Success(success),
             },
+        }
+    }
+
+    /// A failure that ends a job in this status.
+    const fn with_status(status: JobStatus, failure: Failure) -> Self {
+        Self {
+            status,
+            body: Body::Failure(failure),
         }
     }
 
@@ -477,6 +428,12 @@ mod tests {
             ),
             (Cause::Shutdown, JobStatus::Error, "INTERNAL_ERROR", true),
             (Cause::Restarted, JobStatus::Error, "INTERNAL_ERROR", true),
+            (
+                Cause::BudgetSpent,
+                JobStatus::Error,
+                "BUDGET_EXHAUSTED",
+                false,
+            ),
         ];
         for (cause, status, code, retryable) in table {
             let mut job = JobMachine::new();
@@ -494,6 +451,26 @@ mod tests {
             );
             assert!(!error.message.is_empty());
         }
+    }
+
+    /// [ARCP 7.3-4] a released job is left as it stands: its agent's end is not its own, and nothing more is logged. A decided
+    /// end is not left to anybody.
+    #[test]
+    fn a_released_job_is_left_as_it_stands() {
+        let mut job = JobMachine::new();
+        assert!(job.release());
+        assert_eq!(job.status(), JobStatus::Pending);
+        let mut job = JobMachine::new();
+        job.start();
+        assert!(job.release() && !job.is_open());
+        assert_eq!(
+            (job.status(), job.finish(returned())),
+            (JobStatus::Running, None)
+        );
+        assert_eq!(job.stop(cancelled()), Stop::StopAgent);
+        assert!(!job.is_released());
+        assert!(!job.release() && job.finish(returned()).is_some());
+        assert!(!job.release());
     }
 
     #[derive(Debug, Clone)]
@@ -557,6 +534,7 @@ mod tests {
                 "Running" => &["start"],
                 "Ending" => &["start", "stop"],
                 "Ended" => &["start", "finish"],
+                "Released" => &["start", "release"],
                 other => panic!("{other} is no phase"),
             };
             for event in way.iter().chain([&event]) {
@@ -566,6 +544,9 @@ mod tests {
                     }
                     "stop" => drop(job.stop(Cause::TimedOut)),
                     "finish" => drop(job.finish(Outcome::Returned(RawJson::NULL))),
+                    "release" => {
+                        job.release();
+                    }
                     other => panic!("{other} is no event"),
                 }
             }
@@ -573,6 +554,7 @@ mod tests {
                 Phase::Pending => "Pending",
                 Phase::Running => "Running",
                 Phase::Ending(_) => "Ending",
+                Phase::Released(_) => "Released",
                 Phase::Ended(_) => "Ended",
             };
             reached.to_owned()

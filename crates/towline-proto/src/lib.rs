@@ -3,6 +3,7 @@
 //! `now` and ids are arguments, so every race is a table test. The runtime and the client drive these machines; what
 //! they decide is committed and sent by their drivers.
 
+pub mod address;
 pub mod admission;
 pub mod assembly;
 pub mod chunks;

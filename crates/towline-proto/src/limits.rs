@@ -13,6 +13,10 @@ pub const KEY_BYTES: RangeInclusive<usize> = 1..=256;
 /// How long an idempotency key stands for its job [ARCP 7.2-3].
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// How many levels of lists and objects an input has at most [ARCP 14-4]: with more, readers that call themselves for each level
+/// give up, agents and whoever is given the input back among them.
+pub const INPUT_DEPTH: usize = 127;
+
 /// How many jobs a page of a listing has at most, as a client may ask for it [ARCP 6.6-1].
 pub const PAGE_JOBS: RangeInclusive<u64> = 1..=1000;
 
@@ -43,6 +47,9 @@ pub enum LimitError {
         /// How long it is.
         bytes: usize,
     },
+    /// An input that many readers of JSON could not read.
+    #[error("`input` is nested more than {INPUT_DEPTH} levels deep")]
+    Depth,
     /// A page that is empty or too large.
     #[error("`limit` is {limit}; a page has {} to {} jobs", PAGE_JOBS.start(), PAGE_JOBS.end())]
     Page {
@@ -57,7 +64,7 @@ pub enum LimitError {
     },
 }
 
-/// Checks the numbers and lengths of a submit: its key [ARCP 7.2-3] and its running time [ARCP 7.3-3].
+/// Checks the numbers and lengths of a submit: its key [ARCP 7.2-3], its running time [ARCP 7.3-3], the depth of its input.
 ///
 /// # Errors
 /// [`LimitError`] for the first one that is out of bounds.
@@ -68,7 +75,35 @@ pub fn check_submit(submit: &payload::Submit) -> Result<(), LimitError> {
         return Err(LimitError::Key { bytes: key.len() });
     }
     submit.max_runtime_sec.map(max_runtime).transpose()?;
-    Ok(())
+    match &submit.input {
+        Some(input) if is_deeper(input.as_str(), INPUT_DEPTH) => Err(LimitError::Depth),
+        _ => Ok(()),
+    }
+}
+
+/// Whether JSON has more levels of lists and objects than `most`.
+fn is_deeper(json: &str, most: usize) -> bool {
+    // Each level is opened and closed.
+    if json.len() <= 2 * most {
+        return false;
+    }
+    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                if depth > most {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// How long a job may run. More seconds than the longest duration has are the longest duration.
@@ -138,6 +173,25 @@ mod tests {
         let after = |micros: i64| Timestamp::from_unix_micros(5 + 24 * 3_600_000_000 + micros);
         assert!(key_stands(since, since) && key_stands(since, after(-1)));
         assert!(!key_stands(since, after(0)));
+    }
+
+    /// [ARCP 14-4] an input has as many levels as every reader can read.
+    #[test]
+    fn inputs_have_a_depth() {
+        let deep = |levels: usize, open: &str, close: &str| {
+            let input = format!("{}1{}", open.repeat(levels), close.repeat(levels));
+            check_submit(&submit(&format!(r#"{{"agent":"a","input":{input}}}"#)))
+        };
+        for (open, close) in [("[", "]"), (r#"{"a]":"#, "}"), (r#"[ "\"[", "#, "]")] {
+            assert_eq!(deep(127, open, close), Ok(()), "{open}");
+            assert_eq!(deep(128, open, close), Err(LimitError::Depth), "{open}");
+        }
+        let wide = format!("[{}[]]", "[[]],".repeat(1000));
+        let text = format!("[\"{}\"]", "[{".repeat(1000));
+        for input in [wide, text] {
+            let submit = submit(&format!(r#"{{"agent":"a","input":{input}}}"#));
+            assert_eq!(check_submit(&submit), Ok(()));
+        }
     }
 
     /// [ARCP 6.6-1] a page has 1 to 1000 jobs, 100 when nobody says.

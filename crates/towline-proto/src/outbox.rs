@@ -11,6 +11,19 @@ use crate::span::{Span, SpanView};
 /// It grows by [`Outbox::push`] at the end and shrinks by [`Outbox::ack`] and [`Outbox::evict`] at the beginning; between
 /// these, any number that was given out and is not gone can be read with [`Outbox::after`], as often as wanted. It holds
 /// spans, never events, so its size is that of the interleaving.
+///
+/// What becomes of one number, `·` for "the same" (`push` gives it out; `below` stands for an acknowledgement or an eviction up
+/// to the number before it, `unsent` for an acknowledgement beyond what was sent, which counts as none). What is `Kept` or
+/// `Acked` can be replayed, and what is `Kept` counts as lag:
+///
+/// ```text
+///        │ push ack   unsent evict below
+/// ───────┼──────────────────────────────
+/// Unborn │ Kept ·     ·      ·     ·
+/// Kept   │ ·    Acked ·      Gone  ·
+/// Acked  │ ·    ·     ·      Gone  ·
+/// Gone   │ ·    ·     ·      ·     ·
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outbox {
     spans: VecDeque<Span>,
@@ -280,6 +293,68 @@ mod tests {
                     at = at.plus(u64::from(run.count));
                 }
                 prop_assert_eq!(&replayed[..], &list[position as usize..]);
+            }
+        }
+    }
+
+    /// The third number of a stream, through everything that can happen to it.
+    #[test]
+    fn an_outbox_is_as_drawn() {
+        let third = EventSeq::new(3);
+        crate::drawing::walk(include_str!("outbox.rs"), |phase, event| {
+            let mut outbox = Outbox::default();
+            let way: &[&str] = match phase {
+                "Unborn" => &["begin"],
+                "Kept" => &["begin", "push"],
+                "Acked" => &["begin", "push", "ack"],
+                "Gone" => &["begin", "push", "evict"],
+                other => panic!("{other} is no phase"),
+            };
+            for event in way {
+                happen(&mut outbox, event, third);
+            }
+            assert_eq!(phase_of(&outbox, third), phase, "the way to the phase");
+            happen(&mut outbox, event, third);
+            phase_of(&outbox, third).to_owned()
+        });
+    }
+
+    fn happen(outbox: &mut Outbox, event: &str, number: EventSeq) {
+        let before = EventSeq::new(number.value() - 1);
+        match event {
+            "begin" | "push" => assert!(outbox.push(span(outbox.last(), 2))),
+            "ack" => drop(outbox.ack(number, outbox.last())),
+            "unsent" => assert!(!outbox.ack(number, before)),
+            "evict" => outbox.evict(number),
+            "below" => {
+                outbox.ack(before, outbox.last());
+                outbox.evict(before);
+            }
+            other => panic!("{other} is no event"),
+        }
+    }
+
+    fn span(last: EventSeq, count: u32) -> Span {
+        Span {
+            first: last.next(),
+            job: job(1),
+            from: JobSeq::new(last.value() + 1),
+            count,
+            view: SpanView::default(),
+        }
+    }
+
+    /// By what can be asked of it: whether the number was given out, can be replayed, counts as lag.
+    fn phase_of(outbox: &Outbox, number: EventSeq) -> &'static str {
+        let before = EventSeq::new(number.value() - 1);
+        let is_read = outbox.after(before).is_some_and(|run| run.first == number);
+        match outbox.check_replay(before) {
+            Err(ReplayError::Gone { .. }) => "Gone",
+            _ if number > outbox.last() => "Unborn",
+            _ => {
+                assert!(is_read, "what can be replayed can be read");
+                let is_lag = outbox.lag() > outbox.last().since(number);
+                if is_lag { "Kept" } else { "Acked" }
             }
         }
     }

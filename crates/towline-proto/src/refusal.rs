@@ -57,6 +57,20 @@ impl Refusal {
         self
     }
 
+    /// Says, in the details, that the reason is a bound which the principal has for itself: it helps when some of what it has
+    /// going ends.
+    #[must_use]
+    pub fn for_own_bound(mut self) -> Self {
+        self.details = Some(RawJson::from_checked(OWN_BOUND.into()));
+        self
+    }
+
+    /// Whether the reason is a bound that the principal has for itself.
+    pub fn is_for_own_bound(&self) -> bool {
+        let details = self.details.as_ref();
+        details.is_some_and(|details| details.as_str() == OWN_BOUND)
+    }
+
     /// Adds fields for a program.
     #[must_use]
     pub fn with_details(mut self, details: serde_json::Value) -> Self {
@@ -100,3 +114,6 @@ impl From<PayloadError> for Refusal {
         Self::invalid(error.fault.to_string())
     }
 }
+
+/// The details of a refusal because of a bound that the principal has for itself.
+const OWN_BOUND: &str = r#"{"bound":"principal"}"#;

@@ -41,7 +41,10 @@ pub use self::{
     goodbye::Goodbye,
     idle::Idle,
     replies::{Farewell, Replies, Reply, Slot},
-    request::{IDENTITY, Request, RequestKind, Submission, WHOAMI},
+    request::{
+        IDENTITY, REVOKE_SESSIONS, Request, RequestKind, SESSIONS_REVOKED, Submission, WHOAMI,
+        read_alone,
+    },
     stream::{Cursor, FLUSH_FRAMES, Step, Stream},
     tokens::{TokenHash, Tokens},
 };
@@ -255,9 +258,10 @@ impl ServerSession {
             read_resume(envelope)
         } else {
             let kind = envelope.kind.as_str();
-            let message = match is_old_vocabulary(kind) {
-                true => old_vocabulary(kind),
-                false => format!("`{kind}` before session.hello or session.resume"),
+            let message = if is_old_vocabulary(kind) {
+                old_vocabulary(kind)
+            } else {
+                format!("`{kind}` before session.hello or session.resume")
             };
             return self.reject(
                 envelope.id.clone(),

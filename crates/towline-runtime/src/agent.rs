@@ -19,7 +19,7 @@ pub type AgentFuture = Pin<Box<dyn Future<Output = Result<RawJson, AgentError>> 
 /// Runs jobs.
 ///
 /// One value serves every job of its name, at once. `run` is called once a job (again after a restart, for agents
-/// registered as restartable); its future is dropped when the job has to end and the agent did not stop within the
+/// registered as restartable, and again after a failure, for agents registered with retries); its future is dropped when the job has to end and the agent did not stop within the
 /// grace period, so it must not rely on running to its end. A panic ends the job with INTERNAL_ERROR and harms nothing
 /// else [ARCP 7.3-4].
 ///
@@ -27,11 +27,22 @@ pub type AgentFuture = Pin<Box<dyn Future<Output = Result<RawJson, AgentError>> 
 pub trait Agent: Send + Sync + 'static {
     /// Runs one job. The value returned is the job's inline result, unless the result was streamed.
     fn run(&self, ctx: JobContext, input: RawJson) -> AgentFuture;
+
+    /// Whether it does what it likes without asking the job's lease first, as a program outside of this process does. A job
+    /// of such an agent ends with BUDGET_EXHAUSTED as soon as its budget is spent; others are refused their next operation
+    /// [ARCP 9.6-3]. Asked when the agent is registered. Default: it asks.
+    fn spends_unasked(&self) -> bool {
+        false
+    }
 }
 
 impl<A: Agent + ?Sized> Agent for Arc<A> {
     fn run(&self, ctx: JobContext, input: RawJson) -> AgentFuture {
         (**self).run(ctx, input)
+    }
+
+    fn spends_unasked(&self) -> bool {
+        (**self).spends_unasked()
     }
 }
 

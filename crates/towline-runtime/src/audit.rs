@@ -38,6 +38,8 @@ pub mod action {
     pub const SUBSCRIBE: &str = "subscribe";
     /// A lease ran out.
     pub const LEASE_EXPIRED: &str = "lease.expired";
+    /// Somebody wanted to end the sessions of a principal.
+    pub const SESSIONS_REVOKE: &str = "sessions.revoke";
     /// A credential was issued.
     pub const CREDENTIAL_ISSUE: &str = "credential.issue";
     /// A credential's value was replaced.
@@ -257,6 +259,20 @@ impl Audit {
             .actor(actor)
             .text("job", job.as_str());
         entry.optional("owner", owner.map(Principal::as_str)).row()
+    }
+
+    /// Somebody wanted to end the sessions of a principal [ARCP 14-7].
+    pub fn sessions_revoked(
+        self,
+        actor: Actor<'_>,
+        owner: &Principal,
+        verdict: Verdict<'_>,
+    ) -> AuditRow {
+        self.entry(action::SESSIONS_REVOKE)
+            .verdict(verdict)
+            .actor(actor)
+            .text("owner", owner.as_str())
+            .row()
     }
 
     /// A job's lease ran out [ARCP 9.5-2].

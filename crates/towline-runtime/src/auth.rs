@@ -21,6 +21,7 @@ mod jwt;
 mod limiter;
 mod network;
 mod proof;
+mod replaceable;
 mod static_tokens;
 
 pub use anonymous::{Anonymous, OpenBind, check_bind};
@@ -31,6 +32,7 @@ pub use jwt::{JwksOptions, JwtConfigError, JwtVerifier};
 pub use limiter::{AuthLimiter, Penalty, Pending};
 pub use network::Network;
 pub use proof::{Proof, Proven};
+pub use replaceable::Replaceable;
 pub use static_tokens::{StaticTokens, StaticTokensError};
 
 /// Proves who a peer is.
@@ -78,53 +80,36 @@ pub trait Authenticator: Send + Sync + 'static {
     }
 }
 
-impl<T: Authenticator + ?Sized> Authenticator for Arc<T> {
-    fn authenticate<'a>(
-        &'a self,
-        credentials: &'a Credentials,
-    ) -> BoxFuture<'a, Result<Principal, AuthRefusal>> {
-        (**self).authenticate(credentials)
-    }
+/// What a pointer leads to is what it is.
+macro_rules! pointers {
+    ($($pointer:ident)+) => {$(
+        impl<T: Authenticator + ?Sized> Authenticator for $pointer<T> {
+            fn authenticate<'a>(
+                &'a self,
+                credentials: &'a Credentials,
+            ) -> BoxFuture<'a, Result<Principal, AuthRefusal>> {
+                (**self).authenticate(credentials)
+            }
 
-    fn prove<'a>(
-        &'a self,
-        credentials: &'a Credentials,
-    ) -> BoxFuture<'a, Result<Proven, AuthRefusal>> {
-        (**self).prove(credentials)
-    }
+            fn prove<'a>(
+                &'a self,
+                credentials: &'a Credentials,
+            ) -> BoxFuture<'a, Result<Proven, AuthRefusal>> {
+                (**self).prove(credentials)
+            }
 
-    fn still_knows(&self, principal: &Principal, proof: &Proof) -> bool {
-        (**self).still_knows(principal, proof)
-    }
+            fn still_knows(&self, principal: &Principal, proof: &Proof) -> bool {
+                (**self).still_knows(principal, proof)
+            }
 
-    fn lets_anyone_in(&self) -> bool {
-        (**self).lets_anyone_in()
-    }
+            fn lets_anyone_in(&self) -> bool {
+                (**self).lets_anyone_in()
+            }
+        }
+    )+};
 }
 
-impl<T: Authenticator + ?Sized> Authenticator for Box<T> {
-    fn authenticate<'a>(
-        &'a self,
-        credentials: &'a Credentials,
-    ) -> BoxFuture<'a, Result<Principal, AuthRefusal>> {
-        (**self).authenticate(credentials)
-    }
-
-    fn prove<'a>(
-        &'a self,
-        credentials: &'a Credentials,
-    ) -> BoxFuture<'a, Result<Proven, AuthRefusal>> {
-        (**self).prove(credentials)
-    }
-
-    fn still_knows(&self, principal: &Principal, proof: &Proof) -> bool {
-        (**self).still_knows(principal, proof)
-    }
-
-    fn lets_anyone_in(&self) -> bool {
-        (**self).lets_anyone_in()
-    }
-}
+pointers! { Arc Box }
 
 /// What a peer showed to prove who it is. `Debug` shows that there is a token, nothing of it.
 #[derive(Debug, Clone)]

@@ -10,10 +10,12 @@ mod cancel;
 mod delegate;
 mod inbox;
 mod list;
+mod look;
 mod open;
 mod plan;
 mod repeat;
 mod resume;
+mod revoke;
 mod speak;
 mod submit;
 mod subscribe;
@@ -28,8 +30,10 @@ use towline_proto::server::{Request, RequestKind};
 use crate::hub::Hub;
 
 pub(crate) use accept::accepted;
-pub(crate) use asker::{Asker, envelope};
+pub(crate) use asker::{Asker, Call, Way, envelope, shutting_down, store_refusal};
 pub(crate) use delegate::{ChildRequest, delegate};
+pub(crate) use list::{budget_now, cursor_after, jobs, write_cursor};
+pub(crate) use look::look;
 pub(crate) use open::{OpenRequest, Opened, open};
 pub(crate) use resume::{ResumeRequest, resume, unproved};
 pub(crate) use visible::answers;
@@ -55,6 +59,7 @@ pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
         RequestKind::Speak { job, body } => speak::speak(hub, asker, job, body).await,
         RequestKind::Inbox { job } => inbox::inbox(hub, &asker, job.as_ref()),
         RequestKind::WhoAmI => whoami::whoami(hub, &asker),
+        RequestKind::RevokeSessions { principal } => revoke::revoke(hub, asker, &principal).await,
         RequestKind::List(list) => list::list(hub, &asker, list).await,
     }
 }

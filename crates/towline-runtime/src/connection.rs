@@ -7,6 +7,7 @@ mod fit;
 mod frames;
 mod goodbye;
 mod handshake;
+mod proving;
 mod reader;
 mod size;
 mod worker;
@@ -18,6 +19,8 @@ use tokio::task::JoinHandle;
 use towline_transport::Transport;
 
 use crate::hub::Hub;
+
+pub(crate) use proving::{Unproven, prove};
 
 /// A connection the runtime has taken. It lives by itself; dropping this changes nothing.
 #[derive(Debug)]

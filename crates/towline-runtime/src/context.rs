@@ -11,6 +11,7 @@ mod files;
 mod guard;
 #[cfg(feature = "http")]
 mod http;
+mod key;
 mod models;
 mod progress;
 mod result;
@@ -38,6 +39,7 @@ pub use guard::Permit;
 pub(crate) use http::HttpClients;
 #[cfg(feature = "http")]
 pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
+pub use key::JobKey;
 pub use models::{ModelPermit, UpstreamRefusal};
 pub use progress::Progress;
 pub use result::ResultWriter;
@@ -134,7 +136,7 @@ impl JobContext {
         self.job.row.max_runtime
     }
 
-    /// Which run of the job this is, from 1.
+    /// Which run of the job this is, from 1: restarts of the runtime and retries are counted alike.
     pub fn attempt(&self) -> u32 {
         self.job.lock().runs.attempt
     }
@@ -175,6 +177,12 @@ impl JobContext {
                 EventError::Store(error)
             }
         })
+    }
+
+    /// Waits until everything the job has said so far is durable: from then on no crash takes it back. Returns too when the
+    /// job is over. Cancel safe.
+    pub async fn durable(&self) {
+        self.job.durable().await;
     }
 
     /// The latest checkpoint of an earlier run of this job; `None` when it runs for the first time.

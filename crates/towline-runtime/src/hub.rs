@@ -5,7 +5,9 @@
 
 mod away;
 mod books;
+mod callers;
 pub(crate) mod committer;
+mod days;
 mod isolate;
 mod keys;
 mod lookup;
@@ -28,6 +30,7 @@ use away::Away;
 use queue::CommitQueue;
 
 pub(crate) use books::{Books, Queued, hash_token};
+pub(crate) use days::DayShare;
 pub(crate) use keys::KeyGuard;
 pub(crate) use lookup::JobView;
 pub use registry::RegisterError;

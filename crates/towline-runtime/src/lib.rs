@@ -9,8 +9,10 @@
 //! `context` is what agents see.
 
 mod agent;
+mod agent_options;
 pub mod audit;
 pub mod auth;
+mod caller;
 mod command;
 mod connection;
 mod context;
@@ -29,24 +31,29 @@ mod trace;
 mod web;
 
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
+pub use agent_options::{AgentOptions, OnBudgetExhausted};
+pub use caller::{
+    CallTrace, Caller, EventReader, JobDocument, JobFailure, JobOutput, JobsPage, LogRecord,
+    NotProven, StreamedResult,
+};
 pub use connection::Connection;
 pub use context::{
     Answer, AskError, ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError,
-    JobContext, JobMessage, Level, Messages, ModelPermit, Permit, Progress, ResultWriter, Tool,
-    ToolError, UpstreamRefusal, with_meta,
+    JobContext, JobKey, JobMessage, Level, Messages, ModelPermit, Permit, Progress, ResultWriter,
+    Tool, ToolError, UpstreamRefusal, with_meta,
 };
 #[cfg(feature = "files")]
 pub use context::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
 #[cfg(feature = "http")]
 pub use context::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub use hub::RegisterError;
-pub use options::{AgentOptions, OnBudgetExhausted, RuntimeOptions};
+pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};
 pub use store_view::StoreView;
 pub use towline_proto::{
     Dialect, admission::AdmissionLimits, chunks::ChunkLimits, lease::Operation, questions::Question,
 };
-pub use towline_store::RetentionPolicy;
+pub use towline_store::{RecordKind, RetentionPolicy};
 pub use trace::TraceLink;
 #[cfg(feature = "web")]
 pub use web::WebError;

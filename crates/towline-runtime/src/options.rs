@@ -8,10 +8,7 @@ use std::{
 use towline_proto::{Dialect, admission::AdmissionLimits, chunks::ChunkLimits, limits};
 use towline_store::RetentionPolicy;
 
-mod agent;
-
-pub(crate) use agent::Manners;
-pub use agent::{AgentOptions, OnBudgetExhausted};
+use crate::agent_options::OnBudgetExhausted;
 
 /// The settings of a runtime. Every setter states its default and its effect.
 #[derive(Debug, Clone)]
@@ -122,6 +119,17 @@ impl RuntimeOptions {
         let path = Path::new(path);
         self.protected.iter().any(|own| path.starts_with(own))
     }
+
+    /// Whether a file is one of the runtime's own under another name: a hard link to it.
+    #[cfg(all(unix, feature = "files"))]
+    pub(crate) fn protects_file(&self, device: u64, number: u64) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let found = self.protected.iter().map(std::fs::metadata);
+        found
+            .flatten()
+            .any(|own| own.is_file() && (own.dev(), own.ino()) == (device, number))
+    }
 }
 
 /// The path with the links in it followed, as far as it is there: a store may be protected before it is made.
@@ -206,8 +214,9 @@ setters! {
     /// How often a restartable agent is started for one job without keeping a checkpoint, before a restart of the runtime
     /// ends the job with INTERNAL_ERROR, `restarted_too_often`: it may be what ends the runtime. Default 3, 1 at least.
     max_starts: u32,
-    /// Whether jobs that an earlier run of the runtime left are begun, or run again [ARCP 7.3-4]. Default: on. Without it all
-    /// of them end with INTERNAL_ERROR, `runtime_restarted`: for a runtime that is only there to be looked at [ARCP 14-9].
+    /// Whether jobs that an earlier run of the runtime left are begun, or run again [ARCP 7.3-4]. Default: on. Without it they
+    /// stay as they are, for a runtime that is only there to be looked at [ARCP 14-9]; those that cannot be run again end with
+    /// INTERNAL_ERROR, `runtime_restarted`.
     starts_recovered: bool,
     /// How many bytes of events of all jobs together may wait for their commit before agents that emit wait. Jobs with less
     /// than 64 KiB waiting do not count. Default 256 MiB.

@@ -1,6 +1,7 @@
 //! What a deployment may decide beside the protocol.
 
 use futures_util::future::BoxFuture;
+use towline_proto::lease::Amounts;
 use towline_store::Principal;
 use towline_wire::{AgentRef, Amount, Lease, LeaseConstraints};
 
@@ -69,6 +70,19 @@ pub trait AccessPolicy: Send + Sync + 'static {
     fn jobs(&self, principal: &Principal) -> Option<usize> {
         let _ = principal;
         None
+    }
+
+    /// What all jobs of a principal may spend together on one day, which begins at midnight UTC; `None` means no bound. Of a
+    /// currency that is in it a job gets what is left of the day at most, and that when it names no amount [ARCP 20-1].
+    fn budget_per_day(&self, principal: &Principal) -> Option<Amounts> {
+        let _ = principal;
+        None
+    }
+
+    /// Whether a principal may administer the runtime: end the sessions of others, say [ARCP 14-7].
+    fn is_admin(&self, principal: &Principal) -> bool {
+        let _ = principal;
+        false
     }
 
     /// Whether a session that did not submit a job may cancel it [ARCP 7.4-2]. `asker` and `owner` may be the same.

@@ -1,13 +1,16 @@
 //! Roles as a deployment's policy: who has which, and what follows [ARCP 20-1].
 
+mod live;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
-use towline_proto::refusal::Refusal;
+use towline_proto::{lease::Amounts, refusal::Refusal};
 use towline_store::Principal;
 use towline_wire::{AgentRef, Amount, Lease};
 
+pub use live::LiveRoles;
 pub use towline_proto::roles::{Reach, Role, RoleError};
 
 use crate::{
@@ -106,10 +109,7 @@ impl Roles {
 
     /// The authenticator, with roles: what it proves brings the principal its role, and an unknown role is refused.
     pub fn authenticator(&self, inner: impl Authenticator) -> impl Authenticator {
-        WithRoles {
-            inner,
-            roles: self.clone(),
-        }
+        LiveRoles::new(self.clone()).authenticator(inner)
     }
 
     /// Whether a role was described.
@@ -178,10 +178,10 @@ impl Roles {
     }
 }
 
-/// See [`Roles::authenticator`].
+/// See [`LiveRoles::authenticator`].
 struct WithRoles<A> {
     inner: A,
-    roles: Roles,
+    roles: LiveRoles,
 }
 
 impl<A: Authenticator> Authenticator for WithRoles<A> {
@@ -200,6 +200,7 @@ impl<A: Authenticator> Authenticator for WithRoles<A> {
             let proven = self.inner.prove(credentials).await?;
             let role = proven.proof.role.as_deref();
             self.roles
+                .now()
                 .learn(&proven.principal, role)
                 .map_err(|error| AuthRefusal::new(error.to_string()))?;
             Ok(proven)
@@ -214,11 +215,12 @@ impl<A: Authenticator> Authenticator for WithRoles<A> {
         let Some(role) = proof.role.as_deref() else {
             return true;
         };
-        let learned = self.roles.book.learned.read().contains_key(principal);
+        let roles = self.roles.now();
+        let learned = roles.book.learned.read().contains_key(principal);
         if learned {
-            self.roles.knows(role)
+            roles.knows(role)
         } else {
-            self.roles.learn(principal, Some(role)).is_ok()
+            roles.learn(principal, Some(role)).is_ok()
         }
     }
 
@@ -246,6 +248,16 @@ impl AccessPolicy for Roles {
 
     fn jobs(&self, principal: &Principal) -> Option<usize> {
         self.of(principal).jobs_at_once()
+    }
+
+    fn budget_per_day(&self, principal: &Principal) -> Option<Amounts> {
+        let role = self.of(principal);
+        let daily = role.daily_budget();
+        (!daily.is_empty()).then(|| daily.clone())
+    }
+
+    fn is_admin(&self, principal: &Principal) -> bool {
+        self.of(principal).is_admin()
     }
 
     fn may_cancel(&self, asker: &Principal, owner: &Principal) -> bool {

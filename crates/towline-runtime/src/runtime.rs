@@ -1,18 +1,19 @@
 //! The runtime itself: built once, cheap to clone, shut down in phases.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use towline_env::{Clock, Ids, SystemClock};
-use towline_proto::job::Cause;
 use towline_store::{EventStore, MemoryStore, StoreError};
 use towline_transport::Transport;
-use towline_wire::{AgentRef, CredentialId, Feature, FeatureSet, payload::PeerInfo};
+use towline_wire::{AgentRef, CredentialId, Feature, FeatureSet, Secret, payload::PeerInfo};
 
 use crate::{
-    AgentOptions, RuntimeOptions,
-    agent::{Agent, Host, IntoAgent},
-    auth::{AuthLimiter, Authenticator},
+    RuntimeOptions,
+    agent::{Host, IntoAgent},
+    agent_options::AgentOptions,
+    auth::{AuthLimiter, Authenticator, Proven},
+    caller::{Caller, NotProven, prove_caller},
     connection::{Connection, accept},
     context::{Equipment, Tool, ToolRegistry},
     credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
@@ -128,27 +129,45 @@ impl Runtime {
         accept(&self.hub, Box::new(transport))
     }
 
+    /// Finds out who a caller is, of whom there is no connection [ARCP 16-1]: `scheme` and `token` are what it showed, `peer` is
+    /// where it is. A good token goes on at once; a wrong one is answered later and later [ARCP 14-2].
+    ///
+    /// # Errors
+    /// [`NotProven`].
+    pub async fn prove(
+        &self,
+        scheme: Option<String>,
+        token: Option<Secret>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Proven, NotProven> {
+        prove_caller(&self.hub, scheme, token, peer).await
+    }
+
+    /// Somebody who asks without a connection. `confidential`: nobody else can read what is answered [ARCP 9.8-1].
+    pub fn caller(&self, proven: Proven, confidential: bool) -> Caller {
+        Caller::new(&self.hub, proven, confidential)
+    }
+
     /// Adds an agent while the runtime runs [ARCP 7.5-3]. `agent` is `name` or `name@version`.
     ///
     /// # Errors
     /// [`RegisterError`] when the name breaks the grammar or is taken.
     pub fn add_agent<M>(&self, agent: &str, run: impl IntoAgent<M>) -> Result<(), RegisterError> {
-        self.add_agent_with(agent, AgentOptions::new(), run)
+        self.add_agent_with(agent, run, AgentOptions::default())
     }
 
-    /// [`Runtime::add_agent`] with what holds for the agent's jobs.
+    /// [`Runtime::add_agent`], and how its jobs are run.
     ///
     /// # Errors
     /// As [`Runtime::add_agent`].
     pub fn add_agent_with<M>(
         &self,
         agent: &str,
-        options: AgentOptions,
         run: impl IntoAgent<M>,
+        options: AgentOptions,
     ) -> Result<(), RegisterError> {
         let entry = AgentEntry {
-            agent: self.host.seat(run.into_agent()),
-            options,
+            agent: self.host.seat(run.into_agent(), options),
         };
         self.hub
             .services
@@ -159,6 +178,12 @@ impl Runtime {
     /// Removes an agent: one version, or, without a version, all. Its running jobs go on. `false` when there was none.
     pub fn remove_agent(&self, agent: &str) -> bool {
         AgentRef::parse(agent).is_ok_and(|agent| self.hub.services.agents.remove(&agent))
+    }
+
+    /// Looks at what proved each session now, instead of a while later: after tokens, keys or roles were replaced, those whose
+    /// access was taken away lose their connection at once [ARCP 14-7].
+    pub fn recheck_sessions(&self) {
+        life::end_unproved_sessions(&self.hub);
     }
 
     /// Whether new sessions are taken: not while shutting down.
@@ -216,16 +241,15 @@ impl Runtime {
     }
 
     /// Shuts down in phases [ARCP 6.7-3]: no new sessions and jobs; every session is told and closed; running jobs get
-    /// the drain period, and are then ended; the store is closed. Returns when all of it is done. Not cancel safe: a
+    /// the drain period; what is left of them then is ended, or, where the store is durable and the agent restartable, left
+    /// to the next start [ARCP 7.3-4]; the store is closed. Returns when all of it is done. Not cancel safe: a
     /// dropped shutdown stays half done.
     pub async fn shutdown(&self) {
         let hub = &self.hub;
         hub.scope.draining.cancel();
         hub.detach_all();
         let _drained = tokio::time::timeout(hub.services.options.drain, self.jobs_ended()).await;
-        for job in hub.books.jobs.unfinished() {
-            life::stop_job(hub, &job, Cause::Shutdown);
-        }
+        life::leave_jobs(hub);
         let limit = hub.services.options.cancel_grace + hub.services.options.close_timeout;
         let _ended = tokio::time::timeout(limit, self.jobs_ended()).await;
         // Connections say goodbye by themselves, within the close timeout.
@@ -253,7 +277,10 @@ impl Runtime {
 
     async fn jobs_ended(&self) {
         for job in self.hub.books.jobs.unfinished() {
-            job.ended.cancelled().await;
+            tokio::select! {
+                () = job.ended.cancelled() => {}
+                () = job.left.cancelled() => {}
+            }
         }
     }
 
@@ -301,19 +328,29 @@ impl RuntimeBuilder {
 
     /// Adds an agent under `name` or `name@version`.
     pub fn agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
-        self.register(agent, run.into_agent(), AgentOptions::new())
+        self.agent_with(agent, run, AgentOptions::default())
     }
 
-    /// Adds an agent with what holds for its jobs: whether they are run again after a restart, whether they listen.
-    pub fn agent_with<M>(self, agent: &str, options: AgentOptions, run: impl IntoAgent<M>) -> Self {
-        self.register(agent, run.into_agent(), options)
+    /// [`RuntimeBuilder::agent`], and how its jobs are run.
+    pub fn agent_with<M>(
+        mut self,
+        agent: &str,
+        run: impl IntoAgent<M>,
+        options: AgentOptions,
+    ) -> Self {
+        let entry = AgentEntry {
+            agent: self.host.seat(run.into_agent(), options),
+        };
+        let added = AgentRef::parse(agent).map_err(RegisterError::from);
+        let added = added.and_then(|agent| self.agents.add(&agent, entry));
+        self.failed = self.failed.or(added.err());
+        self
     }
 
     /// Adds an agent whose jobs are run again after the runtime restarts [ARCP 7.3-4]; see
     /// [`crate::JobContext::checkpoint`].
     pub fn restartable_agent<M>(self, agent: &str, run: impl IntoAgent<M>) -> Self {
-        let options = AgentOptions::new().restartable(true);
-        self.register(agent, run.into_agent(), options)
+        self.agent_with(agent, run, AgentOptions::default().restartable(true))
     }
 
     /// Makes a version the one a bare name means. Default: the highest.
@@ -389,17 +426,6 @@ impl RuntimeBuilder {
     /// Where ids come from; for tests.
     pub fn ids(mut self, ids: Ids) -> Self {
         self.ids = ids;
-        self
-    }
-
-    fn register(mut self, agent: &str, run: Arc<dyn Agent>, options: AgentOptions) -> Self {
-        let entry = AgentEntry {
-            agent: self.host.seat(run),
-            options,
-        };
-        let added = AgentRef::parse(agent).map_err(RegisterError::from);
-        let added = added.and_then(|agent| self.agents.add(&agent, entry));
-        self.failed = self.failed.or(added.err());
         self
     }
 

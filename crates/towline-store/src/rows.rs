@@ -147,6 +147,8 @@ pub struct JobRow {
     pub parent: Option<JobId>,
     /// How many ancestors it has.
     pub depth: u32,
+    /// The job that it is another run of.
+    pub rerun_of: Option<JobId>,
     /// Its trace.
     pub trace: TraceId,
     /// When it was accepted.
@@ -168,6 +170,7 @@ impl JobRow {
             max_runtime: self.max_runtime,
             parent: self.parent.clone(),
             depth: self.depth,
+            rerun_of: self.rerun_of.clone(),
             trace: self.trace,
             created_at: self.created_at,
             state: self.state.clone(),
@@ -196,6 +199,8 @@ pub struct JobSummary {
     pub parent: Option<JobId>,
     /// How many ancestors it has.
     pub depth: u32,
+    /// The job that it is another run of.
+    pub rerun_of: Option<JobId>,
     /// Its trace.
     pub trace: TraceId,
     /// When it was accepted.
@@ -250,6 +255,8 @@ pub struct JobState {
     /// The `attempt` at which its agent last got anywhere: the first one, or that of its latest checkpoint. How many runs
     /// in a row led nowhere is counted from here.
     pub progressed: u32,
+    /// How many of its runs failed and were followed by another one.
+    pub retried: u32,
     /// When its agent was started for the first time.
     pub started_at: Option<Timestamp>,
     /// Whether a part of its result is out, in a [`RecordKind::ResultChunk`](crate::RecordKind::ResultChunk).
@@ -267,6 +274,7 @@ impl JobState {
             ending: None,
             attempt: 0,
             progressed: 0,
+            retried: 0,
             started_at: None,
             chunked: false,
         }
@@ -340,6 +348,21 @@ pub struct AuditRow {
     /// Who, whom, verdict: an object.
     pub data: RawJson,
 }
+
+impl AuditRow {
+    /// Whether it tells of something that was refused.
+    pub fn is_refusal(&self) -> bool {
+        self.data.as_str().contains(refused!())
+    }
+}
+
+/// How a row says that something was refused. A text of a peer does not read so: its quotes are escaped.
+macro_rules! refused {
+    () => {
+        "\"verdict\":\"refused\""
+    };
+}
+pub(crate) use refused;
 
 /// Which jobs to list.
 #[derive(Debug, Clone, Default)]
@@ -451,19 +474,24 @@ pub struct RetentionPolicy {
     pub max_bytes: u64,
     /// Audit rows at most this long.
     pub audit_age: Duration,
-    /// At most so many audit rows.
+    /// At most so many audit rows in all.
     pub audit_rows: u64,
+    /// At most so many audit rows of refusals, so that whoever is refused without end does not push out what was done
+    /// [ARCP 14-6].
+    pub audit_refused: u64,
 }
 
 impl Default for RetentionPolicy {
-    /// Seven days, a million jobs, 16 GiB; 90 days and 100 000 rows of audit log.
+    /// Seven days, a million jobs, 16 GiB; 90 days and 4 000 000 rows of audit log (about 1 GiB, for a row is short), of which
+    /// 100 000 are refusals.
     fn default() -> Self {
         Self {
             max_age: 7 * DAY,
             max_jobs: 1_000_000,
             max_bytes: 16 << 30,
             audit_age: 90 * DAY,
-            audit_rows: 100_000,
+            audit_rows: 4_000_000,
+            audit_refused: 100_000,
         }
     }
 }

@@ -29,7 +29,7 @@ use self::{
     cache::Lookup,
     error::{DbError, no_thread},
     open::Place,
-    rows::{all, int, read_audit, read_credential, read_idempotency},
+    rows::{all, read_credential, read_idempotency},
     running::Running,
     writer::{Command, Shared, Writer},
 };
@@ -260,15 +260,7 @@ impl EventStore for SqliteStore {
     }
 
     fn audit(&self, latest: usize) -> StoreFuture<'_, Vec<AuditRow>> {
-        self.read(move |conn| {
-            let sql = "SELECT at, action, data FROM audit ORDER BY n DESC LIMIT ?1";
-            let mut rows = all(
-                &mut conn.prepare_cached(sql)?.query([int(latest as u64)])?,
-                read_audit,
-            )?;
-            rows.reverse();
-            Ok(rows)
-        })
+        self.read(move |conn| maintain::latest_audits(conn, latest))
     }
 
     fn recover(&self) -> StoreFuture<'_, Recovered> {

@@ -131,6 +131,17 @@ pub trait FrameSink: Send {
     /// [`TransportError`] when the connection is gone or the frame is above the peer's limit.
     fn start_send(&mut self, envelope: Envelope) -> Result<(), TransportError>;
 
+    /// [`start_send`](Self::start_send) for a text that need not be an envelope, sent as it is: for whoever wants to know what a
+    /// peer says to that. A text is one line.
+    ///
+    /// # Errors
+    /// As `start_send`; and where a transport carries envelopes and no text, and the text is none: what it inherits here.
+    fn start_send_text(&mut self, text: &str) -> Result<(), TransportError> {
+        let envelope = Envelope::decode_text(text)
+            .map_err(|error| TransportError::Io(std::io::Error::other(error)))?;
+        self.start_send(envelope)
+    }
+
     /// [`poll_ready`](Self::poll_ready) and [`start_send`](Self::start_send) for an event that is not yet put together. A
     /// transport that carries text writes it straight to where its bytes wait; the others get it as an envelope.
     ///
@@ -202,6 +213,22 @@ pub enum Inbound {
     Alive,
     /// The peer said goodbye, or the connection broke; the end follows.
     Closed(Closed),
+}
+
+/// A text as a frame.
+#[cfg(any(feature = "websocket", feature = "stdio"))]
+struct Text<'t>(&'t str);
+
+#[cfg(any(feature = "websocket", feature = "stdio"))]
+impl towline_wire::Encode for Text<'_> {
+    fn size_hint(&self) -> usize {
+        self.0.len()
+    }
+
+    fn encode_onto(&self, out: &mut Vec<u8>) {
+        let one_line = |byte: u8| if byte == b'\n' { b' ' } else { byte };
+        out.extend(self.0.bytes().map(one_line));
+    }
 }
 
 /// How a connection ended.

@@ -92,7 +92,7 @@ struct Lane {
 }
 
 struct LaneState {
-    queue: VecDeque<Envelope>,
+    queue: VecDeque<Inbound>,
     tail: Tail,
     reader: Reader,
     reader_waker: Option<Waker>,
@@ -185,6 +185,20 @@ impl Sink {
     }
 }
 
+impl Sink {
+    fn put(&mut self, inbound: Inbound) -> Result<(), TransportError> {
+        self.check_open()?;
+        let mut state = self.lane.state.lock();
+        state.check_open()?;
+        debug_assert!(
+            state.queue.len() < self.lane.capacity,
+            "poll_ready comes first"
+        );
+        state.queue.push_back(inbound);
+        Ok(())
+    }
+}
+
 impl FrameSink for Sink {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         self.check_open()?;
@@ -205,15 +219,13 @@ impl FrameSink for Sink {
     }
 
     fn start_send(&mut self, envelope: Envelope) -> Result<(), TransportError> {
-        self.check_open()?;
-        let mut state = self.lane.state.lock();
-        state.check_open()?;
-        debug_assert!(
-            state.queue.len() < self.lane.capacity,
-            "poll_ready comes first"
-        );
-        state.queue.push_back(envelope);
-        Ok(())
+        self.put(Inbound::Envelope(envelope))
+    }
+
+    fn start_send_text(&mut self, text: &str) -> Result<(), TransportError> {
+        let inbound =
+            Envelope::decode_text(text).map_or_else(Inbound::Malformed, Inbound::Envelope);
+        self.put(inbound)
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
@@ -263,7 +275,7 @@ impl FrameSource for Source {
         let (inbound, writer) = {
             let mut state = self.lane.state.lock();
             let inbound = match state.queue.pop_front() {
-                Some(envelope) => Inbound::Envelope(envelope),
+                Some(inbound) => inbound,
                 None if matches!(state.tail, Tail::Open) => {
                     state.reader_waker = Some(cx.waker().clone());
                     return Poll::Pending;

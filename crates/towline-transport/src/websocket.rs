@@ -156,11 +156,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> WebSocketTransport<Str
 impl<S: MessageSocket> WebSocketTransport<S> {
     /// A transport over any socket. It owns the socket: closing the transport closes it.
     pub fn over(socket: S, peer: Option<SocketAddr>, options: &WebSocketOptions) -> Self {
-        let loopback = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-        let confidential = loopback || options.confidential;
         let info = TransportInfo::new(TransportKind::WebSocket)
             .at(peer)
-            .confidential(confidential);
+            .confidential(options.is_confidential(peer));
         Self {
             socket,
             info,

@@ -13,7 +13,7 @@
 //! | `files`, `http` | yes | files and the web for agents, through their lease |
 //! | `jwt` | yes | JSON Web Tokens as bearer tokens |
 //! | `credentials` | yes | the ready-made provisioner of model keys |
-//! | `axum` | no | mount a runtime on an axum router; with `axum-ws` also on axum's own WebSockets |
+//! | `axum` | no | mount a runtime on an axum router; with `axum-ws` also on axum's own WebSockets, with `axum-http` also as jobs over plain HTTP |
 //! | `dashboard` | no | the operator's page, embedded |
 //! | `otel` | no | tracing around any transport |
 //! | `agents` | no | agents that are programs and processes |
@@ -113,6 +113,11 @@ pub use towline_wire::{
     Amount, ErrorCode, Event, EventKind, JobId, JobStatus, Lease, LeaseConstraints, SessionId,
     Timestamp,
 };
+
+/// The example of this crate's own README, compiled.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;
 
 /// The README's examples, compiled.
 #[cfg(all(doctest, feature = "full"))]

@@ -126,9 +126,10 @@ fn installed() -> Result<PathBuf, String> {
     run(Command::new(&interpreter)
         .args(["-m", "pip", "install", "--quiet", "--requirement"])
         .arg(requirements))?;
-    match has_package(&interpreter) {
-        true => Ok(interpreter),
-        false => Err("the Python SDK was installed and cannot be imported".to_owned()),
+    if has_package(&interpreter) {
+        Ok(interpreter)
+    } else {
+        Err("the Python SDK was installed and cannot be imported".to_owned())
     }
 }
 
@@ -152,11 +153,12 @@ fn run(command: &mut Command) -> Result<(), String> {
     let output = command
         .output()
         .map_err(|error| format!("{command:?}: {error}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!(
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!(
             "{command:?}: {}",
             String::from_utf8_lossy(&output.stderr).trim()
-        )),
+        ))
     }
 }

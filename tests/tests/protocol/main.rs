@@ -2,6 +2,7 @@
 
 mod cancel;
 mod delegation;
+mod http;
 mod idempotency;
 mod leases;
 mod listing;

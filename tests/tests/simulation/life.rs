@@ -66,10 +66,7 @@ impl Life {
         tokio::select! {
             biased;
             () = self.ended() => pending().await,
-            done = work => match self.is_dead() {
-                true => pending().await,
-                false => done,
-            },
+            done = work => if self.is_dead() { pending().await } else { done },
         }
     }
 

@@ -156,26 +156,29 @@ struct Up(Arc<Wire>);
 impl FrameSink for Up {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         let mut state = self.0.0.lock();
-        match state.silent_up && !state.is_stranded {
-            true => Poll::Ready(Ok(())),
-            false => state.sink()?.poll_ready(cx),
+        if state.silent_up && !state.is_stranded {
+            Poll::Ready(Ok(()))
+        } else {
+            state.sink()?.poll_ready(cx)
         }
     }
 
     fn start_send(&mut self, envelope: Envelope) -> Result<(), TransportError> {
         let mut state = self.0.0.lock();
         state.page.went(&envelope);
-        match state.silent_up && !state.is_stranded {
-            true => Ok(()),
-            false => state.sink()?.start_send(envelope),
+        if state.silent_up && !state.is_stranded {
+            Ok(())
+        } else {
+            state.sink()?.start_send(envelope)
         }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         let mut state = self.0.0.lock();
-        match state.silent_up && !state.is_stranded {
-            true => Poll::Ready(Ok(())),
-            false => state.sink()?.poll_flush(cx),
+        if state.silent_up && !state.is_stranded {
+            Poll::Ready(Ok(()))
+        } else {
+            state.sink()?.poll_flush(cx)
         }
     }
 
@@ -185,9 +188,10 @@ impl FrameSink for Up {
         close: &CloseFrame,
     ) -> Poll<Result<(), TransportError>> {
         let mut state = self.0.0.lock();
-        match state.silent_up && !state.is_stranded {
-            true => Poll::Ready(Ok(())),
-            false => state.sink()?.poll_close(cx, close),
+        if state.silent_up && !state.is_stranded {
+            Poll::Ready(Ok(()))
+        } else {
+            state.sink()?.poll_close(cx, close)
         }
     }
 }

@@ -23,7 +23,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::report::Said;
+use super::{door::Ordered, report::Said};
 use crate::limits::Limits;
 
 /// What the first stage tells the second.
@@ -77,7 +77,7 @@ pub(super) struct Granted {
 }
 
 /// What a launcher is told. Its descriptors, in this order: standard input, the program, the directory to start in, one for
-/// each granted place, one for each that is passed on.
+/// each granted place, one for each that is passed on, and where the listener of a door inside goes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) mode: Mode,
@@ -93,6 +93,7 @@ pub(super) struct Order {
     pub(super) passed: Vec<String>,
     pub(super) hidden: Vec<String>,
     pub(super) limits: Limits,
+    pub(super) door: Option<Ordered>,
 }
 
 /// The descriptors of an order, by what they are.
@@ -103,6 +104,8 @@ pub(super) struct Descriptors {
     pub(super) directory: OwnedFd,
     pub(super) granted: Vec<OwnedFd>,
     pub(super) passed: Vec<OwnedFd>,
+    /// For the first stage alone.
+    pub(super) door: Option<OwnedFd>,
 }
 
 impl Descriptors {
@@ -110,7 +113,8 @@ impl Descriptors {
         let mut all = all.into_iter();
         let (stdin, program, directory) = (all.next()?, all.next()?, all.next()?);
         let granted: Vec<_> = all.by_ref().take(order.granted.len()).collect();
-        let passed: Vec<_> = all.collect();
+        let passed: Vec<_> = all.by_ref().take(order.passed.len()).collect();
+        let door = all.next();
         let whole = granted.len() == order.granted.len() && passed.len() == order.passed.len();
         whole.then_some(Self {
             stdin,
@@ -118,9 +122,11 @@ impl Descriptors {
             directory,
             granted,
             passed,
+            door,
         })
     }
 
+    /// Those that go on to the second stage.
     pub(super) fn all(&self) -> Vec<BorrowedFd<'_>> {
         [&self.stdin, &self.program, &self.directory]
             .into_iter()

@@ -8,7 +8,7 @@ use std::{
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, LandlockStatus,
-    PathBeneath, RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreated,
+    NetPort, PathBeneath, RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreated,
     RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
 use rustix::fs::CWD;
@@ -32,6 +32,9 @@ const DEVICES: [(&str, bool); 5] = [
 
 /// The rights whose meaning this was written for.
 const RIGHTS: ABI = ABI::V5;
+
+/// From here on ports can be told.
+pub(super) const PORTS: u8 = 4;
 
 /// From here on signals can be kept inside, which a program without namespaces needs.
 const SCOPES: u8 = 6;
@@ -124,6 +127,9 @@ fn rules(
     }
     if let Some(proc) = &view.proc {
         ruleset = rule(ruleset, proc.as_fd(), true, Access::Read)?;
+    }
+    if let Some(door) = order.door {
+        ruleset = ruleset.add_rule(NetPort::new(door.port, AccessNet::ConnectTcp))?;
     }
     for scratch in &view.scratch {
         ruleset = rule(ruleset, scratch.as_fd(), true, Access::ReadWrite)?;

@@ -28,6 +28,7 @@ use rustix::{
 
 use super::{
     bounds,
+    door::Network,
     exchange::{self, Descriptors, Mode, NOT_RUN, Order, tell},
     files,
     place::open_exactly,
@@ -73,8 +74,9 @@ fn confine_and_run(control: &mut UnixStream) -> Result<ExitCode, Refusal> {
 
 /// Gives up, in this order: the rest of the file system, resources, capabilities, files, system calls.
 fn confine(order: &Order, descriptors: &Descriptors) -> Result<Report, Refusal> {
+    ends_first();
     let mut view = view::Got::default();
-    let system = system::places();
+    let system = system::places(order.door.is_some());
     if order.mode == Mode::Namespaces {
         view = view::build(order, descriptors, &system)?;
         start_in(&order.directory)?;
@@ -88,13 +90,17 @@ fn confine(order: &Order, descriptors: &Descriptors) -> Result<Report, Refusal> 
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| because("closed memory")(error.into()))?;
     let landlock = files::restrict(order, descriptors, &system, &view)?;
-    seccomp::restrict(order.mode)?;
+    seccomp::restrict(order.mode, order.door.is_some())?;
     let namespaces: &[&str] = match order.mode {
         Mode::Namespaces => &["user", "pid", "mount", "ipc", "uts", "cgroup", "net"],
         Mode::Plain => &[],
     };
     Ok(Report {
         landlock,
+        network: order.door.and_then(|door| match door.inside {
+            true => Some(Network::Namespace),
+            false => (landlock >= files::PORTS).then_some(Network::Port),
+        }),
         namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
         proc: view.proc.is_some(),
         end: match order.mode {
@@ -105,6 +111,13 @@ fn confine(order: &Order, descriptors: &Descriptors) -> Result<Report, Refusal> 
         processes_bounded,
         masked: view.masked,
     })
+}
+
+/// When the machine's memory runs out, the kernel is to end the program and not the runtime. It counts a process's own memory
+/// and no file in memory, so without this the runtime may well be the largest.
+fn ends_first() {
+    // Where this cannot be said, nothing is worse than it was.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }
 
 /// Goes to the directory to start in, which the new view has.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::limits::Limits;
 
 use super::{
+    door::{Network, Ordered, PORT},
     exchange::{Mode, Order},
     hold::hand_over,
     place::Place,
@@ -53,6 +54,27 @@ impl Kernel {
             (Ok(_), _) => Ok(Mode::Namespaces),
             (Err(_), Some(Ok(_))) => Ok(Mode::Plain),
             (Err(refusal), _) => Err(refusal.clone()),
+        }
+    }
+
+    /// What keeps a program to a door here, where it is enough that it is kept to its port (`by_port`) or has to be kept to
+    /// its address as well.
+    ///
+    /// # Errors
+    /// Nothing does.
+    pub fn network(&self, by_port: bool) -> Result<Network, Refusal> {
+        self.mode()?;
+        let network = self.report().and_then(|report| report.network);
+        match network {
+            Some(Network::Port) if !by_port => Err(Refusal::Network(
+                "without a network namespace it can be kept to a port, and not to an address: let unprivileged user \
+                 namespaces be made, or accept that with network_by_port"
+                    .to_owned(),
+            )),
+            Some(network) => Ok(network),
+            None => Err(Refusal::Network(
+                "this kernel neither lets it have a network of its own nor has Landlock 4 (Linux 6.7)".to_owned(),
+            )),
         }
     }
 
@@ -100,6 +122,10 @@ async fn attempt(mut launcher: Command, mode: Mode) -> Result<Report, Refusal> {
         passed: Vec::new(),
         hidden: Vec::new(),
         limits: Limits::default(),
+        door: Some(Ordered {
+            port: PORT,
+            inside: mode == Mode::Namespaces,
+        }),
     };
     let root = Place::open("/").map_err(broken)?;
     let null = std::fs::File::open("/dev/null").map_err(broken)?;

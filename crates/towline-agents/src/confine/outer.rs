@@ -21,6 +21,7 @@ use rustix::{
 };
 
 use super::{
+    door,
     exchange::{self, Descriptors, INNER, Mode, NOT_RUN, Order, tell},
     report::{Refusal, Said, because},
     sweep::sweep,
@@ -44,13 +45,16 @@ pub(super) fn run() -> ExitCode {
 }
 
 fn begin(control: &UnixStream) -> Result<(Mode, Child, UnixStream), Refusal> {
-    let (order, descriptors) = exchange::receive(control).map_err(because("its order"))?;
+    let (mut order, mut descriptors) = exchange::receive(control).map_err(because("its order"))?;
     // Ended by the runtime's word or its end, and by nothing the program's group is sent: the program hears that itself.
     SigSet::all()
         .thread_set_mask()
         .map_err(|error| because("signals")(error.into()))?;
     match order.mode {
-        Mode::Namespaces => namespaces()?,
+        Mode::Namespaces => {
+            namespaces()?;
+            open_door(&mut order, descriptors.door.take())?;
+        }
         Mode::Plain => rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(|error| because("the fall of orphans to the launcher")(error.into()))?,
     }
@@ -63,6 +67,21 @@ fn begin(control: &UnixStream) -> Result<(Mode, Child, UnixStream), Refusal> {
         .and_then(|()| rustix::stdio::dup2_stderr(&null))
         .map_err(|error| because("/dev/null")(error.into()))?;
     Ok((order.mode, child, inner))
+}
+
+/// Opens the door in the program's own network. A try only finds out whether one can be.
+fn open_door(order: &mut Order, to: Option<OwnedFd>) -> Result<(), Refusal> {
+    let Some(ordered) = order.door.filter(|door| door.inside) else {
+        return Ok(());
+    };
+    match door::open_inside(ordered.port, to.as_ref()) {
+        Ok(()) => Ok(()),
+        Err(_) if order.probe => {
+            order.door = None;
+            Ok(())
+        }
+        Err(error) => Err(Refusal::Network(error.to_string())),
+    }
 }
 
 /// Makes all namespaces but the one of mounts, which the second stage makes for itself.

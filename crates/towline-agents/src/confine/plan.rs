@@ -1,8 +1,12 @@
 //! What a program is to get, put together by the runtime, and handed to a launcher.
 
 use std::{
+    fs::{self, Metadata},
     io::{self, PipeWriter},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,6 +14,7 @@ use std::{
 use crate::limits::Limits;
 
 use super::{
+    door::{Door, Ordered},
     exchange::{Access, Granted, MAX_DESCRIPTORS, Mode, Order},
     hold::{Hold, hand_over},
     kernel::Kernel,
@@ -30,7 +35,7 @@ pub enum Input {
 ///
 /// Beside this it always gets the system's programs and libraries, `/dev/null`, `/dev/zero` and randomness; and where it has
 /// namespaces of its own, a `/proc` of its own and an empty `/tmp` that ends with it. It gets no network, no socket but
-/// pairs, no capability, no other process.
+/// pairs, no capability, no other process; with a [`Door`], TCP to that.
 #[derive(Debug)]
 pub struct Plan {
     program: Program,
@@ -41,6 +46,9 @@ pub struct Plan {
     passed: Vec<(String, OwnedFd)>,
     limits: Limits,
     hidden: Vec<PathBuf>,
+    door: Option<Ordered>,
+    /// Where the launcher puts the listener of the door.
+    listener: Option<OwnedFd>,
 }
 
 /// What [`Plan::prepare`] gives beside the command.
@@ -50,6 +58,54 @@ pub struct Prepared {
     pub hold: Hold,
     /// The other end of the program's standard input, with [`Input::Piped`].
     pub stdin: Option<PipeWriter>,
+}
+
+/// Directories that are the machine itself, and whether a grant of them is refused for reading too. Who writes below `/sys`
+/// with the rights of root sets what the kernel runs, also without a capability.
+const MACHINE: [(&str, bool); 3] = [("/dev", true), ("/proc", true), ("/sys", false)];
+
+/// A place that is given, looked at beside one of towline's own files.
+struct Gift<'p> {
+    place: &'p Place,
+    writes: bool,
+    /// On the operator's word.
+    own: bool,
+}
+
+impl Gift<'_> {
+    /// Refuses it where the file cannot be kept from the program.
+    fn check(&self, mode: Mode, hidden: &Path, found: Option<&Metadata>) -> Result<(), Refusal> {
+        let (grant, path) = (self.place.path().to_owned(), hidden.to_owned());
+        // A place inside of what is hidden, or one that cannot be had without it.
+        let inside = grant.starts_with(hidden) && !self.own;
+        let around = hidden.starts_with(&grant);
+        let Some(found) = found else {
+            if inside {
+                return Err(Refusal::Protected { grant, path });
+            }
+            if around && self.writes && !self.own {
+                return Err(Refusal::NotThere { grant, path });
+            }
+            return Ok(());
+        };
+        if inside || around && (self.own || mode == Mode::Plain) {
+            return Err(Refusal::Protected { grant, path });
+        }
+        // A file can be hidden under a name that is known; its other names are not.
+        if found.is_file() && found.nlink() > 1 && self.may_hold(found) {
+            return Err(Refusal::Linked { grant, path });
+        }
+        Ok(())
+    }
+
+    /// Whether a name of this file may be here: names do not go from one file system to another.
+    fn may_hold(&self, file: &Metadata) -> bool {
+        let Ok(stat) = rustix::fs::fstat(self.place) else {
+            return true;
+        };
+        let same = stat.st_ino == file.ino();
+        stat.st_dev == file.dev() && (self.place.is_directory() || same)
+    }
 }
 
 impl Plan {
@@ -64,6 +120,8 @@ impl Plan {
             passed: Vec::new(),
             limits: Limits::default(),
             hidden: Vec::new(),
+            door: None,
+            listener: None,
         }
     }
 
@@ -110,6 +168,14 @@ impl Plan {
         self
     }
 
+    /// Lets it connect to a door, over TCP, and read whom the system trusts.
+    #[must_use]
+    pub fn door(mut self, door: &mut Door) -> Self {
+        self.door = Some(door.ordered());
+        self.listener = door.theirs();
+        self
+    }
+
     /// Sets what it may use up.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -139,10 +205,7 @@ impl Plan {
         self.check(mode)?;
         let broken = |error: io::Error| Refusal::CannotConfine(error.to_string());
         let (read, write) = match input {
-            Input::Nothing => (
-                std::fs::File::open("/dev/null").map_err(broken)?.into(),
-                None,
-            ),
+            Input::Nothing => (fs::File::open("/dev/null").map_err(broken)?.into(), None),
             Input::Piped => {
                 let (read, write) = io::pipe().map_err(broken)?;
                 (OwnedFd::from(read), Some(write))
@@ -160,37 +223,42 @@ impl Plan {
         ];
         descriptors.extend(self.granted.iter().map(|(place, ..)| place.as_fd()));
         descriptors.extend(self.passed.iter().map(|(_, descriptor)| descriptor.as_fd()));
+        descriptors.extend(self.listener.iter().map(AsFd::as_fd));
         let hold = hand_over(launcher, &order, &descriptors).map_err(broken)?;
         Ok(Prepared { hold, stdin: write })
     }
 
     fn check(&self, mode: Mode) -> Result<(), Refusal> {
-        // One is the text of the order, three stand for input, program and directory.
-        if self.granted.len() + self.passed.len() + 4 > MAX_DESCRIPTORS {
+        // One is the text of the order, three stand for input, program and directory, one for the listener.
+        if self.granted.len() + self.passed.len() + 5 > MAX_DESCRIPTORS {
             return Err(Refusal::CannotConfine(format!(
                 "{} files and directories are granted, more than {}: grant a directory above them",
                 self.granted.len(),
-                MAX_DESCRIPTORS - 4,
+                MAX_DESCRIPTORS - 5,
             )));
         }
-        for (place, _, own) in &self.granted {
+        let hidden: Vec<_> = self
+            .hidden
+            .iter()
+            .map(|path| (path, fs::symlink_metadata(path).ok()))
+            .collect();
+        for (place, access, own) in &self.granted {
             let path = place.path();
-            for hidden in &self.hidden {
-                // A place inside of what is hidden, or one that cannot be had without it.
-                let inside = path.starts_with(hidden) && !own;
-                let around = hidden.starts_with(path) && (*own || mode == Mode::Plain);
-                if inside || around && hidden.exists() {
-                    return Err(Refusal::Protected {
-                        grant: path.to_owned(),
-                        path: hidden.clone(),
-                    });
-                }
+            for (hidden, found) in &hidden {
+                let gift = Gift {
+                    place,
+                    writes: access.writes(),
+                    own: *own,
+                };
+                gift.check(mode, hidden, found.as_ref())?;
             }
             // Device files reach below the file system, with the rights of root a whole disk; and other processes are not
-            // what a lease for files is about. A namespace covers both with its own.
-            for machine in ["/dev", "/proc"].map(Path::new) {
+            // what a lease for files is about, nor is the kernel. A namespace covers these with its own.
+            for (machine, always) in MACHINE {
+                let machine = Path::new(machine);
                 let around = machine.starts_with(path) && mode == Mode::Plain;
-                if around || path.starts_with(machine) && path != Path::new("/dev/null") {
+                let inside = path.starts_with(machine) && path != Path::new("/dev/null");
+                if (always || access.writes()) && (around || inside) {
                     return Err(Refusal::Protected {
                         grant: path.to_owned(),
                         path: machine.to_owned(),
@@ -224,6 +292,7 @@ impl Plan {
                 .map(|path| path.to_string_lossy().into_owned())
                 .collect(),
             limits: self.limits.clone(),
+            door: self.door,
         }
     }
 }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 
+use super::door::Network;
+
 /// What holds a program that runs: measured by the launcher right before the program began, not by the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -15,6 +17,8 @@ pub struct Report {
     /// The namespaces of its own that the program has: `user`, `pid`, `mount`, `ipc`, `uts`, `cgroup`, `net`. Empty where
     /// the kernel lets none be made.
     pub namespaces: Vec<String>,
+    /// What keeps it to its door, where it has one.
+    pub network: Option<Network>,
     /// Whether its `/proc` shows its own processes. Without, it has none that it may read.
     pub proc: bool,
     /// What ends whatever the program started.
@@ -42,8 +46,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "confined by landlock {}, seccomp without network, ",
-            self.landlock
+            "confined by landlock {}, seccomp {}, ",
+            self.landlock,
+            match self.network {
+                None => "without network",
+                Some(Network::Namespace) => "with the job's proxy for a network",
+                Some(Network::Port) =>
+                    "with the port of the job's proxy, at any address, for a network",
+            }
         )?;
         if self.namespaces.is_empty() {
             f.write_str("no namespaces of its own, ")?;
@@ -75,8 +85,22 @@ pub enum Refusal {
         /// The file or directory that nobody's program may see.
         path: PathBuf,
     },
-    /// The lease lets the job fetch, and there is no way yet to let a confined program fetch just that.
-    Network,
+    /// One of towline's own files has further names (hard links), and one of them may lie in a granted tree.
+    Linked {
+        /// The grant.
+        grant: PathBuf,
+        /// The file.
+        path: PathBuf,
+    },
+    /// One of towline's own files is not there yet, so it cannot be hidden, and a granted tree is where it would be.
+    NotThere {
+        /// The grant, for writing.
+        grant: PathBuf,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The program is to have a network, and cannot be kept to its lease there; the text says why.
+    Network(String),
     /// The program is confined and cannot be run all the same.
     CannotRun(String),
 }
@@ -92,9 +116,23 @@ impl fmt::Display for Refusal {
                 grant.display(),
                 path.display()
             ),
-            Self::Network => f.write_str(
-                "the lease holds `net.fetch`, and a confined program gets no network: leave `net.fetch` out of the \
-                 lease, or let an agent that is not a program do the fetching",
+            Self::Linked { grant, path } => write!(
+                f,
+                "`{}`, which no job may see, has further names (hard links), and one of them may be in the granted `{}`: \
+                 put a copy in the place of the link",
+                path.display(),
+                grant.display(),
+            ),
+            Self::NotThere { grant, path } => write!(
+                f,
+                "`{}`, which no job may see, is not there yet and cannot be hidden in the granted `{}`: make it first, or \
+                 grant a directory beside it",
+                path.display(),
+                grant.display(),
+            ),
+            Self::Network(why) => write!(
+                f,
+                "the program cannot be kept to the network that its lease holds: {why}"
             ),
             Self::CannotRun(why) => write!(f, "the program cannot be run: {why}"),
         }

@@ -35,27 +35,27 @@ const SOCKET_TYPE: u64 = 0xf;
 /// Linux numbers its calls a second time for programs with short pointers: the bit that says so. No such program runs here.
 const OTHER_NUMBERS: u32 = 0x4000_0000;
 
-/// Leaves this process, and all it becomes and starts, the calls of the list.
-pub(super) fn restrict(mode: Mode) -> Result<(), Refusal> {
+/// Leaves this process, and all it becomes and starts, the calls of the list; with a door, those to connect over TCP.
+pub(super) fn restrict(mode: Mode, door: bool) -> Result<(), Refusal> {
     let missing = |what: String| Refusal::CannotConfine(format!("seccomp: {what}"));
-    for filter in filters(mode).map_err(|error| missing(error.to_string()))? {
+    for filter in filters(mode, door).map_err(|error| missing(error.to_string()))? {
         apply_filter(&filter).map_err(|error| missing(error.to_string()))?;
     }
     Ok(())
 }
 
-fn filters(mode: Mode) -> Built<Vec<BpfProgram>> {
+fn filters(mode: Mode, door: bool) -> Built<Vec<BpfProgram>> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let errno = |number: i32| SeccompAction::Errno(number.unsigned_abs());
     let known = calls::ALLOWED.iter().map(|call| (*call, Vec::new()));
     let known = SeccompFilter::new(
-        known.chain(refused_of(&refused(mode)?)).collect(),
+        known.chain(refused_of(&refused(mode, door)?)).collect(),
         errno(libc::ENOSYS),
         SeccompAction::Allow,
         arch,
     )?;
     let refused = SeccompFilter::new(
-        refused(mode)?,
+        refused(mode, door)?,
         SeccompAction::Allow,
         errno(libc::EPERM),
         arch,
@@ -98,7 +98,7 @@ fn numbered_once() -> BpfProgram {
     ]
 }
 
-fn refused(mode: Mode) -> Built<Rules> {
+fn refused(mode: Mode, door: bool) -> Built<Rules> {
     let mut rules: Rules = calls::REFUSED
         .iter()
         .map(|call| (*call, Vec::new()))
@@ -112,6 +112,11 @@ fn refused(mode: Mode) -> Built<Rules> {
         pairs.push(rule(&[masked(1, SOCKET_TYPE, kind)?])?);
     }
     add(libc::SYS_socketpair, pairs);
+    if door {
+        for (call, of) in all_but_tcp()? {
+            add(call, of);
+        }
+    }
     // A new process may not have namespaces of its own.
     let each = (0..u64::BITS).map(|bit| 1 << bit);
     let each = each.filter(|bit| NAMESPACES & bit != 0);
@@ -138,11 +143,32 @@ fn refused(mode: Mode) -> Built<Rules> {
         libc::SYS_personality,
         vec![rule(&[is_not(0, 0)?, is_not(0, u64::from(u32::MAX))?])?],
     );
+    // Files that give whoever runs them the rights of this user, which outlast the job. The newest way to open files tells its
+    // mode where no filter can read it, so it is not there.
+    let raising = || [libc::S_ISUID, libc::S_ISGID].map(u64::from);
+    for (call, at) in calls::WITH_MODE {
+        let of = raising().map(|bit| rule(&[masked(*at, bit, bit)?]));
+        add(*call, of.into_iter().collect::<Built<_>>()?);
+    }
+    for (call, flags) in calls::OPENING {
+        let mut of = Vec::new();
+        for making in [libc::O_CREAT, MAKES_NAMELESS] {
+            let making = u64::from(making.unsigned_abs());
+            for bit in raising() {
+                of.push(rule(&[
+                    masked(*flags, making, making)?,
+                    masked(flags + 1, bit, bit)?,
+                ])?);
+            }
+        }
+        add(*call, of);
+    }
     // Devices. Files of other kinds are made like this as well.
     let made = |at: u8| -> Built<Vec<SeccompRule>> {
         let kinds = [libc::S_IFCHR, libc::S_IFBLK];
         let of = |kind: u32| rule(&[masked(at, u64::from(libc::S_IFMT), u64::from(kind))?]);
-        kinds.into_iter().map(of).collect()
+        let raising = raising().map(|bit| rule(&[masked(at, bit, bit)?]));
+        kinds.into_iter().map(of).chain(raising).collect()
     };
     add(libc::SYS_mknodat, made(2)?);
     #[cfg(target_arch = "x86_64")]
@@ -157,6 +183,48 @@ fn refused(mode: Mode) -> Built<Rules> {
     }
     Ok(rules)
 }
+
+/// What `O_TMPFILE` has beside `O_DIRECTORY`.
+const MAKES_NAMELESS: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
+
+/// With a door: sockets of TCP over IPv4 and no other, which may connect; where to is the network's and Landlock's to say. A
+/// message that opens a connection by itself asks neither.
+fn all_but_tcp() -> Built<Rules> {
+    let mut sockets = vec![rule(&[is_not(0, libc::AF_INET as u64)?])?];
+    for kind in (0..=SOCKET_TYPE).filter(|kind| *kind != STREAM) {
+        sockets.push(rule(&[masked(1, SOCKET_TYPE, kind)?])?);
+    }
+    sockets.push(rule(&[
+        is_not(2, 0)?,
+        is_not(2, libc::IPPROTO_TCP as u64)?,
+    ])?);
+    let opening = |flags: u8| -> Built<Vec<SeccompRule>> {
+        Ok(vec![rule(&[masked(flags, FAST_OPEN, FAST_OPEN)?])?])
+    };
+    let options = OPTIONS.iter();
+    let options: Built<Vec<_>> = options
+        .map(|option| rule(&[is(1, libc::IPPROTO_TCP as u64)?, is(2, *option)?]))
+        .collect();
+    // Connecting is refused where there is no address at all, which makes it a call that is known.
+    Ok(Rules::from([
+        (libc::SYS_socket, sockets),
+        (libc::SYS_connect, vec![rule(&[is(2, 0)?])?]),
+        (libc::SYS_sendto, opening(3)?),
+        (libc::SYS_sendmsg, opening(2)?),
+        (libc::SYS_sendmmsg, opening(3)?),
+        (libc::SYS_setsockopt, options?),
+    ]))
+}
+
+/// A message's flag: connect with it.
+const FAST_OPEN: u64 = libc::MSG_FASTOPEN as u64;
+
+/// TCP's options to do so, on either side, and to hand the connection to another protocol.
+const OPTIONS: [u64; 3] = [
+    libc::TCP_FASTOPEN as u64,
+    libc::TCP_FASTOPEN_CONNECT as u64,
+    libc::TCP_ULP as u64,
+];
 
 const STREAM: u64 = libc::SOCK_STREAM as u64;
 const SEQPACKET: u64 = libc::SOCK_SEQPACKET as u64;
@@ -198,7 +266,7 @@ mod tests {
         for call in calls::REFUSED {
             assert!(!calls::ALLOWED.contains(call), "{call} is on both lists");
         }
-        let refused = refused(Mode::Namespaces).unwrap();
+        let refused = refused(Mode::Namespaces, false).unwrap();
         for door in [
             libc::SYS_socket,
             libc::SYS_connect,
@@ -213,7 +281,12 @@ mod tests {
                 "{door} is refused whatever its arguments"
             );
         }
-        for unknown in [libc::SYS_io_uring_setup, libc::SYS_clone3, libc::SYS_shmget] {
+        for unknown in [
+            libc::SYS_io_uring_setup,
+            libc::SYS_clone3,
+            libc::SYS_shmget,
+            libc::SYS_openat2,
+        ] {
             assert!(!calls::ALLOWED.contains(&unknown) && !refused.contains_key(&unknown));
         }
     }
@@ -221,8 +294,10 @@ mod tests {
     #[test]
     fn filters_fit_into_the_kernel() {
         for mode in [Mode::Namespaces, Mode::Plain] {
-            for filter in filters(mode).unwrap() {
-                assert!(filter.len() < 4096, "{}", filter.len());
+            for door in [false, true] {
+                for filter in filters(mode, door).unwrap() {
+                    assert!(filter.len() < 4096, "{}", filter.len());
+                }
             }
         }
     }

@@ -17,9 +17,10 @@ pub(super) struct SystemPlace {
     pub(super) fd: OwnedFd,
 }
 
-/// The places of the system that are there.
-pub(super) fn places() -> Vec<SystemPlace> {
-    let found = SYSTEM.iter().filter_map(|path| {
+/// The places of the system that are there: with `trust`, also whom it trusts on the network.
+pub(super) fn places(trust: bool) -> Vec<SystemPlace> {
+    let trusted: &[&str] = if trust { &TRUST } else { &[] };
+    let found = SYSTEM.iter().chain(trusted).filter_map(|path| {
         let link = fs::read_link(path).ok();
         let real = fs::canonicalize(path).ok()?;
         let fd = open_exactly(CWD, &real).ok()?;
@@ -49,4 +50,13 @@ const SYSTEM: [&str; 11] = [
     "/etc/ld.so.cache",
     "/etc/alternatives",
     "/etc/localtime",
+];
+
+/// The certificates of authorities, and how OpenSSL is set up. Not what lies beside them: private keys.
+const TRUST: [&str; 5] = [
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/ca-certificates/extracted",
 ];

@@ -2,22 +2,23 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, AsRawFd as _, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::{
-    fs::{CWD, FileType, Mode as Bits, OFlags, StatVfsMountFlags},
+    fs::{CWD, FileType, Mode as Bits, OFlags},
     io::Errno,
     mount::{
-        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
-        mount_change, mount_remount, move_mount, open_tree, unmount,
+        MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, mount, mount_change,
+        mount_remount, unmount,
     },
 };
 
 use super::{
     exchange::{Descriptors, Order},
+    mounts::{clone, mounted_below, move_over, move_to, named, restrict},
     place::open_exactly,
     report::{Refusal, because},
     system::SystemPlace,
@@ -33,8 +34,12 @@ const PID_MAX: &str = "sys/kernel/pid_max";
 const RESERVED_NUMBERS: u64 = 300;
 
 /// What of `/proc` is the machine's and not the program's: read by root it tells too much, and it is of no use to programs.
-const MACHINE: [&str; 14] = [
+const MACHINE: [&str; 19] = [
     "acpi",
+    "cmdline",
+    "config.gz",
+    "diskstats",
+    "interrupts",
     "iomem",
     "kallsyms",
     "kcore",
@@ -44,6 +49,7 @@ const MACHINE: [&str; 14] = [
     "kpagecgroup",
     "kpagecount",
     "kpageflags",
+    "modules",
     "sched_debug",
     "slabinfo",
     "timer_list",
@@ -180,14 +186,6 @@ fn trees(
     // Outer ones first; of one place the writable one.
     trees.sort_by(|one, other| (&one.path, !one.writes).cmp(&(&other.path, !other.writes)));
     Ok(trees)
-}
-
-fn clone(of: impl AsFd, path: &str) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH
-        | OpenTreeFlags::AT_RECURSIVE;
-    Ok(open_tree(of, path, flags)?)
 }
 
 fn devices() -> io::Result<Vec<(&'static str, OwnedFd)>> {
@@ -435,6 +433,8 @@ impl Root {
                 let placed = self.find(&path).map_err(cannot)?;
                 self.around.push(placed);
             } else {
+                self.pin_above(&path).map_err(cannot)?;
+                let target = self.find(&path).map_err(cannot)?;
                 move_over(&blank, &target).map_err(cannot)?;
                 let placed = self.find(&path).map_err(cannot)?;
                 restrict(&placed, true, true).map_err(cannot)?;
@@ -442,6 +442,27 @@ impl Root {
             masked.push(path);
         }
         Ok(masked)
+    }
+
+    /// Makes the directories between a granted tree and what is hidden in it places of their own, which cannot be renamed: else
+    /// a program could move them away, and put others with another file in their place.
+    fn pin_above(&self, hidden: &Path) -> io::Result<()> {
+        let around = self
+            .given
+            .iter()
+            .rfind(|(given, _)| hidden.starts_with(given));
+        let Some((given, true)) = around else {
+            return Ok(());
+        };
+        let above = hidden.ancestors().skip(1);
+        let mut above: Vec<_> = above.take_while(|path| *path != given).collect();
+        // Outer ones first, for they would cover the inner ones.
+        above.reverse();
+        for directory in above {
+            let place = self.find(directory)?;
+            move_over(&clone(&place, "")?, &place)?;
+        }
+        Ok(())
     }
 
     /// What stands there in the new root.
@@ -508,7 +529,9 @@ impl Root {
             let Some((given, writes)) = of else { continue };
             let ours = path.starts_with("/proc") || path.starts_with("/dev") || *given == path;
             if !ours {
-                restrict(&self.find(&path)?, !writes, true)?;
+                // The kernel's own settings are not files that anybody writes to.
+                let read_only = !writes || path.starts_with("/sys");
+                restrict(&self.find(&path)?, read_only, true)?;
             }
         }
         Ok(())
@@ -526,65 +549,4 @@ impl Root {
         }
         Ok(self.got)
     }
-}
-
-/// Where something is mounted below a directory, relative to it.
-fn mounted_below(directory: &str) -> io::Result<Vec<PathBuf>> {
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
-    let below = points.filter_map(|point| {
-        let point = unescaped(point);
-        let below = Path::new(&point).strip_prefix(directory).ok()?;
-        (!below.as_os_str().is_empty()).then(|| below.to_owned())
-    });
-    Ok(below.collect())
-}
-
-/// The table writes space, tab, newline and backslash as octal numbers.
-fn unescaped(text: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .iter()
-    .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
-}
-
-/// The name of what a descriptor is of, for calls that take names only.
-fn named(fd: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
-}
-
-fn move_over(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
-    move_to(tree, target, "", MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH)
-}
-
-fn move_to(tree: &OwnedFd, at: impl AsFd, path: &str, flags: MoveMountFlags) -> io::Result<()> {
-    let flags = flags | MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    Ok(move_mount(tree, "", at, path, flags)?)
-}
-
-/// Takes from what is mounted there what the program does not need of it. What the system withholds already stays withheld.
-fn restrict(placed: &OwnedFd, read_only: bool, no_devices: bool) -> io::Result<()> {
-    let has = rustix::fs::fstatvfs(placed)?.f_flag;
-    let mut flags = MountFlags::BIND | MountFlags::NOSUID;
-    let kept = [
-        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
-        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
-        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
-    ];
-    for (is, keep) in kept {
-        if has.contains(is) {
-            flags |= keep;
-        }
-    }
-    if read_only {
-        flags |= MountFlags::RDONLY;
-    }
-    if no_devices {
-        flags |= MountFlags::NODEV;
-    }
-    Ok(mount_remount(named(placed), flags, c"")?)
 }

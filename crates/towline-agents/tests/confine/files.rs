@@ -163,11 +163,12 @@ async fn own_files_are_seen_by_nobody() {
         let protected = Protected::new([
             path.join("work/.towline"),
             path.join("work/conf/towline.toml"),
-            path.join("work/not-there.key"),
         ]);
         fs::rename(path.join("work/conf"), path.join("work/moved")).unwrap();
+        fs::create_dir(path.join("work/conf")).unwrap();
+        fs::write(path.join("work/conf/towline.toml"), "secret too").unwrap();
         let script = format!(
-            "cd {}/work; cat file moved/towline.toml; ls .towline; cat .towline/sessions/s; echo x > moved/towline.toml; mv moved/towline.toml t; rm -rf .towline; chmod 777 .towline; ls .towline; mv moved again; cat again/towline.toml",
+            "cd {}/work; mv conf away && mkdir conf && echo replaced > conf/towline.toml && echo replaced; cat file moved/towline.toml conf/towline.toml; ls .towline; cat .towline/sessions/s; echo x > moved/towline.toml; mv moved/towline.toml t; rm -rf .towline; chmod 777 .towline; ls .towline; mv moved again; cat again/towline.toml",
             path.display()
         );
         let plan = shell(&script)
@@ -178,7 +179,7 @@ async fn own_files_are_seen_by_nobody() {
             Ok(running) => {
                 let ran = running.end().await;
                 assert_eq!(ran.stdout, "open\n", "{ran:?}");
-                assert_eq!(ran.report.masked.len(), 2, "{ran:?}");
+                assert_eq!(ran.report.masked.len(), 3, "{ran:?}");
             }
             Err(Refusal::Protected { path: named, .. }) => {
                 assert!(named.starts_with(path.join("work")), "{named:?}");
@@ -200,6 +201,70 @@ async fn own_files_are_seen_by_nobody() {
             )
             .unwrap_err();
         assert!(refused.to_string().contains(".towline"), "{refused}");
+    }
+}
+
+/// [ARCP 18-1] A file of towline's that is not there yet cannot be hidden: who might make it does not run. Who may only read
+/// finds nothing there.
+#[tokio::test]
+async fn own_files_that_are_not_there_are_made_by_nobody() {
+    for kernel in both().await {
+        let (_directory, path) = scratch();
+        let key = path.join("not-there.key");
+        let protected = Protected::new([&key]);
+        let plan = |access| {
+            let script = format!("echo x > {}; echo ran", key.display());
+            shell(&script)
+                .grant(place(&path), access)
+                .protect(&protected)
+        };
+        for access in [Access::Write, Access::ReadWrite] {
+            let refusal = start(plan(access), &kernel, None).await.map(|_| ());
+            let told = refusal.unwrap_err().to_string();
+            assert!(
+                told.contains("not-there.key") && told.contains("not there yet"),
+                "{told}"
+            );
+        }
+        assert_eq!(run(plan(Access::Read), &kernel).await.stdout, "ran\n");
+        fs::write(&key, "secret").unwrap();
+        match start(plan(Access::ReadWrite), &kernel, None).await {
+            Ok(running) => assert_eq!(running.end().await.report.masked, [key.clone()]),
+            Err(refusal) => assert!(matches!(refusal, Refusal::Protected { .. }), "{refusal}"),
+        }
+        assert_eq!(fs::read_to_string(&key).unwrap(), "secret");
+    }
+}
+
+/// [ARCP 18-1] A file of towline's that has further names may have one of them in what is granted.
+#[tokio::test]
+async fn own_files_with_further_names_are_read_by_nobody() {
+    for kernel in both().await {
+        let (_directory, path) = scratch();
+        for directory in ["conf", "work"] {
+            fs::create_dir(path.join(directory)).unwrap();
+        }
+        let (file, link) = (path.join("conf/towline.toml"), path.join("work/link"));
+        fs::write(&file, "secret").unwrap();
+        let protected = Protected::new([&file]);
+        let plan = |granted: &std::path::Path| {
+            let script = format!("cat {}; echo ran", link.display());
+            shell(&script)
+                .grant(place(granted), Access::Read)
+                .protect(&protected)
+        };
+        assert_eq!(run(plan(&path.join("work")), &kernel).await.stdout, "ran\n");
+        fs::hard_link(&file, &link).unwrap();
+        for granted in [path.join("work"), link.clone()] {
+            let refusal = start(plan(&granted), &kernel, None).await.map(|_| ());
+            let told = refusal.unwrap_err().to_string();
+            assert!(
+                told.contains("towline.toml") && told.contains("hard links"),
+                "{told}"
+            );
+        }
+        fs::remove_file(&link).unwrap();
+        assert_eq!(run(plan(&path.join("work")), &kernel).await.stdout, "ran\n");
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod ends;
 mod files;
+mod kernels;
 mod processes;
 mod sockets;
 
@@ -24,7 +25,10 @@ use towline_agents::confine::{Hold, Input, Kernel, Place, Plan, Program, Refusal
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn launcher() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_towline-confine"));
+    // Another user than the one who built this may not reach it where it was built.
+    let program = std::env::var_os("TOWLINE_TEST_LAUNCHER");
+    let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_towline-confine").into());
+    let mut command = Command::new(program);
     command.arg("__confine");
     command
 }
@@ -148,7 +152,9 @@ async fn run(plan: Plan, kernel: &Kernel) -> Ran {
 
 /// A directory of the test's own, by its name without links. Not below `/tmp`, where a program has its own.
 fn scratch() -> (tempfile::TempDir, PathBuf) {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let place = std::env::var_os("TOWLINE_TEST_SCRATCH");
+    let place = place.unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+    let directory = tempfile::tempdir_in(place).unwrap();
     let path = directory.path().canonicalize().unwrap();
     (directory, path)
 }

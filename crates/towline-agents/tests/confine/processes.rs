@@ -2,9 +2,12 @@
 
 use std::process::{Child, Command, Stdio};
 
-use towline_agents::{Limits, confine::Access};
+use towline_agents::{
+    Limits,
+    confine::{Access, Input, Refusal},
+};
 
-use super::{attempts, both, place, python, run, scratch, shell};
+use super::{attempts, both, launcher, place, python, run, scratch, shell, start};
 
 /// A process of the same user outside.
 struct Victim(Child);
@@ -194,5 +197,98 @@ async fn the_environment_is_what_was_set() {
             !ran.stdout.contains("PATH") && !ran.stdout.contains("CARGO"),
             "{ran:?}"
         );
+    }
+}
+
+/// [ARCP 18-1] No file is made that would give whoever runs it the rights of this user after the job; nor is the kernel set.
+#[tokio::test]
+async fn nothing_is_left_that_raises_rights() {
+    let (_directory, path) = scratch();
+    let setup = format!(
+        "d = {:?}\ndef made(name, how):\n  how(d + '/' + name)\n  if os.stat(d + '/' + name).st_mode & 0o6000 == 0: raise OSError(1, '')\n\
+         def touch(p): open(p, 'w').close(); return p\n",
+        path.to_str().unwrap()
+    );
+    let tries = [
+        ("chmod", "made('a', lambda p: os.chmod(touch(p), 0o4755))"),
+        (
+            "chmod of a group",
+            "made('b', lambda p: os.chmod(touch(p), 0o2755))",
+        ),
+        (
+            "fchmod",
+            "made('c', lambda p: os.fchmod(os.open(touch(p), os.O_RDONLY), 0o6755))",
+        ),
+        (
+            "fchmodat",
+            "made('d', lambda p: call(268, -100, touch(p).encode(), 0o4755))",
+        ),
+        (
+            "fchmodat2",
+            "made('e', lambda p: call(452, -100, touch(p).encode(), 0o4755, 0))",
+        ),
+        (
+            "open",
+            "made('f', lambda p: os.open(p, os.O_CREAT | os.O_WRONLY, 0o4755))",
+        ),
+        (
+            "old open",
+            "made('g', lambda p: call(2, p.encode(), os.O_CREAT, 0o4755))",
+        ),
+        ("creat", "made('h', lambda p: call(85, p.encode(), 0o4755))"),
+        (
+            "openat2",
+            "made('i', lambda p: call(437, -100, p.encode(), (ctypes.c_uint64 * 3)(0o100, 0o4755, 0), 24))",
+        ),
+        ("mknod", "made('j', lambda p: os.mknod(p, 0o104755))"),
+        (
+            "nameless",
+            "n = os.open(d, os.O_TMPFILE | os.O_RDWR, 0o4755)\nmade('k', lambda p: os.link(f'/proc/self/fd/{n}', p, follow_symlinks=True))",
+        ),
+        ("a directory", "made('l', lambda p: os.mkdir(p, 0o2755))"),
+    ];
+    let fine = "import os; os.umask(0)\nn = os.open(d + '/fine', os.O_CREAT | os.O_WRONLY, 0o755); os.chmod(d + '/fine', 0o1644)\nopen('/dev/null').close(); os.mkdir(d + '/dir', 0o777)\nprint(oct(os.stat(d + '/fine').st_mode), open('/proc/self/oom_score_adj').read() if os.path.exists('/proc/self') else '')";
+    for kernel in both().await {
+        let give = |plan: towline_agents::confine::Plan| {
+            plan.grant(place(&path), Access::Read)
+                .grant(place(&path), Access::Write)
+        };
+        let ran = run(give(python(&attempts(&setup, &tries))), &kernel).await;
+        assert_eq!(ran.stdout, "", "{ran:?}");
+        if ran.report.namespaces.is_empty() {
+            // Without namespaces of its own a program changes the mode of no file by its name.
+            continue;
+        }
+        let ran = run(
+            give(python(&format!("d = {:?}\n{fine}", path.to_str().unwrap()))),
+            &kernel,
+        )
+        .await;
+        assert_eq!(ran.stdout, "0o101644 1000\n\n", "{ran:?}");
+    }
+}
+
+/// [ARCP 18-1] Who is given everything to write is not given the kernel's settings.
+#[tokio::test]
+async fn the_machine_is_not_written_to() {
+    for kernel in both().await {
+        for granted in ["/sys", "/sys/kernel"] {
+            let plan = shell("true").grant(place(granted), Access::Write);
+            let refusal = plan.prepare(&mut launcher(), &kernel, Input::Nothing);
+            assert!(
+                matches!(refusal, Err(Refusal::Protected { .. })),
+                "{granted}"
+            );
+        }
+        let script = "for f in /sys/kernel/uevent_helper /sys/power/state /sys/kernel/mm/transparent_hugepage/enabled; do : >> $f; done 2>/dev/null\n\
+                      mkdir /sys/fs/cgroup/x 2>/dev/null && rmdir /sys/fs/cgroup/x && echo made\n\
+                      grep -E ' /sys[ /]' /proc/self/mountinfo | grep -v ' ro,'";
+        let plan = shell(script)
+            .grant(place("/"), Access::Read)
+            .grant(place("/"), Access::Write);
+        match start(plan, &kernel, None).await {
+            Ok(running) => assert_eq!(running.end().await.stdout, ""),
+            Err(refusal) => assert!(matches!(refusal, Refusal::Protected { .. }), "{refusal}"),
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! Agents that `towline.toml` names: a plain command run once a job, a child process that speaks ARCP over stdio, or one of
 //! this program's own.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use towline::{
     agents::{Confinement, ExecAgent, IndexAgent, ProcessAgent},
     otel::TransportTracing as _,
-    runtime::{IntoAgent, RuntimeBuilder},
+    runtime::{Agent, IntoAgent, RegisterError, Runtime, RuntimeBuilder},
 };
 
 use crate::{
@@ -14,44 +14,67 @@ use crate::{
     failure::Outcome,
 };
 
-/// Registers the agents of the file. With the built-in ones there already, naming one of them changes nothing.
+/// An agent of the file, made and not hosted yet.
+pub(crate) struct Hosted {
+    /// The name of its section.
+    pub(crate) section: String,
+    /// What it is hosted as: the name, and the version where it has one.
+    pub(crate) name: String,
+    agent: Arc<dyn Agent>,
+}
+
+impl Hosted {
+    fn new<M>(name: &str, section: &AgentSection, agent: impl IntoAgent<M>) -> Self {
+        let version = section.version.as_ref();
+        Self {
+            section: name.to_owned(),
+            name: version.map_or_else(|| name.to_owned(), |version| format!("{name}@{version}")),
+            agent: agent.into_agent(),
+        }
+    }
+
+    /// Hosts it from the start.
+    pub(crate) fn begin_with(self, builder: RuntimeBuilder) -> RuntimeBuilder {
+        builder.agent(&self.name, self.agent)
+    }
+
+    /// Hosts it from now on.
+    pub(crate) fn add_to(self, runtime: &Runtime) -> Result<(), RegisterError> {
+        runtime.add_agent(&self.name, self.agent)
+    }
+}
+
+/// Whether a section names a built-in agent that is hosted anyway.
+pub(crate) fn is_built_in(name: &str, section: &AgentSection, built_in: bool) -> bool {
+    let own = section.builtin.as_deref();
+    built_in && own == Some(name) && section.version.is_none()
+}
+
+/// The agents of the file. With the built-in ones there already, naming one of them changes nothing.
 pub(crate) fn configured(
-    mut builder: RuntimeBuilder,
     config: &Config,
     built_in: bool,
     confinement: &Confinement,
-) -> Outcome<RuntimeBuilder> {
+) -> Outcome<Vec<Hosted>> {
+    let mut hosted = Vec::new();
     for (name, section) in &config.agents {
-        let own = section.builtin.as_deref();
-        if built_in && own == Some(name) && section.version.is_none() {
+        if is_built_in(name, section, built_in) {
             continue;
         }
         let confinement = config.confinement(name, section, confinement)?;
-        builder = match own {
+        hosted.push(match section.builtin.as_deref() {
             Some("exec") => {
                 let agent = ExecAgent::new().confinement(confinement);
-                register(builder, name, section, agent)
+                Hosted::new(name, section, agent)
             }
-            Some(_) => register(builder, name, section, IndexAgent::new()),
+            Some(_) => Hosted::new(name, section, IndexAgent::new()),
             None => {
                 let agent = process(name, section, config)?.confinement(confinement);
-                register(builder, name, section, agent)
+                Hosted::new(name, section, agent)
             }
-        };
+        });
     }
-    Ok(builder)
-}
-
-fn register<M>(
-    builder: RuntimeBuilder,
-    name: &str,
-    section: &AgentSection,
-    agent: impl IntoAgent<M>,
-) -> RuntimeBuilder {
-    match &section.version {
-        Some(version) => builder.agent(&format!("{name}@{version}"), agent),
-        None => builder.agent(name, agent),
-    }
+    Ok(hosted)
 }
 
 fn process(name: &str, section: &AgentSection, config: &Config) -> Outcome<ProcessAgent> {

@@ -14,7 +14,7 @@ use crate::values::{self, Span};
     after_help = "Each check has a verdict: pass, FAIL with the frames, skip with the reason, or n/a. Rules marked (ours) are not in the draft.\nExit status: 0 when nothing failed, 1 when a rule failed.\n\nExamples:\n  towline conformance --url ws://127.0.0.1:7777/arcp --token s3cret\n  towline conformance --url stdio:'my-runtime --stdio' --agents echo=my-echo -o json"
 )]
 pub(crate) struct ConformanceArgs {
-    /// The runtime: ws://HOST:PORT/arcp, wss://HOST/arcp, or stdio:COMMAND to start one for each connection
+    /// The runtime: ws://HOST:PORT/arcp, wss://HOST/arcp, unix:PATH, or stdio:COMMAND to start one for each connection
     #[arg(long, value_name = "URL", env = "TOWLINE_URL")]
     pub(crate) url: String,
 
@@ -27,6 +27,10 @@ pub(crate) struct ConformanceArgs {
     /// A file whose first line is the token
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+
+    /// The token of a second principal, who must have no way to the jobs of the first; without it that is not looked at
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) second_token: Option<Secret>,
 
     /// A certificate authority (PEM) to trust beside those of this machine, for wss
     #[arg(long, value_name = "FILE", env = "TOWLINE_CA_CERT")]

@@ -11,7 +11,10 @@ use crate::values::{self, Span};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Runtime")]
 pub(crate) struct ConnectArgs {
-    /// A server, ws://HOST:PORT/arcp or wss://HOST/arcp; without it a runtime is embedded in this program
+    /// A runtime; without it one is embedded in this program
+    ///
+    /// ws://HOST:PORT/arcp, wss://HOST/arcp, http(s)://HOST (the WebSocket beside it), unix:PATH (a socket of `serve --unix`),
+    /// or stdio:COMMAND (a runtime that is started as a child process and ends with this command).
     #[arg(long, value_name = "URL", env = "TOWLINE_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
 

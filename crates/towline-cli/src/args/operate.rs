@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::FormatArgs;
-use crate::values::{self, Budget, Grant};
+use super::{ConnectArgs, FormatArgs};
+use crate::values::{self, Budget, Grant, Span};
 
 /// Which store.
 #[derive(Debug, Clone, Args)]
@@ -73,4 +73,76 @@ pub(crate) struct CredentialsArgs {
     pub(crate) store: StoreArgs,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+/// `towline audit`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Reads the store of the data directory, also while a server has it.\n\nExamples:\n  towline audit --since 1d --refused\n  towline audit --principal alice --action submit -o ndjson"
+)]
+pub(crate) struct AuditArgs {
+    /// Only entries younger than this, as in 1h
+    #[arg(long, value_name = "SPAN", value_parser = values::positive_span)]
+    pub(crate) since: Option<Span>,
+
+    /// Only this action: auth, resume, submit, cancel, subscribe, lease.expired, sessions.revoke, credential.issue, …
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) action: Option<String>,
+
+    /// Only what this principal did, or what was done to it
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub(crate) principal: Option<String>,
+
+    /// Only what was refused
+    #[arg(long)]
+    pub(crate) refused: bool,
+
+    /// At most this many, the latest
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: usize,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// `towline sessions …`
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum SessionsCommand {
+    /// End the sessions of a principal on a running server; needs a role with `admin`
+    #[command(
+        after_help = "They lose their connections and cannot be resumed; jobs go on. Whoever still has a good token can open another session: take the token away first, and reload the server with SIGHUP.\n\nExample:\n  towline sessions revoke alice --url wss://arcp.example --token-file admin.token"
+    )]
+    Revoke {
+        /// Whose sessions
+        principal: String,
+        #[command(flatten)]
+        format: FormatArgs,
+        #[command(flatten)]
+        connect: ConnectArgs,
+    },
+}
+
+/// `towline complete`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompleteArgs {
+    /// What is looked for
+    pub(crate) what: CompleteWhat,
+    /// The word so far
+    #[arg(default_value = "")]
+    pub(crate) word: String,
+    /// The words of the line
+    #[arg(last = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// What a shell can be offered.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CompleteWhat {
+    /// Names of jobs
+    Jobs,
+    /// Names of agents
+    Agents,
 }

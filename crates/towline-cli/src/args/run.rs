@@ -70,12 +70,20 @@ Exit status: 0 success, 1 the job ended otherwise, 2 usage, others by error code
 /// `towline jobs`
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  towline jobs --status running --status pending\n  towline jobs --agent index --since 1h -o ndjson"
+    after_help = "Examples:\n  towline jobs --status running --status pending\n  towline jobs --agent index --since 1h -o ndjson\n  towline jobs --failed --since 1d --search review"
 )]
 pub(crate) struct JobsArgs {
     /// Only jobs in this state: pending, running, success, error, cancelled, timed_out; may be repeated
-    #[arg(short, long, value_name = "STATUS", value_parser = status)]
+    #[arg(short, long, value_name = "STATUS", value_parser = STATUSES, hide_possible_values = true)]
     pub(crate) status: Vec<String>,
+
+    /// Only jobs that failed: error and timed_out
+    #[arg(long, conflicts_with = "status")]
+    pub(crate) failed: bool,
+
+    /// Only jobs of which the listing mentions this: in the name, agent, principal, lease, trace
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
 
     /// Only jobs of this agent; NAME@VERSION means that version alone
     #[arg(short, long, value_name = "AGENT")]
@@ -96,29 +104,20 @@ pub(crate) struct JobsArgs {
     pub(crate) connect: ConnectArgs,
 }
 
-fn status(text: &str) -> Result<String, String> {
-    const ALL: [&str; 6] = [
-        "pending",
-        "running",
-        "success",
-        "error",
-        "cancelled",
-        "timed_out",
-    ];
-    if ALL.contains(&text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "`{text}` is not a job status; there are {}",
-            ALL.join(", ")
-        ))
-    }
-}
+/// What a job may be.
+const STATUSES: [&str; 6] = [
+    "pending",
+    "running",
+    "success",
+    "error",
+    "cancelled",
+    "timed_out",
+];
 
 /// `towline get`
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GetArgs {
-    /// The job
+    /// The job: its name, or as much of its beginning as tells it from the others
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
 
@@ -135,7 +134,7 @@ pub(crate) struct GetArgs {
     after_help = "A job of `run --detach` is found by its name alone: the saved session knows the server.\n\nExample:\n  towline watch job_01J… --from 100 -o ndjson"
 )]
 pub(crate) struct WatchArgs {
-    /// The job
+    /// The job: its name, or as much of its beginning as tells it from the others
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
 
@@ -164,7 +163,7 @@ pub(crate) struct WatchArgs {
     after_help = "Waits for the end of a job that still runs.\n\nExample:\n  towline result job_01J… -o index.jsonl"
 )]
 pub(crate) struct ResultArgs {
-    /// The job
+    /// The job: its name, or as much of its beginning as tells it from the others
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
 
@@ -183,16 +182,72 @@ pub(crate) struct ResultArgs {
 /// `towline cancel`
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Only the session that submitted a job may cancel it: `run --detach` keeps that session for you."
+    after_help = "Every session of whoever submitted a job may cancel it, and whom a role lets. Some runtimes let only the session that submitted it: `run --detach` keeps that one for you."
 )]
 pub(crate) struct CancelArgs {
-    /// The job
+    /// The job: its name, or as much of its beginning as tells it from the others
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
 
     /// Why, for the job's log
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// `towline wait`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Says each job's end as it comes.\nExit status: 0 when all ended with success, 1 otherwise.\n\nExample:\n  towline wait job_01J… job_01K… && echo all done"
+)]
+pub(crate) struct WaitArgs {
+    /// The jobs: their names, or as much of the beginning as tells each from the others
+    #[arg(value_name = "JOB", required = true)]
+    pub(crate) jobs: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// `towline export`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "One JSON object a line: job.event for each event, in order, then job.result or job.error. A job that runs is written as far as it got.\n\nExample:\n  towline export job_01J… -o job.ndjson"
+)]
+pub(crate) struct ExportArgs {
+    /// The job: its name, or as much of its beginning as tells it from the others
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+
+    /// Write to this file instead of standard output; it appears complete or not at all
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// `towline top`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Ctrl-C leaves. Where standard output is no terminal, and with --once, what runs now is written once."
+)]
+pub(crate) struct TopArgs {
+    /// Look again this often [default: 1s]
+    #[arg(long, value_name = "SPAN", value_parser = values::positive_span)]
+    pub(crate) every: Option<Span>,
+
+    /// Look once, and end
+    #[arg(long)]
+    pub(crate) once: bool,
 
     #[command(flatten)]
     pub(crate) format: FormatArgs,

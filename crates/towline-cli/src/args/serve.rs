@@ -15,12 +15,16 @@ pub(crate) struct ServeArgs {
     #[arg(short, long, value_name = "HOST:PORT", env = "TOWLINE_LISTEN", value_parser = values::listen_address)]
     pub(crate) listen: Option<String>,
 
+    /// Listen on a Unix socket at PATH, which its owner alone may use; with --listen on both, without it on nothing else
+    #[arg(long, value_name = "PATH", env = "TOWLINE_UNIX")]
+    pub(crate) unix: Option<PathBuf>,
+
     /// The path of the endpoint [default: /arcp]
     #[arg(long, value_name = "PATH", env = "TOWLINE_PATH", value_parser = values::endpoint_path)]
     pub(crate) path: Option<String>,
 
     /// Speak on standard input and output instead; opens no listener, prints nothing else, needs a token
-    #[arg(long, conflicts_with_all = ["listen", "path", "tls_cert", "tls_key", "tls_terminated", "dangerously_listen_in_the_clear", "allowed_host", "allowed_origin"])]
+    #[arg(long, conflicts_with_all = ["listen", "unix", "path", "tls_cert", "tls_key", "tls_terminated", "dangerously_listen_in_the_clear", "allowed_host", "allowed_origin"])]
     pub(crate) stdio: bool,
 
     /// Let in who shows TOKEN, as PRINCIPAL (split at the first colon); may be repeated [default: mint one and print it]
@@ -122,6 +126,7 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   towline serve --demo
   towline serve --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem --token alice:s3cret --allowed-host arcp.example
+  towline serve --unix /run/user/1000/towline.sock --token alice:s3cret
   towline serve --stdio --demo --token parent:s3cret
 
 When ready it prints where the dashboard is, then listening on ws://ADDRESS/arcp (wss:// with TLS), on standard output.

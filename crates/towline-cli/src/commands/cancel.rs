@@ -4,10 +4,8 @@ use crate::{
     args::CancelArgs,
     connect::{Connection, failed},
     context::Context,
-    embedded::Purpose,
     exit,
     failure::Outcome,
-    job_name::job_id,
     output,
 };
 use serde::Serialize;
@@ -20,8 +18,8 @@ struct Cancelled {
 }
 
 pub(super) async fn run(context: &Context, args: CancelArgs) -> Outcome {
-    let job = job_id(&args.job)?;
-    let connection = Connection::for_job(context, &args.connect, &args.job, Purpose::Work).await?;
+    let (connection, job) = Connection::to_act_on(context, &args.connect, &args.job).await?;
+    let job_id = job.to_string();
     let answer = connection
         .client
         .cancel(job, args.reason.as_deref().unwrap_or("asked for"))
@@ -29,7 +27,7 @@ pub(super) async fn run(context: &Context, args: CancelArgs) -> Outcome {
     connection.close().await;
     answer.map_err(failed)?;
     let cancelled = Cancelled {
-        job_id: args.job,
+        job_id,
         reason: args.reason,
     };
     output::one(args.format.output, &cancelled, |cancelled| {

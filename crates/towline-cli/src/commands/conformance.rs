@@ -1,21 +1,14 @@
 //! `towline conformance`: the kit of `towline-conformance`, run against what `--url` names.
 
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
-use towline::{
-    transport::{
-        ChildOptions, ChildProcess, CloseFrame, FrameSink, FrameSource, StdioTransport, Transport,
-        TransportError, TransportInfo, WebSocketOptions, WebSocketTransport,
-    },
-    wire::Envelope,
-};
 use towline_conformance::{Options, ROLES, Target};
 
 use crate::{
     args::{ConformanceArgs, ConnectArgs, OutputFormat},
     connect, exit,
-    failure::{Failure, Outcome},
-    output, values,
+    failure::Outcome,
+    output,
 };
 
 pub(super) async fn run(args: &ConformanceArgs) -> Outcome {
@@ -59,6 +52,9 @@ fn options(args: &ConformanceArgs) -> Outcome<Options> {
     })?;
     let mut options = token.map_or_else(Options::new, Options::bearer);
     options = options.draft_only(args.draft_only);
+    if let Some(token) = &args.second_token {
+        options = options.second_token(token.clone());
+    }
     if let Some(span) = args.timeout {
         options = options.patience(span.0);
     }
@@ -69,90 +65,19 @@ fn options(args: &ConformanceArgs) -> Outcome<Options> {
 }
 
 fn target(args: &ConformanceArgs) -> Outcome<Target> {
-    if let Some(command) = args.url.strip_prefix("stdio:") {
-        return child(command);
-    }
-    let url = values::server_url(&args.url).map_err(Failure::usage)?;
-    let mut socket = WebSocketOptions::client();
-    if let Some(file) = &args.ca_cert {
-        let pem = std::fs::read(file).map_err(|error| {
-            Failure::usage(format!(
-                "cannot read the certificate `{}`: {error}",
-                file.display()
-            ))
-        })?;
-        socket = socket.root_certificates_pem(pem);
-    }
-    Ok(Target::new(move || {
-        let (url, socket) = (url.clone(), socket.clone());
+    let target = Arc::new(connect::target(&args.url)?);
+    let socket = connect::socket_options(&ConnectArgs {
+        ca_cert: args.ca_cert.clone(),
+        ..ConnectArgs::default()
+    })?;
+    let alone = target.is_child();
+    let kit = Target::new(move || {
+        let (target, socket) = (Arc::clone(&target), socket.clone());
         async move {
-            let transport = WebSocketTransport::connect_with(&url, &socket).await;
+            let transport = target.connect(&socket).await;
             transport.map_err(|error| error.to_string())
         }
-    }))
-}
-
-/// A runtime of its own for each connection, which ends with it.
-fn child(command: &str) -> Outcome<Target> {
-    let mut words = command.split_whitespace().map(str::to_owned);
-    let Some(program) = words.next() else {
-        return Err(Failure::usage("`stdio:` names no command"));
-    };
-    let words: Vec<_> = words.collect();
-    let options = ChildOptions::new(program).args(&words);
-    let start = move || {
-        let started = ChildProcess::spawn(&options);
-        let started = started.map(|(child, transport)| Owned { child, transport });
-        async move { started.map_err(|error| error.to_string()) }
-    };
-    Ok(Target::new(start).alone())
-}
-
-/// A child's transport; the child ends when it is no longer used.
-struct Owned {
-    child: ChildProcess,
-    transport: StdioTransport,
-}
-
-impl Transport for Owned {
-    fn info(&self) -> TransportInfo {
-        self.transport.info()
-    }
-
-    fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {
-        let Self { child, transport } = *self;
-        let (sink, source) = Box::new(transport).split();
-        let sink = OwnedSink {
-            _child: child,
-            sink,
-        };
-        (Box::new(sink), source)
-    }
-}
-
-struct OwnedSink {
-    _child: ChildProcess,
-    sink: Box<dyn FrameSink>,
-}
-
-impl FrameSink for OwnedSink {
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        self.sink.poll_ready(cx)
-    }
-
-    fn start_send(&mut self, envelope: Envelope) -> Result<(), TransportError> {
-        self.sink.start_send(envelope)
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        self.sink.poll_flush(cx)
-    }
-
-    fn poll_close(
-        &mut self,
-        cx: &mut Context<'_>,
-        close: &CloseFrame,
-    ) -> Poll<Result<(), TransportError>> {
-        self.sink.poll_close(cx, close)
-    }
+    });
+    // A program is a runtime of its own for each connection.
+    Ok(if alone { kit.alone() } else { kit })
 }

@@ -17,6 +17,9 @@ struct Findings {
     namespaces: Vec<String>,
     /// Why it gets none.
     no_namespaces_because: Option<String>,
+    /// What keeps a program with a network to the proxy of its job.
+    #[cfg(target_os = "linux")]
+    network: Option<towline::agents::confine::Network>,
     /// Whether a program has a `/proc` of its own.
     proc: bool,
     /// What ends whatever a program started: `namespace` or `sweep`.
@@ -32,6 +35,15 @@ struct Findings {
     /// Which jobs are refused, and what to do.
     refused: Vec<Refused>,
 }
+
+/// Jobs that need a network.
+#[cfg(target_os = "linux")]
+const NETWORK: &str = "those whose lease holds net.fetch, or whose agent has a model, and that run a confined program";
+
+/// What helps them.
+#[cfg(target_os = "linux")]
+const NO_NETWORK: &str =
+    "take a kernel that lets a network namespace be made, or leave net.fetch out of their lease";
 
 /// A kind of job that is refused.
 #[derive(Debug, Serialize)]
@@ -92,11 +104,17 @@ async fn look() -> Findings {
         });
         findings.processes_bounded = report.processes_bounded;
     }
-    findings.refuse(
-        "those whose lease holds net.fetch and that run a confined program",
-        &confine::Refusal::Network.to_string(),
-        "leave net.fetch out of their lease",
-    );
+    match kernel.network(true) {
+        Ok(network) => findings.network = Some(network),
+        Err(refusal) => findings.refuse(NETWORK, &refusal.to_string(), NO_NETWORK),
+    }
+    if findings.network == Some(confine::Network::Port)
+        && let Err(refusal) = kernel.network(false)
+    {
+        let remedy = "let unprivileged user namespaces be made (sysctl user.max_user_namespaces), or say \
+                      allow_network_by_port = true in [server]: their programs then reach that port of any machine";
+        findings.refuse(NETWORK, &refusal.to_string(), remedy);
+    }
     if findings.namespaces.is_empty() {
         findings.refuse(
             "those whose fs.read or fs.write covers towline's own files, /dev or /proc",

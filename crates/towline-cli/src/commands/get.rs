@@ -1,25 +1,30 @@
 //! `towline get`
 
+use std::collections::{BTreeMap, VecDeque};
+
 use serde::Serialize;
 use towline::{
-    Amount, Lease, LeaseConstraints,
-    client::JobOutput,
-    wire::{RawJson, payload::Subscribed},
+    Amount, ErrorCode, Event, JobId, Lease, LeaseConstraints, Timestamp,
+    client::{JobEvent, JobOutput, Outcome as JobOutcome, Subscription},
+    wire::{
+        RawJson, event,
+        payload::{JobListing, Subscribed},
+    },
 };
-
-use std::collections::BTreeMap;
 
 use super::following;
 use crate::{
     args::GetArgs,
     connect::{Connection, failed},
     context::Context,
-    embedded::Purpose,
-    exit,
+    exit, facts,
     failure::Outcome,
-    job_name::job_id,
+    job_name,
     output::{self, EndingError},
 };
+
+/// How many of a failed job's last lines are shown.
+const LAST_LINES: usize = 8;
 
 /// A job as it stands.
 #[derive(Serialize)]
@@ -27,16 +32,29 @@ struct Shown {
     job_id: String,
     agent: String,
     status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal: Option<String>,
     lease: Lease,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_constraints: Option<LeaseConstraints>,
     #[serde(skip_serializing_if = "Option::is_none")]
     budget: Option<BTreeMap<String, Amount>>,
+    /// What it spent, budgeted or not.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    spent: BTreeMap<String, Amount>,
     parent_job_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
     /// The job's own events so far.
     last_event_seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,72 +63,237 @@ struct Shown {
     summary: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<EndingError>,
+    /// Of a job that failed: what it said last, and what may help.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    last_lines: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    completed_at: Option<String>,
+    remedy: Option<&'static str>,
 }
 
 pub(super) async fn run(context: &Context, args: GetArgs) -> Outcome {
-    let connection = Connection::for_job(context, &args.connect, &args.job, Purpose::Look).await?;
-    let shown = show(&connection, &args.job).await;
+    let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
+    let shown = show(&connection, &job).await;
     connection.close().await;
     output::one(args.format.output, &shown?, text)?;
     Ok(exit::SUCCESS)
 }
 
-async fn show(connection: &Connection, job: &str) -> Outcome<Shown> {
-    let job = job_id(job)?;
-    let mut subscription = connection
-        .client
-        .subscribe(job.clone())
-        .history(true)
-        .send()
-        .await
-        .map_err(failed)?;
-    let mut shown = Shown::of(job.to_string(), subscription.subscribed());
+async fn show(connection: &Connection, job: &JobId) -> Outcome<Shown> {
+    let subscribe = connection.client.subscribe(job.clone()).history(true);
+    let mut subscription = subscribe.send().await.map_err(failed)?;
+    let past = Past::read(&mut subscription).await?;
+    let mut shown = Shown::of(job, subscription.subscribed());
+    let mut end = None;
     if subscription.subscribed().current_status.is_terminal() {
         let outcome = subscription.outcome().await.map_err(failed)?;
-        if let towline::client::Outcome::Success(success) = &outcome {
-            match &success.result {
-                JobOutput::Inline { value, .. } => shown.result = Some(value.clone()),
-                JobOutput::Streamed { bytes, .. } => shown.result_size = Some(bytes.len()),
-            }
-        }
-        let ending = following::ending(&job, outcome)?;
-        shown.summary = ending.summary;
-        shown.error = ending.error;
-        shown.completed_at = ending.completed_at.map(|at| at.to_string());
+        end = shown.ended(job, outcome, &past)?;
     }
+    let listed = job_name::listed(&connection.client, job).await?;
+    shown.when(listed.as_ref(), &past, end);
+    shown.spends(listed.as_ref(), past.costs);
+    shown.principal = listed.and_then(|listed| listed.principal);
     Ok(shown)
 }
 
+/// What the events of a job say of it.
+#[derive(Default)]
+struct Past {
+    started: Option<Timestamp>,
+    costs: BTreeMap<String, Amount>,
+    lines: VecDeque<String>,
+}
+
+impl Past {
+    /// Reads what has happened: all of it for a job that is over, up to now for one that runs.
+    async fn read(subscription: &mut Subscription) -> Outcome<Self> {
+        let is_over = subscription.subscribed().current_status.is_terminal();
+        let last = subscription.subscribed().subscribed_from;
+        let mut past = Self::default();
+        if !is_over && last.value() == 0 {
+            return Ok(past);
+        }
+        while let Some(event) = subscription.next_event().await.map_err(failed)? {
+            past.note(&event);
+            // A runtime that does not count a job's events would be waited for.
+            let is_last = event.job_seq().is_none_or(|seq| seq >= last);
+            if !is_over && is_last {
+                break;
+            }
+        }
+        Ok(past)
+    }
+
+    fn note(&mut self, event: &JobEvent) {
+        let Ok(payload) = event.payload() else {
+            return;
+        };
+        match payload.event() {
+            Ok(Event::Status(status)) if status.phase == "running" => {
+                self.started = self.started.or(payload.ts);
+            }
+            Ok(Event::Metric(metric)) => self.cost(&metric),
+            Ok(Event::Log(_) | Event::ToolResult(_)) => {
+                self.lines.extend(output::event_line(&payload));
+                if self.lines.len() > LAST_LINES {
+                    self.lines.pop_front();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Costs of currencies that no budget counts are counted here.
+    fn cost(&mut self, metric: &event::Metric) {
+        let is_cost = metric.name.starts_with("cost.") && metric.name != "cost.budget.remaining";
+        if let (true, Some(currency)) = (is_cost, &metric.unit) {
+            let sum = self.costs.entry(currency.clone()).or_default();
+            *sum = sum.checked_add(metric.value).unwrap_or(*sum);
+        }
+    }
+}
+
 impl Shown {
-    fn of(job_id: String, subscribed: &Subscribed) -> Self {
+    fn of(job: &JobId, subscribed: &Subscribed) -> Self {
         Self {
-            job_id,
+            job_id: job.to_string(),
             agent: subscribed.agent.clone(),
             status: subscribed.current_status.to_string(),
+            principal: None,
             lease: subscribed.lease.clone(),
             lease_constraints: subscribed.lease_constraints.clone(),
             budget: subscribed.budget.clone(),
+            spent: BTreeMap::new(),
             parent_job_id: subscribed.parent_job_id.as_ref().map(ToString::to_string),
             trace_id: subscribed.trace_id.map(|trace| trace.to_string()),
             last_event_seq: subscribed.subscribed_from.value(),
+            created_at: None,
+            started_at: None,
+            completed_at: None,
+            duration_ms: None,
             result: None,
             result_size: None,
             summary: None,
             error: None,
-            completed_at: None,
+            last_lines: Vec::new(),
+            remedy: None,
         }
+    }
+
+    /// How it ended, and when.
+    fn ended(
+        &mut self,
+        job: &JobId,
+        outcome: JobOutcome,
+        past: &Past,
+    ) -> Outcome<Option<Timestamp>> {
+        if let JobOutcome::Success(success) = &outcome {
+            match &success.result {
+                JobOutput::Inline { value, .. } => self.result = Some(value.clone()),
+                JobOutput::Streamed { bytes, .. } => self.result_size = Some(bytes.len()),
+            }
+        }
+        let ending = following::ending(job, outcome)?;
+        self.summary = ending.summary;
+        if let Some(error) = ending.error {
+            self.last_lines = past.lines.iter().cloned().collect();
+            self.remedy = remedy(&error);
+            self.error = Some(error);
+        }
+        Ok(ending.completed_at)
+    }
+
+    fn when(&mut self, listed: Option<&JobListing>, past: &Past, end: Option<Timestamp>) {
+        let of_list = |pick: fn(&JobListing) -> Option<Timestamp>| listed.and_then(pick);
+        let created = of_list(JobListing::created);
+        let started = of_list(|listed| listed.started_at).or(past.started);
+        let completed = of_list(|listed| listed.completed_at).or(end);
+        let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        self.duration_ms = match (started.or(created), completed) {
+            (Some(began), Some(end)) => Some(facts::between(began, end)),
+            _ => listed.and_then(facts::duration_of),
+        };
+        self.created_at = text(created);
+        self.started_at = text(started);
+        self.completed_at = text(completed);
+    }
+
+    fn spends(&mut self, listed: Option<&JobListing>, costs: BTreeMap<String, Amount>) {
+        self.spent = costs;
+        let counted = facts::spent(&self.lease, self.budget.as_ref());
+        let told = listed.map(facts::spent_of).unwrap_or_default();
+        // What children spent is in the counters and not among the job's own metrics.
+        self.spent.extend(counted);
+        self.spent.extend(told);
     }
 }
 
+/// What may help against an end that was none of success.
+fn remedy(error: &EndingError) -> Option<&'static str> {
+    let details = error.details.as_ref();
+    let details: Option<serde_json::Value> = details.and_then(|details| details.read().ok());
+    let reason = details
+        .as_ref()
+        .and_then(|details| details["reason"].as_str());
+    Some(match (&error.code, reason) {
+        (_, Some("runtime_restarted" | "runtime_shutdown")) => {
+            "the runtime ended while it ran: run it again; an agent with restartable = true goes on by itself"
+        }
+        (_, Some("log_full")) => {
+            "it said too much: let it say less, or raise log_bytes and log_events"
+        }
+        (code, _) if *code == ErrorCode::BUDGET_EXHAUSTED => {
+            "run it again with more to spend: --budget CURRENCY:AMOUNT"
+        }
+        (code, _) if *code == ErrorCode::LEASE_EXPIRED => "run it again with a later --expires-in",
+        (code, _) if *code == ErrorCode::TIMEOUT => "run it again with a longer --max-runtime",
+        (code, _) if *code == ErrorCode::PERMISSION_DENIED => {
+            "grant what it lacked: --lease NS=PATTERN; `towline lease explain` says what a lease allows"
+        }
+        (code, _) if *code == ErrorCode::INVALID_REQUEST => "the agent does not take this --input",
+        (code, _) if *code == ErrorCode::AGENT_NOT_AVAILABLE => {
+            "`towline agents` lists what there is"
+        }
+        (code, _) if *code == ErrorCode::CANCELLED => return None,
+        _ if error.retryable => "run it again: the same may succeed later",
+        _ => "its last lines say more; `towline watch JOB` shows all of them",
+    })
+}
+
 fn text(shown: &Shown) -> String {
+    let mut lines = facts_of(shown);
+    lines.extend(shown.summary.clone().map(|summary| ("summary", summary)));
+    let error = shown.error.as_ref();
+    lines.extend(error.map(|error| ("error", format!("{}: {}", error.code, error.message))));
+    lines.extend(shown.last_lines.iter().map(|line| ("last", line.clone())));
+    lines.extend(shown.remedy.map(|remedy| ("remedy", remedy.to_owned())));
+    let result = shown.result.as_ref();
+    lines.extend(result.map(|result| ("result", result.as_str().to_owned())));
+    lines.extend(shown.result_size.map(|size| {
+        (
+            "result",
+            format!("{size} bytes; towline result {}", shown.job_id),
+        )
+    }));
+    let lines: Vec<String> = lines
+        .into_iter()
+        .map(|(name, value)| format!("{name:<9} {}", output::clean(&value)))
+        .collect();
+    lines.join("\n")
+}
+
+/// What is known of the job, ended or not.
+fn facts_of(shown: &Shown) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("job", shown.job_id.clone()),
         ("agent", shown.agent.clone()),
         ("status", shown.status.clone()),
-        ("events", shown.last_event_seq.to_string()),
     ];
+    lines.extend(shown.principal.clone().map(|who| ("principal", who)));
+    lines.extend(shown.created_at.clone().map(|at| ("created", at)));
+    lines.extend(shown.started_at.clone().map(|at| ("started", at)));
+    lines.extend(shown.completed_at.clone().map(|at| ("ended", at)));
+    lines.extend(shown.duration_ms.map(|ms| ("duration", facts::span(ms))));
+    lines.push(("events", shown.last_event_seq.to_string()));
     lines.extend(
         shown.lease.iter().map(|(namespace, patterns)| {
             ("lease", format!("{namespace} = {}", patterns.join(", ")))
@@ -123,31 +306,10 @@ fn text(shown: &Shown) -> String {
     lines.extend(expires.map(|at| ("expires", at)));
     let budget = shown.budget.iter().flatten();
     lines.extend(budget.map(|(currency, left)| ("budget", format!("{left} {currency} left"))));
+    if !shown.spent.is_empty() {
+        lines.push(("cost", facts::money(&shown.spent)));
+    }
     lines.extend(shown.parent_job_id.clone().map(|parent| ("parent", parent)));
     lines.extend(shown.trace_id.clone().map(|trace| ("trace", trace)));
-    lines.extend(shown.completed_at.clone().map(|at| ("ended", at)));
-    lines.extend(shown.summary.clone().map(|summary| ("summary", summary)));
-    lines.extend(
-        shown
-            .error
-            .as_ref()
-            .map(|error| ("error", format!("{}: {}", error.code, error.message))),
-    );
-    lines.extend(
-        shown
-            .result
-            .as_ref()
-            .map(|result| ("result", result.as_str().to_owned())),
-    );
-    lines.extend(shown.result_size.map(|size| {
-        (
-            "result",
-            format!("{size} bytes; towline result {}", shown.job_id),
-        )
-    }));
-    let lines: Vec<String> = lines
-        .into_iter()
-        .map(|(name, value)| format!("{name:<8} {}", output::clean(&value)))
-        .collect();
-    lines.join("\n")
+    lines
 }

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, pin::pin};
 
 use futures_util::TryStreamExt as _;
+use serde_json::{Value, json};
 use towline::{
     JobStatus,
     env::{Clock as _, SystemClock},
@@ -14,8 +15,8 @@ use crate::{
     connect::{Connection, failed},
     context::Context,
     embedded::Purpose,
-    exit,
-    failure::Outcome,
+    exit, facts,
+    failure::{Failure, Outcome},
     output,
 };
 
@@ -27,20 +28,21 @@ pub(super) async fn run(context: &Context, args: JobsArgs) -> Outcome {
     let jobs = newest(&connection, &args).await;
     connection.close().await;
     let jobs = jobs?;
-    output::list(args.format.output, &jobs, |jobs| match jobs {
+    let documents: Vec<Value> = jobs.iter().map(document).collect::<Outcome<_>>()?;
+    output::list(args.format.output, &documents, |_| match jobs.as_slice() {
         [] => "no jobs".to_owned(),
-        _ => output::table(
-            &["JOB", "AGENT", "STATUS", "EVENTS", "CREATED"],
-            jobs.iter().map(row),
-        ),
+        jobs => table(jobs),
     })?;
     Ok(exit::SUCCESS)
 }
 
 /// The newest jobs that match, oldest of them first. Listings are ascending, so all pages are walked and the end is kept.
 async fn newest(connection: &Connection, args: &JobsArgs) -> Outcome<Vec<JobListing>> {
-    let mut list = connection.client.list_jobs().limit(PAGE);
-    for status in args.status.iter().filter_map(|text| JobStatus::parse(text)) {
+    let mut list = connection.client.list_jobs().limit(PAGE).details();
+    let failed_too = args.failed.then_some(["error", "timed_out"]);
+    let wanted = args.status.iter().map(String::as_str);
+    let wanted = wanted.chain(failed_too.into_iter().flatten());
+    for status in wanted.filter_map(JobStatus::parse) {
         list = list.status(status);
     }
     if let Some(agent) = &args.agent {
@@ -49,14 +51,19 @@ async fn newest(connection: &Connection, args: &JobsArgs) -> Outcome<Vec<JobList
     if let Some(span) = args.since {
         list = list.created_after(earlier(span.0));
     }
+    let text = args.search.as_ref().map(|text| text.to_lowercase());
     let mut kept = VecDeque::new();
     let mut jobs = pin!(list.stream());
     while let Some(job) = jobs.try_next().await.map_err(failed)? {
         // Credentials are nobody's business in a listing.
-        kept.push_back(JobListing {
+        let job = JobListing {
             credentials: None,
             ..job
-        });
+        };
+        if text.as_ref().is_some_and(|text| !mentions(&job, text)) {
+            continue;
+        }
+        kept.push_back(job);
         if kept.len() > args.limit {
             kept.pop_front();
         }
@@ -64,21 +71,60 @@ async fn newest(connection: &Connection, args: &JobsArgs) -> Outcome<Vec<JobList
     Ok(kept.into())
 }
 
+/// Whether anything a listing says of a job holds the text.
+fn mentions(job: &JobListing, text: &str) -> bool {
+    let said = serde_json::to_string(job).unwrap_or_default();
+    said.to_lowercase().contains(text)
+}
+
 fn earlier(span: std::time::Duration) -> towline::Timestamp {
     let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
     towline::Timestamp::from_unix_micros(SystemClock.now().unix_micros().saturating_sub(micros))
 }
 
-fn row(job: &JobListing) -> Vec<String> {
-    let created = job
-        .created_at
-        .or(job.submitted_at)
-        .map_or_else(String::new, |at| at.to_string());
-    vec![
+/// A job of a listing, with what follows from it.
+pub(super) fn document(job: &JobListing) -> Outcome<Value> {
+    let document = serde_json::to_value(job);
+    let mut document =
+        document.map_err(|error| Failure::local(format!("cannot write JSON: {error}")))?;
+    if let Some(fields) = document.as_object_mut() {
+        let spent = facts::spent_of(job);
+        if !spent.is_empty() {
+            fields.insert("spent".to_owned(), json!(spent));
+        }
+        if let Some(millis) = facts::duration_of(job) {
+            fields.insert("duration_ms".to_owned(), json!(millis));
+        }
+    }
+    Ok(document)
+}
+
+/// What not every runtime tells has a column only where one does.
+fn table(jobs: &[JobListing]) -> String {
+    let whose = jobs.iter().any(|job| job.principal.is_some());
+    let mut header = vec!["JOB", "AGENT", "STATUS"];
+    if whose {
+        header.push("PRINCIPAL");
+    }
+    header.extend(["EVENTS", "CREATED", "DURATION", "SPENT"]);
+    output::table(&header, jobs.iter().map(|job| row(job, whose)))
+}
+
+fn row(job: &JobListing, whose: bool) -> Vec<String> {
+    let created = job.created();
+    let mut row = vec![
         job.job_id.to_string(),
         job.agent.clone(),
         job.status.to_string(),
+    ];
+    if whose {
+        row.push(job.principal.clone().unwrap_or_default());
+    }
+    row.extend([
         job.last_event_seq.to_string(),
-        created,
-    ]
+        created.map_or_else(String::new, |at| at.to_string()),
+        facts::duration_of(job).map_or_else(String::new, facts::span),
+        facts::money(&facts::spent_of(job)),
+    ]);
+    row
 }

@@ -1,29 +1,25 @@
 //! `towline result`
 
-use towline::client::Outcome as JobOutcome;
+use towline::{JobId, client::Outcome as JobOutcome};
 
 use super::following;
 use crate::{
     args::ResultArgs,
     connect::{Connection, failed},
     context::Context,
-    data_dir,
-    embedded::Purpose,
-    exit,
+    data_dir, exit,
     failure::{Failure, Outcome},
-    job_name::job_id,
     output,
 };
 
 pub(super) async fn run(context: &Context, args: ResultArgs) -> Outcome {
-    let connection = Connection::for_job(context, &args.connect, &args.job, Purpose::Look).await?;
-    let outcome = result(&connection, &args).await;
+    let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
+    let outcome = result(&connection, job, &args).await;
     connection.close().await;
     outcome
 }
 
-async fn result(connection: &Connection, args: &ResultArgs) -> Outcome {
-    let job = job_id(&args.job)?;
+async fn result(connection: &Connection, job: JobId, args: &ResultArgs) -> Outcome {
     let subscription = connection
         .client
         .subscribe(job.clone())

@@ -19,9 +19,13 @@ use crate::{
 
 pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
     let server = args.connect.url.as_deref();
-    if args.detach && server.is_none() {
+    let stays = server
+        .map(connect::target)
+        .transpose()?
+        .is_some_and(|target| !target.is_child());
+    if args.detach && !stays {
         let failure =
-            Failure::usage("--detach needs a server: an embedded runtime ends with this program");
+            Failure::usage("--detach needs a server: any other runtime ends with this program");
         return Err(failure.help("start one with `towline serve` and name it with --url"));
     }
     if args.connect.url.is_none() {
@@ -78,6 +82,7 @@ async fn detach(
         job_id: job.clone(),
         agent: agent.clone(),
         created_at: SystemClock.now().to_string(),
+        token: connect::token(&args.connect)?.map(|token| token.expose().to_owned()),
         resume: serde_json::Value::Null,
     };
     connect::save(&connection.client, saved, &context.sessions()).await?;

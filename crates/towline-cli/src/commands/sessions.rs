@@ -1,10 +1,43 @@
 //! `towline sessions`
 
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
-    args::OutputFormat, context::Context, exit, failure::Outcome, output, sessions::SavedSession,
+    args::{ConnectArgs, OutputFormat},
+    asking::{self, Question},
+    context::Context,
+    exit,
+    failure::{Failure, Outcome},
+    output,
+    sessions::SavedSession,
 };
+
+/// Ends sessions of others; a vendor's type of ours, and its answer.
+const REVOKE: &str = "x-vendor.towline.sessions.revoke";
+const REVOKED: &str = "x-vendor.towline.sessions.revoked";
+
+/// `towline sessions revoke` [ARCP 14-7].
+pub(super) async fn revoke(args: &ConnectArgs, principal: &str, format: OutputFormat) -> Outcome {
+    let Some(url) = &args.url else {
+        return Err(Failure::usage("sessions are revoked on a running server")
+            .help("name it with --url, and show the token of an administrator"));
+    };
+    let question = Question {
+        kind: REVOKE,
+        answer: REVOKED,
+        payload: &json!({"principal": principal}),
+    };
+    let answer = asking::ask(url, args, &question).await?;
+    output::one(format, &answer, |answer| {
+        format!(
+            "{} sessions of {} ended",
+            answer["sessions"],
+            output::clean(principal)
+        )
+    })?;
+    Ok(exit::SUCCESS)
+}
 
 /// A saved session without its secret.
 #[derive(Serialize)]
@@ -24,6 +57,7 @@ impl From<SavedSession> for Listed {
             job_id,
             agent,
             created_at,
+            token: _,
             resume: _,
         } = saved;
         Self {

@@ -1,27 +1,27 @@
 //! `towline watch`
 
-use towline::wire::{JobSeq, payload::Accepted};
+use towline::{
+    JobId,
+    wire::{JobSeq, payload::Accepted},
+};
 
 use super::{following, following::Followed};
 use crate::{
     args::WatchArgs,
     connect::{Connection, failed},
     context::Context,
-    embedded::Purpose,
     failure::Outcome,
-    job_name::job_id,
     output::Follower,
 };
 
 pub(super) async fn run(context: &Context, args: WatchArgs) -> Outcome {
-    let connection = Connection::for_job(context, &args.connect, &args.job, Purpose::Look).await?;
-    let outcome = watch(&connection, &args).await;
+    let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
+    let outcome = watch(&connection, job, &args).await;
     connection.close().await;
     outcome
 }
 
-async fn watch(connection: &Connection, args: &WatchArgs) -> Outcome {
-    let job = job_id(&args.job)?;
+async fn watch(connection: &Connection, job: JobId, args: &WatchArgs) -> Outcome {
     let mut subscribe = connection.client.subscribe(job.clone());
     if !args.live {
         subscribe = subscribe.history(true);

@@ -12,7 +12,7 @@ use crate::failure::Outcome;
 pub(crate) const BUILT_IN: [&str; 2] = ["exec", "index"];
 
 /// `[agents.NAME]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct AgentSection {
     #[serde(default)]
     pub(crate) command: Vec<String>,
@@ -38,10 +38,12 @@ pub(crate) struct AgentSection {
     pub(super) state: Option<PathBuf>,
     #[serde(default)]
     pub(super) limits: AgentLimits,
+    #[serde(default)]
+    pub(super) model: Option<String>,
 }
 
 /// `[agents.NAME.limits]`
-#[derive(Debug, Default, Clone, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct AgentLimits {
     pub(super) memory: Option<Size>,
@@ -52,7 +54,7 @@ pub(crate) struct AgentLimits {
 }
 
 /// A number of bytes: `"2GiB"`, or the number.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Size {
     Text(String),

@@ -8,7 +8,7 @@ use super::file::File;
 use crate::{failure::Outcome, values::PrincipalToken};
 
 /// `[auth]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct AuthSection {
     pub(crate) tokens: Vec<TokenSection>,
@@ -16,7 +16,7 @@ pub(crate) struct AuthSection {
 }
 
 /// `[[auth.tokens]]`
-#[derive(Deserialize)]
+#[derive(PartialEq, Deserialize)]
 pub(crate) struct TokenSection {
     principal: String,
     #[serde(default)]
@@ -34,7 +34,7 @@ impl std::fmt::Debug for TokenSection {
 }
 
 /// `[auth.jwt]`: one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct JwtSection {
     pub(crate) secret_file: Option<PathBuf>,

@@ -7,6 +7,7 @@ use towline::agents::{Confinement, Limits};
 use super::{
     Config,
     agents::{AgentLimits, AgentSection, Size},
+    models::ModelSection,
 };
 use crate::{
     failure::{Failure, Outcome},
@@ -24,6 +25,7 @@ impl Config {
         let named = secrets.chain(agents).chain(&self.server.tls_key);
         let mut own: Vec<PathBuf> = named
             .chain(self.credentials.key_file())
+            .chain(self.models.values().map(ModelSection::key_file))
             .map(|file| self.path(file))
             .collect();
         own.extend(
@@ -38,13 +40,24 @@ impl Config {
         own
     }
 
-    /// What confines the programs of an agent: `base`, with what its section says.
+    /// What confines the programs of an agent, and what they get: `base`, with what its section says.
     pub(crate) fn confinement(
         &self,
         name: &str,
         section: &AgentSection,
         base: &Confinement,
     ) -> Outcome<Confinement> {
+        let confinement = self.held(name, section, base)?;
+        match &section.model {
+            Some(model) => {
+                let key = format!("agents.{name}.model");
+                Ok(confinement.model(self.model(&key, model)?))
+            }
+            None => Ok(confinement),
+        }
+    }
+
+    fn held(&self, name: &str, section: &AgentSection, base: &Confinement) -> Outcome<Confinement> {
         let key = |key: &str| format!("agents.{name}.{key}");
         match section.confine.as_deref() {
             None | Some("lease") => {}

@@ -12,14 +12,14 @@ use crate::{
 };
 
 /// `[credentials]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct CredentialsSection {
     pub(crate) litellm: Option<LiteLlmSection>,
 }
 
 /// `[credentials.litellm]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 pub(crate) struct LiteLlmSection {
     url: String,
     key_file: PathBuf,

@@ -60,7 +60,7 @@ impl File {
 }
 
 /// A time span: `"10s"`, or a number of seconds.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum SpanValue {
     Text(String),

@@ -23,10 +23,12 @@ static FILE: Shape = Keys(&[
         "server",
         Keys(&[
             ("listen", Leaf),
+            ("unix", Leaf),
             ("path", Leaf),
             ("allowed_hosts", Leaf),
             ("allowed_origins", Leaf),
             ("trusted_proxies", Leaf),
+            ("trust_forwarded_for", Leaf),
             ("tls_terminated", Leaf),
             ("conceal_foreign_jobs", Leaf),
             ("tls_cert", Leaf),
@@ -38,6 +40,7 @@ static FILE: Shape = Keys(&[
             ("drain", Leaf),
             ("demo", Leaf),
             ("allow_unconfined_root", Leaf),
+            ("allow_network_by_port", Leaf),
             ("dashboard", Leaf),
             ("dashboard_connect", Leaf),
             (
@@ -57,6 +60,13 @@ static FILE: Shape = Keys(&[
                     ("connections", Leaf),
                     ("connections_per_address", Leaf),
                     ("failed_tokens_per_address", Leaf),
+                    ("hello_bytes", Leaf),
+                    ("detached_sessions", Leaf),
+                    ("subscriptions_per_session", Leaf),
+                    ("waiting", Leaf),
+                    ("children", Leaf),
+                    ("depth", Leaf),
+                    ("result_bytes", Leaf),
                 ]),
             ),
         ]),
@@ -94,6 +104,7 @@ static FILE: Shape = Keys(&[
             ("agents", Leaf),
             ("lease_ceiling", Leaf),
             ("budget_per_job", Leaf),
+            ("budget_per_day", Leaf),
             ("jobs", Leaf),
             ("may_watch", Leaf),
             ("may_cancel", Leaf),
@@ -115,6 +126,7 @@ static FILE: Shape = Keys(&[
                     ("bytes", Leaf),
                     ("audit_age", Leaf),
                     ("audit_rows", Leaf),
+                    ("audit_refused", Leaf),
                 ]),
             ),
         ]),
@@ -135,6 +147,15 @@ static FILE: Shape = Keys(&[
         )]),
     ),
     (
+        "models",
+        Named(&Keys(&[
+            ("style", Leaf),
+            ("base_url", Leaf),
+            ("key_file", Leaf),
+            ("prices", Leaf),
+        ])),
+    ),
+    (
         "agents",
         Named(&Keys(&[
             ("command", Leaf),
@@ -148,6 +169,7 @@ static FILE: Shape = Keys(&[
             ("confine", Leaf),
             ("read", Leaf),
             ("state", Leaf),
+            ("model", Leaf),
             (
                 "limits",
                 Keys(&[

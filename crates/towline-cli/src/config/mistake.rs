@@ -12,9 +12,10 @@ pub(super) fn told(error: &toml::de::Error, text: &str) -> String {
     let number = before.matches('\n').count() + 1;
     let line = text.lines().nth(number - 1).unwrap_or_default();
     let key = line.split('=').next().unwrap_or_default().trim();
-    match keys::is_known(key) {
-        true => format!("line {number}: `{key}`: {kind}"),
-        false => format!("line {number}: {kind}"),
+    if keys::is_known(key) {
+        format!("line {number}: `{key}`: {kind}")
+    } else {
+        format!("line {number}: {kind}")
     }
 }
 

@@ -12,12 +12,13 @@ use super::{auth::AuthSection, file::File};
 use crate::failure::{Failure, Outcome};
 
 /// `[roles.NAME]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct RoleSection {
     agents: Option<Vec<String>>,
     lease_ceiling: Option<BTreeMap<String, Vec<String>>>,
     budget_per_job: Option<Texts>,
+    budget_per_day: Option<Texts>,
     jobs: Option<u32>,
     may_watch: Option<String>,
     may_cancel: Option<String>,
@@ -26,11 +27,20 @@ pub(crate) struct RoleSection {
 }
 
 /// One text, or several.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum Texts {
     One(String),
     Several(Vec<String>),
+}
+
+impl Texts {
+    fn all(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Several(texts) => texts,
+        }
+    }
 }
 
 impl RoleSection {
@@ -50,11 +60,10 @@ impl RoleSection {
             role = role.lease_ceiling(lease).map_err(wrong)?;
         }
         if let Some(budget) = &self.budget_per_job {
-            let texts = match budget {
-                Texts::One(text) => std::slice::from_ref(text),
-                Texts::Several(texts) => texts,
-            };
-            role = role.budget_per_job(texts).map_err(wrong)?;
+            role = role.budget_per_job(budget.all()).map_err(wrong)?;
+        }
+        if let Some(budget) = &self.budget_per_day {
+            role = role.budget_per_day(budget.all()).map_err(wrong)?;
         }
         if let Some(jobs) = self.jobs {
             if jobs == 0 {

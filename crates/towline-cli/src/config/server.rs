@@ -9,13 +9,15 @@ use super::file::{File, SpanValue};
 use crate::{failure::Outcome, values};
 
 /// `[server]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct ServerSection {
     pub(crate) listen: Option<String>,
+    pub(crate) unix: Option<PathBuf>,
     pub(crate) path: Option<String>,
     pub(crate) allowed_hosts: Option<Vec<String>>,
     pub(crate) allowed_origins: Option<Vec<String>>,
+    #[serde(alias = "trust_forwarded_for")]
     pub(crate) trusted_proxies: Option<Vec<String>>,
     pub(crate) tls_terminated: Option<bool>,
     pub(crate) conceal_foreign_jobs: Option<bool>,
@@ -28,13 +30,17 @@ pub(crate) struct ServerSection {
     pub(crate) drain: Option<SpanValue>,
     pub(crate) demo: Option<bool>,
     pub(crate) allow_unconfined_root: Option<bool>,
+    pub(crate) allow_network_by_port: Option<bool>,
     pub(crate) dashboard: Option<bool>,
     pub(crate) dashboard_connect: Option<Vec<String>>,
     pub(crate) limits: LimitsSection,
 }
 
+/// A message of fewer bytes holds no hello with a token in it.
+const LEAST_MESSAGE: u32 = 1024;
+
 /// `[server.limits]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct LimitsSection {
     pub(crate) sessions_per_principal: Option<u32>,
@@ -51,6 +57,13 @@ pub(crate) struct LimitsSection {
     pub(crate) connections: Option<u32>,
     pub(crate) connections_per_address: Option<u32>,
     pub(crate) failed_tokens_per_address: Option<u32>,
+    pub(crate) hello_bytes: Option<u32>,
+    pub(crate) detached_sessions: Option<u32>,
+    pub(crate) subscriptions_per_session: Option<u32>,
+    pub(crate) waiting: Option<u32>,
+    pub(crate) children: Option<u32>,
+    pub(crate) depth: Option<u32>,
+    pub(crate) result_bytes: Option<u64>,
 }
 
 impl ServerSection {
@@ -88,19 +101,29 @@ impl ServerSection {
 
 impl LimitsSection {
     fn validate(&self, file: &File) -> Outcome<()> {
+        // With none of these nobody could do anything; the others may be none.
         for (key, value) in [
-            ("server.limits.connections", self.connections),
-            (
-                "server.limits.connections_per_address",
-                self.connections_per_address,
-            ),
-            (
-                "server.limits.failed_tokens_per_address",
-                self.failed_tokens_per_address,
-            ),
+            ("connections", self.connections),
+            ("connections_per_address", self.connections_per_address),
+            ("failed_tokens_per_address", self.failed_tokens_per_address),
+            ("sessions_per_principal", self.sessions_per_principal),
+            ("jobs_per_principal", self.jobs_per_principal),
+            ("jobs", self.jobs),
         ] {
             if value == Some(0) {
-                return Err(file.wrong(key, "is `0`; give at least 1"));
+                let key = format!("server.limits.{key}");
+                return Err(file.wrong(&key, "is `0`; give at least 1"));
+            }
+        }
+        // Less than a hello or a submit takes.
+        for (key, value) in [
+            ("hello_bytes", self.hello_bytes),
+            ("message_bytes", self.message_bytes),
+        ] {
+            if let Some(bytes) = value.filter(|bytes| *bytes < LEAST_MESSAGE) {
+                let key = format!("server.limits.{key}");
+                let message = format!("is `{bytes}`; give at least {LEAST_MESSAGE}");
+                return Err(file.wrong(&key, &message));
             }
         }
         Ok(())

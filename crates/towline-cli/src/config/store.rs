@@ -8,7 +8,7 @@ use super::file::{File, SpanValue};
 use crate::{failure::Outcome, values};
 
 /// `[store]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct StoreSection {
     pub(crate) sqlite: Option<PathBuf>,
@@ -18,7 +18,7 @@ pub(crate) struct StoreSection {
 }
 
 /// `[store.retention]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct RetentionSection {
     pub(crate) age: Option<SpanValue>,
@@ -26,6 +26,7 @@ pub(crate) struct RetentionSection {
     pub(crate) bytes: Option<u64>,
     pub(crate) audit_age: Option<SpanValue>,
     pub(crate) audit_rows: Option<u64>,
+    pub(crate) audit_refused: Option<u64>,
 }
 
 impl StoreSection {

@@ -307,6 +307,11 @@ fn accepted_fields(job: &JobId, accepted: &Accepted) -> Map<String, Value> {
 }
 
 fn end_line(ending: Ending) -> Outcome<()> {
+    super::json(&end_of(ending))
+}
+
+/// The line that says how a job ended.
+pub(crate) fn end_of(ending: Ending) -> Map<String, Value> {
     let mut document = Map::new();
     let kind = if ending.error.is_some() {
         "job.error"
@@ -315,7 +320,7 @@ fn end_line(ending: Ending) -> Outcome<()> {
     };
     document.insert("type".to_owned(), json!(kind));
     ending_fields(&mut document, ending);
-    super::json(&document)
+    document
 }
 
 fn ending_fields(document: &mut Map<String, Value>, ending: Ending) {

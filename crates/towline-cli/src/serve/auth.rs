@@ -1,7 +1,12 @@
 //! Who a server lets in.
 
-use std::net::SocketAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
+use sha2::{Digest as _, Sha256};
 use towline::runtime::auth::{self, Anonymous, Authenticator, Chain, JwtVerifier, StaticTokens};
 
 use crate::{
@@ -23,6 +28,8 @@ const TOKENS_VARIABLE: &str = "TOWLINE_TOKENS";
 pub(super) struct Admission {
     pub(super) authenticator: Box<dyn Authenticator>,
     pub(super) minted: Option<String>,
+    /// Whose tokens there are, each by a hash.
+    pub(super) tokens: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What the command line and the file say; with neither, a minted token where one can be printed. It is the same at the next
@@ -44,6 +51,7 @@ pub(super) fn admission(
         return Ok(Admission {
             authenticator: Box::new(anonymous),
             minted: None,
+            tokens: BTreeMap::new(),
         });
     }
     let mut minted = None;
@@ -62,6 +70,11 @@ pub(super) fn admission(
             token,
         });
     }
+    let mut hashes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for pair in &tokens {
+        let of = hashes.entry(pair.principal.clone()).or_default();
+        of.insert(hex::encode(Sha256::digest(&pair.token)));
+    }
     let fixed = StaticTokens::new(tokens.iter().map(|pair| (&pair.principal, &pair.token)))
         .map_err(Failure::usage)?;
     let authenticator: Box<dyn Authenticator> = match jwt {
@@ -71,6 +84,7 @@ pub(super) fn admission(
     Ok(Admission {
         authenticator,
         minted,
+        tokens: hashes,
     })
 }
 
@@ -116,6 +130,15 @@ fn of_file(text: &str) -> Outcome<PrincipalToken> {
         principal: principal.to_owned(),
         token,
     })
+}
+
+/// The files that `--token-file` names.
+pub(super) fn token_files(args: &ServeArgs) -> Vec<PathBuf> {
+    let pairs = args
+        .token_file
+        .iter()
+        .filter_map(|text| text.split_once(':'));
+    pairs.map(|(_, path)| path.into()).collect()
 }
 
 /// Refuses to let everybody in from everywhere, unless that is really wanted [ARCP 6.1-4].
@@ -168,7 +191,6 @@ fn verifier(config: &Config, section: &JwtSection) -> Outcome<JwtVerifier> {
     Ok(verifier)
 }
 
-/// A token of 256 random bits.
 /// The token that an earlier start minted, or one that is minted and kept now.
 fn kept(data: &DataDir) -> Outcome<String> {
     let place = data.minted_token();
@@ -194,6 +216,7 @@ fn kept(data: &DataDir) -> Outcome<String> {
     Ok(token)
 }
 
+/// A token of 256 random bits.
 fn mint() -> String {
     let secret = towline::env::Ids::system().resume_token();
     let hex = secret.expose().trim_start_matches("rt_");

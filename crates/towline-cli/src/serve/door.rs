@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -51,9 +52,29 @@ impl<A> DoorAcceptor<A> {
     }
 }
 
-impl<A, S> Accept<TcpStream, S> for DoorAcceptor<A>
+/// What a listener accepts.
+pub(super) trait Arrives {
+    /// Where it comes from; a socket of this machine comes from nowhere.
+    fn origin(&self) -> io::Result<Option<SocketAddr>>;
+}
+
+impl Arrives for TcpStream {
+    fn origin(&self) -> io::Result<Option<SocketAddr>> {
+        self.peer_addr().map(Some)
+    }
+}
+
+#[cfg(unix)]
+impl Arrives for tokio::net::UnixStream {
+    fn origin(&self) -> io::Result<Option<SocketAddr>> {
+        Ok(None)
+    }
+}
+
+impl<A, I, S> Accept<I, S> for DoorAcceptor<A>
 where
-    A: Accept<TcpStream, S> + 'static,
+    I: Arrives,
+    A: Accept<I, S> + 'static,
     A::Future: Send + 'static,
     A::Stream: AsyncRead + AsyncWrite + Unpin,
     S: 'static,
@@ -62,9 +83,9 @@ where
     type Service = Introduced<A::Service>;
     type Future = BoxFuture<'static, io::Result<(Self::Stream, Self::Service)>>;
 
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+    fn accept(&self, stream: I, service: S) -> Self::Future {
         let entered = stream
-            .peer_addr()
+            .origin()
             .and_then(|peer| self.door.enter(peer).map_err(io::Error::other));
         let visit = match entered {
             Ok(visit) => visit,

@@ -14,8 +14,8 @@ use axum::{
     routing::get,
 };
 use axum_server::{
-    Handle,
-    accept::NoDelayAcceptor,
+    Address, Handle,
+    accept::{DefaultAcceptor, NoDelayAcceptor},
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -45,6 +45,7 @@ const HEAD_BYTES: usize = 64 * 1024;
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The recorder of this process.
+#[derive(Clone)]
 pub(super) struct Metrics(PrometheusHandle);
 
 impl Metrics {
@@ -64,7 +65,7 @@ impl Metrics {
     }
 }
 
-/// Every route of the server.
+/// Every route of the server, for a listener at an address or for the Unix socket.
 ///
 /// # Errors
 /// A usage error when the dashboard may not connect to what the configuration names.
@@ -72,18 +73,24 @@ pub(super) fn router(
     context: &Context,
     runtime: &Runtime,
     settings: &Settings,
-    bound: SocketAddr,
+    bound: Option<SocketAddr>,
     metrics: Metrics,
 ) -> Outcome<Router> {
-    let mut options = EndpointOptions::for_listener(bound);
+    let mut options = match bound {
+        Some(bound) => {
+            let options = EndpointOptions::for_listener(bound);
+            match &settings.allowed_hosts {
+                Some(hosts) if hosts.iter().any(|host| host == "*") => options.any_host(),
+                Some(hosts) => options.allowed_hosts(hosts),
+                None => options,
+            }
+        }
+        // No web page reaches a socket of this machine, and nobody else reads it.
+        None => EndpointOptions::new().tls_terminated(true),
+    };
     if context.traced {
         options = options.map_transport(|transport| traced(transport, true));
     }
-    options = match &settings.allowed_hosts {
-        Some(hosts) if hosts.iter().any(|host| host == "*") => options.any_host(),
-        Some(hosts) => options.allowed_hosts(hosts),
-        None => options,
-    };
     options = match &settings.allowed_origins {
         Some(origins) if origins.iter().any(|origin| origin == "*") => options.any_origin(),
         Some(origins) => options.allowed_origins(origins),
@@ -109,7 +116,10 @@ pub(super) fn router(
     let router = guarded_health_routes(runtime, &options)
         .merge(options.guard(Router::new().route("/metrics", get(render))))
         .merge(dashboard(settings, &options)?);
-    let router = router.route_arcp(&settings.path, runtime, options);
+    let router =
+        router
+            .route_http(runtime, options.clone())
+            .route_arcp(&settings.path, runtime, options);
     Ok(router.layer(map_response(async |response| last(response))))
 }
 
@@ -159,16 +169,25 @@ impl Listener {
         })
     }
 
+    /// What changes its certificate, when it has one.
+    pub(super) fn certificate(&self) -> Option<RustlsConfig> {
+        self.tls.clone()
+    }
+
     /// Where it is bound: the real port when 0 was asked for.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Accepts connections from now on. Frames are small and flushed by us, so the kernel must not hold them back.
-    pub(super) fn serve(self, router: Router, settings: &Settings) -> Outcome<Server> {
+    pub(super) fn serve(
+        self,
+        router: Router,
+        settings: &Settings,
+        door: Door,
+    ) -> Outcome<Server<SocketAddr>> {
         let handle = Handle::new();
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let door = Door::new(settings.door.clone());
         let patience = settings.hello_timeout;
         let failed = |error: std::io::Error| Failure::local(format!("cannot serve: {error}"));
         let server = axum_server::from_tcp(self.listener).map_err(failed)?;
@@ -190,9 +209,26 @@ impl Listener {
     }
 }
 
+/// Accepts connections on a Unix socket from now on.
+#[cfg(unix)]
+pub(super) fn serve_unix(
+    listener: std::os::unix::net::UnixListener,
+    router: Router,
+    settings: &Settings,
+    door: Door,
+) -> Outcome<Server<std::os::unix::net::SocketAddr>> {
+    let failed = |error: std::io::Error| Failure::local(format!("cannot serve: {error}"));
+    let handle = Handle::new();
+    let server = axum_server::from_unix(listener).map_err(failed)?;
+    let server = plain_http(server).handle(handle.clone());
+    let acceptor = DoorAcceptor::new(DefaultAcceptor::new(), door, settings.hello_timeout);
+    let task = tokio::spawn(server.acceptor(acceptor).serve(router.into_make_service()));
+    Ok(Server { handle, task })
+}
+
 /// Heads of a bounded size [ARCP 14-5], and HTTP/1.1: the version is set on the builder, for axum-server's own setting takes
 /// upgrades away. That it is kept to, the door sees to.
-fn plain_http(mut server: axum_server::Server<SocketAddr>) -> axum_server::Server<SocketAddr> {
+fn plain_http<A: Address>(mut server: axum_server::Server<A>) -> axum_server::Server<A> {
     let builder = server.http_builder();
     *builder = builder.clone().http1_only();
     builder.http1().max_buf_size(HEAD_BYTES);
@@ -200,12 +236,12 @@ fn plain_http(mut server: axum_server::Server<SocketAddr>) -> axum_server::Serve
 }
 
 /// A server that accepts connections.
-pub(super) struct Server {
-    handle: Handle<SocketAddr>,
+pub(super) struct Server<A: Address> {
+    handle: Handle<A>,
     task: JoinHandle<std::io::Result<()>>,
 }
 
-impl Server {
+impl<A: Address> Server<A> {
     /// Waits for an end nobody asked for. Cancel safe.
     pub(super) async fn ended(&mut self) -> Outcome<()> {
         match (&mut self.task).await {

@@ -54,6 +54,12 @@ pub(crate) fn in_words(role: &Role, holders: &[&str]) -> String {
             role.budget().to_texts().join(" ")
         ));
     }
+    if !role.daily_budget().is_empty() {
+        parts.push(format!(
+            "budget {} a day",
+            role.daily_budget().to_texts().join(" ")
+        ));
+    }
     if let Some(jobs) = role.jobs_at_once() {
         parts.push(format!("{jobs} jobs at once"));
     }

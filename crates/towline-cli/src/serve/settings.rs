@@ -7,6 +7,7 @@ use towline::{
     runtime::RuntimeOptions,
 };
 
+use super::auth;
 use crate::{
     args::ServeArgs,
     config::{Config, SpanValue},
@@ -18,13 +19,15 @@ use crate::{
     values::Span,
 };
 
-const DEFAULT_LISTEN: &str = "127.0.0.1:7777";
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:7777";
 const DEFAULT_PATH: &str = "/arcp";
 const DEFAULT_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything `serve` needs to know.
 pub(super) struct Settings {
-    pub(super) listen: String,
+    /// Where to listen with TCP; nowhere when only a Unix socket was asked for.
+    pub(super) listen: Option<String>,
+    pub(super) unix: Option<PathBuf>,
     pub(super) path: String,
     pub(super) allowed_hosts: Option<Vec<String>>,
     pub(super) allowed_origins: Option<Vec<String>>,
@@ -39,6 +42,7 @@ pub(super) struct Settings {
     pub(super) dashboard_connect: Vec<String>,
     pub(super) options: RuntimeOptions,
     pub(super) message_bytes: Option<usize>,
+    token_files: Vec<PathBuf>,
 }
 
 impl Settings {
@@ -49,7 +53,8 @@ impl Settings {
             StoreChoice::Memory => Vec::new(),
         };
         let key = self.tls.iter().map(|(_, key)| key.clone());
-        store.into_iter().chain(key).collect()
+        let tokens = self.token_files.iter().cloned();
+        store.into_iter().chain(key).chain(tokens).collect()
     }
 
     pub(super) fn new(args: &ServeArgs, config: &Config, data: &DataDir) -> Outcome<Self> {
@@ -68,8 +73,11 @@ impl Settings {
             .or_else(|| server.path.clone())
             .unwrap_or_else(|| DEFAULT_PATH.to_owned());
         let dashboard = !args.no_dashboard && server.dashboard != Some(false);
-        if dashboard && !args.stdio {
-            beside_dashboard(&path)?;
+        if !args.stdio {
+            beside_others(&path)?;
+            if dashboard {
+                beside_dashboard(&path)?;
+            }
         }
         let listed = |flag: &[String], file: &Option<Vec<String>>| {
             let list = if flag.is_empty() {
@@ -80,12 +88,14 @@ impl Settings {
             list.filter(|list| !list.is_empty())
         };
         let trusted_proxies = config.trusted_proxies();
+        let of_file = server.unix.as_ref().map(|path| config.path(path));
+        let unix = args.unix.clone().or(of_file);
         Ok(Self {
-            listen: args
-                .listen
-                .clone()
-                .or_else(|| server.listen.clone())
-                .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
+            listen: match args.listen.as_ref().or(server.listen.as_ref()) {
+                Some(listen) => Some(listen.clone()),
+                None => unix.is_none().then(|| DEFAULT_LISTEN.to_owned()),
+            },
+            unix,
             path,
             allowed_hosts: listed(&args.allowed_host, &server.allowed_hosts),
             allowed_origins: listed(&args.allowed_origin, &server.allowed_origins),
@@ -104,6 +114,7 @@ impl Settings {
                 .limits
                 .message_bytes
                 .and_then(|bytes| usize::try_from(bytes).ok()),
+            token_files: auth::token_files(args),
         })
     }
 
@@ -127,17 +138,32 @@ impl Settings {
         ))
     }
 
-    /// The address to listen on.
-    pub(super) async fn address(&self) -> Outcome<SocketAddr> {
-        let found = tokio::net::lookup_host(&self.listen).await;
+    /// The address to listen on, if there is one.
+    pub(super) async fn address(&self) -> Outcome<Option<SocketAddr>> {
+        let Some(listen) = &self.listen else {
+            return Ok(None);
+        };
+        let found = tokio::net::lookup_host(listen).await;
         let mut found = found.map_err(|error| {
-            Failure::usage(format!("cannot listen on `{}`: {error}", self.listen))
+            Failure::usage(format!("cannot listen on `{listen}`: {error}"))
                 .help("give --listen HOST:PORT")
         })?;
-        found
-            .next()
-            .ok_or_else(|| Failure::usage(format!("`{}` names no address", self.listen)))
+        let first = found.next();
+        let first = first.ok_or_else(|| Failure::usage(format!("`{listen}` names no address")))?;
+        Ok(Some(first))
     }
+}
+
+/// Refuses an endpoint where the server has something else.
+fn beside_others(path: &str) -> Outcome<()> {
+    let taken = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/v1"];
+    if !taken.contains(&path) && !path.starts_with("/v1/") {
+        return Ok(());
+    }
+    Err(
+        Failure::usage(format!("at `{path}` the server has something else"))
+            .help("give another --path, such as /arcp"),
+    )
 }
 
 /// Refuses an endpoint where the dashboard is.
@@ -196,6 +222,9 @@ fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
     if let Some(span) = pick(args.drain, &server.drain) {
         options = options.drain(span);
     }
+    if let Some(span) = Config::span_of(server.idle_timeout.as_ref()) {
+        options = options.idle_timeout(span.0);
+    }
     options = options.conceal_foreign_jobs(server.conceal_foreign_jobs != Some(false));
     if let Some(failures) = server.limits.failed_tokens_per_address {
         options = options.failed_tokens(failures as usize);
@@ -205,6 +234,15 @@ fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
     }
     if let Some(sessions) = server.limits.detached_sessions_per_principal {
         options = options.detached_sessions_per_principal(sessions as usize);
+    }
+    if let Some(sessions) = server.limits.detached_sessions {
+        options = options.detached_sessions(sessions as usize);
+    }
+    if let Some(bytes) = server.limits.hello_bytes {
+        options = options.hello_bytes(bytes as usize);
+    }
+    if let Some(jobs) = server.limits.subscriptions_per_session {
+        options = options.subscriptions_per_session(jobs as usize);
     }
     hosting::limits(options, config)
 }

@@ -7,7 +7,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    values::without_mark,
+};
 
 /// The TLS configuration of a certificate chain and its key, both PEM.
 pub(super) fn config(certificate: &Path, key: &Path) -> Outcome<Arc<ServerConfig>> {
@@ -18,14 +21,18 @@ pub(super) fn config(certificate: &Path, key: &Path) -> Outcome<Arc<ServerConfig
         ))
         .help("give a PEM file")
     };
-    let chain =
-        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let read = |flag: &str, path: &Path| {
+        let pem = std::fs::read(path).map_err(|error| wrong(flag, path, &error))?;
+        Ok(without_mark(pem))
+    };
+    let pem = read("--tls-cert", certificate)?;
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| wrong("--tls-cert", certificate, &error))?;
     if chain.is_empty() {
         return Err(wrong("--tls-cert", certificate, &"it holds no certificate"));
     }
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("--tls-key", key, &error))?;
+    let private = PrivateKeyDer::from_pem_slice(&read("--tls-key", key)?)
+        .map_err(|error| wrong("--tls-key", key, &error))?;
     let provider = towline::transport::tls::provider();
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -28,6 +28,29 @@ fn the_demo_server_conforms() {
     assert_eq!(ran.status, 0);
 }
 
+/// With a second principal's token it is looked at that the two are apart.
+#[test]
+fn two_principals_are_apart() {
+    let place = Place::new();
+    let server = place.serve(&[
+        "--token",
+        TOKEN,
+        "--token",
+        "bob:other",
+        "--dangerously-grant-any-lease",
+    ]);
+    let flags = server.flags();
+    let args = ["conformance", "-o", "json", "--second-token", "other"];
+    let args = args.into_iter().chain(flags.iter().map(String::as_str));
+    let report = place.run(args).ok().json();
+    let passed = verdicts(&report, "pass");
+    let apart = passed
+        .iter()
+        .filter(|check| check.starts_with("\"principals-"));
+    assert_eq!(apart.count(), 5, "{passed:?}");
+    assert_eq!(verdicts(&report, "not_applicable"), Vec::<String>::new());
+}
+
 /// Over stdio each connection is a runtime of its own: what needs two is skipped, and says so.
 #[test]
 fn a_child_process_conforms() {

@@ -4,11 +4,14 @@
 
 mod agents;
 mod bench;
+mod bounds;
 mod conformance;
 mod credentials;
 mod dashboard;
 mod embedded;
+mod models;
 mod operate;
+mod ready;
 mod roles;
 mod served;
 mod strangers;

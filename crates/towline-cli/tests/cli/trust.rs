@@ -95,6 +95,135 @@ fn looking_runs_nothing() {
     assert!(!place.path().join("marked").exists());
 }
 
+/// [ARCP 14-9] Cancelling one of the jobs that a store holds begins none of them, and leaves those that wait as they were.
+#[test]
+fn cancelling_runs_nothing() {
+    let (place, client) = (Place::new(), Place::new());
+    place.trusted(format!(
+        "[server]\nallow_unconfined_root = true\nlimits = {{ jobs = 1 }}\n{}",
+        mark(&place)
+    ));
+    // The principal of whoever uses the directory without a server.
+    let mut server = place.serve(&["--token", "local:s3cret"]);
+    let flags = server.flags();
+    let mut jobs = Vec::new();
+    for (agent, input) in [
+        ("sleep", "{\"ms\":600000}"),
+        ("mark", "null"),
+        ("mark", "1"),
+    ] {
+        let args = ["run", agent, "--input", input, "--detach"].map(str::to_owned);
+        let ran = client.run(args.iter().chain(&flags)).ok();
+        jobs.push(ran.stdout.trim().to_owned());
+    }
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let live = || place.run(["store", "stats", "-o", "json"]).ok().json()["live_jobs"].clone();
+    assert_eq!(live(), 3);
+    place.run(["cancel", &jobs[1]]).ok();
+    assert_eq!(
+        live(),
+        1,
+        "what waits is as it was, what ran is not run again"
+    );
+    assert!(!place.path().join("marked").exists());
+    let status = |job: &str| place.run(["get", job, "-o", "json"]).ok().json()["status"].clone();
+    assert_eq!(status(&jobs[1]), "cancelled");
+    assert_eq!(status(&jobs[2]), "pending");
+    place.run(["cancel", &jobs[2]]).ok();
+    assert_eq!(live(), 0);
+    assert!(!place.path().join("marked").exists());
+}
+
+/// [ARCP 14-9] A file that was only found takes none of the user's jobs away.
+#[test]
+fn a_found_file_does_not_shorten_what_is_kept() {
+    let place = Place::new();
+    let text = "[store.retention]\njobs = 0\naudit_rows = 0\n";
+    place.write("towline.toml", text);
+    place.run(["run", "echo"]).ok();
+    place.run(["trust"]).ok();
+    place.run(["run", "echo"]).ok();
+    assert_eq!(
+        place
+            .run(["jobs", "-o", "json"])
+            .ok()
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+}
+
+/// [ARCP 18-1] What says which files are trusted, and what the command line names, is no job's either.
+#[test]
+fn what_the_command_line_names_is_no_jobs() {
+    let place = Place::new();
+    place.write("tokens/alice", "s3cret\n");
+    place.write("plain", "open");
+    let root = place.path();
+    fs::hard_link(root.join("plain"), root.join("plain-too")).unwrap();
+    fs::hard_link(root.join("tokens/alice"), root.join("link")).unwrap();
+    let store = format!("sqlite:{}", root.join("t.db").display());
+    let server = place.serve(&[
+        "--token-file",
+        "alice:tokens/alice",
+        "--store",
+        &store,
+        "--data-dir",
+        "data",
+        "--dangerously-grant-any-lease",
+    ]);
+    assert!(
+        root.join("t.db-journal").exists(),
+        "nobody else can make it"
+    );
+    let run = |agent: &str, input: &serde_json::Value| {
+        let (tree, input) = (format!("{}/**", root.display()), input.to_string());
+        let mut args = ["run", agent, "--input", &input]
+            .map(str::to_owned)
+            .to_vec();
+        for grant in [
+            format!("fs.read={tree}"),
+            format!("fs.write={tree}"),
+            "tool.call=exec:*".to_owned(),
+        ] {
+            args.extend(["--lease".to_owned(), grant]);
+        }
+        Place::new().run(args.iter().chain(&server.flags()))
+    };
+    let index = run("index", &json!({ "root": root })).ok().stdout;
+    assert!(index.contains("plain-too"), "{index}");
+    for hidden in [
+        "tokens/alice",
+        "link",
+        "t.db",
+        "towline.toml",
+        "state/towline/",
+        "data/",
+    ] {
+        assert!(
+            !index.contains(&format!("{}/{hidden}", root.display())),
+            "{hidden} in {index}"
+        );
+    }
+    let cat = json!({"argv": ["cat", root.join("link"), root.join("tokens/alice")]});
+    run("exec", &cat)
+        .status(3)
+        .says(&["tokens/alice", "hard links"]);
+    fs::remove_file(root.join("link")).unwrap();
+    let script = "cat plain tokens/alice; cp plain state/towline/trusted/x; echo x > t.db-journal; ls state/towline data";
+    let ran = run("exec", &json!({"argv": ["sh", "-c", script], "cwd": root}));
+    assert!(
+        ran.stdout.contains("open") || ran.stderr.contains("open"),
+        "{ran:#?}"
+    );
+    assert!(!format!("{ran:?}").contains("s3cret"), "{ran:#?}");
+    assert!(!root.join("state/towline/trusted").exists());
+    assert_eq!(fs::metadata(root.join("t.db-journal")).unwrap().len(), 0);
+}
+
 /// [ARCP 14-9] What others may write is not believed.
 #[test]
 fn files_others_may_write_are_refused() {

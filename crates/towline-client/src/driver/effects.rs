@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use towline_proto::client::{Effect, Loss, Over, Reply, RequestError, RequestKey};
+use towline_proto::client::{Effect, JobKey, Loss, Over, Reply, RequestError, RequestKey};
 use towline_transport::{CloseCode, CloseFrame};
 use towline_wire::Shown;
 
@@ -138,7 +138,20 @@ impl Driver {
         else {
             return;
         };
-        let answer = match reply {
+        let answer = self.answer(reply, seat);
+        if let Err(Ok(Answer::Job(seat) | Answer::Subscribed(seat, _))) = waiter.send(answer) {
+            // The future was dropped: nobody reads the job.
+            seat.mailbox.close();
+        }
+    }
+
+    /// What whoever waits is told; `seat` is the one it has taken already.
+    fn answer(
+        &mut self,
+        reply: Reply,
+        seat: Option<(JobKey, Arc<Mailbox>)>,
+    ) -> Result<Answer, ClientError> {
+        match reply {
             Reply::Accepted {
                 job,
                 id,
@@ -183,10 +196,6 @@ impl Driver {
                     .for_each(|(job, mailbox)| self.seats.remove(job, &mailbox));
                 Err(self.explain(error))
             }
-        };
-        if let Err(Ok(Answer::Job(seat) | Answer::Subscribed(seat, _))) = waiter.send(answer) {
-            // The future was dropped: nobody reads the job.
-            seat.mailbox.close();
         }
     }
 

@@ -90,6 +90,27 @@ pub(super) static CASES: &[Case] = &[
         unknown_fields
     ),
     case!(
+        "hello-malformed",
+        ["4-5"],
+        Ours,
+        "what is no envelope opens nothing: INVALID_REQUEST, then the connection is closed",
+        malformed_hello
+    ),
+    case!(
+        "envelope-malformed",
+        ["4-5", "5-3"],
+        Ours,
+        "what is no envelope is INVALID_REQUEST, and the session goes on",
+        malformed
+    ),
+    case!(
+        "envelope-null",
+        ["5-6"],
+        Draft,
+        "null for an optional member of the envelope is absent",
+        null_header
+    ),
+    case!(
         "envelope-other-session",
         ["5-5"],
         Ours,
@@ -242,6 +263,55 @@ async fn unknown_fields(context: &mut Context) -> Check {
     ensure(reply["type"] == "job.accepted", || {
         format!("the submit was refused: {}", reply["payload"])
     })?;
+    session.done().await
+}
+
+/// Texts that are no envelopes.
+const MALFORMED: [&str; 7] = [
+    r#"{"arcp":"1.1","id":"kit-cut","type":"session.list_jobs""#,
+    "no JSON",
+    "[1,2]",
+    "null",
+    r#"{"arcp":"1.1","id":"kit-typeless","payload":{}}"#,
+    r#"{"arcp":"1.1","id":"kit-list","type":"session.list_jobs","payload":[]}"#,
+    r#"{"arcp":"9.9","id":"kit-later","type":"session.list_jobs","payload":{}}"#,
+];
+
+async fn malformed_hello(context: &mut Context) -> Check {
+    for text in &MALFORMED[..3] {
+        context.refused_text(text, &["INVALID_REQUEST"]).await?;
+    }
+    Ok(())
+}
+
+async fn malformed(context: &mut Context) -> Check {
+    context.needs("heartbeat")?;
+    let mut session = context.open().await?;
+    for text in MALFORMED {
+        session.send_text(text).await?;
+        let answers = session.fence().await?;
+        let [refusal] = &answers[..] else {
+            return fail(format!("`{text}` was answered with {answers:?}"));
+        };
+        expect_refusal(refusal, &["INVALID_REQUEST"])?;
+    }
+    session.done().await
+}
+
+async fn null_header(context: &mut Context) -> Check {
+    context.needs("heartbeat")?;
+    let mut session = context.open().await?;
+    for session_id in ["null", &format!("{:?}", session.id)] {
+        let text = format!(
+            r#"{{"arcp":"1.1","id":"kit-null","type":"session.ping","session_id":{session_id},"job_id":null,"trace_id":null,"event_seq":null,"payload":{{"nonce":"kit-null"}}}}"#
+        );
+        session.send_text(&text).await?;
+        let reply = session.next().await?;
+        let pong = reply["type"] == "session.pong" && reply["payload"]["ping_nonce"] == "kit-null";
+        ensure(pong, || {
+            format!("a ping with null in it was answered with {reply}")
+        })?;
+    }
     session.done().await
 }
 

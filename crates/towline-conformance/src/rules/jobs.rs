@@ -204,7 +204,7 @@ async fn version(context: &mut Context) -> Check {
 }
 
 /// A key nobody has used: of the process, the case, and the moment.
-fn fresh_key(case: &str) -> String {
+pub(super) fn fresh_key(case: &str) -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let nanos = since.map_or(0, |since| since.as_nanos());
     format!("kit-{case}-{}-{nanos}", std::process::id())

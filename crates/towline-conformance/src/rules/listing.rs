@@ -1,12 +1,12 @@
 //! §6.6: listing.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     case::{Case, case},
     check::{Check, ensure},
     context::Context,
-    session::job_of,
+    session::{Session, job_of},
 };
 
 pub(super) static CASES: &[Case] = &[
@@ -40,6 +40,16 @@ pub(super) static CASES: &[Case] = &[
     ),
 ];
 
+/// A page of jobs, and the cursor of the next one.
+async fn page(session: &mut Session, payload: Value) -> Check<(Vec<Value>, Value)> {
+    let page = session
+        .ask("session.list_jobs", payload, "session.jobs")
+        .await?;
+    let payload = &page["payload"];
+    let jobs = payload["jobs"].as_array().cloned().unwrap_or_default();
+    Ok((jobs, payload["next_cursor"].clone()))
+}
+
 async fn list(context: &mut Context) -> Check {
     context.needs("list_jobs")?;
     let echo = context.agent("echo")?;
@@ -53,20 +63,14 @@ async fn list(context: &mut Context) -> Check {
         if cursor.is_string() {
             payload["cursor"] = cursor;
         }
-        let page = session
-            .ask("session.list_jobs", payload, "session.jobs")
-            .await?;
-        let jobs = page["payload"]["jobs"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
+        let (jobs, next) = page(&mut session, payload).await?;
         if let Some(entry) = jobs
             .into_iter()
             .find(|entry| entry["job_id"] == job.as_str())
         {
             break entry;
         }
-        cursor = page["payload"]["next_cursor"].clone();
+        cursor = next;
         ensure(cursor.is_string(), || {
             "the job that just ended is not listed".to_owned()
         })?;
@@ -98,13 +102,7 @@ async fn filter(context: &mut Context) -> Check {
     let name = sleep.split('@').next().unwrap_or(&sleep).to_owned();
     let payload =
         json!({"filter": {"status": ["running", "pending"], "agent": name}, "limit": 1000});
-    let page = session
-        .ask("session.list_jobs", payload, "session.jobs")
-        .await?;
-    let jobs = page["payload"]["jobs"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let (jobs, _) = page(&mut session, payload).await?;
     ensure(
         jobs.iter().any(|entry| entry["job_id"] == job.as_str()),
         || "the running job is not listed".to_owned(),
@@ -136,13 +134,7 @@ async fn pages(context: &mut Context) -> Check {
     let mut seen: Vec<String> = Vec::new();
     let mut payload = json!({"limit": 2});
     loop {
-        let page = session
-            .ask("session.list_jobs", payload, "session.jobs")
-            .await?;
-        let jobs = page["payload"]["jobs"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
+        let (jobs, next) = page(&mut session, payload).await?;
         ensure(jobs.len() <= 2, || {
             format!("a page of 2 has {}", jobs.len())
         })?;
@@ -150,7 +142,6 @@ async fn pages(context: &mut Context) -> Check {
             jobs.iter()
                 .filter_map(|entry| entry["job_id"].as_str().map(str::to_owned)),
         );
-        let next = &page["payload"]["next_cursor"];
         if !next.is_string() || seen.len() > MOST_JOBS {
             break;
         }

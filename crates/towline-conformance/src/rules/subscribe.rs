@@ -6,7 +6,7 @@ use crate::{
     case::{Case, case},
     check::{Check, ensure},
     context::Context,
-    session::{end_of, job_of},
+    session::{Session, end_of, job_of},
 };
 
 pub(super) static CASES: &[Case] = &[
@@ -62,6 +62,26 @@ fn messages(frames: &[Value]) -> Vec<&str> {
         .collect()
 }
 
+/// A job of five lines and its frames, from a session that is closed by now.
+async fn ended_chat(context: &mut Context) -> Check<(String, Vec<Value>)> {
+    let chatty = context.agent("chatty")?;
+    let mut own = context.open().await?;
+    let input = json!({"agent": chatty, "input": {"n": 5}});
+    let job = job_of(&own.submit(input).await?)?;
+    let seen = own.until_end(&job).await?;
+    own.done().await?;
+    Ok((job, seen))
+}
+
+/// Subscribes, and reads the job to its end; gives the answer and the frames.
+async fn watch(watcher: &mut Session, job: &str, payload: Value) -> Check<(Value, Vec<Value>)> {
+    let told = watcher
+        .ask("job.subscribe", payload, "job.subscribed")
+        .await?;
+    let watched = watcher.until_end(job).await?;
+    Ok((told, watched))
+}
+
 async fn live(context: &mut Context) -> Check {
     context.needs("subscribe")?;
     context.needs_two_connections()?;
@@ -74,10 +94,7 @@ async fn live(context: &mut Context) -> Check {
     let mut seen = own.events(&job, 5).await?;
     let mut watcher = context.open().await?;
     let payload = json!({"job_id": job, "history": true});
-    watcher
-        .ask("job.subscribe", payload, "job.subscribed")
-        .await?;
-    let watched = watcher.until_end(&job).await?;
+    let (_, watched) = watch(&mut watcher, &job, payload).await?;
     seen.extend(own.until_end(&job).await?);
     ensure(messages(&seen) == messages(&watched), || {
         let (own, watched) = (messages(&seen).len(), messages(&watched).len());
@@ -90,23 +107,13 @@ async fn live(context: &mut Context) -> Check {
 async fn finished(context: &mut Context) -> Check {
     context.needs("subscribe")?;
     context.needs_two_connections()?;
-    let chatty = context.agent("chatty")?;
-    let mut own = context.open().await?;
-    let accepted = own
-        .submit(json!({"agent": chatty, "input": {"n": 5}}))
-        .await?;
-    let job = job_of(&accepted)?;
-    let seen = own.until_end(&job).await?;
-    own.done().await?;
+    let (job, seen) = ended_chat(context).await?;
     let mut watcher = context.open().await?;
     let payload = json!({"job_id": job, "history": true});
-    let told = watcher
-        .ask("job.subscribe", payload, "job.subscribed")
-        .await?;
+    let (told, watched) = watch(&mut watcher, &job, payload).await?;
     ensure(told["payload"]["current_status"] == "success", || {
         format!("`current_status` is {}", told["payload"]["current_status"])
     })?;
-    let watched = watcher.until_end(&job).await?;
     ensure(messages(&seen) == messages(&watched), || {
         "the history is not what the submitter saw".to_owned()
     })?;
@@ -152,20 +159,10 @@ async fn answer(context: &mut Context) -> Check {
 async fn from(context: &mut Context) -> Check {
     context.needs("subscribe")?;
     context.needs_two_connections()?;
-    let chatty = context.agent("chatty")?;
-    let mut own = context.open().await?;
-    let accepted = own
-        .submit(json!({"agent": chatty, "input": {"n": 5}}))
-        .await?;
-    let job = job_of(&accepted)?;
-    let seen = own.until_end(&job).await?;
-    own.done().await?;
+    let (job, seen) = ended_chat(context).await?;
     let mut watcher = context.open().await?;
     let payload = json!({"job_id": job, "history": true, "from_event_seq": 3});
-    watcher
-        .ask("job.subscribe", payload, "job.subscribed")
-        .await?;
-    let watched = watcher.until_end(&job).await?;
+    let (_, watched) = watch(&mut watcher, &job, payload).await?;
     ensure(watched.len() + 3 == seen.len(), || {
         format!(
             "after 3 of {} events {} were replayed",

@@ -8,9 +8,12 @@ use towline_wire::{Amount, ErrorCode, Lease, event};
 
 pub(crate) const TOKEN: &str = "a-token-for-the-kit";
 
+/// The token of somebody else.
+pub(crate) const SECOND: &str = "another-token-for-the-kit";
+
 /// The runtime.
 pub(crate) async fn runtime() -> Runtime {
-    let tokens = StaticTokens::new([("kit", TOKEN)]).unwrap();
+    let tokens = StaticTokens::new([("kit", TOKEN), ("other", SECOND)]).unwrap();
     let built = Runtime::builder()
         .name("demo", "1.0.0")
         .authenticator(tokens)

@@ -2,9 +2,11 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use towline_transport::{
     FrameSink, FrameSource, Inbound, MemoryTransport, Transport, TransportInfo,
@@ -40,6 +42,14 @@ pub(crate) enum Fault {
     LostCursor,
     AnswersAck,
     ControlCharacters,
+    SilentOnMalformed,
+    SilentOnMalformedHello,
+    NullIsWrong,
+    ListsForeign,
+    ShowsForeign,
+    CancelsForeign,
+    OneKeyForAll,
+    GivesAway,
 }
 
 /// Each fault, and the check that has to find it.
@@ -69,17 +79,33 @@ pub(crate) const ALL: &[(Fault, &str)] = &[
     (Fault::NoTimestamp, "watch-event"),
     (Fault::LostCursor, "list-pages"),
     (Fault::AnswersAck, "ack"),
+    (Fault::SilentOnMalformed, "envelope-malformed"),
+    (Fault::SilentOnMalformedHello, "hello-malformed"),
+    (Fault::NullIsWrong, "envelope-null"),
+    (Fault::ListsForeign, "principals-list"),
+    (Fault::ShowsForeign, "principals-watch"),
+    (Fault::CancelsForeign, "principals-cancel"),
+    (Fault::OneKeyForAll, "principals-key"),
+    (Fault::GivesAway, "principals-resume"),
 ];
 
 /// A transport whose frames from the runtime have a fault.
 pub(crate) struct Faulty {
     inner: MemoryTransport,
     fault: Option<Fault>,
+    first_job: FirstJob,
 }
 
+/// The job that any connection to a runtime was told of last, or with `OneKeyForAll` first for a key of two.
+pub(crate) type FirstJob = Arc<Mutex<Option<Value>>>;
+
 impl Faulty {
-    pub(crate) fn new(inner: MemoryTransport, fault: Option<Fault>) -> Self {
-        Self { inner, fault }
+    pub(crate) fn new(inner: MemoryTransport, fault: Option<Fault>, first_job: FirstJob) -> Self {
+        Self {
+            inner,
+            fault,
+            first_job,
+        }
     }
 }
 
@@ -94,6 +120,8 @@ impl Transport for Faulty {
             source,
             fault: self.fault,
             held: None,
+            opened: false,
+            first_job: self.first_job,
             out: VecDeque::new(),
         };
         (sink, Box::new(source))
@@ -105,6 +133,8 @@ struct Source {
     fault: Option<Fault>,
     /// A frame that is to come later.
     held: Option<Value>,
+    opened: bool,
+    first_job: FirstJob,
     out: VecDeque<Inbound>,
 }
 
@@ -136,6 +166,15 @@ fn envelope_of(inbound: &Inbound) -> Option<&Envelope> {
     }
 }
 
+fn names_request(frame: &Value) -> bool {
+    frame["payload"]["request_id"].is_string()
+}
+
+fn is_of_job(frame: &Value) -> bool {
+    let code = &frame["payload"]["code"];
+    code == "PERMISSION_DENIED" || code == "JOB_NOT_FOUND"
+}
+
 fn remove(frame: &mut Value, member: &str) {
     frame["payload"].as_object_mut().unwrap().remove(member);
 }
@@ -143,6 +182,7 @@ fn remove(frame: &mut Value, member: &str) {
 impl Source {
     fn plant(&mut self, fault: Fault, mut frame: Value) -> Vec<Value> {
         let kind = frame["type"].as_str().unwrap().to_owned();
+        self.opened |= kind == "session.welcome";
         let event = frame["payload"]["kind"].as_str().map(str::to_owned);
         let is_log = event.as_deref() == Some("log");
         let ends = kind == "job.result" || kind == "job.error";
@@ -228,12 +268,58 @@ impl Source {
                     "session_id": frame["session_id"], "payload": {}});
                 return vec![answer, frame];
             }
+            // What answers no request answers what was none.
+            (Fault::SilentOnMalformed, "session.error") if !names_request(&frame) => {
+                if self.opened {
+                    return Vec::new();
+                }
+            }
+            (Fault::SilentOnMalformedHello, "session.error") if !self.opened => {
+                return Vec::new();
+            }
+            (Fault::NullIsWrong, "session.pong")
+                if frame["payload"]["ping_nonce"] == "kit-null" =>
+            {
+                frame["type"] = json!("session.error");
+                frame["payload"] =
+                    json!({"code": "INVALID_REQUEST", "message": "null", "retryable": false});
+            }
+            (Fault::ListsForeign | Fault::OneKeyForAll, "job.accepted") => {
+                self.accepted(fault, &mut frame)
+            }
+            (Fault::ListsForeign, "session.jobs") => {
+                let job = self.first_job.lock().clone();
+                let jobs = frame["payload"]["jobs"].as_array_mut().unwrap();
+                jobs.push(json!({"job_id": job, "agent": "sleep", "status": "running"}));
+            }
+            (Fault::ShowsForeign, "session.error") if is_of_job(&frame) => {
+                frame["type"] = json!("job.subscribed");
+            }
+            (Fault::CancelsForeign, "session.error") if is_of_job(&frame) => {
+                frame["type"] = json!("job.cancelled");
+            }
+            (Fault::GivesAway, "session.error")
+                if frame["payload"]["code"] == "PERMISSION_DENIED" =>
+            {
+                frame["type"] = json!("session.welcome");
+            }
             (Fault::ControlCharacters, "session.error") => {
                 frame["payload"]["code"] = json!("\u{1b}[31mRED\u{202e}");
             }
             _ => {}
         }
         vec![frame]
+    }
+
+    fn accepted(&self, fault: Fault, frame: &mut Value) {
+        let mut first = self.first_job.lock();
+        match &*first {
+            Some(job) if fault == Fault::OneKeyForAll => {
+                frame["job_id"] = job.clone();
+                frame["payload"]["job_id"] = job.clone();
+            }
+            _ => *first = Some(frame["payload"]["job_id"].clone()),
+        }
     }
 
     /// One token for every welcome.

@@ -11,20 +11,23 @@ use serde_json::json;
 use towline_conformance::{Options, Origin, Report, Target, Verdict, run};
 use towline_transport::MemoryTransport;
 
-use demo::{TOKEN, runtime};
-use faults::{Fault, Faulty};
+use demo::{SECOND, TOKEN, runtime};
+use faults::{Fault, Faulty, FirstJob};
 
 fn options() -> Options {
-    Options::bearer(TOKEN).patience(Duration::from_secs(10))
+    let options = Options::bearer(TOKEN).second_token(SECOND);
+    options.patience(Duration::from_secs(10))
 }
 
 /// Runs the kit against the demo runtime, whose frames go through `fault`.
 async fn report(fault: Option<Fault>) -> Report {
     let runtime = runtime().await;
+    let first_job = FirstJob::default();
     let target = Target::new(move || {
         let (near, far) = MemoryTransport::pair();
         runtime.accept(far);
-        async move { Ok(Faulty::new(near, fault)) }
+        let first_job = FirstJob::clone(&first_job);
+        async move { Ok(Faulty::new(near, fault, first_job)) }
     });
     run(&target, &options()).await
 }
@@ -70,7 +73,13 @@ async fn our_rules_are_apart() {
     let target = Target::new(move || {
         let (near, far) = MemoryTransport::pair();
         runtime.accept(far);
-        async move { Ok(Faulty::new(near, Some(Fault::NoRequestId))) }
+        async move {
+            Ok(Faulty::new(
+                near,
+                Some(Fault::NoRequestId),
+                FirstJob::default(),
+            ))
+        }
     });
     let report = run(&target, &options().draft_only(true)).await;
     let ours = report.findings.iter().find(|f| f.origin == Origin::Ours);
@@ -108,7 +117,10 @@ async fn reports_are_safe_to_show() {
     assert!(!shown.contains('\u{1b}'), "an escape sequence is shown");
     let json = report.to_json().to_string();
     for text in [shown, json] {
-        assert!(!text.contains(TOKEN) && !text.contains("\"rt_"), "{text}");
+        assert!(
+            !text.contains(TOKEN) && !text.contains(SECOND) && !text.contains("\"rt_"),
+            "{text}"
+        );
     }
 }
 
@@ -119,4 +131,23 @@ async fn a_runtime_that_is_not_there_fails() {
     let report = run(&target, &options()).await;
     assert_eq!(report.failures().count(), 1, "{report}");
     assert!(!report.conforms());
+}
+
+/// Without a second principal there is nothing to tell apart, and nothing is said to hold.
+#[tokio::test(start_paused = true)]
+async fn a_second_principal_is_looked_at_where_there_is_one() {
+    let runtime = runtime().await;
+    let target = Target::new(move || {
+        let (near, far) = MemoryTransport::pair();
+        runtime.accept(far);
+        async move { Ok(near) }
+    });
+    let report = run(&target, &Options::bearer(TOKEN)).await;
+    let of_two = report
+        .findings
+        .iter()
+        .filter(|f| f.check.starts_with("principals-"));
+    let verdicts: Vec<_> = of_two.map(|finding| finding.verdict).collect();
+    assert_eq!(verdicts, [Verdict::NotApplicable; 5]);
+    assert!(report.conforms(), "{report}");
 }

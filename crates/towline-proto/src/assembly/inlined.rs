@@ -81,28 +81,10 @@ impl Inlined {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn chunk(id: &str, seq: u64, data: &str, more: bool) -> ResultChunk {
-        ResultChunk {
-            result_id: ResultId::parse(id).unwrap(),
-            chunk_seq: seq,
-            data: data.to_owned(),
-            encoding: ChunkEncoding::Utf8,
-            more,
-        }
-    }
-
-    fn binary(seq: u64, data: &str, more: bool) -> ResultChunk {
-        ResultChunk {
-            encoding: ChunkEncoding::Base64,
-            ..chunk("res_1", seq, data, more)
-        }
-    }
-
-    fn ended(json: &str) -> JobResult {
-        serde_json::from_str(json).unwrap()
-    }
+    use super::{
+        super::samples::{binary, chunk, ended},
+        *,
+    };
 
     fn inlined(chunks: Vec<ResultChunk>, end: &str) -> Result<JobResult, AssemblyError> {
         let end = ended(end);

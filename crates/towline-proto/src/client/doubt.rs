@@ -94,6 +94,7 @@ impl Doubts {
             }),
             limit: Some(1000),
             cursor: None,
+            details: false,
         })
     }
 

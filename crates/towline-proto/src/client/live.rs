@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 use towline_wire::{
-    Envelope, ErrorCode, EventSeq, JobStatus, MessageId, MessageType, Payload, PayloadError,
+    Envelope, ErrorCode, EventSeq, JobId, JobStatus, MessageId, MessageType, Payload, PayloadError,
+    TraceId,
     payload::{self, Pong},
 };
 
@@ -320,29 +321,21 @@ impl ClientSession {
         let accepted = Box::new(accepted);
         match pending {
             Some(pending) => {
-                // Another session's job, found by its key: this session has to watch it to see anything.
-                let foreign = self.is_foreign(envelope);
-                let job = if foreign {
-                    self.jobs.watch(&id)
-                } else {
-                    self.jobs.own(&id, trace)
-                };
-                let lacks_past = (known || foreign) && self.can_subscribe();
-                let may_be_over = !lacks_past && self.may_be_a_repeat(&pending.what);
-                if may_be_over {
-                    self.doubts.add(job, id.clone(), Why::Repeat, at.now);
+                let job = self.take_in(&id, trace, known, self.is_foreign(envelope), &pending.what);
+                if job.may_be_over {
+                    self.doubts.add(job.key, id.clone(), Why::Repeat, at.now);
                 }
                 let early = self.early.take_of(&id);
                 let reply = Reply::Accepted {
-                    job,
+                    job: job.key,
                     id,
                     accepted,
-                    lacks_past,
+                    lacks_past: job.lacks_past,
                 };
                 self.answer(pending, reply, out);
                 for (lane, envelope) in early {
-                    self.doubts.heard(job, None);
-                    self.deliver(job, lane, envelope, out);
+                    self.doubts.heard(job.key, None);
+                    self.deliver(job.key, lane, envelope, out);
                 }
             }
             // Sent again before the job's first replayed event.
@@ -359,6 +352,29 @@ impl ClientSession {
                     self.deliver(job, lane, envelope, out);
                 }
             }
+        }
+    }
+
+    /// Takes in the job that a submit was answered with. Another session's job, found by its key, has to be watched by this
+    /// one to see anything.
+    fn take_in(
+        &mut self,
+        id: &JobId,
+        trace: Option<TraceId>,
+        known: bool,
+        foreign: bool,
+        what: &What,
+    ) -> Taken {
+        let key = if foreign {
+            self.jobs.watch(id)
+        } else {
+            self.jobs.own(id, trace)
+        };
+        let lacks_past = (known || foreign) && self.can_subscribe();
+        Taken {
+            key,
+            lacks_past,
+            may_be_over: !lacks_past && self.may_be_a_repeat(what),
         }
     }
 
@@ -453,7 +469,11 @@ impl ClientSession {
     }
 
     /// Reads a reply. One that cannot be read still answers the request it names.
-    pub(super) fn read<P: Payload>(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) -> Option<P> {
+    pub(super) fn read<P: Payload>(
+        &mut self,
+        envelope: &Envelope,
+        out: &mut Vec<Effect>,
+    ) -> Option<P> {
         match envelope.decode() {
             Ok(payload) => Some(payload),
             Err(cause) => {
@@ -551,4 +571,13 @@ fn read_end(envelope: &Envelope) -> JobEnd {
     }
     let error = envelope.decode();
     error.map_or_else(JobEnd::Unreadable, JobEnd::Error)
+}
+
+/// A job that a submit was answered with.
+struct Taken {
+    key: JobKey,
+    /// Whether what came before has to be asked for.
+    lacks_past: bool,
+    /// Whether nothing more may ever be said of it.
+    may_be_over: bool,
 }

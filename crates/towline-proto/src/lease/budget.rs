@@ -166,6 +166,15 @@ impl Budget {
             .map(|(currency, counter)| (currency.as_str(), counter.left()))
     }
 
+    /// What was spent of each currency, or is set aside for children, in name order; more than there was where more was
+    /// spent.
+    pub fn spent(&self) -> impl Iterator<Item = (String, Amount)> {
+        self.counters.iter().map(|(currency, counter)| {
+            let spent = counter.cap.checked_sub(counter.left());
+            (currency.clone(), spent.unwrap_or(counter.cap))
+        })
+    }
+
     /// Whether no currency is budgeted.
     pub fn is_empty(&self) -> bool {
         self.counters.is_empty()

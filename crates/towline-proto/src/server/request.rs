@@ -72,12 +72,22 @@ pub enum RequestKind {
         /// Only those of this job.
         job: Option<JobId>,
     },
+    /// End the sessions of a principal [ARCP 14-7].
+    RevokeSessions {
+        /// Whose.
+        principal: String,
+    },
 }
 
 /// Asks who one is; a vendor's type of ours.
 pub const WHOAMI: &str = "x-vendor.towline.whoami";
 /// Answers [`WHOAMI`].
 pub const IDENTITY: &str = "x-vendor.towline.identity";
+
+/// Asks to end the sessions of a principal; a vendor's type of ours.
+pub const REVOKE_SESSIONS: &str = "x-vendor.towline.sessions.revoke";
+/// Answers [`REVOKE_SESSIONS`] with how many there were.
+pub const SESSIONS_REVOKED: &str = "x-vendor.towline.sessions.revoked";
 
 /// A submit whose form is right.
 #[derive(Debug)]
@@ -88,6 +98,19 @@ pub struct Submission {
     pub payload: payload::Submit,
     /// The payload as it came, for comparing repeats.
     pub raw: RawJson,
+}
+
+/// Reads a request that comes by itself rather than as a frame of a connection, for an adapter that translates into what
+/// there is.
+///
+/// # Errors
+/// A refusal, as a session with these features would be given.
+pub fn read_alone(envelope: Envelope, features: FeatureSet) -> Result<Request, Refusal> {
+    let kind = envelope.kind.clone();
+    match read(envelope, features)? {
+        Effect::Request(request) => Ok(*request),
+        _ => Err(Refusal::invalid(format!("`{kind}` asks for nothing"))),
+    }
 }
 
 /// Reads a frame of a live session.
@@ -112,6 +135,15 @@ pub(super) fn read(envelope: Envelope, features: FeatureSet) -> Result<Effect, R
             parent_span: envelope.parent_span,
             kind: RequestKind::WhoAmI,
         }))),
+        Message::Other(kind) if kind.as_str() == REVOKE_SESSIONS => {
+            let principal = revoked_principal(&envelope)?;
+            Ok(Effect::Request(Box::new(Request {
+                id: envelope.id,
+                trace: envelope.trace_id,
+                parent_span: envelope.parent_span,
+                kind: RequestKind::RevokeSessions { principal },
+            })))
+        }
         Message::Other(kind) if kind.is_vendor() => Ok(Effect::None),
         Message::Other(kind) => Err(unknown_type(&kind)),
         message => {
@@ -160,6 +192,16 @@ fn read_request(
             envelope.kind
         ))),
     }
+}
+
+fn revoked_principal(envelope: &Envelope) -> Result<String, Refusal> {
+    let payload: Result<serde_json::Value, _> = envelope.payload.read();
+    let principal = payload.ok().and_then(|payload| {
+        let principal = payload.get("principal")?.as_str()?;
+        (!principal.is_empty()).then(|| principal.to_owned())
+    });
+    principal
+        .ok_or_else(|| Refusal::invalid("`principal` is missing; name whose sessions are to end"))
 }
 
 fn unknown_type(kind: &MessageType) -> Refusal {

@@ -238,7 +238,10 @@ impl Host {
             RequestKind::Subscribe { job, history } => {
                 self.subscribe(connection, &session, id.clone(), &job, history)
             }
-            RequestKind::Unsubscribe { .. } | RequestKind::List(_) | RequestKind::WhoAmI => Ok(()),
+            RequestKind::Unsubscribe { .. }
+            | RequestKind::List(_)
+            | RequestKind::WhoAmI
+            | RequestKind::RevokeSessions { .. } => Ok(()),
         };
         if let Err(refusal) = done {
             self.reply(connection, envelope(&refusal.payload(id)));

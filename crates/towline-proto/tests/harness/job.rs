@@ -53,6 +53,7 @@ impl Job {
             lease_constraints: None,
             budget: None,
             parent_job_id: None,
+            rerun_of: None,
             trace_id: Some(self.trace),
             subscribed_from: last,
             replayed,

@@ -138,6 +138,8 @@ impl Stage {
             idempotency_key: key.map(|key| format!("key {key}")),
             max_runtime_sec: None,
             parent_job_id: None,
+            rerun_of: None,
+            checkpoint: None,
         };
         self.ask(
             at,

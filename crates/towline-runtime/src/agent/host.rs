@@ -8,9 +8,10 @@ use towline_wire::{ErrorCode, RawJson};
 
 use super::Agent;
 use crate::{
+    agent_options::AgentOptions,
     context::{Equipment, JobContext},
     hub::Hub,
-    job::{JobEntry, RunJob},
+    job::{JobEntry, RunJob, RunRules},
 };
 
 /// The runtime that agents run in. Agents are registered while it is described, so it is filled in when it is built. Cheap
@@ -36,10 +37,15 @@ impl Host {
     }
 
     /// An agent as jobs know it.
-    pub(crate) fn seat(&self, agent: Arc<dyn Agent>) -> Arc<dyn RunJob> {
+    pub(crate) fn seat(&self, agent: Arc<dyn Agent>, options: AgentOptions) -> Arc<dyn RunJob> {
+        let rules = RunRules {
+            options,
+            ends_when_spent: agent.spends_unasked(),
+        };
         Arc::new(Seated {
             host: self.clone(),
             agent,
+            rules,
         })
     }
 
@@ -53,6 +59,7 @@ impl Host {
 struct Seated {
     host: Host,
     agent: Arc<dyn Agent>,
+    rules: RunRules,
 }
 
 impl RunJob for Seated {
@@ -65,5 +72,9 @@ impl RunJob for Seated {
         };
         let running = self.agent.run(ctx, input);
         Box::pin(async move { running.await.map_err(super::AgentError::into_failure) })
+    }
+
+    fn rules(&self) -> RunRules {
+        self.rules.clone()
     }
 }

@@ -47,6 +47,11 @@ impl Proof {
         }
     }
 
+    /// What proves nothing to anybody.
+    pub(crate) fn revoked() -> Self {
+        Self::by("revoked")
+    }
+
     /// As a session keeps it.
     pub(crate) fn text(&self) -> Option<String> {
         if *self == Self::default() {

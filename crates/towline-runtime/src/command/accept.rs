@@ -11,8 +11,8 @@ use towline_proto::{
 };
 use towline_store::{AuditRow, Change, IdempotencyRow, JobRow, JobState, Principal, StoreError};
 use towline_wire::{
-    AgentRef, Amount, Envelope, EventKind, Lease, MessageId, RawJson, SessionId, TraceId, event,
-    namespace, payload,
+    AgentRef, Amount, Envelope, EventKind, JobId, Lease, MessageId, RawJson, SessionId, TraceId,
+    event, namespace, payload,
 };
 
 use super::{
@@ -39,6 +39,7 @@ pub(super) struct NewJob {
     pub(super) input: RawJson,
     pub(super) plan: Plan,
     pub(super) max_runtime: Option<Duration>,
+    pub(super) rerun_of: Option<JobId>,
     pub(super) trace: TraceId,
     pub(super) caused_by: Option<CausedBy>,
     /// The session it belongs to, which watches it from its first event.
@@ -62,6 +63,7 @@ impl NewJob {
             max_runtime: self.max_runtime,
             parent: parent.as_ref().map(|parent| parent.id().clone()),
             depth: parent.as_ref().map_or(0, |parent| parent.row.depth + 1),
+            rerun_of: self.rerun_of,
             trace: self.trace,
             created_at: hub.now(),
             state: JobState {
@@ -77,10 +79,12 @@ impl NewJob {
         {
             let mut core = job.lock();
             core.agent = Some(self.entry.agent);
-            core.talk.manners = self.entry.options.manners(&hub.services.options);
             core.kin = self.plan.kin;
             core.caused_by = self.caused_by;
             core.observers.extend(self.observer);
+        }
+        if let Some(day) = self.plan.day {
+            day.becomes(&job);
         }
         job
     }
@@ -92,6 +96,9 @@ pub(super) struct AcceptJob {
     asked_by: AskedBy,
     /// Revoked again when the job does not come to be.
     credentials: Option<IssuedCredentials>,
+    /// Whether it was decided before, in a transaction that came to nothing: its place is claimed, and its parent's log has
+    /// the event that tells of it.
+    is_claimed: bool,
     refused: Option<Refusal>,
     /// Whether the job had a place, and begins with its acceptance.
     has_begun: bool,
@@ -125,6 +132,7 @@ impl AcceptJob {
             job,
             asked_by,
             credentials,
+            is_claimed: false,
             refused: None,
             has_begun: false,
         }
@@ -148,11 +156,17 @@ impl AcceptJob {
 
 impl Command for AcceptJob {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        let possible =
-            life::claim_place(tx.hub, &self.job).and_then(|()| announce_on_parent(tx, &self.job));
-        if let Err(refusal) = possible {
-            self.refused = Some(refusal);
+        if !std::mem::replace(&mut self.is_claimed, true) {
+            self.refused = life::claim_place(tx.hub, &self.job)
+                .and_then(|()| announce_on_parent(tx.hub, &self.job))
+                .err();
+        }
+        if self.refused.is_some() {
             return;
+        }
+        let parent = self.job.lock().parent.clone();
+        if let Some(parent) = parent {
+            tx.take(&parent);
         }
         tx.push(Change::Job(Box::new(self.job.row.clone())));
         if let Some(row) = self.idempotency() {
@@ -162,7 +176,7 @@ impl Command for AcceptJob {
             credentials.add_to(tx);
         }
         tx.audit(audit(tx.hub, &self.job));
-        self.has_begun = life::begin_with_acceptance(tx.hub, &self.job);
+        self.has_begun = self.has_begun || life::begin_with_acceptance(tx.hub, &self.job);
         if self.has_begun {
             tx.take(&self.job);
         }
@@ -174,6 +188,7 @@ impl Command for AcceptJob {
             asked_by,
             credentials,
             refused,
+            is_claimed: _,
             has_begun,
         } = *self;
         if let Some(refusal) = refused.or_else(|| result.err().map(store_refusal)) {
@@ -224,8 +239,8 @@ impl AskedBy {
     }
 }
 
-/// A child is made known on its parent's log, in the same commit.
-fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusal> {
+/// A child is made known on its parent's log, which the same commit takes.
+fn announce_on_parent(hub: &Hub, job: &Arc<JobEntry>) -> Result<(), Refusal> {
     let Some(parent) = job.lock().parent.clone() else {
         return Ok(());
     };
@@ -237,7 +252,7 @@ fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusa
         delegate_id: Some(delegate_id(job.id())),
         lease_request: Some(job.row.lease.clone()),
     };
-    let now = tx.hub.now();
+    let now = hub.now();
     {
         let mut core = parent.lock();
         let appended = core.append_event(RecordKind::Event, &EventKind::DELEGATE, now, |out| {
@@ -254,7 +269,6 @@ fn announce_on_parent(tx: &mut Tx<'_>, job: &Arc<JobEntry>) -> Result<(), Refusa
         core.children.push(Arc::downgrade(job));
         core.log.touch();
     }
-    tx.take(&parent);
     Ok(())
 }
 

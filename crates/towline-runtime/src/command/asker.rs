@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use towline_proto::refusal::Refusal;
 use towline_store::{JobState, StoreError};
 use towline_wire::{Envelope, EventSeq, JobId, JobStatus, MessageId, Payload, TraceId, payload};
@@ -17,8 +19,39 @@ use crate::{
 pub(crate) struct Asker {
     pub(crate) session: Arc<SessionEntry>,
     pub(crate) attachment: Arc<Attachment>,
-    pub(crate) slot: Slot,
+    pub(crate) way: Way,
     pub(crate) request: Option<MessageId>,
+}
+
+/// How a reply gets to whoever asked.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// Over the connection, in the order of requests.
+    Slot(Slot),
+    /// To a caller that waits for this one reply. Its session is virtual: it has no stream, so it watches nothing.
+    Call(Call),
+}
+
+/// A reply that a caller waits for. Only the first one counts.
+#[derive(Clone)]
+pub(crate) struct Call(Arc<Mutex<Option<oneshot::Sender<Answer>>>>);
+
+/// What a caller gets.
+pub(crate) type Answer = Result<Reply, Refusal>;
+
+impl Call {
+    /// A call, and where its reply comes. The sender is gone without a reply when the runtime stops.
+    pub(crate) fn new() -> (Self, oneshot::Receiver<Answer>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
+    }
+
+    fn answer(&self, answer: Answer) {
+        if let Some(waiting) = self.0.lock().take() {
+            // Whoever called may have gone; what was asked for is done all the same.
+            let _ = waiting.send(answer);
+        }
+    }
 }
 
 impl Asker {
@@ -36,9 +69,17 @@ impl Asker {
         hub.services.role_of(&self.session.principal)
     }
 
+    /// Whether the session has a stream, in which what it asks for shows.
+    pub(crate) const fn has_stream(&self) -> bool {
+        matches!(self.way, Way::Slot(_))
+    }
+
     /// Replies.
     pub(crate) fn reply(&self, reply: Reply) {
-        self.attachment.fill(self.slot, reply);
+        match &self.way {
+            Way::Slot(slot) => self.attachment.fill(*slot, reply),
+            Way::Call(call) => call.answer(Ok(reply)),
+        }
     }
 
     /// The number under which the session had the end of a job that is over. Sent once more behind a repeated submit's
@@ -53,6 +94,9 @@ impl Asker {
 
     /// Says no.
     pub(crate) fn refuse(&self, refusal: &Refusal) {
+        if let Way::Call(call) = &self.way {
+            return call.answer(Err(refusal.clone()));
+        }
         let payload = refusal.payload(self.request.clone());
         self.reply(Reply::plain(envelope(&payload)));
     }
@@ -114,7 +158,7 @@ pub(crate) fn envelope<P: Payload>(payload: &P) -> Envelope {
 }
 
 /// The store's failures as the peer sees them: ours, and worth another try [ARCP 12-1].
-pub(super) fn store_refusal(error: &StoreError) -> Refusal {
+pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
     tracing::error!(target: "towline::store", %error, "request failed");
     match error {
         StoreError::Full(_) => {
@@ -125,6 +169,6 @@ pub(super) fn store_refusal(error: &StoreError) -> Refusal {
 }
 
 /// The runtime takes no new work.
-pub(super) fn shutting_down() -> Refusal {
+pub(crate) fn shutting_down() -> Refusal {
     Refusal::internal("the runtime is shutting down")
 }

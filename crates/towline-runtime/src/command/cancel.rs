@@ -86,10 +86,13 @@ impl CancelJob {
 
 impl Command for CancelJob {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        let cause = Cause::Cancelled {
-            reason: self.reason.clone(),
-        };
-        self.stop = Some(self.job.lock().stop(cause, tx.hub.now()));
+        // Decided again, it is stopping already, by this.
+        if self.stop.is_none() {
+            let cause = Cause::Cancelled {
+                reason: self.reason.clone(),
+            };
+            self.stop = Some(self.job.lock().stop(cause, tx.hub.now()));
+        }
         tx.take(&self.job);
         if !self.is_refused() {
             tx.audit(self.audit(tx.hub));

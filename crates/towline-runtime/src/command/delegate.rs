@@ -57,6 +57,7 @@ pub(crate) async fn delegate(
         input: request.input,
         plan,
         max_runtime: request.max_runtime,
+        rerun_of: None,
         trace: parent.row.trace,
         caused_by: Some(CausedBy::Local(delegating(parent))),
         observer: hub.books.sessions.get(&parent.row.session),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use towline_proto::{lease::Budget, limits, refusal::Refusal};
-use towline_store::{JobQuery, JobState, JobSummary, ListCursor, Principal};
+use towline_store::{JobPage, JobQuery, JobState, JobSummary, ListCursor, Principal};
 use towline_wire::{AgentRef, Amount, JobId, Timestamp, payload};
 
 use super::asker::{Asker, envelope, store_refusal};
@@ -19,17 +19,23 @@ pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs)
     }
 }
 
+/// The jobs asked for, of those that a principal may see.
+pub(crate) async fn jobs(
+    hub: &Hub,
+    principal: &Principal,
+    list: payload::ListJobs,
+) -> Result<JobPage, Refusal> {
+    let query = query(hub, principal, list)?;
+    let page = hub.services.store.list_jobs(query).await;
+    page.map_err(|error| store_refusal(&error))
+}
+
 async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<payload::Jobs, Refusal> {
-    let query = query(hub, &asker.session.principal, list)?;
-    let page = hub
-        .services
-        .store
-        .list_jobs(query)
-        .await
-        .map_err(|error| store_refusal(&error))?;
+    let details = list.details;
+    let page = jobs(hub, &asker.session.principal, list).await?;
     Ok(payload::Jobs {
         request_id: asker.request.clone(),
-        jobs: page.jobs.iter().map(listing).collect(),
+        jobs: page.jobs.iter().map(|row| listing(row, details)).collect(),
         next_cursor: page.next.as_ref().map(write_cursor),
     })
 }
@@ -72,8 +78,15 @@ fn bad_cursor() -> Refusal {
     Refusal::invalid("`cursor` is not one this runtime gave out; begin again without one")
 }
 
-fn listing(row: &JobSummary) -> payload::JobListing {
+/// With `details`, what no draft has as well.
+fn listing(row: &JobSummary, details: bool) -> payload::JobListing {
+    let state = &row.state;
     payload::JobListing {
+        principal: details.then(|| row.principal.as_str().to_owned()),
+        started_at: state.started_at.filter(|_| details),
+        completed_at: state.finished_at.filter(|_| details),
+        spent: details.then(|| spent_so_far(state)).flatten(),
+        open_questions: None,
         job_id: row.id.clone(),
         agent: row.agent.to_string(),
         status: row.state.status,
@@ -82,6 +95,7 @@ fn listing(row: &JobSummary) -> payload::JobListing {
             .filter(|constraints| !constraints.is_empty()),
         budget: budget_now(&row.state),
         parent_job_id: row.parent.clone(),
+        rerun_of: row.rerun_of.clone(),
         created_at: Some(row.created_at),
         submitted_at: Some(row.created_at),
         trace_id: Some(row.trace),
@@ -92,13 +106,27 @@ fn listing(row: &JobSummary) -> payload::JobListing {
 }
 
 /// The counters of a job as it stands.
-pub(super) fn budget_now(state: &JobState) -> Option<BTreeMap<String, Amount>> {
+pub(crate) fn budget_now(state: &JobState) -> Option<BTreeMap<String, Amount>> {
     let budget: Budget = state.budget.as_ref()?.read().ok()?;
     remaining(&budget)
 }
 
+/// What a job spent of each budgeted currency.
+fn spent_so_far(state: &JobState) -> Option<BTreeMap<String, Amount>> {
+    let budget: Budget = state.budget.as_ref()?.read().ok()?;
+    Some(budget.spent().collect()).filter(|spent: &BTreeMap<String, Amount>| !spent.is_empty())
+}
+
+/// Where a page that ends with this job goes on.
+pub(crate) fn cursor_after(job: &JobSummary) -> String {
+    write_cursor(&ListCursor {
+        created_at: job.created_at,
+        job: job.id.clone(),
+    })
+}
+
 /// Opaque to clients: the place in listing order, and nothing of jobs the client may not see.
-fn write_cursor(cursor: &ListCursor) -> String {
+pub(crate) fn write_cursor(cursor: &ListCursor) -> String {
     URL_SAFE_NO_PAD.encode(format!(
         "{}:{}",
         cursor.created_at.unix_micros(),

@@ -13,7 +13,7 @@ use towline_store::Principal;
 use towline_wire::{AgentRef, ErrorCode, Lease, LeaseConstraints};
 
 use crate::{
-    hub::Hub,
+    hub::{DayShare, Hub},
     job::{JobCore, JobEntry, Kin},
     policy::LeaseRequest,
 };
@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) parent: Option<Arc<JobEntry>>,
     /// Its part in its root's family.
     pub(super) kin: Kin,
+    /// What is set aside for it of its principal's day; a child has its share of its parent's.
+    pub(super) day: Option<DayShare>,
 }
 
 /// Validates what was asked for a job without a parent, and has the deployment's policy grant it [ARCP 7.1-4].
@@ -44,18 +46,40 @@ pub(super) async fn plan_root(
         .await?
         .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     let lease = bounded(hub, principal, agent, lease, &constraints)?;
-    let valid = validate(hub, &lease, &constraints)
+    let (lease, constraints) = granted(hub, principal, agent, lease, constraints).await?;
+    let (lease, day) = hub.within_day(principal, lease).await?;
+    let valid = validate(hub, &lease, &constraints).await?;
+    let valid = valid.map_err(|error| match &hub.services.lease_policy {
+        None => Refusal::new(error.code(), error.to_string()),
+        Some(_) => {
+            tracing::error!(target: "towline::policy", %error, "the lease policy granted a lease that is not valid");
+            Refusal::internal("the runtime's lease policy failed")
+        }
+    })?;
+    Ok(Plan {
+        lease,
+        constraints,
+        authority: Authority::new(valid, require_model_use),
+        parent: None,
+        kin: Kin::root(),
+        day,
+    })
+}
+
+/// What the deployment's policy grants of a lease that was found valid: all of it where there is none.
+async fn granted(
+    hub: &Hub,
+    principal: &Principal,
+    agent: &AgentRef,
+    lease: Lease,
+    constraints: LeaseConstraints,
+) -> Result<(Lease, LeaseConstraints), Refusal> {
+    let Some(policy) = &hub.services.lease_policy else {
+        return Ok((lease, constraints));
+    };
+    validate(hub, &lease, &constraints)
         .await?
         .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-    let Some(policy) = &hub.services.lease_policy else {
-        return Ok(Plan {
-            lease,
-            constraints,
-            authority: Authority::new(valid, require_model_use),
-            parent: None,
-            kin: Kin::root(),
-        });
-    };
     let request = LeaseRequest {
         principal,
         agent,
@@ -63,18 +87,7 @@ pub(super) async fn plan_root(
         constraints: &constraints,
     };
     let granted = policy.grant(request).await?;
-    let valid = validate(hub, &granted.lease, &granted.constraints).await?;
-    let valid = valid.map_err(|error| {
-        tracing::error!(target: "towline::policy", %error, "the lease policy granted a lease that is not valid");
-        Refusal::internal("the runtime's lease policy failed")
-    })?;
-    Ok(Plan {
-        lease: granted.lease,
-        constraints: granted.constraints,
-        authority: Authority::new(valid, require_model_use),
-        parent: None,
-        kin: Kin::root(),
-    })
+    Ok((granted.lease, granted.constraints))
 }
 
 /// Validates a lease: at once, or, where that would keep the thread from others, away from it [ARCP 14-6].
@@ -193,6 +206,7 @@ pub(super) async fn plan_child(
         authority: grant.into_authority(),
         parent: Some(Arc::clone(parent)),
         kin,
+        day: None,
     })
 }
 
@@ -213,8 +227,9 @@ fn refused(refusal: lease::Refusal) -> Refusal {
     Refusal::new(refusal.code(), refusal.to_string())
 }
 
-/// Returns the share of a job that never came to be. Nothing to do for one without a parent.
+/// Returns the share of a job that never came to be: to its parent, or to its principal's day.
 pub(super) fn give_back(hub: &Hub, job: &JobEntry) {
+    hub.books.days.forget(job);
     let (parent, budget) = {
         let core = job.lock();
         (core.parent.clone(), core.authority.budget().clone())

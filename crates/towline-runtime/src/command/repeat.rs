@@ -68,6 +68,11 @@ pub(super) async fn claim_key(
 /// A session that repeated another one's submit watches that job from its start, and is told `job.accepted`
 /// [ARCP 7.2-1].
 pub(super) async fn attach_to_known(hub: &Arc<Hub>, asker: Asker, row: JobRow) {
+    if !asker.has_stream() {
+        let credentials = Ledger::shown(hub, &row, &asker.session, true);
+        let envelope = accepted(&row, asker.request.clone(), credentials);
+        return asker.reply(Reply::announcing(envelope, row.id.clone()));
+    }
     if row.session == asker.session.id {
         let state = match hub.books.jobs.get(&row.id) {
             // The end of one that is about to end is still to come.

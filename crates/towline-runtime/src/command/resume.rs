@@ -207,12 +207,17 @@ impl Command for ResumeSession {
         self.decision = Some(decision);
     }
 
+    /// The place among the attached sessions is given back.
+    fn undo(&mut self) {
+        self.decision = None;
+    }
+
     fn done(mut self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
         let decision = match (self.decision.take(), result) {
             // Nothing of the transaction counts, so nobody rotated the token.
-            (Some(_), Err(error)) => Err(store_refusal(error)),
-            (Some(decision), _) => decision,
-            (None, _) => Err(expired()),
+            (_, Err(error)) => Err(store_refusal(error)),
+            (Some(decision), Ok(())) => decision,
+            (None, Ok(())) => Err(expired()),
         };
         let answer = match decision {
             Err(refusal) => Err(refusal),

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use towline_proto::{limits, refusal::Refusal, server::Submission};
 use towline_store::JobRow;
-use towline_wire::{AgentRef, RawJson, SpanId, TraceId, payload};
+use towline_wire::{AgentRef, ErrorCode, JobId, RawJson, SpanId, TraceId, payload};
 
 use super::{
     accept::{AcceptJob, AskedBy, ClaimedKey, NewJob},
-    asker::{Asker, shutting_down},
+    asker::{Asker, shutting_down, store_refusal},
     plan::{Plan, give_back, plan_child, plan_root},
     repeat::{self, Claim},
     visible::own_running_parent,
@@ -62,7 +62,7 @@ enum Prepared {
 async fn prepare(
     hub: &Arc<Hub>,
     asker: &Asker,
-    submission: Submission,
+    mut submission: Submission,
     origin: Origin,
 ) -> Result<Prepared, Refusal> {
     let key = match repeat::claim_key(hub, asker, &submission).await? {
@@ -71,6 +71,9 @@ async fn prepare(
         Claim::NoKey => None,
     };
     let resolved = resolve(hub, &submission.agent)?;
+    if let Some(job) = submission.payload.rerun_of.clone() {
+        take_over(hub, asker, &job, &mut submission.payload).await?;
+    }
     let plan = authorise(hub, asker, &resolved.0, &submission.payload).await?;
     let accept = reserve(hub, asker, submission.payload, origin, resolved, plan, key).await?;
     Ok(Prepared::New(Box::new(accept)))
@@ -82,6 +85,33 @@ fn resolve(hub: &Hub, agent: &AgentRef) -> Result<(AgentRef, AgentEntry), Refusa
         return Err(shutting_down());
     }
     Ok(hub.services.agents.resolve(agent)?)
+}
+
+/// What another run of an earlier job does not name is as it was there. What a job was given is its principal's business, and
+/// nobody else's who may watch it.
+async fn take_over(
+    hub: &Hub,
+    asker: &Asker,
+    job: &JobId,
+    payload: &mut payload::Submit,
+) -> Result<(), Refusal> {
+    let view = hub
+        .look_up(job)
+        .await
+        .map_err(|error| store_refusal(&error))?;
+    let own = view.filter(|view| view.row().principal == asker.session.principal);
+    let own = own.ok_or_else(|| {
+        let message = format!("`rerun_of`: there is no job `{job}`");
+        Refusal::new(ErrorCode::JOB_NOT_FOUND, message)
+    })?;
+    let row = own.row();
+    payload.input.get_or_insert_with(|| row.input.clone());
+    payload
+        .lease_request
+        .get_or_insert_with(|| row.lease.clone());
+    let runtime = row.max_runtime.map(|runtime| runtime.as_secs_f64());
+    payload.max_runtime_sec = payload.max_runtime_sec.or(runtime);
+    Ok(())
 }
 
 /// What the job will be allowed: by its parent, or by the deployment.
@@ -130,9 +160,10 @@ async fn reserve(
         max_runtime: payload
             .max_runtime_sec
             .and_then(|seconds| limits::max_runtime(seconds).ok()),
+        rerun_of: payload.rerun_of,
         trace: trace.unwrap_or_else(|| hub.services.ids.trace()),
         caused_by,
-        observer: Some(Arc::clone(session)),
+        observer: asker.has_stream().then(|| Arc::clone(session)),
     }
     .make(hub);
     let shown_to = credentials::AskedBy::Submit {

@@ -283,6 +283,7 @@ impl SubscribeJob {
                 .filter(|constraints| !constraints.is_empty()),
             budget: budget_now(state),
             parent_job_id: row.parent.clone(),
+            rerun_of: row.rerun_of.clone(),
             trace_id: Some(row.trace),
             subscribed_from: last,
             replayed,
@@ -311,8 +312,8 @@ impl SubscribeJob {
         }
     }
 
-    /// Undoes what was decided and did not become durable.
-    fn undo(&self) {
+    /// Undoes [`SubscribeJob::observe`], which did not become durable.
+    fn stop_observing(&self) {
         let JobView::Live(entry) = &self.view else {
             return;
         };
@@ -330,17 +331,24 @@ impl Command for SubscribeJob {
         self.plan = Some(self.plan(tx));
     }
 
+    fn undo(&mut self) {
+        if let Some(Ok(planned)) = self.plan.take()
+            && planned.observing
+        {
+            self.stop_observing();
+        }
+    }
+
     fn done(mut self: Box<Self>, _hub: &Arc<Hub>, result: Result<(), &StoreError>) {
         match (self.plan.take(), result) {
             (Some(Ok(planned)), Ok(())) => self.asker.reply(planned.reply),
-            (Some(Ok(planned)), Err(error)) => {
-                if planned.observing {
-                    self.undo();
-                }
+            (Some(Err(refusal)), _) => self.refuse(&refusal),
+            (plan, Err(error)) => {
+                self.plan = plan;
+                self.undo();
                 self.refuse(&store_refusal(error));
             }
-            (Some(Err(refusal)), _) => self.refuse(&refusal),
-            (None, _) => self.asker.reply(Reply::silent()),
+            (None, Ok(())) => self.asker.reply(Reply::silent()),
         }
     }
 }

@@ -48,7 +48,7 @@ impl Command for UnsubscribeJob {
 
     fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
         // Nobody is told, so nobody would ask again; a restart must not bring the subscription back.
-        if self.decided && result.is_err() {
+        if self.decided && result.is_err_and(StoreError::is_transient) {
             hub.command(*self);
         }
     }

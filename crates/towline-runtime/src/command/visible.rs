@@ -25,26 +25,24 @@ pub(super) fn may_observe(
     if session.principal == row.principal || may_see(hub, session, row) {
         return Ok(());
     }
-    Err(unseen(hub, session, row, "this principal may not watch it"))
+    Err(unseen(hub, asker, row, "this principal may not watch it"))
 }
 
 /// Whether a session may cancel a job: the submitting one, however often it was resumed, and whom the deployment's policy
 /// lets [ARCP 7.4-2].
 pub(super) fn may_cancel(hub: &Hub, asker: &Asker, row: &JobRow) -> Result<(), Refusal> {
-    let session = &asker.session;
-    if cancels(hub, session, row) {
+    if cancels(hub, &asker.session, row) {
         return Ok(());
     }
-    Err(not_yours(hub, session, row, "cancel it"))
+    Err(not_yours(hub, asker, row, "cancel it"))
 }
 
 /// Whether a session may answer a job's questions, and speak to it [ARCP 15-5, 15-7].
 pub(super) fn may_answer(hub: &Hub, asker: &Asker, row: &JobRow) -> Result<(), Refusal> {
-    let session = &asker.session;
-    if answers(hub, session, row) {
+    if answers(hub, &asker.session, row) {
         return Ok(());
     }
-    Err(not_yours(hub, session, row, "answer or speak to it"))
+    Err(not_yours(hub, asker, row, "answer or speak to it"))
 }
 
 /// Whether a session is one that may answer: one that may cancel the job, or whom the deployment's policy lets.
@@ -68,9 +66,9 @@ fn cancels(hub: &Hub, session: &SessionEntry, row: &JobRow) -> bool {
 }
 
 /// Why a session may not do something with a job that others may.
-fn not_yours(hub: &Hub, session: &SessionEntry, row: &JobRow, what: &str) -> Refusal {
-    if row.principal != session.principal {
-        return unseen(hub, session, row, &format!("this session may not {what}"));
+fn not_yours(hub: &Hub, asker: &Asker, row: &JobRow, what: &str) -> Refusal {
+    if row.principal != asker.session.principal {
+        return unseen(hub, asker, row, &format!("this session may not {what}"));
     }
     let message = format!(
         "job `{}` was submitted by another session, and only that one may {what}",
@@ -108,9 +106,11 @@ pub(super) async fn own_running_parent(
     }
 }
 
-/// A job of another principal: forbidden, or, where that is concealed, as if it did not exist.
-fn unseen(hub: &Hub, session: &SessionEntry, row: &JobRow, why: &str) -> Refusal {
-    if hub.services.options.conceal_foreign_jobs && !may_see(hub, session, row) {
+/// A job of another principal: forbidden, or, where that is concealed, as if it did not exist. Callers without a connection
+/// never learn that there is one [ARCP 16-3].
+fn unseen(hub: &Hub, asker: &Asker, row: &JobRow, why: &str) -> Refusal {
+    let conceal = hub.services.options.conceal_foreign_jobs || !asker.has_stream();
+    if conceal && !may_see(hub, &asker.session, row) {
         return Refusal::job_not_found(&row.id);
     }
     let message = format!("job `{}` belongs to another principal; {why}", row.id);

@@ -1,6 +1,20 @@
 //! From the first frame to the welcome (§6.1, §6.2).
+//!
+//! What the session's machine waits for is asked here: whether the authenticator knows the peer (`yes`, `no`) and whether the
+//! store has the session (`stored`, `failed`). Meanwhile nothing is read [ARCP 6.1-5], so a peer that goes, or says more, is
+//! heard afterwards. `late` is the end of the time that the phase has; `Over` has its goodbye behind it. `·` is "the same":
+//!
+//! ```text
+//!           │ hello   other yes       no   stored failed gone late drain
+//! ──────────┼───────────────────────────────────────────────────────────
+//! Hello     │ Proving Over  ·         ·    ·      ·      Over Over Over
+//! Proving   │ ·       ·     Attaching Over ·      ·      ·    Over Over
+//! Attaching │ ·       ·     ·         ·    Live   Over   ·    ·    Over
+//! Live      │ ·       ·     ·         ·    ·      ·      Over ·    Over
+//! Over      │ ·       ·     ·         ·    ·      ·      ·    ·    ·
+//! ```
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use tokio::time::{Instant, timeout, timeout_at};
 use towline_proto::{
@@ -8,19 +22,19 @@ use towline_proto::{
     refusal::Refusal,
     server::{AttachRequest, Effect, Goodbye, ServerSession},
 };
-use towline_store::AuditRow;
 use towline_transport::{FrameSink, FrameSource, Inbound, TransportInfo};
 use towline_wire::{ErrorCode, Feature, FeatureSet, MessageId, SessionId, Shown, payload};
 
 use super::{
     fit::fit,
     goodbye::{close_frame, linger},
+    proving::{Unproven, hold_back, prove},
 };
 use crate::{
     audit::{Actor, Audit},
-    auth::{AuthRefusal, Credentials, Penalty, Proven},
+    auth::Proven,
     command::{OpenRequest, Opened, ResumeRequest, envelope, open, resume},
-    hub::{Hub, Services},
+    hub::Hub,
 };
 
 /// A connection whose session stands.
@@ -125,51 +139,22 @@ impl Handshake<'_> {
         }
     }
 
-    /// Asks the authenticator who the peer is. A good token goes on at once.
+    /// Finds out who the peer is. A good token goes on at once.
     async fn prove(
         &mut self,
         machine: &mut ServerSession,
         auth: payload::Auth,
     ) -> Result<Effect, TooMany> {
-        let services = &self.hub.services;
-        let refusal = match authenticate(services, &auth, self.info.peer).await {
+        match prove(self.hub, &auth, self.info.peer).await {
             Ok(proven) => {
-                services.limiter.succeeded(self.info.peer);
                 self.proven = Some(proven);
-                return Ok(machine.on_principal());
+                Ok(machine.on_principal())
             }
-            Err(refusal) => refusal,
-        };
-        metrics::counter!("towline_auth_refused_total").increment(1);
-        if let Some(cause) = refusal.cause() {
-            tracing::warn!(target: "towline::auth", peer = ?self.info.peer, cause = %Shown::new(&cause), "authentication refused");
+            Err(Unproven::Refused(refusal)) => {
+                Ok(machine.reject(self.asked.clone(), refusal, Goodbye::Policy))
+            }
+            Err(Unproven::TooMany) => Err(TooMany),
         }
-        let (peer, now) = (self.info.peer, self.hub.now());
-        let audit = |untold| Audit::at(now).auth_refused(peer, refusal.message(), untold);
-        self.hold_back(audit).await?;
-        let refusal = Refusal::unauthenticated(refusal.message());
-        Ok(machine.reject(self.asked.clone(), refusal, Goodbye::Policy))
-    }
-
-    /// Waits before a refusal that a guess may have earned: whoever guesses is told later and later, and from an address
-    /// where one refusal waits already nobody is told at all [ARCP 14-2]. What is told is audited, with the number of those
-    /// that were not, so that guessing does not fill the audit log.
-    async fn hold_back(&mut self, audit: impl FnOnce(u32) -> AuditRow) -> Result<(), TooMany> {
-        let hub = self.hub;
-        let limiter = &hub.services.limiter;
-        let penalty = limiter.refused(self.info.peer, Instant::now());
-        match penalty {
-            Penalty::None => hub.audit(audit(0)),
-            Penalty::Wait(delay, pending) => {
-                hub.audit(audit(pending.untold));
-                tokio::time::sleep(delay).await;
-            }
-            Penalty::Close => {
-                metrics::counter!("towline_auth_untold_total").increment(1);
-                return Err(TooMany);
-            }
-        }
-        Ok(())
     }
 
     async fn attach(
@@ -245,7 +230,8 @@ impl Handshake<'_> {
             let principal = principal.as_ref();
             Audit::at(now).resume_refused(peer, principal, &refusal.code, untold)
         };
-        self.hold_back(audit).await
+        let told = hold_back(self.hub, peer, audit).await;
+        told.map_err(|_| TooMany)
     }
 
     async fn welcome(
@@ -349,18 +335,6 @@ impl Handshake<'_> {
         // A peer that does not read is not waited for.
         let _ = timeout(hub.services.options.close_timeout, goodbye).await;
     }
-}
-
-async fn authenticate(
-    services: &Services,
-    auth: &payload::Auth,
-    peer: Option<SocketAddr>,
-) -> Result<Proven, AuthRefusal> {
-    let credentials = Credentials::from_hello(Some(auth), peer)?;
-    let authenticating = services.authenticator.prove(&credentials);
-    timeout(services.options.auth_timeout, authenticating)
-        .await
-        .unwrap_or_else(|_| Err(AuthRefusal::new("the token could not be verified in time")))
 }
 
 /// As much of what a client calls itself is logged.

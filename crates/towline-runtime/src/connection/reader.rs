@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 use super::{fit::unfit, goodbye::linger, handshake::Live, worker::Worker, writer::Writer};
 use crate::{
-    command::{Asker, envelope, unproved},
+    command::{Asker, Way, envelope, unproved},
     hub::Hub,
     session::{Attachment, DetachReason, Farewell, SessionEntry},
     trace,
@@ -213,7 +213,7 @@ impl Reader<'_> {
         Asker {
             session: Arc::clone(&self.session),
             attachment: Arc::clone(&self.attachment),
-            slot: self.attachment.replies.lock().reserve(),
+            way: Way::Slot(self.attachment.replies.lock().reserve()),
             request,
         }
     }

@@ -7,6 +7,7 @@ use towline_proto::{
 use towline_wire::{CallId, ErrorCode, namespace};
 
 use super::{JobContext, Permit};
+use crate::agent_options::OnBudgetExhausted;
 
 /// What a person is asked before an operation is refused.
 enum Approval {
@@ -69,7 +70,9 @@ impl JobContext {
     /// parent's, so a child does not ask.
     fn money(&self) -> Option<Approval> {
         let core = self.job.lock();
-        if !core.talk.manners.asks_for_money || self.job.row.parent.is_some() {
+        let default = self.hub.services.options.on_budget_exhausted;
+        let then = core.rules.options.on_budget_exhausted.unwrap_or(default);
+        if then != OnBudgetExhausted::Ask || self.job.row.parent.is_some() {
             return None;
         }
         let authority = &core.authority;

@@ -53,9 +53,15 @@ impl Command for Keep {
         tx.take(&self.job);
     }
 
-    fn done(self: Box<Self>, _hub: &Arc<Hub>, result: Result<(), &StoreError>) {
-        if let (Err(_), Some(before)) = (&result, self.before) {
+    fn undo(&mut self) {
+        if let Some(before) = self.before.take() {
             self.job.lock().note_progress(before);
+        }
+    }
+
+    fn done(mut self: Box<Self>, _hub: &Arc<Hub>, result: Result<(), &StoreError>) {
+        if result.is_err() {
+            self.undo();
         }
         // Whoever waited may have gone.
         let _ = self.done.send(result.map_err(StoreError::clone));

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use towline_proto::{lease::Charge, span::RecordKind};
+use towline_proto::{job::Cause, lease::Charge, span::RecordKind};
 use towline_wire::{Amount, CallId, EventKind, RawJson, event, write_string};
 
 use super::{EventError, JobContext};
-use crate::job::{AppendError, Backlog};
+use crate::{
+    job::{AppendError, Backlog},
+    life,
+};
 
 /// How much a line of log matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,6 +139,7 @@ impl JobContext {
     /// # Errors
     /// As [`JobContext::metric`].
     pub async fn emit_metric(&self, metric: event::Metric) -> Result<(), EventError> {
+        let spent;
         {
             let mut core = self.job.lock();
             if !core.is_open() {
@@ -162,6 +166,12 @@ impl JobContext {
                 core.report_remaining(report, now);
             }
             note_charge(&charge);
+            spent = core.rules.ends_when_spent
+                && matches!(charge, Charge::Spent { exhausted_now, .. } if exhausted_now);
+        }
+        if spent {
+            // Nobody will ask: the program just goes on [ARCP 9.6-3].
+            life::stop_job(&self.hub, &self.job, Cause::BudgetSpent);
         }
         self.committed().await
     }

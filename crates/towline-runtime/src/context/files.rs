@@ -35,7 +35,8 @@ impl JobContext {
 /// Paths are absolute and in POSIX form; they are normalised before they are checked, and the operation is carried out on
 /// the normalised path [ARCP 9.2-3]. A link is followed when what it leads to is covered as well, and denied otherwise; the
 /// way there is gone step by step on open directories, so nothing that is renamed or replaced meanwhile leads elsewhere.
-/// (Hard links are files like any other. Whoever may make one in a directory a lease covers decides what is in there.)
+/// (Hard links are files like any other, but for those to the runtime's own. Whoever may make one in a directory a lease covers
+/// decides what is in there.)
 ///
 /// What is allowed leaves no trace in the job's log; what is denied does, as a `tool_result` error [ARCP 9.3-1].
 ///
@@ -68,9 +69,9 @@ impl Files {
     /// # Errors
     /// [`FileError`].
     pub async fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        let limit = self.limit;
+        let (limit, own) = (self.limit, self.own(Access::Read));
         let read = move |place: &Place| {
-            let file = regular(place, OpenOptions::new().read(true))?;
+            let file = regular(place, OpenOptions::new().read(true), &own)?;
             let mut bytes = Vec::new();
             let room = file.metadata()?.len().min(limit);
             bytes.reserve_exact(usize::try_from(room).unwrap_or(0));
@@ -100,7 +101,10 @@ impl Files {
     /// # Errors
     /// [`FileError`].
     pub async fn open(&self, path: &str) -> Result<tokio::fs::File, FileError> {
-        let open = |place: &Place| regular(place, OpenOptions::new().read(true)).map(into_tokio);
+        let own = self.own(Access::Read);
+        let open = move |place: &Place| {
+            regular(place, OpenOptions::new().read(true), &own).map(into_tokio)
+        };
         self.on_place(Access::Read, path, Last::Follow, open).await
     }
 
@@ -161,9 +165,9 @@ impl Files {
     /// # Errors
     /// [`FileError`].
     pub async fn write(&self, path: &str, content: impl Into<Vec<u8>>) -> Result<(), FileError> {
-        let content = content.into();
+        let (content, own) = (content.into(), self.own(Access::Write));
         let write = move |place: &Place| {
-            let mut file = regular(place, OpenOptions::new().write(true).create(true))?;
+            let mut file = regular(place, OpenOptions::new().write(true).create(true), &own)?;
             file.set_len(0)?;
             Ok(file.write_all(&content)?)
         };
@@ -176,9 +180,9 @@ impl Files {
     /// # Errors
     /// [`FileError`].
     pub async fn append(&self, path: &str, content: impl Into<Vec<u8>>) -> Result<(), FileError> {
-        let content = content.into();
+        let (content, own) = (content.into(), self.own(Access::Write));
         let append = move |place: &Place| {
-            let mut file = regular(place, OpenOptions::new().append(true).create(true))?;
+            let mut file = regular(place, OpenOptions::new().append(true).create(true), &own)?;
             Ok(file.write_all(&content)?)
         };
         self.on_place(Access::Write, path, Last::Follow, append)
@@ -190,8 +194,9 @@ impl Files {
     /// # Errors
     /// [`FileError`].
     pub async fn create(&self, path: &str) -> Result<tokio::fs::File, FileError> {
-        let create = |place: &Place| {
-            let file = regular(place, OpenOptions::new().write(true).create(true))?;
+        let own = self.own(Access::Write);
+        let create = move |place: &Place| {
+            let file = regular(place, OpenOptions::new().write(true).create(true), &own)?;
             file.set_len(0)?;
             Ok(into_tokio(file))
         };
@@ -228,6 +233,13 @@ impl Files {
     pub async fn remove_dir(&self, path: &str) -> Result<(), FileError> {
         let remove = |place: &Place| Ok(place.remove_dir()?);
         self.on_place(Access::Write, path, Last::Keep, remove).await
+    }
+
+    fn own(&self, access: Access) -> Own {
+        Own {
+            ctx: self.ctx.clone(),
+            access,
+        }
     }
 
     async fn on_place<T, F>(
@@ -343,8 +355,37 @@ impl From<std::io::Error> for Trouble {
     }
 }
 
-/// Opens what has to be a regular file. Anything else might block, or never end.
-fn regular(place: &Place, options: &mut OpenOptions) -> Result<File, Trouble> {
+/// Knows the runtime's own files, whatever they are called.
+struct Own {
+    ctx: JobContext,
+    access: Access,
+}
+
+impl Own {
+    /// Refuses a hard link to one of them.
+    #[cfg(unix)]
+    fn check(&self, place: &Place, found: &cap_std::fs::Metadata) -> Result<(), Trouble> {
+        use cap_std::fs::MetadataExt as _;
+
+        let options = &self.ctx.hub.services.options;
+        if found.nlink() < 2 || !options.protects_file(found.dev(), found.ino()) {
+            return Ok(());
+        }
+        Err(Trouble::Denied {
+            path: place.path().to_owned(),
+            denial: Denial::protected(self.access.of(place.path())),
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn check(&self, _: &Place, _: &cap_std::fs::Metadata) -> Result<(), Trouble> {
+        let _ = (&self.ctx, self.access);
+        Ok(())
+    }
+}
+
+/// Opens what has to be a regular file, and none of the runtime's own. Anything else might block, or never end.
+fn regular(place: &Place, options: &mut OpenOptions, own: &Own) -> Result<File, Trouble> {
     let file = match place.open(options) {
         Ok(file) => file,
         Err(error) => {
@@ -356,9 +397,11 @@ fn regular(place: &Place, options: &mut OpenOptions) -> Result<File, Trouble> {
             });
         }
     };
-    if !file.metadata()?.is_file() {
+    let found = file.metadata()?;
+    if !found.is_file() {
         return Err(Trouble::NotAFile);
     }
+    own.check(place, &found)?;
     Ok(file)
 }
 
@@ -402,7 +445,7 @@ fn create_missing(path: &str, may: place::May<'_>) -> Result<(), Trouble> {
 
 /// What a person is told when a link leads out of the lease.
 fn linked(access: Access, asked: &str, real: &str, denial: &Denial) -> String {
-    if *denial.code() != ErrorCode::PERMISSION_DENIED {
+    if *denial.code() != ErrorCode::PERMISSION_DENIED || asked == real {
         return denial.message().to_owned();
     }
     let needed = access.namespace();

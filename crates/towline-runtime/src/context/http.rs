@@ -1,6 +1,5 @@
 //! The web, through the lease (§9.3).
 
-mod address;
 mod client;
 mod error;
 mod response;
@@ -14,11 +13,14 @@ use reqwest::{
 };
 use serde::Serialize;
 use tokio::time::Instant;
-use towline_proto::lease::{Kind, Operation, Pattern};
+use towline_proto::{
+    address::is_public,
+    lease::{Kind, Operation, Pattern},
+};
 use towline_wire::{ErrorCode, namespace};
 use url::Host;
 
-use self::{address::is_public, client::PrivateAddress, error::without_query};
+use self::{client::PrivateAddress, error::without_query};
 use super::{Denied, JobContext, Permit};
 
 pub(crate) use client::HttpClients;

@@ -83,11 +83,10 @@ impl Command for AnnounceRotation {
     }
 
     fn done(mut self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
-        if self.told {
-            if result.is_err() {
-                return hub.command(*self);
-            }
-            self.credential.lock().entry.announce();
+        match result {
+            Ok(()) if self.told => self.credential.lock().entry.announce(),
+            Err(error) if self.told && error.is_transient() => return hub.command(*self),
+            _ => {}
         }
         if let Some(done) = self.done.take() {
             // Whoever waited may have gone.

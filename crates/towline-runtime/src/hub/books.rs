@@ -16,7 +16,7 @@ use towline_proto::{
 use towline_store::Principal;
 use towline_wire::{JobId, Secret, SessionId};
 
-use super::{keys::KeysInFlight, refusals::Refusals};
+use super::{callers::VirtualSessions, days::Days, keys::KeysInFlight, refusals::Refusals};
 use crate::{RuntimeOptions, job::JobEntry, session::SessionEntry};
 
 /// The tables of a runtime.
@@ -25,10 +25,14 @@ pub(crate) struct Books {
     pub(crate) sessions: SessionTable,
     /// Who runs and who waits for a place.
     pub(crate) admission: Mutex<AdmissionQueue<Principal, Queued>>,
+    /// What principals have used of the budget of their day.
+    pub(crate) days: Days,
     /// Idempotency keys whose first submit is under way.
     pub(crate) keys: KeysInFlight,
     /// Whose refusals the audit log was told of lately.
     pub(crate) refusals: Refusals,
+    /// What callers without a connection have for a session.
+    pub(crate) callers: VirtualSessions,
 }
 
 impl Books {
@@ -37,8 +41,10 @@ impl Books {
             jobs: JobTable::default(),
             sessions: SessionTable::new(options.sessions_per_principal),
             admission: Mutex::new(AdmissionQueue::new(options.admission)),
+            days: Days::default(),
             keys: KeysInFlight::default(),
             refusals: Refusals::default(),
+            callers: VirtualSessions::default(),
         }
     }
 }

@@ -32,25 +32,15 @@ pub(crate) struct Follow {
 /// Whoever starts it says what follows for jobs.
 ///
 /// What is done about a commit that fails is the store's word ([`StoreError::remedy`]), once it is certain that it did fail
-/// ([`Witness`]): try again; or try each piece alone, so that only the one at fault goes under; or give up.
+/// ([`Witness`]): try again; or try it in parts, so that only what is at fault goes under (`isolate`); or give up.
 pub(crate) async fn run(hub: Arc<Hub>, follow: Follow) {
     let mut failures = 0;
-    // How many pieces of work are taken alone, because one among them spoiled a batch.
-    let mut alone = 0;
     loop {
         let work = tokio::select! {
             biased;
-            work = async {
-                if alone > 0 {
-                    hub.commits.take_one().await
-                } else {
-                    hub.commits.take(BATCH_BYTES).await
-                }
-            } => work,
+            work = hub.commits.take(BATCH_BYTES) => work,
             () = hub.scope.stopping.cancelled() => break,
         };
-        alone = usize::saturating_sub(alone, 1);
-        let pieces = work.len();
         match commit(&hub, work, follow).await {
             Ok(()) => failures = 0,
             Err(error) => match error.remedy() {
@@ -59,10 +49,9 @@ pub(crate) async fn run(hub: Arc<Hub>, follow: Follow) {
                     tracing::error!(target: "towline::store", %error, failures, "commit failed, trying again");
                     tokio::time::sleep(backoff(failures)).await;
                 }
+                // Whatever was not at fault is committed. What is refused whatever else happens must not keep the committer
+                // busy.
                 Remedy::Isolate => {
-                    tracing::error!(target: "towline::store", %error, pieces, "the store refused a commit; its pieces are tried one by one");
-                    alone = hub.commits.len();
-                    // What is refused whatever else happens must not keep the committer busy.
                     failures += 1;
                     tokio::time::sleep(backoff(failures)).await;
                 }
@@ -108,7 +97,38 @@ fn backoff(failures: u32) -> Duration {
     Duration::from_millis(25 << failures.min(6))
 }
 
-async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>, follow: Follow) -> Result<(), StoreError> {
+async fn commit(hub: &Arc<Hub>, work: Vec<Work>, follow: Follow) -> Result<(), StoreError> {
+    match attempt(hub, work, follow).await {
+        Ok(()) => Ok(()),
+        Err(failed) if failed.error.remedy() == Remedy::Isolate => {
+            Err(isolate::isolate(hub, failed, follow).await)
+        }
+        Err(failed) => Err(failed.give_up(hub)),
+    }
+}
+
+/// A transaction that was not committed.
+pub(super) struct Failed {
+    pub(super) work: Vec<Work>,
+    pub(super) decided: Decided,
+    pub(super) error: StoreError,
+}
+
+impl Failed {
+    /// Jobs are taken from again with a later commit, commands are refused.
+    pub(super) fn give_up(self, hub: &Arc<Hub>) -> StoreError {
+        give_back(hub, &self.decided.jobs);
+        commands(self.work).for_each(|command| command.done(hub, Err(&self.error)));
+        self.error
+    }
+}
+
+/// Decides, commits, and tells what was decided, once.
+pub(super) async fn attempt(
+    hub: &Arc<Hub>,
+    mut work: Vec<Work>,
+    follow: Follow,
+) -> Result<(), Failed> {
     let mut tx = Tx::new(hub);
     for item in &mut work {
         match item {
@@ -116,19 +136,19 @@ async fn commit(hub: &Arc<Hub>, mut work: Vec<Work>, follow: Follow) -> Result<(
             Work::Command(command) => command.decide(&mut tx),
         }
     }
-    let (mut whole, batch) = tx.decided();
-    let outgrown = std::mem::take(&mut whole.outgrown);
-    let result = write(hub, batch).await;
-    match &result {
-        Ok(()) => publish(hub, whole, commands(work), follow),
-        Err(error) if error.remedy() == Remedy::Isolate => {
-            isolate::isolate(hub, work, whole, error, follow).await;
+    let (mut decided, batch) = tx.decided();
+    let outgrown = std::mem::take(&mut decided.outgrown);
+    let result = match write(hub, batch).await {
+        Ok(()) => {
+            publish(hub, decided, commands(work), follow);
+            Ok(())
         }
-        Err(error) => {
-            give_back(hub, &whole.jobs);
-            commands(work).for_each(|command| command.done(hub, Err(error)));
-        }
-    }
+        Err(error) => Err(Failed {
+            work,
+            decided,
+            error,
+        }),
+    };
     for job in &outgrown {
         (follow.outgrown)(hub, job);
     }

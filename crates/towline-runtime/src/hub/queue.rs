@@ -116,11 +116,6 @@ impl CommitQueue {
         }
     }
 
-    /// The next piece of work alone.
-    pub(crate) async fn take_one(&self) -> Vec<Work> {
-        self.take(0).await
-    }
-
     /// Puts back what goes beyond a bound. Jobs are asked outside the queue's lock: whoever queues one may hold the job's.
     fn keep_to(&self, mut work: VecDeque<Work>, max_bytes: usize) -> Vec<Work> {
         let (mut bytes, mut fits) = (0, 0);

@@ -6,13 +6,12 @@ use parking_lot::RwLock;
 use towline_proto::refusal::Refusal;
 use towline_wire::{AgentRef, AgentRefError, ErrorCode, payload::AgentListing};
 
-use crate::{job::RunJob, options::AgentOptions};
+use crate::job::RunJob;
 
 /// An agent under one name and version.
 #[derive(Clone)]
 pub(crate) struct AgentEntry {
     pub(crate) agent: Arc<dyn RunJob>,
-    pub(crate) options: AgentOptions,
 }
 
 /// Why an agent cannot be registered.
@@ -189,7 +188,7 @@ mod tests {
     use towline_wire::RawJson;
 
     use super::*;
-    use crate::job::JobEntry;
+    use crate::job::{JobEntry, RunRules};
 
     /// Is registered, and never run.
     struct Idle;
@@ -198,6 +197,10 @@ mod tests {
         fn run(&self, _job: Arc<JobEntry>) -> BoxFuture<'static, Result<RawJson, Failure>> {
             Box::pin(async { Ok(RawJson::NULL) })
         }
+
+        fn rules(&self) -> RunRules {
+            RunRules::default()
+        }
     }
 
     fn registry(agents: &[&str]) -> Registry {
@@ -205,7 +208,6 @@ mod tests {
         for agent in agents {
             let entry = AgentEntry {
                 agent: Arc::new(Idle),
-                options: AgentOptions::new(),
             };
             registry
                 .add(&AgentRef::parse(agent).unwrap(), entry)

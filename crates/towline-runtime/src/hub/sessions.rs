@@ -114,8 +114,8 @@ impl Command for SaveSession {
     }
 
     fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
-        // The row says when the window began; it is worth another try.
-        if result.is_err() {
+        // The row says when the window began; it is worth another try, unless it is refused for its own sake.
+        if result.is_err_and(StoreError::is_transient) {
             hub.command(*self);
         }
     }
@@ -139,21 +139,42 @@ impl Command for Trim {
 }
 
 /// Ends a session that cannot be resumed any more, unless it was resumed a moment before.
-pub(crate) struct EndSession(pub(crate) Arc<SessionEntry>);
+pub(crate) struct EndSession {
+    session: Arc<SessionEntry>,
+    /// Whether it is gone by this.
+    is_decided: bool,
+}
+
+impl EndSession {
+    pub(crate) fn new(session: &Arc<SessionEntry>) -> Self {
+        Self {
+            session: Arc::clone(session),
+            is_decided: false,
+        }
+    }
+}
 
 impl Command for EndSession {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        let mut state = self.0.lock();
+        let session = &self.session;
+        let mut state = session.lock();
         state.ending = false;
-        if state.attachment.is_none() && !state.gone && !tx.is_taken_up(&self.0.id) {
+        if state.attachment.is_none() && !state.gone && !tx.is_taken_up(&session.id) {
             state.gone = true;
-            tx.push(Change::SessionGone(self.0.id.clone()));
+            self.is_decided = true;
+            tx.push(Change::SessionGone(session.id.clone()));
+        }
+    }
+
+    fn undo(&mut self) {
+        if std::mem::take(&mut self.is_decided) {
+            self.session.lock().gone = false;
         }
     }
 
     fn done(self: Box<Self>, hub: &Arc<Hub>, _result: Result<(), &StoreError>) {
-        if self.0.lock().gone {
-            hub.books.sessions.forget(&self.0);
+        if self.session.lock().gone {
+            hub.books.sessions.forget(&self.session);
         }
     }
 }

@@ -21,9 +21,16 @@ use crate::{
 /// `decide` runs in the committer, one command after the other, and sees every earlier decision; it adds changes to the
 /// transaction. `done` runs when the transaction's fate is known and carries out what follows: replies first, the events
 /// that were projected come after.
+///
+/// A transaction that the store refuses for the sake of one command is decided anew in parts, so that the others come
+/// through: then `undo` is called after `decide`, and after that `decide` again, or `done` with the error.
 pub(crate) trait Command: Send {
     /// Adds what has to become durable.
     fn decide(&mut self, tx: &mut Tx<'_>);
+
+    /// Nothing of what was decided becomes durable: what others would see of it in memory is taken back. What `decide` finds
+    /// done when it is called again may stay.
+    fn undo(&mut self) {}
 
     /// It is durable, or it is not going to be.
     fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>);

@@ -78,8 +78,9 @@ struct Write {
 
 impl Command for Write {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        self.changes.drain(..).for_each(|change| tx.push(change));
-        self.audits.drain(..).for_each(|entry| tx.audit(entry));
+        let (changes, audits) = (self.changes.iter(), self.audits.iter());
+        changes.for_each(|change| tx.push(change.clone()));
+        audits.for_each(|entry| tx.audit(entry.clone()));
     }
 
     fn done(self: Box<Self>, _hub: &Arc<Hub>, result: Result<(), &StoreError>) {
@@ -97,9 +98,11 @@ impl Command for WriteAudit {
     }
 
     fn done(self: Box<Self>, hub: &Arc<Hub>, result: Result<(), &StoreError>) {
-        // Nobody waits who would ask again.
-        if result.is_err() {
-            hub.audit_anyway(self.0);
+        match result {
+            Ok(()) => {}
+            // Nobody waits who would ask again.
+            Err(error) if error.is_transient() => hub.audit_anyway(self.0),
+            Err(_) => audit::record(&self.0),
         }
     }
 }

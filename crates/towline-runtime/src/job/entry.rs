@@ -6,13 +6,12 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use towline_proto::{
     chunks::ChunkCounter,
-    job::{Cause, Failure, JobMachine, Outcome, Stop, Terminal},
+    job::{Cause, JobMachine, Outcome, Stop, Terminal},
     lease::{Authority, Budget, Remaining},
     span::RecordKind,
 };
@@ -24,16 +23,11 @@ use towline_wire::{
 use super::{
     kin::Kin,
     log::{AppendError, Backlog, Log, Taken},
+    run_job::{RunJob, RunRules},
     tail::Tail,
     talk::Talk,
 };
 use crate::session::SessionEntry;
-
-/// Something that runs jobs: an agent, in the runtime it was registered with. A job knows no more of it.
-pub(crate) trait RunJob: Send + Sync {
-    /// Runs a job. A panic may come from here or from the future.
-    fn run(&self, job: Arc<JobEntry>) -> BoxFuture<'static, Result<RawJson, Failure>>;
-}
 
 /// A job that is in memory: because it is not finished, or because it finished a moment ago.
 pub(crate) struct JobEntry {
@@ -47,6 +41,8 @@ pub(crate) struct JobEntry {
     pub(crate) stop: CancellationToken,
     /// Set when the terminal is committed.
     pub(crate) ended: CancellationToken,
+    /// Set, under the job's lock, when it was released and its agent has stopped: nothing of this process works on it.
+    pub(crate) left: CancellationToken,
 }
 
 /// What changes about a job, all of it under one lock that is held briefly.
@@ -68,6 +64,8 @@ pub(crate) struct JobCore {
     pub(crate) place: Place,
     /// What it was resolved to when it was accepted [ARCP 7.5-2]; a recovered job is resolved again.
     pub(crate) agent: Option<Arc<dyn RunJob>>,
+    /// How its agent's jobs are run, once it has begun.
+    pub(crate) rules: RunRules,
     /// Whether its parent has back what it did not spend.
     settled: bool,
     /// What its span will be below.
@@ -89,14 +87,16 @@ pub(crate) struct JobCore {
 pub(crate) struct Runs {
     /// The runs so far, the present one included.
     pub(crate) attempt: u32,
-    /// `attempt` as of the latest checkpoint.
+    /// `attempt` as of the latest checkpoint, and one more for each run since that the runtime did not cut short.
     pub(crate) progressed: u32,
+    /// How many runs failed and were followed by another one.
+    pub(crate) retried: u32,
     /// When the first run began.
     pub(crate) started_at: Option<Timestamp>,
 }
 
 impl Runs {
-    /// How many runs there were since the latest checkpoint.
+    /// How many runs there were since the latest checkpoint that the runtime's death ended, the present one included.
     pub(crate) fn in_vain(self) -> u32 {
         self.attempt.saturating_sub(self.progressed)
     }
@@ -172,6 +172,7 @@ impl JobEntry {
             being: Being::New,
             place: Place::None,
             agent: None,
+            rules: RunRules::default(),
             settled: false,
             caused_by: None,
             span: tracing::Span::none(),
@@ -180,6 +181,7 @@ impl JobEntry {
             runs: Runs {
                 attempt: row.state.attempt,
                 progressed: row.state.progressed,
+                retried: row.state.retried,
                 started_at: row.state.started_at,
             },
             chunked: row.state.chunked,
@@ -192,6 +194,7 @@ impl JobEntry {
             drained: Notify::new(),
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
+            left: CancellationToken::new(),
         })
     }
 
@@ -229,6 +232,22 @@ impl JobEntry {
     pub(crate) fn block(&self, seq: JobSeq) -> Option<Arc<Block>> {
         let in_flight = self.core.lock().log.in_flight(seq);
         in_flight.or_else(|| self.tail.lock().block(seq))
+    }
+
+    /// Waits until what the log has now is durable, or the job is over. Cancel safe.
+    pub(crate) async fn durable(&self) {
+        let last = self.lock().log.last_appended();
+        loop {
+            // Made before the look, so that no commit is missed.
+            let drained = self.drained.notified();
+            if self.lock().log.last_committed() >= last {
+                return;
+            }
+            tokio::select! {
+                () = drained => {}
+                () = self.ended.cancelled() => return,
+            }
+        }
     }
 
     /// Gives the parent back what this job did not spend, once. The parent has to be committed together with the job's
@@ -277,6 +296,9 @@ impl JobCore {
     pub(crate) fn begin_run(&mut self, now: Timestamp) {
         self.runs.attempt = self.runs.attempt.saturating_add(1);
         self.runs.started_at.get_or_insert(now);
+        // A run that failed may have begun a result without giving any of it.
+        self.chunks = None;
+        self.result_summary = None;
         self.log.touch();
     }
 
@@ -292,10 +314,39 @@ impl JobCore {
     /// How long the job may still run: its time counts from its first run, whatever came between.
     pub(crate) fn runtime_left(&self, max: Duration, now: Timestamp) -> Duration {
         let ran = match self.runs.started_at {
-            Some(at) if self.runs.attempt > 1 => now.since(at),
+            Some(at) if self.runs.attempt > 1 || self.runs.retried > 0 => now.since(at),
             _ => Duration::ZERO,
         };
         max.saturating_sub(ran)
+    }
+
+    /// The present run failed, and another one follows.
+    pub(crate) fn note_retry(&mut self) {
+        self.runs.retried = self.runs.retried.saturating_add(1);
+        self.note_ended_run();
+    }
+
+    /// The present run ended without the runtime's death.
+    fn note_ended_run(&mut self) {
+        let counted = self.runs.progressed.saturating_add(1);
+        self.runs.progressed = counted.min(self.runs.attempt);
+        self.log.touch();
+    }
+
+    /// Leaves the job as it stands to the next runtime; `false` when its end is decided.
+    pub(crate) fn release(&mut self) -> bool {
+        let was_released = self.machine.is_released();
+        let runs = self.machine.status() == JobStatus::Running;
+        let released = self.machine.release();
+        if released && !was_released && runs {
+            self.note_ended_run();
+        }
+        released
+    }
+
+    /// Whether a part of the job's result is out: another run would stream another result, and a job has one [ARCP 8.4-1].
+    pub(crate) fn has_given_a_part(&self) -> bool {
+        self.chunked
     }
 
     /// Whether the job may still add to its log.
@@ -453,9 +504,14 @@ impl JobCore {
         self.being = Being::Discarded;
     }
 
+    /// Whether the job's acceptance is being committed.
+    pub(crate) fn is_new(&self) -> bool {
+        self.being == Being::New
+    }
+
     /// Whether the job waits for nothing but a place. A discarded one does too: when its turn comes, it gives the place up.
     pub(crate) fn may_begin(&self) -> bool {
-        self.being != Being::New
+        !self.is_new()
     }
 
     /// The row of the state, with everything taken so far.
@@ -471,6 +527,7 @@ impl JobCore {
                 .and_then(|cause| RawJson::of(cause).ok()),
             attempt: self.runs.attempt,
             progressed: self.runs.progressed,
+            retried: self.runs.retried,
             started_at: self.runs.started_at,
             chunked: self.chunked,
         }

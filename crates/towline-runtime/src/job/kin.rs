@@ -45,6 +45,11 @@ impl Kin {
         }
     }
 
+    /// Whether a descendant of a root lives.
+    pub(crate) fn has_descendants(&self) -> bool {
+        self.family.load(Ordering::Relaxed) > 0
+    }
+
     fn counted(&self) -> Self {
         Self {
             family: Arc::clone(&self.family),

@@ -16,14 +16,11 @@ use towline_wire::{
 };
 
 use super::entry::JobCore;
-use crate::options::Manners;
 
 /// A job's part of the conversation. It becomes durable in the commit of the events that tell of it.
 #[derive(Default)]
 pub(crate) struct Talk {
     kept: Kept,
-    /// What the job's agent and its deployment want.
-    pub(crate) manners: Manners,
     /// Whether it differs from what was last taken by a commit.
     changed: bool,
     /// Where the end of a question stands in the log, until that is durable: nobody hears an answer before.
@@ -204,7 +201,7 @@ impl JobCore {
                 format!("the job is `{status}` and does not listen, it has to be running");
             return Err(Refusal::invalid(message).with_details(details));
         }
-        if !self.talk.manners.listens {
+        if !self.rules.options.listens {
             return Err(Refusal::invalid(
                 "the job's agent does not listen to messages",
             ));

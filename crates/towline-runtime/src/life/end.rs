@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use towline_proto::job::{Cause, Failure, Outcome, Stop};
-use towline_wire::ErrorCode;
+use towline_wire::{ErrorCode, JobStatus};
 
 use crate::{audit::Audit, credentials::Ledger, hub::Hub, job::JobEntry, trace};
 
@@ -32,7 +32,14 @@ pub(crate) fn stop_job(hub: &Arc<Hub>, job: &Arc<JobEntry>, cause: Cause) -> Sto
 /// A stop was decided: the agent hears of it, and so do the children [ARCP 7.4-4].
 pub(crate) fn stopped(hub: &Arc<Hub>, job: &Arc<JobEntry>, stop: &Stop) {
     match stop {
-        Stop::StopAgent => job.stop.cancel(),
+        Stop::StopAgent => {
+            job.stop.cancel();
+            if job.left.is_cancelled() {
+                // Nobody runs it who would say that it has stopped.
+                let failure = Failure::new(ErrorCode::INTERNAL_ERROR, "the agent was stopped");
+                finish(hub, job, Outcome::Failed(failure));
+            }
+        }
         Stop::EndNow(_) => give_up_place(hub, job),
         Stop::Already | Stop::TooLate(_) => return,
     }
@@ -55,9 +62,67 @@ pub(crate) fn lease_expired(hub: &Hub, job: &JobEntry) {
 
 /// The agent is done: the terminal becomes the log's last record, unless the job has one.
 pub(super) fn finish(hub: &Arc<Hub>, job: &Arc<JobEntry>, outcome: Outcome) {
-    job.lock().finish(outcome, hub.now());
+    {
+        let mut core = job.lock();
+        core.finish(outcome, hub.now());
+        if core.machine.is_released() {
+            job.left.cancel();
+        }
+    }
     trace::job_ended(job);
     hub.enqueue(job);
+}
+
+/// The runtime ends: jobs that the next one can run again are left to it, all others end. Those first, for what they
+/// delegated ends with them.
+pub(crate) fn leave_jobs(hub: &Arc<Hub>) {
+    let (left, ending): (Vec<_>, Vec<_>) = hub
+        .books
+        .jobs
+        .unfinished()
+        .into_iter()
+        .partition(|job| may_be_left(hub, job));
+    for job in ending {
+        stop_job(hub, &job, Cause::Shutdown);
+    }
+    for job in left {
+        leave(hub, &job);
+    }
+}
+
+/// Leaves a job as it stands to the next runtime; its agent is stopped.
+pub(super) fn leave(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+    {
+        let mut core = job.lock();
+        if !core.release() {
+            return;
+        }
+        if core.machine.status() == JobStatus::Pending {
+            job.left.cancel();
+        }
+    }
+    tracing::info!(target: "towline::job", job = %job.id(), agent = %job.row.agent, "the job is left to the next start");
+    job.stop.cancel();
+    give_up_place(hub, job);
+    hub.enqueue(job);
+}
+
+/// Whether another runtime on the same store can take the job up.
+fn may_be_left(hub: &Hub, job: &JobEntry) -> bool {
+    hub.services.store.is_durable() && may_run_again(hub, job)
+}
+
+/// Whether a job's agent may be run from its beginning, though it may have run before [ARCP 7.3-4]. Not when a part of its
+/// result is out.
+pub(super) fn may_run_again(hub: &Hub, job: &JobEntry) -> bool {
+    let core = job.lock();
+    if core.has_given_a_part() {
+        return false;
+    }
+    // One that has not begun here is looked for.
+    let found = || hub.services.agents.resolve(&job.row.agent);
+    core.rules.options.restartable
+        || found().is_ok_and(|(_, entry)| entry.agent.rules().options.restartable)
 }
 
 /// The store would not have what the job recorded last: it ends, with a terminal in the place of that.
@@ -109,7 +174,7 @@ pub(super) fn ended(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     core.children.clear();
 }
 
-fn stop_children(hub: &Arc<Hub>, job: &JobEntry, reason: &str) {
+pub(super) fn stop_children(hub: &Arc<Hub>, job: &JobEntry, reason: &str) {
     for child in job.children() {
         let reason = Some(reason.to_owned());
         stop_job(hub, &child, Cause::Cancelled { reason });

@@ -8,11 +8,13 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval};
 use towline_proto::limits;
+use towline_store::Principal;
 use towline_wire::{JobId, JobStatus, Shown, Timestamp};
 
 use crate::{
     audit::{Actor, Audit},
-    hub::{EndSession, Hub},
+    auth::Proof,
+    hub::{EndSession, Hub, SaveSession},
     session::{DetachReason, SessionEntry},
 };
 
@@ -67,9 +69,21 @@ fn measure(hub: &Hub) {
     hub.services.credentials.measure();
 }
 
+/// Has what proved a principal's sessions prove nothing any more, so that they end and are not resumed, after a restart
+/// neither [ARCP 14-7]. Says how many there were.
+pub(crate) fn revoke_sessions(hub: &Hub, principal: &Principal) -> usize {
+    let mut sessions = hub.books.sessions.all();
+    sessions.retain(|session| session.principal == *principal);
+    for session in &sessions {
+        session.lock().proof = Proof::revoked();
+        hub.command(SaveSession(Arc::clone(session)));
+    }
+    sessions.len()
+}
+
 /// Takes the connection of those whose access was taken away [ARCP 14-7]. The session is kept for its window like any that
 /// lost its connection, so that its peer can be told why it is not resumed.
-fn end_unproved_sessions(hub: &Hub) {
+pub(crate) fn end_unproved_sessions(hub: &Hub) {
     for session in hub.books.sessions.all() {
         let attached = {
             let state = session.lock();
@@ -153,7 +167,7 @@ fn surplus<P: Ord + Clone, S>(
 fn end_session(hub: &Hub, session: &Arc<SessionEntry>) {
     let told = std::mem::replace(&mut session.lock().ending, true);
     if !told {
-        hub.command(EndSession(Arc::clone(session)));
+        hub.command(EndSession::new(session));
     }
 }
 

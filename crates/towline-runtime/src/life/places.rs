@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use towline_proto::{admission::Admission, refusal::Refusal};
+use towline_proto::{
+    admission::{Admission, NoRoom},
+    refusal::Refusal,
+};
 use towline_store::Principal;
 
 use super::run;
@@ -26,7 +29,8 @@ pub(crate) fn claim_place(hub: &Hub, job: &Arc<JobEntry>) -> Result<(), Refusal>
             return Err(Refusal::internal(format!(
                 "this principal has {} child jobs at once, as many as it may; try again later",
                 admission.children_per_principal()
-            )));
+            ))
+            .for_own_bound());
         }
         drop(admission);
         job.lock().place = Place::Child;
@@ -44,7 +48,13 @@ pub(crate) fn claim_place(hub: &Hub, job: &Arc<JobEntry>) -> Result<(), Refusal>
     match admission {
         Admission::Start => job.lock().place = Place::Held,
         Admission::Queued => {}
-        Admission::Full(no_room) => return Err(Refusal::internal(no_room.to_string())),
+        Admission::Full(no_room) => {
+            let refusal = Refusal::internal(no_room.to_string());
+            return Err(match no_room {
+                NoRoom::Everybody => refusal,
+                NoRoom::Jobs(_) | NoRoom::Bytes(_) => refusal.for_own_bound(),
+            });
+        }
     }
     Ok(())
 }

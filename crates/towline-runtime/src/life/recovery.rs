@@ -11,7 +11,10 @@ use towline_proto::{
 use towline_store::{JobRow, Recovered, RecoveredSession, StoreError};
 use towline_wire::{ErrorCode, JobId, JobStatus, RawJson, Timestamp};
 
-use super::{end, places::admit_recovered};
+use super::{
+    end::{self, may_run_again},
+    places::admit_recovered,
+};
 use crate::{
     hub::{Hub, SaveSession},
     job::JobEntry,
@@ -82,13 +85,6 @@ fn restore_families(jobs: &[Arc<JobEntry>]) {
     }
 }
 
-/// Whether a job's agent may be run from its beginning, though it has run before [ARCP 7.3-4]. Not when a part of its
-/// result is out: another run would stream another result, and a job has one [ARCP 8.4-1].
-fn may_run_again(hub: &Hub, job: &JobEntry) -> bool {
-    let agent = hub.services.agents.resolve(&job.row.agent);
-    !job.row.state.chunked && agent.is_ok_and(|(_, agent)| agent.options.is_restartable())
-}
-
 /// A session that was attached when the runtime died is detached from now on [ARCP 6.3-6].
 fn restore_session(session: RecoveredSession, now: Timestamp) -> Arc<SessionEntry> {
     let RecoveredSession {
@@ -113,17 +109,14 @@ fn restore_job(hub: &Hub, row: JobRow, talk: Option<RawJson>) -> Arc<JobEntry> {
         .and_then(|cause| cause.read::<Cause>().ok());
     let status = match (row.state.status, &ending) {
         // The agent is run from its beginning.
-        (JobStatus::Running, None) => JobStatus::Pending,
+        (JobStatus::Running, None) if hub.services.options.starts_recovered => JobStatus::Pending,
         (status, _) => status,
     };
     let machine = JobMachine::restored(status, ending);
     let authority = restore_authority(hub, &row);
-    let options = hub.services.agents.resolve(&row.agent);
-    let options = options.map(|(_, entry)| entry.options);
     let job = JobEntry::new(row, authority, machine, None);
     {
         let mut core = job.lock();
-        core.talk.manners = options.unwrap_or_default().manners(&hub.services.options);
         if let Some(talk) = talk
             && let Err(error) = core.restore_talk(&talk)
         {
@@ -146,7 +139,7 @@ fn restore_authority(hub: &Hub, row: &JobRow) -> Authority {
 }
 
 /// Jobs of restartable agents run again, jobs that never began run now, all others end [ARCP 7.3-4]. A runtime that is only
-/// looked at ends them all [ARCP 14-9].
+/// looked at begins none of them [ARCP 14-9].
 pub(super) fn resume(hub: &Arc<Hub>, recovery: Recovery) {
     for session in hub.books.sessions.all() {
         hub.command(SaveSession(session));
@@ -171,8 +164,16 @@ fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> bool {
         return false;
     }
     let starts = hub.services.options.starts_recovered;
-    if !starts || was_running && !may_run_again(hub, job) {
+    if !starts {
+        job.left.cancel();
+    }
+    if was_running && !may_run_again(hub, job) {
         end::stop_job(hub, job, Cause::Restarted);
+        return false;
+    }
+    if !starts {
+        // It is as it was, for whoever begins it.
+        job.lock().machine.release();
         return false;
     }
     if was_running && job.lock().runs.in_vain() >= hub.services.options.max_starts.max(1) {

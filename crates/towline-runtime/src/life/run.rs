@@ -11,13 +11,13 @@ use towline_proto::{
     job::{Cause, Failure, Outcome},
     span::RecordKind,
 };
-use towline_wire::{ErrorCode, EventKind, RawJson, event};
+use towline_wire::{ErrorCode, EventKind, RawJson, Timestamp, event};
 use tracing::Instrument as _;
 
 use super::{end, places::give_up_place, questions::watch_questions};
 use crate::{
     hub::Hub,
-    job::{JobEntry, RunJob},
+    job::{JobCore, JobEntry, RunJob},
     trace,
 };
 
@@ -40,7 +40,13 @@ pub(super) fn start_begun(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     watch_questions(hub, job);
     metrics::counter!("towline_jobs_started_total").increment(1);
     let span = trace::of_job(hub.services.trace_link.as_ref(), job);
-    job.lock().span = span.clone();
+    {
+        let mut core = job.lock();
+        core.span = span.clone();
+        if let Ok(agent) = &agent {
+            core.rules = agent.rules();
+        }
+    }
     hub.scope
         .tasks
         .spawn(supervise(Arc::clone(hub), Arc::clone(job), agent).instrument(span));
@@ -55,15 +61,7 @@ pub(super) fn begin(hub: &Hub, job: &JobEntry) -> bool {
     if !core.machine.start() {
         return false;
     }
-    core.begin_run(hub.now());
-    let running = event::Status {
-        phase: "running".to_owned(),
-        message: None,
-    };
-    // The machine has just said that the job is open.
-    let _ = core.append_event(RecordKind::Event, &EventKind::STATUS, hub.now(), |out| {
-        serde_json::to_writer(out, &running)
-    });
+    begin_run(&mut core, hub.now());
     true
 }
 
@@ -84,35 +82,131 @@ fn agent_of(hub: &Hub, job: &JobEntry) -> Agent {
     })
 }
 
+/// The agent is started, for the first time or once more. The machine has said that the job is open.
+fn begin_run(core: &mut JobCore, now: Timestamp) {
+    core.begin_run(now);
+    say(core, now, "running", None);
+}
+
+/// What the runtime itself says of a job.
+fn say(core: &mut JobCore, now: Timestamp, phase: &str, message: Option<String>) {
+    let status = event::Status {
+        phase: phase.to_owned(),
+        message,
+    };
+    // A job that has just ended says nothing more.
+    let _ = core.append_event(RecordKind::Event, &EventKind::STATUS, now, |out| {
+        serde_json::to_writer(out, &status)
+    });
+}
+
 /// Waits for the agent, or for a reason to stop it, and ends the job.
 async fn supervise(hub: Arc<Hub>, job: Arc<JobEntry>, agent: Agent) {
     let outcome = match agent {
-        Ok(agent) => tokio::select! {
-            biased;
-            () = begun(&job) => run_agent(&hub, &job, agent).await,
-            // It was stopped before it had begun for anybody.
-            () = job.stop.cancelled() => Outcome::Failed(Failure::new(
-                ErrorCode::INTERNAL_ERROR,
-                "the agent was stopped",
-            )),
-        },
+        Ok(agent) => run_to_the_end(&hub, &job, &agent).await,
         Err(failure) => Outcome::Failed(failure),
     };
     end::finish(&hub, &job, outcome);
 }
 
-/// Waits until the job's beginning is durable. A job that a crash finds pending is run after the restart, whatever its
-/// agent [ARCP 7.3-4]; so an agent must not have done anything before its job is known to run.
-async fn begun(job: &JobEntry) {
-    let beginning = job.lock().log.last_appended();
+/// Runs the agent, and again as often as its failures may be retried: the job goes on meanwhile, with its clocks and its
+/// budget.
+async fn run_to_the_end(hub: &Arc<Hub>, job: &Arc<JobEntry>, agent: &Arc<dyn RunJob>) -> Outcome {
     loop {
-        // Made before the look, so that no commit is missed.
-        let drained = job.drained.notified();
-        if job.lock().log.last_committed() >= beginning {
-            return;
+        let outcome = tokio::select! {
+            biased;
+            // It was stopped before it had begun for anybody.
+            () = job.stop.cancelled() => was_stopped(),
+            // A job that a crash finds pending is run after the restart, whatever its agent [ARCP 7.3-4]; so an agent must
+            // not have done anything before its job is known to run.
+            () = job.durable() => match spent_before(job) {
+                Some(spent) => return spent,
+                None => run_agent(hub, job, Arc::clone(agent)).await,
+            },
+        };
+        let Some(wait) = another_run(hub, job, &outcome) else {
+            return outcome;
+        };
+        tokio::select! {
+            biased;
+            () = job.stop.cancelled() => return outcome,
+            cause = deadline(hub, job) => {
+                end::stop_job(hub, job, cause);
+                return outcome;
+            }
+            () = tokio::time::sleep(wait) => {}
         }
-        drained.await;
+        if !run_again(hub, job) {
+            return outcome;
+        }
     }
+}
+
+/// Whether a run that came to this is followed by another one, and after how long. What the run delegated ends with it.
+fn another_run(hub: &Arc<Hub>, job: &Arc<JobEntry>, outcome: &Outcome) -> Option<Duration> {
+    let Outcome::Failed(failure) = outcome else {
+        return None;
+    };
+    let wait = {
+        let mut core = job.lock();
+        let goes_on = core.is_open() && core.machine.ending().is_none();
+        if !goes_on || core.has_given_a_part() {
+            return None;
+        }
+        let retries = core.rules.options.retries;
+        let wait = retries.next(failure, core.runs.retried)?;
+        core.note_retry();
+        let message = format!(
+            "run {} failed: {failure}; retry {} of {} in {}",
+            core.runs.attempt,
+            core.runs.retried,
+            retries.most,
+            shown(wait)
+        );
+        say(&mut core, hub.now(), "retrying", Some(message));
+        wait
+    };
+    end::stop_children(hub, job, "the run that delegated it failed");
+    hub.enqueue(job);
+    Some(wait)
+}
+
+/// A wait for a person.
+fn shown(wait: Duration) -> String {
+    let seconds = wait.as_secs_f64();
+    format!("{seconds} s")
+}
+
+/// `false` when the job has to end, or was left to another runtime.
+fn run_again(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> bool {
+    {
+        let mut core = job.lock();
+        if !core.is_open() || core.machine.ending().is_some() {
+            return false;
+        }
+        begin_run(&mut core, hub.now());
+    }
+    hub.enqueue(job);
+    true
+}
+
+/// A job that was spent before its agent begins: the runtime died between the two. What children have reserved comes back.
+fn spent_before(job: &JobEntry) -> Option<Outcome> {
+    let core = job.lock();
+    let spent = core.authority.budget().exhausted()?;
+    let ends =
+        core.rules.ends_when_spent && core.children.iter().all(|child| child.strong_count() == 0);
+    ends.then(|| {
+        let message = format!("the job has spent its budget of {}", spent.currency);
+        Outcome::Failed(Failure::new(ErrorCode::BUDGET_EXHAUSTED, message))
+    })
+}
+
+fn was_stopped() -> Outcome {
+    Outcome::Failed(Failure::new(
+        ErrorCode::INTERNAL_ERROR,
+        "the agent was stopped",
+    ))
 }
 
 async fn run_agent(hub: &Arc<Hub>, job: &Arc<JobEntry>, agent: Arc<dyn RunJob>) -> Outcome {
@@ -142,10 +236,7 @@ async fn wind_down(hub: &Arc<Hub>, job: &Arc<JobEntry>, mut task: AgentTask) -> 
         Err(_) => {
             task.abort();
             tracing::warn!(target: "towline::job", job = %job.id(), "the agent did not stop in time and was dropped");
-            Outcome::Failed(Failure::new(
-                ErrorCode::INTERNAL_ERROR,
-                "the agent was stopped",
-            ))
+            was_stopped()
         }
     }
 }
@@ -189,10 +280,7 @@ fn outcome_of(hub: &Arc<Hub>, job: &JobEntry, result: Result<Caught, JoinError>)
         Ok(Ok(Err(failure))) => Outcome::Failed(failure),
         Ok(Err(panic)) => panicked(job, panic.as_ref()),
         // Nobody aborts the task before this point; the runtime may be going down.
-        Err(_) => Outcome::Failed(Failure::new(
-            ErrorCode::INTERNAL_ERROR,
-            "the agent was stopped",
-        )),
+        Err(_) => was_stopped(),
     }
 }
 

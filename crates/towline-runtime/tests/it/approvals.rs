@@ -49,10 +49,10 @@ async fn delegating(ctx: JobContext, _input: Value) -> Result<Value, AgentError>
 }
 
 fn agents(builder: RuntimeBuilder) -> RuntimeBuilder {
-    let asks = AgentOptions::new().on_budget_exhausted(OnBudgetExhausted::Ask);
+    let asks = AgentOptions::default().on_budget_exhausted(OnBudgetExhausted::Ask);
     builder
         .restartable_agent("operates", operating)
-        .agent_with("spends", asks, spending)
+        .agent_with("spends", spending, asks)
         .agent("ends", spending)
         .agent("delegates", delegating)
         .agent("echo", echo())

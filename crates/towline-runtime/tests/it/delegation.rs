@@ -14,7 +14,7 @@ use crate::{
 
 /// What a delegating agent is asked for.
 #[derive(Deserialize)]
-struct Asked {
+pub struct Asked {
     agent: String,
     #[serde(default)]
     input: Value,
@@ -35,7 +35,7 @@ fn told(outcome: ChildOutcome) -> Value {
 }
 
 /// Delegates as it is told to, and returns how that ended.
-async fn delegates(ctx: JobContext, asked: Asked) -> Result<Value, AgentError> {
+pub async fn delegates(ctx: JobContext, asked: Asked) -> Result<Value, AgentError> {
     let constraints = LeaseConstraints {
         expires_at: asked.expires_at,
     };

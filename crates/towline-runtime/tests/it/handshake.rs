@@ -1,5 +1,7 @@
 //! From the first frame to the welcome (§6.1, §6.2).
 
+mod drawn;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -1,15 +1,18 @@
 //! A store that breaks its word or will not have something: who suffers, and who does not.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 use towline_env::{Clock, TokioClock};
 use towline_runtime::{AgentError, JobContext, Runtime, RuntimeOptions};
 use towline_store::{
-    Batch, Change, EventStore, JobQuery, MemoryStore, StoreError,
+    Batch, Change, EventStore, Incarnation, JobQuery, MemoryStore, StoreError,
     testing::{Fault, FaultStore},
 };
 use towline_wire::JobStatus;
@@ -81,7 +84,7 @@ async fn two_jobs(disk: &Disk) -> (Runtime, Peer, Peer, String, String, Valve) {
         .agent("poison", |ctx: JobContext, _input: Value| async move {
             for _ in 0..100 {
                 ctx.log("info", "poison").await?;
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             Ok::<_, AgentError>(Value::Null)
         })
@@ -142,6 +145,166 @@ async fn a_job_of_which_nothing_is_taken() {
     assert_eq!(runtime.live_jobs(), 0);
 }
 
+/// [ARCP 12-2] of many submits that become one commit the one that the store will not have is refused, and it alone: the
+/// others are accepted, their jobs run, and finding it takes few commits.
+#[tokio::test(start_paused = true)]
+async fn one_submit_among_many_is_refused_alone() {
+    for bad in [0, 17, 63] {
+        let (disk, valve) = (FaultStore::new(MemoryStore::new()), Valve::new());
+        disk.judge(|batch| {
+            let uses =
+                |change: &Change| matches!(change, Change::Idempotency(row) if row.key == "bad");
+            let refused = batch.changes.iter().any(uses);
+            refused.then(|| StoreError::Rejected("test".into()))
+        });
+        let runtime = with(&disk, &valve).await;
+        let mut peers = Vec::new();
+        for _ in 0..8 {
+            peers.push(Peer::alice(&runtime).await);
+        }
+        // What comes while a commit hangs is one transaction.
+        disk.next_commit(Fault::Hang);
+        let first = json!({"agent": "valve"});
+        peers[0].send("job.submit", first).await;
+        pass(0.1).await;
+        let mut requests = Vec::new();
+        for number in 0..64 {
+            let key = if number == bad {
+                "bad".to_owned()
+            } else {
+                format!("key {number}")
+            };
+            let submit = json!({"agent": "valve", "idempotency_key": key});
+            let peer = &mut peers[number / 8];
+            requests.push(peer.send("job.submit", submit).await);
+        }
+        pass(0.1).await;
+        let before = disk.commits();
+        disk.release();
+        pass(10.0).await;
+        assert_eq!(runtime.live_jobs(), 64, "all but one, and the first");
+        let commits = disk.commits() - before;
+        assert!(commits < 40, "{commits} commits");
+        let mut replies: Vec<Vec<Value>> = Vec::new();
+        for peer in &mut peers {
+            replies.push(peer.drain(Duration::from_secs(1)).await);
+        }
+        for (number, request) in requests.iter().enumerate() {
+            let kind = if number == bad {
+                "session.error"
+            } else {
+                "job.accepted"
+            };
+            assert_eq!(
+                reply(&replies[number / 8], request)["type"],
+                kind,
+                "submit {number}"
+            );
+        }
+    }
+}
+
+fn reply<'a>(frames: &'a [Value], request: &str) -> &'a Value {
+    let found = frames
+        .iter()
+        .find(|frame| frame["payload"]["request_id"] == request);
+    found.unwrap_or_else(|| panic!("no reply to {request}"))
+}
+
+/// [ARCP 7.1-2, 7.6-1, 8-3] what was decided in a transaction that another's fault spoiled is decided anew: a watcher has every
+/// event once, and after the answer.
+#[tokio::test(start_paused = true)]
+async fn what_stood_beside_a_refused_submit_is_decided_anew() {
+    let (disk, valve) = (FaultStore::new(MemoryStore::new()), Valve::new());
+    disk.judge(|batch| {
+        let uses = |change: &Change| matches!(change, Change::Idempotency(_));
+        let refused = batch.changes.iter().any(uses);
+        refused.then(|| StoreError::Rejected("test".into()))
+    });
+    let runtime = with(&disk, &valve).await;
+    let mut alice = Peer::alice(&runtime).await;
+    let mut watcher = Peer::alice(&runtime).await;
+    let watched = alice.start(json!({"agent": "valve"})).await;
+    disk.next_commit(Fault::Hang);
+    valve.open(1);
+    pass(0.1).await;
+    // All this is one transaction: an event, a subscription, the bad submit, and an event again.
+    valve.open(1);
+    let history = json!({"job_id": watched, "history": true});
+    let asked = watcher.send("job.subscribe", history).await;
+    let bad = alice
+        .send(
+            "job.submit",
+            json!({"agent": "valve", "idempotency_key": "bad"}),
+        )
+        .await;
+    pass(0.1).await;
+    valve.open(1);
+    pass(0.1).await;
+    disk.release();
+    pass(1.0).await;
+    valve.shut();
+    let frames = watcher.drain(Duration::from_secs(1)).await;
+    assert_eq!(
+        reply(&frames[..1], &asked)["type"],
+        "job.subscribed",
+        "{frames:?}"
+    );
+    assert_eq!(job_seqs(&frames[1..]), [1, 2, 3, 4, 5]);
+    let frames = alice.drain(Duration::from_secs(1)).await;
+    assert_eq!(reply(&frames, &bad)["type"], "session.error");
+    assert_eq!(job_seqs(&frames), [2, 3, 4, 5]);
+}
+
+/// [ARCP 4-7, 6.7-3] a runtime whose store belongs to another one, or has forgotten what it acknowledged, falls: agents and
+/// connections end, nobody comes in, and nothing is committed or promised any more. Its jobs stay as they are, for whoever has
+/// them now.
+#[tokio::test(start_paused = true)]
+async fn a_runtime_that_lost_its_store_falls() {
+    let rewound = StoreError::Rewound {
+        acknowledged: 9,
+        found: 3,
+    };
+    for error in [StoreError::Fenced(Incarnation::new(7)), rewound] {
+        let (disk, stopped) = (
+            FaultStore::new(MemoryStore::new()),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let count = Arc::clone(&stopped);
+        let runtime = runtime()
+            .shared_store(Arc::new(disk.clone()))
+            .agent("waits", move |ctx: JobContext, _input: Value| {
+                let count = Arc::clone(&count);
+                async move {
+                    ctx.cancelled().await;
+                    count.fetch_add(1, Ordering::Relaxed);
+                    Ok::<_, AgentError>(Value::Null)
+                }
+            })
+            .build()
+            .await
+            .unwrap();
+        let (mut alice, mut bob) = (Peer::alice(&runtime).await, Peer::bob(&runtime).await);
+        let job = alice.start(json!({"agent": "waits"})).await;
+        disk.next_commit(Fault::Fail(error));
+        let request = alice.send("job.submit", json!({"agent": "waits"})).await;
+        pass(1.0).await;
+        let commits = disk.commits();
+        let frames = alice.drain(Duration::from_secs(1)).await;
+        assert_eq!(reply(&frames, &request)["type"], "session.error");
+        assert_eq!(alice.expect_close().await, 1001);
+        assert_eq!(bob.drain(Duration::from_secs(1)).await.len(), 1);
+        assert_eq!(bob.expect_close().await, 1001);
+        assert_eq!(stopped.load(Ordering::Relaxed), 1);
+        let mut late = Peer::raw(&runtime);
+        assert_eq!(late.expect_close().await, 1001);
+        pass(100.0).await;
+        assert_eq!(disk.commits(), commits, "nothing is committed any more");
+        let kept = disk.inner().job(&job.parse().unwrap()).await.unwrap();
+        assert_eq!(kept.unwrap().state.status, JobStatus::Running);
+    }
+}
+
 /// Agents wait when all of them together have more waiting than they may, however little each has.
 #[tokio::test(start_paused = true)]
 async fn what_all_jobs_have_waiting_is_bounded() {
@@ -156,7 +319,7 @@ async fn what_all_jobs_have_waiting_is_bounded() {
         .agent("talks", move |ctx: JobContext, _input: Value| {
             let said = Arc::clone(&counted);
             async move {
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
                 for _ in 0..40 {
                     ctx.log("info", "x".repeat(50 << 10)).await?;
                     said.fetch_add(1, Ordering::Relaxed);

@@ -14,8 +14,11 @@ mod audit;
 mod cancel;
 mod close;
 mod credentials;
+mod days;
 mod delegation;
 mod dialects;
+#[path = "../../../towline-proto/src/drawing.rs"]
+mod drawing;
 mod events;
 mod files;
 mod handshake;

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use towline_env::TokioClock;
-use towline_runtime::{Runtime, RuntimeBuilder, auth::StaticTokens};
+use towline_runtime::{Connection, Runtime, RuntimeBuilder, auth::StaticTokens};
 use towline_transport::{
     CloseFrame, Closed, FrameSink, FrameSource, Inbound, MemoryTransport, Transport, TransportInfo,
 };
@@ -70,6 +70,12 @@ impl Peer {
     /// A connection on which nothing was said.
     pub fn raw(runtime: &Runtime) -> Self {
         Self::with_room(runtime, 256)
+    }
+
+    /// A connection on which nothing was said, and what the runtime has of it.
+    pub fn connected(runtime: &Runtime) -> (Self, Connection) {
+        let (ours, theirs) = MemoryTransport::pair();
+        (Self::at(ours), runtime.accept(theirs))
     }
 
     /// A connection on which so many frames are under way at most.

@@ -59,8 +59,8 @@ async fn hearing(ctx: JobContext, _input: Value) -> Result<Value, AgentError> {
 pub fn asks(builder: RuntimeBuilder) -> RuntimeBuilder {
     builder.restartable_agent("asks", asking).agent_with(
         "hears",
-        AgentOptions::new().restartable(true).listens(true),
         hearing,
+        AgentOptions::default().restartable(true).listens(true),
     )
 }
 

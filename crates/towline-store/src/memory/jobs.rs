@@ -268,9 +268,10 @@ impl Jobs {
     /// Notes that a job began or ended to be live.
     pub(super) fn set_live(&self, job: &Arc<Job>, live: bool) {
         let mut listing = self.listing.write();
-        match live {
-            true => listing.live.insert(place(job), Arc::clone(job)),
-            false => listing.live.remove(&place(job)),
+        if live {
+            listing.live.insert(place(job), Arc::clone(job))
+        } else {
+            listing.live.remove(&place(job))
         };
     }
 

@@ -50,6 +50,15 @@ impl MemoryStore {
     /// Drops some of the audit rows that are too old or too many; whether there may be more.
     fn trim_audit(&self, now: Timestamp, policy: &RetentionPolicy) -> bool {
         let mut committer = self.committer.lock();
+        let refusals = committer.audit.iter().filter(|row| row.is_refusal());
+        let mut surplus = (refusals.count() as u64).saturating_sub(policy.audit_refused);
+        if surplus > 0 {
+            committer.audit.retain(|row| {
+                let goes = surplus > 0 && row.is_refusal();
+                surplus -= u64::from(goes);
+                !goes
+            });
+        }
         for _ in 0..STEP {
             let surplus = committer.audit.len() as u64 > policy.audit_rows;
             let too_old = |at: Timestamp| at.plus(policy.audit_age) <= now;

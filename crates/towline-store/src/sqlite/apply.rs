@@ -130,7 +130,8 @@ impl<'a> Tx<'a> {
         self.conn
             .prepare_cached(
                 "INSERT INTO job_state (key, status, budget, finished_at, ending, ended_at, last, ended, attempt, \
-                 progressed, started_at, chunked) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8, ?9, ?10)",
+                 progressed, started_at, chunked, retried) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute(params![
                 key,
@@ -147,6 +148,7 @@ impl<'a> Tx<'a> {
                 row.state.progressed,
                 row.state.started_at.map(|at| at.unix_micros()),
                 row.state.chunked,
+                row.state.retried,
             ])?;
         let finished = row.state.status.is_terminal();
         self.state.tally.jobs += 1;
@@ -172,8 +174,8 @@ impl<'a> Tx<'a> {
         self.conn
             .prepare_cached(
                 "INSERT INTO job (key, id, principal, session, request_id, agent, version, input, lease, constraints, \
-                 max_runtime, parent, depth, trace, created_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                 max_runtime, parent, depth, trace, created_at, rerun_of) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
             )?
             .execute(params![
                 key,
@@ -191,6 +193,7 @@ impl<'a> Tx<'a> {
                 row.depth,
                 row.trace.to_bytes(),
                 row.created_at.unix_micros(),
+                row.rerun_of.as_ref().map(|id| id.as_str()),
             ])?;
         Ok(())
     }
@@ -205,7 +208,8 @@ impl<'a> Tx<'a> {
             .prepare_cached(
                 "UPDATE job_state SET status = ?2, budget = ?3, finished_at = ?4, ending = ?5, last = ?6, ended = ?7, \
                  ended_at = CASE WHEN ?8 THEN coalesce(?4, (SELECT created_at FROM job WHERE key = ?1)) END, \
-                 attempt = ?9, progressed = ?10, started_at = ?11, chunked = ?12 WHERE key = ?1",
+                 attempt = ?9, progressed = ?10, started_at = ?11, chunked = ?12, retried = ?13 \
+                 WHERE key = ?1",
             )?
             .execute(params![
                 known.key,
@@ -220,6 +224,7 @@ impl<'a> Tx<'a> {
                 state.progressed,
                 state.started_at.map(|at| at.unix_micros()),
                 state.chunked,
+                state.retried,
             ])?;
         match (known.finished, finished) {
             (false, true) => self.state.tally.live -= 1,

@@ -8,9 +8,10 @@ use super::{
     SqliteStore,
     error::DbError,
     open::{self, Place},
+    rows::{all, int, read_audit},
     verify::{self, VerifyReport},
 };
-use crate::{EventStore, StoreError, StoreStats};
+use crate::{AuditRow, EventStore, StoreError, StoreStats};
 
 impl SqliteStore {
     /// Checks the file at `path` in depth: SQLite's own check, and that logs, streams and counters fit together. Works
@@ -51,6 +52,17 @@ impl SqliteStore {
         let place = Place::of(path.as_ref())?;
         let (conn, _) = open::for_inspection(&place)?;
         Ok(verify::stats(&conn, place.bytes())?)
+    }
+
+    /// The latest entries of the audit log of the store at `path`, at most so many, oldest first. Works while a process has it
+    /// open. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no store.
+    pub fn audit_of(path: impl AsRef<Path>, latest: usize) -> Result<Vec<AuditRow>, StoreError> {
+        let place = Place::of(path.as_ref())?;
+        let (conn, _) = open::for_inspection(&place)?;
+        Ok(latest_audits(&conn, latest)?)
     }
 
     /// Writes the file anew without the space that is free in it; how many bytes that gave back. Commits wait
@@ -95,6 +107,15 @@ impl SqliteStore {
         })
         .await
     }
+}
+
+/// The latest entries of the audit log, oldest first.
+pub(super) fn latest_audits(conn: &Connection, latest: usize) -> Result<Vec<AuditRow>, DbError> {
+    let sql = "SELECT at, action, data FROM audit ORDER BY n DESC LIMIT ?1";
+    let latest = int(latest as u64);
+    let mut rows = all(&mut conn.prepare_cached(sql)?.query([latest])?, read_audit)?;
+    rows.reverse();
+    Ok(rows)
 }
 
 fn copy(conn: &Connection, to: &Place) -> Result<(), DbError> {

@@ -10,6 +10,7 @@ use super::{
     apply::Tx,
     error::{DbError, corrupt},
     rows::{int, seq},
+    schema::is_refusal,
 };
 use crate::{IDEMPOTENCY_AGE, RetentionPolicy, RetentionReport, StoreError};
 
@@ -43,6 +44,8 @@ impl SqliteStore {
     ) -> Result<RetentionReport, StoreError> {
         while self.step(move |tx| expire_keys(tx, now)).await? {}
         let (age, rows) = (policy.audit_age, policy.audit_rows);
+        let refused = policy.audit_refused;
+        while self.step(move |tx| trim_refusals(tx, refused)).await? {}
         while self
             .step(move |tx| trim_audit(tx, before(now, age), rows))
             .await?
@@ -168,6 +171,26 @@ fn trim_audit(tx: &mut Tx<'_>, oldest: i64, rows: u64) -> Result<bool, DbError> 
         .conn
         .prepare_cached("DELETE FROM audit WHERE n <= ?1")?
         .execute([int(go_to)])?;
+    Ok(removed == ROWS)
+}
+
+/// Drops the oldest rows of refusals that are too many; whether there may be more. An index has these rows alone.
+fn trim_refusals(tx: &mut Tx<'_>, rows: u64) -> Result<bool, DbError> {
+    const COUNT: &str = concat!("SELECT count(*) FROM audit WHERE ", is_refusal!());
+    const DELETE: &str = concat!(
+        "DELETE FROM audit WHERE n IN (SELECT n FROM audit WHERE ",
+        is_refusal!(),
+        " ORDER BY n LIMIT ?1)"
+    );
+    let there = tx
+        .conn
+        .prepare_cached(COUNT)?
+        .query_row([], |row| seq(row, 0))?;
+    let surplus = there.saturating_sub(rows).min(ROWS as u64);
+    if surplus == 0 {
+        return Ok(false);
+    }
+    let removed = tx.conn.prepare_cached(DELETE)?.execute([int(surplus)])?;
     Ok(removed == ROWS)
 }
 

@@ -81,7 +81,7 @@ macro_rules! summary_columns {
     () => {
         "j.id, j.principal, j.session, j.agent, j.version, j.lease, j.constraints, j.max_runtime, j.parent, j.depth, \
          j.trace, j.created_at, s.status, s.last, s.budget, s.finished_at, s.ending, s.attempt, s.progressed, \
-         s.started_at, s.chunked"
+         s.started_at, s.chunked, s.retried, j.rerun_of"
     };
 }
 
@@ -96,17 +96,18 @@ pub(super) fn read_job(row: &Row<'_>) -> Result<JobRow, DbError> {
         id: summary.id,
         principal: summary.principal,
         session: summary.session,
-        request_id: optional_text(row, 21)?
+        request_id: optional_text(row, 23)?
             .map(MessageId::parse)
             .transpose()
             .map_err(corrupt)?,
         agent: summary.agent,
-        input: json(row, 22)?,
+        input: json(row, 24)?,
         lease: summary.lease,
         constraints: summary.constraints,
         max_runtime: summary.max_runtime,
         parent: summary.parent,
         depth: summary.depth,
+        rerun_of: summary.rerun_of,
         trace: summary.trace,
         created_at: summary.created_at,
         state: summary.state,
@@ -136,6 +137,10 @@ pub(super) fn read_summary(row: &Row<'_>) -> Result<JobSummary, DbError> {
             .transpose()
             .map_err(corrupt)?,
         depth: row.get(9)?,
+        rerun_of: optional_text(row, 22)?
+            .map(JobId::parse)
+            .transpose()
+            .map_err(corrupt)?,
         trace,
         created_at: time(row, 11)?,
         state: read_state(row)?,
@@ -153,6 +158,7 @@ fn read_state(row: &Row<'_>) -> Result<JobState, DbError> {
         progressed: row.get(18)?,
         started_at: optional_time(row, 19)?,
         chunked: row.get(20)?,
+        retried: row.get(21)?,
     })
 }
 

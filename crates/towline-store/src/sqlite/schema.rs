@@ -42,6 +42,14 @@ pub(super) const STEPS: &[Step] = &[
         fill: None,
     },
     Step {
+        sql: RERUNS,
+        fill: None,
+    },
+    Step {
+        sql: REFUSALS,
+        fill: None,
+    },
+    Step {
         sql: TALK,
         fill: None,
     },
@@ -187,6 +195,12 @@ const PROOF: &str = "
 ALTER TABLE session ADD COLUMN proof TEXT;
 ";
 
+/// Which job a job runs again, and how many of its own runs failed and were followed by another.
+const RERUNS: &str = "
+ALTER TABLE job ADD COLUMN rerun_of TEXT;
+ALTER TABLE job_state ADD COLUMN retried INTEGER NOT NULL DEFAULT 0;
+";
+
 /// What jobs and people have to say to each other.
 const TALK: &str = "
 CREATE TABLE talk (
@@ -206,6 +220,20 @@ CREATE INDEX session_token ON session (token_hash);
 CREATE INDEX session_previous ON session (previous_token_hash) WHERE previous_token_hash IS NOT NULL;
 CREATE INDEX session_skipped ON session (skipped_token_hash) WHERE skipped_token_hash IS NOT NULL;
 ";
+
+/// Whether a row of `audit` is one, just as the index says.
+macro_rules! is_refusal {
+    () => {
+        concat!("instr(data, '", crate::rows::refused!(), "') > 0")
+    };
+}
+pub(super) use is_refusal;
+
+/// Refusals are counted by themselves, and there are few of them among many rows.
+const REFUSALS: &str = concat!(
+    "CREATE INDEX audit_refused ON audit (n) WHERE ",
+    is_refusal!()
+);
 
 /// Looks for parts of results in the logs of live jobs. Where the beginning of a log has gone nobody knows what was there,
 /// and the job counts as one with a part of its result out.

@@ -209,22 +209,19 @@ impl Writer {
         self.fresh()?;
         let mut published = Vec::new();
         let result = self.attempt(&mut published, work);
-        match result.is_ok() {
-            true => {
-                self.publish(published);
-                if self.log_bytes >= LOG_BYTES {
-                    // The thread that copies the log cannot keep up: commits have to wait for the disk now.
-                    self.restart_log();
-                }
+        if result.is_ok() {
+            self.publish(published);
+            if self.log_bytes >= LOG_BYTES {
+                // The thread that copies the log cannot keep up: commits have to wait for the disk now.
+                self.restart_log();
             }
-            false => {
-                self.stale = true;
-                // Some errors have rolled back already.
-                if !self.conn.is_autocommit()
-                    && let Err(error) = self.conn.execute_batch("ROLLBACK")
-                {
-                    tracing::error!(%error, "the store could not roll back");
-                }
+        } else {
+            self.stale = true;
+            // Some errors have rolled back already.
+            if !self.conn.is_autocommit()
+                && let Err(error) = self.conn.execute_batch("ROLLBACK")
+            {
+                tracing::error!(%error, "the store could not roll back");
             }
         }
         result
@@ -266,9 +263,10 @@ impl Writer {
 
     /// Brings index, tails and streams in the file up to date.
     pub(super) fn flush(&mut self) -> Result<(), DbError> {
-        match self.stale || self.state.has_pending() {
-            true => self.transaction(|tx| tx.state.flush(tx.conn)),
-            false => Ok(()),
+        if self.stale || self.state.has_pending() {
+            self.transaction(|tx| tx.state.flush(tx.conn))
+        } else {
+            Ok(())
         }
     }
 

@@ -58,6 +58,7 @@ pub fn job(number: u64) -> JobRow {
         max_runtime: None,
         parent: None,
         depth: 0,
+        rerun_of: None,
         trace: TraceId::from_bytes([7; 16]).expect("not zero"),
         created_at: at(i64::try_from(number).expect("small")),
         state: running(),
@@ -80,11 +81,13 @@ pub fn full_job(number: u64) -> JobRow {
         max_runtime: Some(Duration::from_nanos(1_500_000_001)),
         parent: Some(job_id(999)),
         depth: 3,
+        rerun_of: Some(job_id(998)),
         state: JobState {
             budget: Some(RawJson::parse(r#"{"USD":"0.40"}"#).expect("good JSON")),
             ending: Some(RawJson::parse(r#"{"cancel":true}"#).expect("good JSON")),
             attempt: 7,
             progressed: 5,
+            retried: 2,
             started_at: Some(at(3)),
             chunked: true,
             ..JobState::accepted()

@@ -5,7 +5,9 @@ use std::time::Duration;
 use towline_wire::{JobId, RawJson};
 
 use super::{Subject, fixture::*};
-use crate::{Change, EventStore, IDEMPOTENCY_AGE, RetentionPolicy, RetentionReport, StoreError};
+use crate::{
+    AuditRow, Change, EventStore, IDEMPOTENCY_AGE, RetentionPolicy, RetentionReport, StoreError,
+};
 
 /// Runs the cases about retention.
 #[macro_export]
@@ -14,7 +16,8 @@ macro_rules! store_retention_suite {
         $crate::store_cases!($subject, retention:
             old_jobs_go_when_their_time_has_come, what_is_not_acknowledged_is_spared, surplus_jobs_go_oldest_first,
             surplus_bytes_go_from_finished_jobs_first, running_jobs_lose_their_oldest_records,
-            keys_live_for_a_day, the_audit_log_is_bounded, checkpoints_end_with_their_job, a_talk_is_recovered_with_its_job,
+            keys_live_for_a_day, the_audit_log_is_bounded, refusals_push_nothing_out, checkpoints_end_with_their_job,
+            a_talk_is_recovered_with_its_job,
             credentials_outlive_their_job, a_job_of_many_blocks_goes_whole, streams_survive_the_jobs_they_show,
         );
     };
@@ -27,6 +30,7 @@ fn everything() -> RetentionPolicy {
         max_bytes: u64::MAX,
         audit_age: Duration::MAX,
         audit_rows: u64::MAX,
+        audit_refused: u64::MAX,
     }
 }
 
@@ -292,6 +296,34 @@ pub async fn the_audit_log_is_bounded(subject: Subject) {
     assert_eq!(first().await, None);
     commit(&*subject.store, [Change::Audit(audit(5, at(5)))]).await;
     assert_eq!(first().await, Some(audit(5, at(5))));
+}
+
+/// [ARCP 14-6] Of refusals so many are kept, the latest ones; what was done stays.
+pub async fn refusals_push_nothing_out(subject: Subject) {
+    let row = |number: u64, verdict: &str| AuditRow {
+        data: RawJson::parse(format!(
+            r#"{{"principal":"\"verdict\":\"refused\"","verdict":"{verdict}","n":{number}}}"#
+        ))
+        .expect("good JSON"),
+        ..audit(number, at(number as i64))
+    };
+    let verdict = |number| {
+        if number % 500 == 0 {
+            "allowed"
+        } else {
+            "refused"
+        }
+    };
+    let rows = (0..2000).map(|number| Change::Audit(row(number, verdict(number))));
+    commit(&*subject.store, rows).await;
+    let few = RetentionPolicy {
+        audit_refused: 3,
+        ..everything()
+    };
+    retain(&*subject.store, 3000, &few, &[]).await;
+    let left = subject.store.audit(5000).await.unwrap();
+    let kept = [0, 500, 1000, 1500, 1997, 1998, 1999];
+    assert_eq!(left, kept.map(|number| row(number, verdict(number))));
 }
 
 /// A finished job's checkpoint is of no use.

@@ -190,6 +190,10 @@ impl FrameSink for Sink {
         self.take(&envelope)
     }
 
+    fn start_send_text(&mut self, text: &str) -> Result<(), TransportError> {
+        self.take(&crate::Text(text))
+    }
+
     fn poll_send_event(
         &mut self,
         cx: &mut Context<'_>,

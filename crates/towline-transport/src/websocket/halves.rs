@@ -226,6 +226,13 @@ impl<S: MessageSocket> FrameSink for Sink<S> {
         state.socket.start_send(&envelope, self.shared.send_limit)
     }
 
+    fn start_send_text(&mut self, text: &str) -> Result<(), TransportError> {
+        let mut state = self.shared.state.lock();
+        state.check_open()?;
+        let limit = self.shared.send_limit;
+        state.socket.start_send(&crate::Text(text), limit)
+    }
+
     fn poll_send_event(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,6 +1,6 @@
 //! What can be chosen for a WebSocket.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 #[cfg(feature = "tls")]
 use super::tls::ClientTrust;
@@ -128,6 +128,12 @@ impl WebSocketOptions {
     pub fn declare_confidential(mut self, confidential: bool) -> Self {
         self.confidential = confidential;
         self
+    }
+
+    /// Whether nobody else can read a connection with this peer, as far as can be told without knowing of TLS: it is declared
+    /// so, or both ends are on this machine [ARCP 9.8-1].
+    pub fn is_confidential(&self, peer: Option<SocketAddr>) -> bool {
+        self.confidential || peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
     }
 }
 

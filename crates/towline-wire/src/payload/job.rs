@@ -28,6 +28,16 @@ pub struct Submit {
     /// The running job this one is a child of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_job_id: Option<JobId>,
+    /// An earlier job that this one is another run of. What is absent here is taken from there: `input`, `lease_request`
+    /// and `max_runtime_sec`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<JobId>,
+    /// What an earlier run of the same job kept, for a runtime that is the child of another one.
+    #[serde(
+        rename = "x-vendor.towline.checkpoint",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub checkpoint: Option<RawJson>,
 }
 
 readable!(Submit {
@@ -38,6 +48,8 @@ readable!(Submit {
     idempotency_key: opt,
     max_runtime_sec: opt,
     parent_job_id: opt,
+    rerun_of: opt,
+    checkpoint: opt | "x-vendor.towline.checkpoint",
 });
 
 /// A credential issued for one job [ARCP 9.8-1].
@@ -287,6 +299,9 @@ pub struct Subscribed {
     pub budget: Option<BTreeMap<String, Amount>>,
     /// The job that delegated it, or null.
     pub parent_job_id: Option<JobId>,
+    /// The earlier job that it is another run of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<JobId>,
     /// Its trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<TraceId>,
@@ -308,6 +323,7 @@ readable!(Subscribed {
     lease_constraints: opt,
     budget: opt as Budget,
     parent_job_id: opt,
+    rerun_of: opt,
     trace_id: opt as Informative<TraceId>,
     subscribed_from: def,
     replayed: def as BoolOrCount,

@@ -350,12 +350,19 @@ pub struct ListJobs {
     /// Where the last page ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// Whether the members of [`JobListing`] that only towline's runtimes know are wanted; ours, and passed over by others.
+    #[serde(
+        rename = "x-vendor.towline.details",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub details: bool,
 }
 
 readable!(ListJobs {
     filter: opt,
     limit: opt,
-    cursor: opt
+    cursor: opt,
+    details: def | "x-vendor.towline.details"
 });
 
 /// One job in a listing.
@@ -377,6 +384,9 @@ pub struct JobListing {
     pub budget: Option<BTreeMap<String, Amount>>,
     /// The job that delegated it, or null.
     pub parent_job_id: Option<JobId>,
+    /// The earlier job that it is another run of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<JobId>,
     /// When it was accepted. Some runtimes only send the next field; see [`JobListing::created`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
@@ -391,6 +401,21 @@ pub struct JobListing {
     /// Its credentials; only to the submitter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Vec<Credential>>,
+    /// Who submitted it; this and what follows come when [`ListJobs::details`] asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// When its agent was started for the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    /// What it spent, per budgeted currency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent: Option<BTreeMap<String, Amount>>,
+    /// How many questions to people wait for an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_questions: Option<u64>,
 }
 
 readable!(JobListing {
@@ -401,11 +426,17 @@ readable!(JobListing {
     lease_constraints: opt,
     budget: opt as Budget,
     parent_job_id: opt,
+    rerun_of: opt,
     created_at: opt as Informative<Timestamp>,
     submitted_at: opt as Informative<Timestamp>,
     trace_id: opt as Informative<TraceId>,
     last_event_seq: def,
     credentials: opt,
+    principal: opt,
+    started_at: opt as Informative<Timestamp>,
+    completed_at: opt as Informative<Timestamp>,
+    spent: opt as Budget,
+    open_questions: opt,
 });
 
 impl JobListing {

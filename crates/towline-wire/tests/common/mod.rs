@@ -161,6 +161,7 @@ fn session_messages() -> Vec<(&'static str, Envelope)> {
                 filter: Some(filter),
                 limit: Some(50),
                 cursor: cursor.clone(),
+                details: false,
             }),
         ),
         (
@@ -190,6 +191,8 @@ fn job_messages() -> Vec<(&'static str, Envelope)> {
         idempotency_key: Some("key-1".to_owned()),
         max_runtime_sec: Some(2.5),
         parent_job_id: Some(parent()),
+        rerun_of: Some(parent()),
+        checkpoint: Some(raw(r#"{"step":3}"#)),
         ..bare_submit()
     };
     let accepted = Accepted {
@@ -237,6 +240,7 @@ fn job_messages() -> Vec<(&'static str, Envelope)> {
         lease_constraints: Some(constraints()),
         budget: Some(budget()),
         parent_job_id: Some(parent()),
+        rerun_of: Some(parent()),
         trace_id: Some(trace()),
         subscribed_from: JobSeq::new(3),
         replayed: true,
@@ -418,6 +422,8 @@ fn bare_submit() -> Submit {
         idempotency_key: None,
         max_runtime_sec: None,
         parent_job_id: None,
+        rerun_of: None,
+        checkpoint: None,
     }
 }
 
@@ -447,6 +453,7 @@ fn bare_subscribed() -> Subscribed {
         lease_constraints: None,
         budget: None,
         parent_job_id: None,
+        rerun_of: None,
         trace_id: None,
         subscribed_from: JobSeq::ZERO,
         replayed: false,
@@ -463,11 +470,17 @@ fn bare_listing() -> JobListing {
         lease_constraints: None,
         budget: None,
         parent_job_id: None,
+        rerun_of: None,
         created_at: None,
         submitted_at: None,
         trace_id: None,
         last_event_seq: JobSeq::new(4),
         credentials: None,
+        principal: None,
+        started_at: None,
+        completed_at: None,
+        spent: None,
+        open_questions: None,
     }
 }
 
@@ -478,6 +491,7 @@ fn full_listing() -> JobListing {
         lease_constraints: Some(constraints()),
         budget: Some(budget()),
         parent_job_id: Some(parent()),
+        rerun_of: Some(parent()),
         created_at: Some(time()),
         submitted_at: Some(time()),
         trace_id: Some(trace()),
@@ -485,6 +499,11 @@ fn full_listing() -> JobListing {
             value: None,
             ..credential()
         }]),
+        principal: Some("alice".to_owned()),
+        started_at: Some(time()),
+        completed_at: Some(time()),
+        spent: Some(budget()),
+        open_questions: Some(1),
         ..bare_listing()
     }
 }

@@ -209,7 +209,6 @@ pub(super) const ALLOWED: &[i64] = &[
     libc::SYS_pidfd_open,
     libc::SYS_pidfd_send_signal,
     libc::SYS_close_range,
-    libc::SYS_openat2,
     libc::SYS_faccessat2,
     libc::SYS_epoll_pwait2,
     libc::SYS_epoll_ctl,
@@ -375,6 +374,28 @@ pub(super) const OF_ANOTHER: &[i64] = &[
     libc::SYS_sched_setattr,
     libc::SYS_sched_setparam,
     libc::SYS_sched_setscheduler,
+];
+
+/// Calls that set who may use a file, and which of their arguments says so.
+pub(super) const WITH_MODE: &[(i64, u8)] = &[
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (libc::SYS_mkdirat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_fchmodat2, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mkdir, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1),
+];
+
+/// Calls that make a file when their flags say so: which of their arguments are the flags; the next is the mode.
+pub(super) const OPENING: &[(i64, u8)] = &[
+    (libc::SYS_openat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1),
 ];
 
 /// Calls that change who may use a file named by its path, when it was changed, or what else is noted of it.

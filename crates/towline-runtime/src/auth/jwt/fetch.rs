@@ -115,14 +115,16 @@ fn client(options: &JwksOptions, local: bool) -> Result<reqwest::Client, JwtConf
 }
 
 async fn get(request: reqwest::RequestBuilder, limit: usize) -> Result<Vec<u8>, String> {
-    let response = request.send().await.map_err(|cause| describe(&cause))?;
+    // The URL may hold a password or a key, and whoever configured it knows it.
+    let told = |cause: reqwest::Error| describe(&cause.without_url());
+    let response = request.send().await.map_err(told)?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(format!("the answer was {}", response.status()));
     }
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|cause| describe(&cause))?;
+        let chunk = chunk.map_err(told)?;
         if body.len() + chunk.len() > limit {
             return Err(format!("the key set is larger than {limit} bytes"));
         }
@@ -140,16 +142,27 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The URL without user and password.
+/// The URL without what may be secret in it: user, password, query, fragment. What is no URL is cut where these may begin.
 fn without_secrets(url: &str) -> String {
-    match Url::parse(url) {
-        Ok(mut parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
+    let shown = match Url::parse(url) {
+        Ok(mut parsed) if parsed.has_host() => {
             let _ = parsed.set_username("");
             let _ = parsed.set_password(None);
-            parsed.into()
+            parsed.set_query(None);
+            parsed.set_fragment(None);
+            String::from(parsed)
         }
-        _ => url.chars().take(256).collect(),
-    }
+        _ => {
+            let begin = url.find("://").map_or(0, |at| at + "://".len());
+            let (scheme, rest) = url.split_at(begin);
+            let rest = rest.rsplit('@').next().unwrap_or_default();
+            format!(
+                "{scheme}{}",
+                rest.split(['?', '#']).next().unwrap_or_default()
+            )
+        }
+    };
+    shown.chars().take(256).collect()
 }
 
 #[cfg(test)]

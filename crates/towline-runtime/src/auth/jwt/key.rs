@@ -49,6 +49,8 @@ impl KeySet {
     }
 
     pub(super) fn of_pem(pem: &str) -> Result<Self, JwtConfigError> {
+        // Editors of some systems begin a file with a mark.
+        let pem = pem.trim_start_matches('\u{feff}');
         if pem.contains("PRIVATE KEY-----") {
             return Err(JwtConfigError::Pem(
                 "it is a private key, give its public half",
@@ -100,6 +102,7 @@ impl KeySet {
             #[serde(borrow)]
             keys: Vec<&'a RawValue>,
         }
+        let json = json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json);
         let document: Document<'_> = serde_json::from_slice(json)
             .map_err(|_| JwtConfigError::Jwks("it is not {\"keys\":[…]}".to_owned()))?;
         let given = document.keys.len();

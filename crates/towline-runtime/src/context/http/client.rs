@@ -9,8 +9,8 @@ use std::{
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use towline_proto::address::is_public;
 
-use super::address::is_public;
 use crate::web::WebError;
 
 /// How agents reach the web through [`JobContext::http`](crate::JobContext::http).

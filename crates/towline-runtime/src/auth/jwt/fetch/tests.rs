@@ -139,3 +139,30 @@ async fn https_checks_the_certificate() {
         assert_eq!(fetched.is_ok(), trusted, "{fetched:?}");
     }
 }
+
+/// [ARCP 14-8] An error names where, and nothing that may be secret there.
+#[tokio::test]
+async fn errors_hold_no_secret_of_the_url() {
+    for url in [
+        "http://user:hush@id.example/jwks?key=hush#hush",
+        "https://user:hush@:x/jwks?key=hush",
+        "user:hush@id.example/jwks?hush",
+        "ftp://user:hush@id.example/?hush",
+        "data:,hush?hush",
+    ] {
+        let Err(error) = over_http(url, &JwksOptions::new()) else {
+            panic!("{url} was taken");
+        };
+        let told = error.to_string();
+        let hushed = told.matches("hush").count() == usize::from(url.starts_with("data:"));
+        assert!(hushed, "{told}");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let url = format!("http://user:hush@{address}/jwks?key=hush");
+    let failed = over_http(&url, &JwksOptions::new()).unwrap()()
+        .await
+        .unwrap_err();
+    assert!(!failed.contains("hush"), "{failed}");
+}

@@ -1,0 +1,101 @@
+//! Questions that only towline's runtimes answer: vendor types of ours, which others pass over.
+
+use serde_json::Value;
+use towline::{
+    transport::{FrameSink, FrameSource, Inbound},
+    wire::{Envelope, MessageId, MessageType, Payload, payload},
+};
+
+use crate::{
+    args::ConnectArgs,
+    connect,
+    failure::{Failure, Outcome, chain},
+    output,
+};
+
+/// A question and the type of its answer.
+pub(crate) struct Question<'q> {
+    pub(crate) kind: &'static str,
+    pub(crate) answer: &'static str,
+    pub(crate) payload: &'q Value,
+}
+
+/// Asks in a session of its own; gives the answer without the name of the request.
+pub(crate) async fn ask(url: &str, args: &ConnectArgs, question: &Question<'_>) -> Outcome<Value> {
+    let limit = connect::timeout(args);
+    let answer = tokio::time::timeout(limit, ask_now(url, args, question)).await;
+    answer.map_err(|_| {
+        let shown = crate::values::without_user(url);
+        Failure::connection(format!("`{shown}` did not answer within {limit:?}"))
+            .help("a runtime other than towline does not know this question")
+    })?
+}
+
+async fn ask_now(url: &str, args: &ConnectArgs, question: &Question<'_>) -> Outcome<Value> {
+    let token = connect::token(args)?;
+    let options = connect::socket_options(args)?;
+    let transport = connect::target(url)?.connect(&options).await;
+    let transport = transport.map_err(|error| Failure::connection(chain(&error)))?;
+    let (mut sink, mut source) = transport.split();
+    let hello = payload::Hello {
+        client: Some(payload::PeerInfo {
+            name: "towline".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }),
+        auth: token.map(|token| payload::Auth {
+            scheme: Some("bearer".to_owned()),
+            token: Some(token),
+        }),
+        capabilities: None,
+        resume: None,
+        resume_token: None,
+        last_event_seq: None,
+    };
+    send(&mut *sink, "hello", of(&hello)?).await?;
+    receive(&mut *source, payload::Welcome::TYPE).await?;
+    let mut asked = Envelope::new(MessageType::new(question.kind));
+    asked.payload = question.payload.clone().into();
+    send(&mut *sink, "question", asked).await?;
+    let answer = receive(&mut *source, MessageType::new(question.answer)).await?;
+    let close = payload::Close {
+        reason: Some("done".to_owned()),
+    };
+    // The answer is here; how the connection ends changes nothing.
+    drop(send(&mut *sink, "close", of(&close)?).await);
+    let mut answer: Value = answer.payload.read().map_err(Failure::connection)?;
+    if let Some(fields) = answer.as_object_mut() {
+        fields.remove("request_id");
+    }
+    Ok(answer)
+}
+
+fn of<P: Payload>(payload: &P) -> Outcome<Envelope> {
+    Envelope::of(payload).map_err(Failure::local)
+}
+
+async fn send(sink: &mut dyn FrameSink, id: &str, envelope: Envelope) -> Outcome<()> {
+    let id = MessageId::parse(id).map_err(Failure::local)?;
+    let sent = sink.send(envelope.with_id(id)).await;
+    sent.map_err(|error| Failure::connection(chain(&error)))
+}
+
+/// The next frame of a type; a refusal is the end.
+async fn receive(source: &mut dyn FrameSource, kind: MessageType) -> Outcome<Envelope> {
+    loop {
+        match source.receive().await {
+            Some(Inbound::Envelope(envelope)) if envelope.kind == kind => return Ok(envelope),
+            Some(Inbound::Envelope(envelope)) if envelope.kind == MessageType::SESSION_ERROR => {
+                let error: payload::SessionError =
+                    envelope.decode().map_err(Failure::connection)?;
+                return Err(Failure::refused(
+                    error.code,
+                    output::clean_lines(&error.message),
+                ));
+            }
+            Some(Inbound::Closed(_)) | None => {
+                return Err(Failure::connection("the server closed the connection"));
+            }
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What is known of a job beside what its runtime says outright: how long it took, and what it spent.
+
+use std::collections::BTreeMap;
+
+use towline::{
+    Amount, Lease, Timestamp,
+    env::{Clock as _, SystemClock},
+    lease::Amounts,
+    wire::{namespace, payload::JobListing},
+};
+
+/// What was spent of each budgeted currency: what it had, without what is left.
+pub(crate) fn spent(
+    lease: &Lease,
+    left: Option<&BTreeMap<String, Amount>>,
+) -> BTreeMap<String, Amount> {
+    let had = Amounts::parse(lease.patterns(namespace::COST_BUDGET)).unwrap_or_default();
+    let spent = left.into_iter().flatten().filter_map(|(currency, left)| {
+        let spent = had.of(currency)?.checked_sub(*left)?;
+        Some((currency.clone(), spent))
+    });
+    spent.collect()
+}
+
+/// What a job of a listing spent: what the runtime says, else what its budget tells.
+pub(crate) fn spent_of(job: &JobListing) -> BTreeMap<String, Amount> {
+    match &job.spent {
+        Some(spent) => spent.clone(),
+        None => spent_of_budget(job),
+    }
+}
+
+fn spent_of_budget(job: &JobListing) -> BTreeMap<String, Amount> {
+    spent(&job.lease, job.budget.as_ref())
+}
+
+/// Amounts as a person reads them.
+pub(crate) fn money(amounts: &BTreeMap<String, Amount>) -> String {
+    let texts: Vec<String> = amounts
+        .iter()
+        .map(|(currency, amount)| format!("{amount} {currency}"))
+        .collect();
+    texts.join(", ")
+}
+
+/// How long a job has run, or ran, in milliseconds; nothing of one that ended at a moment nobody told.
+pub(crate) fn duration_of(job: &JobListing) -> Option<i64> {
+    let began = job.started_at.or_else(|| job.created())?;
+    let end = match job.completed_at {
+        Some(end) => end,
+        None if job.status.is_terminal() => return None,
+        None => SystemClock.now(),
+    };
+    Some(between(began, end))
+}
+
+/// Milliseconds from one moment to another, and none when the clocks differ.
+pub(crate) fn between(from: Timestamp, to: Timestamp) -> i64 {
+    (to.unix_micros() - from.unix_micros()).max(0) / 1000
+}
+
+/// Milliseconds as a person reads them: two units at most.
+pub(crate) fn span(millis: i64) -> String {
+    let seconds = millis / 1000;
+    match seconds {
+        0 => format!("{millis}ms"),
+        1..60 => format!("{}.{}s", seconds, millis % 1000 / 100),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_two_units_at_most() {
+        for (millis, text) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1500, "1.5s"),
+            (61_000, "1m01s"),
+            (3_660_000, "1h01m"),
+            (90_000_000, "1d01h"),
+        ] {
+            assert_eq!(span(millis), text);
+        }
+    }
+
+    #[test]
+    fn what_is_left_tells_what_was_spent() {
+        let mut lease = Lease::new().with("cost.budget", "USD:1.00");
+        lease.add("cost.budget", "EUR:2");
+        let left = [("USD", "0.60"), ("EUR", "-1")];
+        let left: BTreeMap<String, Amount> = left
+            .map(|(currency, amount)| (currency.to_owned(), amount.parse().unwrap()))
+            .into();
+        assert_eq!(money(&spent(&lease, Some(&left))), "3 EUR, 0.40 USD");
+        assert!(spent(&lease, None).is_empty());
+    }
+}

@@ -1,0 +1,73 @@
+//! How the jobs of one agent are run.
+
+use std::time::Duration;
+
+use towline_proto::job::Retries;
+
+/// What a deployment decides about an agent's jobs when it registers the agent.
+///
+/// ```
+/// use std::time::Duration;
+/// use towline_runtime::AgentOptions;
+///
+/// let options = AgentOptions::default().restartable(true).retries(2).backoff(Duration::from_secs(5));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct AgentOptions {
+    pub(crate) restartable: bool,
+    pub(crate) retries: Retries,
+    pub(crate) listens: bool,
+    pub(crate) on_budget_exhausted: Option<OnBudgetExhausted>,
+}
+
+/// What becomes of an operation when the job's budget is used up [ARCP 15-8].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnBudgetExhausted {
+    /// It is refused with BUDGET_EXHAUSTED.
+    #[default]
+    End,
+    /// A person is asked for as much again as the job was given, at most what the submitter's role lets one job spend. Without
+    /// a yes it is refused. A job that was delegated does not ask: its money is its parent's.
+    Ask,
+}
+
+impl AgentOptions {
+    /// Jobs outlive the runtime: after a crash, and after a shutdown that did not wait for them, they are run again from
+    /// their beginning, with the same input and their latest checkpoint [ARCP 7.3-4]. What a job did since that checkpoint
+    /// may be done twice. Default: off.
+    #[must_use]
+    pub fn restartable(mut self, restartable: bool) -> Self {
+        self.restartable = restartable;
+        self
+    }
+
+    /// How often a job whose agent failed with a retryable code is run again, inside the same job: its budget, its expiry
+    /// and its longest runtime go on, and it has one end. A part of a result that is out rules another run out. Default: 0.
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries.most = retries;
+        self
+    }
+
+    /// Lets people speak to the agent's running jobs, which hear them by [`crate::JobContext::messages`] [ARCP 15-7].
+    /// Default: off, and what is said is refused.
+    #[must_use]
+    pub fn listens(mut self, listens: bool) -> Self {
+        self.listens = listens;
+        self
+    }
+
+    /// What becomes of an operation when the budget is used up. Default: what the runtime's options say.
+    #[must_use]
+    pub fn on_budget_exhausted(mut self, then: OnBudgetExhausted) -> Self {
+        self.on_budget_exhausted = Some(then);
+        self
+    }
+
+    /// How long the first retry waits; each further one waits twice as long as the one before, an hour at most. Default: 5 s.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Duration) -> Self {
+        self.retries.backoff = backoff;
+        self
+    }
+}
