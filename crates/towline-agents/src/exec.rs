@@ -9,10 +9,11 @@ use towline_runtime::{Agent, AgentError, AgentFuture, JobContext};
 use towline_wire::{RawJson, event, explain_json, namespace};
 
 use crate::{
+    collected::ResultForm,
     confined::Confinement,
     environment::{self, Environment},
     launcher::Launcher,
-    plain,
+    plain::{self, Manner},
     proxy::Network,
     sandbox::Bounds,
     spawn::Program,
@@ -69,6 +70,10 @@ impl Agent for ExecAgent {
             run(ctx, launcher, confinement, input).await
         })
     }
+
+    fn spends_unasked(&self) -> bool {
+        true
+    }
 }
 
 #[derive(Deserialize)]
@@ -104,7 +109,7 @@ async fn run(
         (&set, network.clone()),
         &input,
     );
-    let gave = Network::run(network, ran).await;
+    let gave = Network::run(network, Box::pin(ran)).await;
     match &gave {
         Ok(_) => ctx.tool_result(&call, json!({"exit_code": 0})).await?,
         // A job that has to end takes no more events.
@@ -143,9 +148,14 @@ async fn start_and_run(
         network,
         launcher: Some(launcher),
     };
-    program.tell_job(ctx);
+    program.tell_job(ctx).await?;
     let stdin = input.stdin.clone().map(String::into_bytes);
-    plain::run(ctx, program, &subject, stdin).await
+    let manner = Manner {
+        form: ResultForm::Text,
+        output: confinement.limits.output,
+        ..Manner::default()
+    };
+    plain::run(ctx, program, &subject, stdin, manner).await
 }
 
 #[cfg(target_os = "linux")]

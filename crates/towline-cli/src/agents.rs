@@ -5,6 +5,7 @@ mod access;
 mod ask;
 mod burst;
 mod chatty;
+pub(crate) mod coder;
 mod configured;
 mod delegate;
 mod echo;

@@ -194,7 +194,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_stream_stays_awake() {
         let runtime = Runtime::builder()
-            .authenticator(Anonymous::dangerously_allow_anonymous())
+            .authenticator(Anonymous::dangerously_allow_anonymous("anybody"))
             .agent("rest", |_: JobContext, _: Value| async move {
                 tokio::time::sleep(Duration::from_secs(40)).await;
                 Ok(())

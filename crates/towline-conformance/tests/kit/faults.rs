@@ -269,10 +269,10 @@ impl Source {
                 return vec![answer, frame];
             }
             // What answers no request answers what was none.
-            (Fault::SilentOnMalformed, "session.error") if !names_request(&frame) => {
-                if self.opened {
-                    return Vec::new();
-                }
+            (Fault::SilentOnMalformed, "session.error")
+                if self.opened && !names_request(&frame) =>
+            {
+                return Vec::new();
             }
             (Fault::SilentOnMalformedHello, "session.error") if !self.opened => {
                 return Vec::new();

@@ -42,13 +42,13 @@ impl Bill {
                 "the answer does not say what it used; the most that it may be is charged"
             );
         }
-        if let (Some(cost), Some(price)) = (cost, &self.price) {
-            if let Err(error) = self.charge(cost, price, &used).await {
-                tracing::error!(
-                    target: "towline::models", job = %self.models.ctx.job_id(), %cost, currency = price.currency(),
-                    "a call could not be charged: {error}"
-                );
-            }
+        if let (Some(cost), Some(price)) = (cost, &self.price)
+            && let Err(error) = self.charge(cost, price, &used).await
+        {
+            tracing::error!(
+                target: "towline::models", job = %self.models.ctx.job_id(), %cost, currency = price.currency(),
+                "a call could not be charged: {error}"
+            );
         }
         let mut said = json!({
             "input_tokens": used.input + used.cached + used.written,
