@@ -163,7 +163,7 @@ fn session_messages() -> Vec<(&'static str, Envelope)> {
                 filter: Some(filter),
                 limit: Some(50),
                 cursor: cursor.clone(),
-                details: false,
+                ..ListJobs::default()
             }),
         ),
         (
