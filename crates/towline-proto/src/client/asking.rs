@@ -2,7 +2,7 @@
 
 use towline_wire::{
     Envelope, Feature, JobId, JobSeq, RawJson,
-    payload::{Cancel, Inbox, Jobs, ListJobs, Ping, Speak, Subscribe, Unsubscribe},
+    payload::{Answer, Cancel, Inbox, Jobs, ListJobs, Ping, Speak, Submit, Subscribe, Unsubscribe},
 };
 
 use super::{
@@ -21,33 +21,19 @@ impl ClientSession {
     ) -> (RequestKey, Option<JobKey>) {
         let (what, frame, job) = match request {
             Request::Submit {
-                mut submit,
+                submit,
                 trace,
                 span,
             } => {
-                // Some runtimes refuse a submit without it; null is what an absent one means.
-                submit.input.get_or_insert(RawJson::NULL);
                 // Always with a trace: some runtimes name the request in no other way when they refuse it.
                 let trace = trace.unwrap_or_else(|| at.names.trace());
-                let what = What::Submit {
-                    parent: submit.parent_job_id.clone(),
-                    idempotent: submit.idempotency_key.is_some(),
-                    resubmitted: false,
-                };
-                let mut frame = envelope(&*submit).with_trace(Some(trace));
+                let (what, mut frame) = submitted(*submit);
                 frame.parent_span = span;
-                (what, frame, None)
+                (what, frame.with_trace(Some(trace)), None)
             }
             Request::Cancel { job, reason } => {
-                let cancel = Cancel {
-                    job_id: Some(job.clone()),
-                    reason: Some(reason),
-                };
-                (
-                    What::Cancel { job: job.clone() },
-                    envelope(&cancel).with_job(job),
-                    None,
-                )
+                let (what, frame) = cancelled(job, reason);
+                (what, frame, None)
             }
             Request::Subscribe { job, from, history } => {
                 let key = self.jobs.watch(&job);
@@ -59,15 +45,7 @@ impl ClientSession {
             }
             Request::Unsubscribe { job } => return (self.unsubscribe(&job, at, out), None),
             Request::List(list) => (What::List, envelope(&list), None),
-            Request::Answer(answer) => {
-                let job = answer.job_id.clone();
-                let frame = envelope(&*answer);
-                let frame = match job {
-                    Some(job) => frame.with_job(job),
-                    None => frame,
-                };
-                (What::Questions, frame, None)
-            }
+            Request::Answer(answer) => (What::Questions, answered(&answer), None),
             Request::Speak { job, body } => {
                 let speak = Speak {
                     job_id: Some(job.clone()),
@@ -293,6 +271,34 @@ impl ClientSession {
             self.send_request(key, frame, at, out);
         }
     }
+}
+
+fn answered(answer: &Answer) -> Envelope {
+    let frame = envelope(answer);
+    match answer.job_id.clone() {
+        Some(job) => frame.with_job(job),
+        None => frame,
+    }
+}
+
+fn submitted(mut submit: Submit) -> (What, Envelope) {
+    // Some runtimes refuse a submit without it; null is what an absent one means.
+    submit.input.get_or_insert(RawJson::NULL);
+    let what = What::Submit {
+        parent: submit.parent_job_id.clone(),
+        idempotent: submit.idempotency_key.is_some(),
+        resubmitted: false,
+    };
+    (what, envelope(&submit))
+}
+
+fn cancelled(job: JobId, reason: String) -> (What, Envelope) {
+    let cancel = Cancel {
+        job_id: Some(job.clone()),
+        reason: Some(reason),
+    };
+    let frame = envelope(&cancel).with_job(job.clone());
+    (What::Cancel { job }, frame)
 }
 
 fn subscribe(job: JobId, from: Option<JobSeq>, history: bool) -> Envelope {
