@@ -303,3 +303,31 @@ fn sessions_are_revoked_by_an_administrator() {
         .status(2)
         .says(&["--url"]);
 }
+
+/// A minted token stays what it is, and a file that names no token any more is refused: nobody could come in.
+#[test]
+fn a_reload_mints_nothing() {
+    let place = Place::new();
+    place.write(
+        "towline.toml",
+        "[server]\nlisten = \"127.0.0.1:0\"\ndemo = true\n",
+    );
+    let file = place.path().join("towline.toml");
+    let mut command = place.command(["serve", "--store", "memory", "--config"]);
+    command.arg(file);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (server, said) = Server::start_speaking(command, reader, writer);
+    let spoken = Spoken {
+        server,
+        said,
+        place,
+    };
+    let token = spoken.server.token.clone().unwrap();
+    spoken.server.signal("-HUP");
+    assert!(spoken.reloads().contains("nothing changed"));
+    spoken.run(&token, &["run", "echo"]).ok();
+    let spoken = Spoken::start("");
+    spoken.rewrite("[server]\nlisten = \"127.0.0.1:0\"\ndemo = true\n");
+    assert!(spoken.reloads().contains("no token any more"));
+    spoken.run("ann-1", &["run", "echo"]).ok();
+}
