@@ -180,3 +180,25 @@ async fn the_checkpoint_of_a_child_is_given_back() {
         assert_eq!(stage.result().await, "went on", "{kind}");
     }
 }
+
+/// [ARCP 8.4-1] what a child streams is held back while another run may follow: the run that fails has given nothing.
+#[tokio::test]
+async fn what_a_child_streams_waits_for_its_end() {
+    let piece = |seq: u64, number: u64, data: &str, more: bool| {
+        let body = json!({"result_id": "r", "chunk_seq": number, "data": data, "encoding": "utf8", "more": more});
+        event(seq, "result_chunk", body)
+    };
+    let end = "echo '{\"arcp\":\"1.1\",\"id\":\"m\",\"type\":\"job.result\",\"session_id\":\"s\",\"job_id\":\"job_1\",\"event_seq\":3,\"payload\":{\"final_status\":\"success\",\"result_id\":\"r\",\"result_size\":2}}'\n";
+    let script = [
+        opening(),
+        piece(1, 0, "a", true),
+        "[ $TOWLINE_ATTEMPT = 2 ] || exit 3\n".to_owned(),
+        piece(2, 1, "b", false),
+        end.to_owned(),
+    ]
+    .concat();
+    let stage = Stage::retried(ProcessAgent::arcp(["sh", "-c", &script]), 1).await;
+    let mut job = stage.submit().await;
+    let success = soon(job.outcome()).await.unwrap().into_success().unwrap();
+    assert_eq!(success.result.to_text().unwrap(), "ab");
+}
