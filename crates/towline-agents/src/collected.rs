@@ -154,10 +154,11 @@ impl<'c> Collected<'c> {
     /// The program has done its work: what is held becomes the result. Gives an inline one.
     pub(crate) async fn finish(mut self, subject: &str) -> Result<RawJson, AgentError> {
         self.give_held_back().await?;
-        if self.writer.is_none() && self.form != ResultForm::Bytes {
-            if let Some(inline) = self.inline_result(subject)? {
-                return Ok(inline);
-            }
+        if self.writer.is_none()
+            && self.form != ResultForm::Bytes
+            && let Some(inline) = self.inline_result(subject)?
+        {
+            return Ok(inline);
         }
         self.stream(true).await?;
         if let Some(writer) = self.writer {

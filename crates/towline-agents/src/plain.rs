@@ -57,7 +57,7 @@ pub(crate) async fn run(
         allowance: manner.output.map(Allowance::new),
     };
     let Some(status) = talk
-        .to_the_end(process, streams, channel, stdin, subject)
+        .until_the_end(process, streams, channel, stdin, subject)
         .await?
     else {
         return Err(cancelled());
@@ -93,7 +93,7 @@ struct Talk<'c> {
 impl Talk<'_> {
     /// Feeds the program, takes what it says, and waits for its end; `None` when the job had to end before. Its output is read
     /// to the last, for a program that is asked to end must not die of a pipe that nobody reads.
-    async fn to_the_end(
+    async fn until_the_end(
         &mut self,
         mut process: Process,
         streams: Streams,

@@ -17,9 +17,10 @@ use towline_runtime::{Caller, EventReader, LogRecord, RecordKind};
 use towline_wire::{JobId, JobSeq};
 
 use super::{
-    accept, job_of,
+    accept,
+    face::{job_of, takes_long},
     problem::{Problem, ProblemDocument},
-    query, takes_long,
+    query,
 };
 use crate::refusal::shown;
 
@@ -194,7 +195,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_stream_stays_awake() {
         let runtime = Runtime::builder()
-            .authenticator(Anonymous::dangerously_allow_anonymous())
+            .authenticator(Anonymous::dangerously_allow_anonymous("anybody"))
             .agent("rest", |_: JobContext, _: Value| async move {
                 tokio::time::sleep(Duration::from_secs(40)).await;
                 Ok(())

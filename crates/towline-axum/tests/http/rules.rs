@@ -224,7 +224,8 @@ async fn answers_are_not_kept() {
 async fn the_door_knows_who_came_and_who_stays() {
     let visit = || {
         let door = Door::new(DoorOptions::new());
-        door.enter("127.0.0.1:9".parse().unwrap()).unwrap()
+        door.enter("127.0.0.1:9".parse::<std::net::SocketAddr>().unwrap())
+            .unwrap()
     };
     let watched = visit();
     let server = Server::visited(&watched).await;

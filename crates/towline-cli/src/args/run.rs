@@ -19,7 +19,12 @@ pub(crate) struct RunArgs {
     pub(crate) rerun_of: Option<String>,
 
     /// What the agent is given: JSON, @FILE, or - for standard input [default: null]
-    #[arg(short, long, value_name = "JSON|@FILE|-")]
+    #[arg(
+        short,
+        long,
+        value_name = "JSON|@FILE|-",
+        allow_negative_numbers = true
+    )]
     pub(crate) input: Option<Input>,
 
     /// Grant the job something, as in fs.read=/data/** or tool.call=exec:ls; may be repeated

@@ -99,6 +99,7 @@ async fn detach(
         agent: agent.clone(),
         created_at: SystemClock.now().to_string(),
         token: connect::token(&args.connect)?.map(|token| token.expose().to_owned()),
+        until: None,
         resume: serde_json::Value::Null,
     };
     connect::save(&connection.client, saved, &context.sessions()).await?;
