@@ -1,21 +1,24 @@
 //! A child's events, as the job's.
 
 use towline_client::JobEvent;
-use towline_runtime::{AgentError, JobContext, ResultWriter};
+use towline_runtime::{AgentError, JobContext};
 use towline_wire::{Event, EventKind, event};
 
-use crate::said::{self, IN_MESSAGE, Said};
+use crate::{
+    collected::{Collected, ResultForm},
+    said::{self, IN_MESSAGE, Said},
+};
 
 /// Passes events on. What only a runtime may say (`running`, what is left of a budget) stays behind, for ours says it
 /// itself; what asks something of a runtime is asked of ours.
 pub(super) struct Forward<'j> {
     ctx: &'j JobContext,
-    writer: Option<ResultWriter>,
+    result: Option<Collected<'j>>,
 }
 
 impl<'j> Forward<'j> {
     pub(super) fn new(ctx: &'j JobContext) -> Self {
-        Self { ctx, writer: None }
+        Self { ctx, result: None }
     }
 
     /// Passes one on.
@@ -72,29 +75,24 @@ impl<'j> Forward<'j> {
     async fn piece(&mut self, chunk: event::ResultChunk) -> Result<(), AgentError> {
         use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-        if self.writer.is_none() {
-            self.writer = Some(self.ctx.stream_result()?);
-        }
-        let Some(writer) = &mut self.writer else {
-            return Ok(());
+        let form = match chunk.encoding {
+            event::ChunkEncoding::Utf8 => ResultForm::Text,
+            event::ChunkEncoding::Base64 => ResultForm::Bytes,
         };
+        let begin = || Collected::new(self.ctx, form, false);
+        let result = self.result.get_or_insert_with(begin);
         match chunk.encoding {
-            event::ChunkEncoding::Utf8 => writer.write_text(&chunk.data).await?,
-            event::ChunkEncoding::Base64 => {
-                writer
-                    .write_bytes(&BASE64_STANDARD.decode(&chunk.data)?)
-                    .await?;
-            }
+            event::ChunkEncoding::Utf8 => result.add(chunk.data.as_bytes()).await,
+            event::ChunkEncoding::Base64 => result.add(&BASE64_STANDARD.decode(&chunk.data)?).await,
         }
-        Ok(())
     }
 
     /// Ends a streamed result; `false` when there was none.
     pub(super) async fn finish(self, summary: Option<&str>) -> Result<bool, AgentError> {
-        let Some(writer) = self.writer else {
+        let Some(result) = self.result else {
             return Ok(false);
         };
-        writer.finish(summary).await?;
+        result.end(summary).await?;
         Ok(true)
     }
 }

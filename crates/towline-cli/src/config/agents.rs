@@ -45,6 +45,8 @@ pub(crate) struct AgentSection {
     #[serde(default)]
     restartable: bool,
     #[serde(default)]
+    listens: bool,
+    #[serde(default)]
     retries: u32,
     #[serde(default)]
     backoff: Option<SpanValue>,
@@ -120,6 +122,7 @@ impl AgentSection {
     pub(crate) fn options(&self) -> AgentOptions {
         let options = AgentOptions::default()
             .restartable(self.restartable)
+            .listens(self.listens)
             .retries(self.retries);
         match self.backoff.as_ref().and_then(SpanValue::span) {
             Some(span) => options.backoff(span.0),

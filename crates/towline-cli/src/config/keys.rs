@@ -170,6 +170,7 @@ static FILE: Shape = Keys(&[
             ("read", Leaf),
             ("state", Leaf),
             ("restartable", Leaf),
+            ("listens", Leaf),
             ("retries", Leaf),
             ("backoff", Leaf),
             ("result", Leaf),

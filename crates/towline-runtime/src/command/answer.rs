@@ -96,9 +96,12 @@ impl AnswerQuestion {
 
 impl Command for AnswerQuestion {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        let now = tx.hub.now();
-        let answered = self.job.lock().answer(&self.answer, self.repeats, now);
-        self.answered = Some(answered.map_err(|refusal| refusal.about(self.job.id())));
+        // Decided again, it is answered already, by this.
+        if self.answered.is_none() {
+            let now = tx.hub.now();
+            let answered = self.job.lock().answer(&self.answer, self.repeats, now);
+            self.answered = Some(answered.map_err(|refusal| refusal.about(self.job.id())));
+        }
         // Also for one that is repeated: it is acknowledged when the first one is durable.
         tx.take(&self.job);
         if self.is_news() {
