@@ -6,6 +6,7 @@ mod cancel;
 mod complete;
 mod conformance;
 mod credentials;
+mod demo;
 mod doctor;
 mod export;
 mod following;
@@ -64,6 +65,9 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     if let Command::Doctor { format } = cli.command {
         return doctor::run(format.output).await;
     }
+    if let Command::Demo(args) = cli.command {
+        return demo::run(&cli.global, args).await;
+    }
     if let Command::Ready(args) = &cli.command {
         return ready::run(cli.global.config.as_deref(), args).await;
     }
@@ -74,6 +78,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
             let span = tracing::info_span!(target: "towline::trace", "towline run");
             run::run(&context, args).instrument(span).await
         }
+        Command::Rerun(args) => run::again(&context, args).await,
         Command::Serve(args) => crate::serve::run(&context, *args).await,
         Command::Jobs(args) => jobs::run(&context, args).await,
         Command::Top(args) => top::run(&context, args).await,
@@ -101,6 +106,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Bench(args) => crate::bench::run(args).await,
         // These were run before.
         Command::Completions { .. }
+        | Command::Demo(_)
         | Command::Doctor { .. }
         | Command::Man
         | Command::Ready(_)

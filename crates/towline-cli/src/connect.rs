@@ -4,7 +4,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use towline::{
     ErrorCode, JobId,
-    client::{Client, ClientError, ClientOptions, ResumeState},
+    client::{Client, ClientOptions, ResumeState},
+    env::{Clock as _, SystemClock},
     transport::{MemoryTransport, WebSocketOptions},
     wire::Secret,
 };
@@ -21,6 +22,8 @@ use crate::{
     telemetry::traced,
     values::{without_mark, without_user},
 };
+
+pub(crate) use crate::refused::failed;
 
 /// A session, and the runtime behind it when it is ours.
 pub(crate) struct Connection {
@@ -117,7 +120,10 @@ impl Connection {
             }),
             Err(failure) if failure.code() == Some(&ErrorCode::RESUME_WINDOW_EXPIRED) => {
                 context.sessions().forget(&saved.job_id);
-                let args = with_saved(args, &saved);
+                let args = ConnectArgs {
+                    url: Some(saved.url),
+                    ..args.clone()
+                };
                 match token(&args)? {
                     Some(_) => Self::open(context, &args, purpose).await,
                     None => Err(failure.help(
@@ -189,8 +195,11 @@ async fn own_session(
     args: &ConnectArgs,
     saved: &SavedSession,
 ) -> Outcome<Option<Connection>> {
+    let given = token(args)?.is_some();
+    // What was left behind is left for as long as the session itself, and no longer.
+    let is_over = saved.until.is_some_and(|until| until <= SystemClock.now());
     let args = with_saved(args, saved);
-    if token(&args)?.is_none() {
+    if token(&args)?.is_none() || is_over && !given {
         return Ok(None);
     }
     match Connection::open(context, &args, Purpose::Look).await {
@@ -294,6 +303,11 @@ async fn resume(context: &Context, saved: &SavedSession, args: &ConnectArgs) -> 
     Ok(client)
 }
 
+/// The server that a job left behind here runs at.
+pub(crate) fn url_of(context: &Context, job: &str) -> Option<String> {
+    context.sessions().find(job).map(|saved| saved.url)
+}
+
 /// Saves a session as it stands now.
 pub(crate) async fn save(client: &Client, saved: SavedSession, sessions: &Sessions) -> Outcome<()> {
     let Some(state) = client.resume_state().await.map_err(failed)? else {
@@ -302,8 +316,10 @@ pub(crate) async fn save(client: &Client, saved: SavedSession, sessions: &Sessio
     };
     let resume = serde_json::from_str(&state.to_json_exposing_secret())
         .map_err(|error| Failure::local(format!("cannot save the session: {error}")))?;
+    let window = client.session().and_then(|session| session.resume_window());
     sessions.save(&SavedSession {
         session_id: state.session_id().to_string(),
+        until: window.map(|window| SystemClock.now().plus(window)),
         resume,
         ..saved
     })
@@ -344,40 +360,4 @@ fn named(options: ClientOptions) -> ClientOptions {
     options
         .name("towline", env!("CARGO_PKG_VERSION"))
         .trace_source(towline::otel::current_ids)
-}
-
-/// The one place that turns a client's error into a failure of this program.
-pub(crate) fn failed(error: ClientError) -> Failure {
-    let message = output::clean_lines(chain(&error));
-    match error.code() {
-        Some(code) => {
-            let failure = Failure::refused(code.clone(), strip_code(&message, code));
-            match code {
-                code if *code == ErrorCode::UNAUTHENTICATED => {
-                    failure.help("give the server's token with --token or TOWLINE_TOKEN")
-                }
-                code if *code == ErrorCode::AGENT_NOT_AVAILABLE => {
-                    failure.help("`towline agents` lists what there is")
-                }
-                code if *code == ErrorCode::JOB_NOT_FOUND => {
-                    failure.help("`towline jobs` lists what there is")
-                }
-                _ => failure,
-            }
-        }
-        None if matches!(
-            error,
-            ClientError::Invalid(_) | ClientError::FeatureMissing(_)
-        ) =>
-        {
-            Failure::usage(message)
-        }
-        None if matches!(error, ClientError::Write(_)) => Failure::local(message),
-        None => Failure::connection(message),
-    }
-}
-
-/// The code is shown in front of the message; once is enough.
-fn strip_code(message: &str, code: &ErrorCode) -> String {
-    message.replacen(&format!("{code}: "), "", 1)
 }

@@ -13,7 +13,7 @@ use std::{future::Future, sync::Arc};
 
 use towline::{
     otel::OpenTelemetryLink,
-    runtime::{Runtime, auth::Replaceable, roles::LiveRoles},
+    runtime::{Runtime, RuntimeBuilder, auth::Replaceable, roles::LiveRoles},
     transport::StdioTransport,
 };
 
@@ -30,7 +30,7 @@ use crate::{
     signals::{Signal, Signals},
     telemetry::traced,
 };
-use listeners::Listeners;
+use listeners::{Listeners, Serving};
 use reload::Live;
 pub(crate) use settings::DEFAULT_LISTEN;
 use settings::Settings;
@@ -42,14 +42,99 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     if let Some(untrusted) = context.config.untrusted() {
         return Err(untrusted);
     }
-    let settings = Settings::new(&args, &context.config, &context.data)?;
+    roles::tell(&roles::roles(
+        &context.config,
+        args.dangerously_grant_any_lease,
+    )?);
+    if args.stdio {
+        let (settings, mut live, _) = prepare(context, &args)?;
+        let runtime = start(context, &settings, &live, |builder| builder).await?;
+        return stdio(&mut live, runtime, signals, &notify).await;
+    }
+    let mut server = Server::open(context, &args, |builder| builder).await?;
+    if let Some(token) = &server.minted {
+        output::line(&format!("token: {token}"))?;
+    }
+    server.tell(server.minted.as_deref())?;
+    notify.ready();
+    tokio::select! {
+        ended = server.serving.ended() => ended?,
+        outcome = drain(signals, &mut server.live, &server.runtime, &notify) => {
+            server.serving.stop().await;
+            return outcome;
+        }
+    }
+    server.runtime.shutdown().await;
+    Ok(exit::SUCCESS)
+}
+
+/// A server that takes connections, and its runtime.
+pub(crate) struct Server<'s> {
+    settings: Settings,
+    live: Live<'s>,
+    /// The token that it made, when it was given none.
+    minted: Option<String>,
+    runtime: Runtime,
+    serving: Serving,
+}
+
+impl<'s> Server<'s> {
+    /// Binds, starts the runtime with `more` agents than are configured, and takes connections.
+    pub(crate) async fn open(
+        context: &'s Context,
+        args: &'s ServeArgs,
+        more: impl FnOnce(RuntimeBuilder) -> RuntimeBuilder,
+    ) -> Outcome<Self> {
+        let (settings, mut live, minted) = prepare(context, args)?;
+        let metrics = http::Metrics::install()?;
+        // The listeners first: a port that is taken should be told before a store is opened.
+        let listeners = Listeners::bind(&settings, args, &live.authenticator).await?;
+        live.certificate = listeners.certificate().zip(settings.tls.clone());
+        let runtime = start(context, &settings, &live, more).await?;
+        let serving = listeners.serve(context, &runtime, &settings, metrics)?;
+        Ok(Self {
+            settings,
+            live,
+            minted,
+            runtime,
+            serving,
+        })
+    }
+
+    /// Says where it listens; the dashboard's link signs in with the token.
+    pub(crate) fn tell(&self, token: Option<&str>) -> Outcome<()> {
+        self.serving.tell(&self.settings, token)
+    }
+
+    /// Its runtime.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Waits for an end nobody asked for. Cancel safe.
+    pub(crate) async fn ended(&mut self) -> Outcome<()> {
+        self.serving.ended().await
+    }
+
+    /// Ends the runtime, and then the listeners.
+    pub(crate) async fn stop(self) {
+        self.runtime.shutdown().await;
+        self.serving.stop().await;
+    }
+}
+
+/// What holds from the start, what can be given anew, and the token that was made.
+fn prepare<'s>(
+    context: &'s Context,
+    args: &'s ServeArgs,
+) -> Outcome<(Settings, Live<'s>, Option<String>)> {
+    let settings = Settings::new(args, &context.config, &context.data)?;
     let kept_in = settings.store.is_kept().then_some(&context.data);
-    let admission = auth::admission(&args, &context.config, kept_in)?;
+    let admission = auth::admission(args, &context.config, kept_in)?;
     let roles = roles::roles(&context.config, args.dangerously_grant_any_lease)?;
-    roles::tell(&roles);
-    let mut live = Live {
+    let live = Live {
         context,
-        args: &args,
+        args,
         authenticator: Replaceable::new(Arc::from(admission.authenticator)),
         roles: LiveRoles::new(roles),
         certificate: None,
@@ -59,33 +144,15 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
         config: context.read_again()?,
         tokens: admission.tokens,
     };
-    if args.stdio {
-        let runtime = start(context, &settings, &live).await?;
-        return stdio(&mut live, runtime, signals, &notify).await;
-    }
-    let metrics = http::Metrics::install()?;
-    // The listeners first: a port that is taken should be told before a store is opened.
-    let listeners = Listeners::bind(&settings, &args, &live.authenticator).await?;
-    live.certificate = listeners.certificate().zip(settings.tls.clone());
-    let runtime = start(context, &settings, &live).await?;
-    let mut serving = listeners.serve(context, &runtime, &settings, metrics)?;
-    if let Some(token) = &admission.minted {
-        output::line(&format!("token: {token}"))?;
-    }
-    serving.tell(&settings, admission.minted.as_deref())?;
-    notify.ready();
-    tokio::select! {
-        ended = serving.ended() => ended?,
-        outcome = drain(signals, &mut live, &runtime, &notify) => {
-            serving.stop().await;
-            return outcome;
-        }
-    }
-    runtime.shutdown().await;
-    Ok(exit::SUCCESS)
+    Ok((settings, live, admission.minted))
 }
 
-async fn start(context: &Context, settings: &Settings, live: &Live<'_>) -> Outcome<Runtime> {
+async fn start(
+    context: &Context,
+    settings: &Settings,
+    live: &Live<'_>,
+    more: impl FnOnce(RuntimeBuilder) -> RuntimeBuilder,
+) -> Outcome<Runtime> {
     let store = settings.store.open(std::time::Duration::ZERO).await?;
     settings.store.take_names(&context.data);
     let builder = Runtime::builder()
@@ -108,7 +175,7 @@ async fn start(context: &Context, settings: &Settings, live: &Live<'_>) -> Outco
     } else {
         builder
     };
-    let runtime = builder
+    let runtime = more(builder)
         .build()
         .await
         .map_err(|error| Failure::local(chain(&error)))?;

@@ -1,5 +1,7 @@
 //! What an agent has while it runs a job.
 
+mod approve;
+mod ask;
 mod checkpoint;
 mod child;
 mod emit;
@@ -26,6 +28,7 @@ use towline_wire::{
 
 use crate::{credentials::JobCredential, hub::Hub, job::JobEntry};
 
+pub use ask::{Answer, AskError, JobMessage, Messages};
 pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
 pub use emit::Level;
 pub use error::{Denied, EventError};
@@ -136,6 +139,14 @@ impl JobContext {
     /// Which run of the job this is, from 1: restarts of the runtime and retries are counted alike.
     pub fn attempt(&self) -> u32 {
         self.job.lock().runs.attempt
+    }
+
+    /// Whether another run of the job may follow this one: because the agent is registered as restartable, or has retries
+    /// left. What a job streams of its result rules that out; an agent may hold its result back until it is whole.
+    pub fn may_run_again(&self) -> bool {
+        let core = self.job.lock();
+        let options = &core.rules.options;
+        options.restartable || core.runs.retried < options.retries.most
     }
 
     /// Whether the job has to end: cancelled, out of time, or the runtime is shutting down.

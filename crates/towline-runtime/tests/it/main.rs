@@ -8,7 +8,9 @@
 
 mod access;
 mod ack;
+mod again;
 mod agents;
+mod approvals;
 mod audit;
 mod cancel;
 mod close;
@@ -20,6 +22,7 @@ mod dialects;
 mod drawing;
 mod events;
 mod files;
+mod follow;
 mod handshake;
 mod heartbeat;
 mod http;
@@ -31,6 +34,7 @@ mod limits;
 mod list;
 mod models;
 mod peer;
+mod questions;
 mod quotas;
 mod recorded;
 mod resume;

@@ -1,0 +1,199 @@
+//! `towline demo`: the first minute. A server with the dashboard, a scratch repository, and the agent `coder` at work on it,
+//! all of it gone at the end.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use serde_json::json;
+use tempfile::TempDir;
+use towline::{
+    Lease,
+    client::{Client, ClientOptions, JobHandle},
+    transport::MemoryTransport,
+    wire::RawJson,
+};
+
+use super::{following, following::Followed};
+use crate::{
+    agents::coder,
+    args::{DemoArgs, GlobalArgs, OutputFormat, ServeArgs},
+    connect::failed,
+    context::Context,
+    exit,
+    failure::{Failure, Outcome},
+    output::{self, Follower},
+    serve::Server,
+    signals::Signals,
+    values::Span,
+};
+
+/// Whose jobs they are, and what they may at most.
+const PRINCIPAL: &str = "you";
+const AGENT: &str = "coder";
+const BUDGET: &str = "USD:0.50";
+
+/// How long the agent thinks, for people to follow.
+const PACE: Duration = Duration::from_millis(1200);
+
+const FILES: [(&str, &str); 3] = [
+    (
+        coder::README,
+        "# greet\n\n```console\n$ python3 src/greet.py Ada\nHelo, Ada!\n```\n",
+    ),
+    (
+        coder::PROGRAM,
+        "import sys\n\n\ndef greet(name):\n    return f\"Helo, {name}!\"\n\n\nprint(greet(sys.argv[1]))\n",
+    ),
+    (
+        "tests/test_greet.py",
+        "from greet import greet\n\n\ndef test_greet():\n    assert greet(\"Ada\") == \"Hello, Ada!\"\n",
+    ),
+];
+
+pub(super) async fn run(global: &GlobalArgs, args: DemoArgs) -> Outcome {
+    let mut signals = Signals::new()?;
+    let place = Place::new()?;
+    let global = GlobalArgs {
+        config: Some(place.path("towline.toml")),
+        data_dir: Some(place.path("data")),
+        ..global.clone()
+    };
+    let context = Context::new(&global, true)?;
+    let listen = args.listen.unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let serve = ServeArgs {
+        listen: Some(listen),
+        // Whoever leaves does not wait for a job that is for show.
+        drain: Some(Span(Duration::ZERO)),
+        ..ServeArgs::default()
+    };
+    output::note(WELCOME);
+    let mut server =
+        Server::open(&context, &serve, |builder| builder.agent(AGENT, coder::run)).await?;
+    server.tell(Some(&place.token))?;
+    output::note(&place.tour());
+    let (near, far) = MemoryTransport::pair();
+    server.runtime().accept(far);
+    let client = Client::connect(near, ClientOptions::bearer(place.token.as_str())).await;
+    let client = client.map_err(failed)?;
+    let outcome = tokio::select! {
+        outcome = work(&client, &place, args.headless) => outcome,
+        _ = signals.next() => Ok(exit::INTERRUPTED),
+    };
+    let stays = !args.headless
+        && outcome
+            .as_ref()
+            .is_ok_and(|status| *status != exit::INTERRUPTED);
+    if stays {
+        output::note(FAREWELL);
+        tokio::select! {
+            _ = signals.next() => {}
+            ended = server.ended() => ended?,
+        }
+    }
+    // The end of everything: how the session ends changes nothing.
+    drop(client.close("done").await);
+    server.stop().await;
+    let status = outcome?;
+    Ok(if args.headless { status } else { exit::SUCCESS })
+}
+
+/// Has the jobs done, and shows the one.
+async fn work(client: &Client, place: &Place, headless: bool) -> Outcome {
+    let repository = place.repository();
+    let read = Lease::new().with("fs.read", format!("{repository}/**"));
+    let index = client.submit("index").input(json!({"root": repository}));
+    let mut index = index.lease(read.clone()).send().await.map_err(failed)?;
+    index.discard_events();
+    let lease = read
+        .with("fs.write", format!("{repository}/src/**"))
+        .with("tool.call", coder::REVIEW)
+        .with("cost.budget", BUDGET);
+    let pace = if headless { Duration::ZERO } else { PACE };
+    let task = coder::Task {
+        repository,
+        pace_ms: u64::try_from(pace.as_millis()).unwrap_or(0),
+    };
+    let input = RawJson::of(&task).map_err(Failure::local)?;
+    let job = client.submit(AGENT).input(input).lease(lease);
+    follow(client, job.send().await.map_err(failed)?).await
+}
+
+async fn follow(client: &Client, handle: JobHandle) -> Outcome {
+    let mut follower = Follower::new(OutputFormat::Human, false, false);
+    let job = handle.id().clone();
+    follower.accepted(&job, &following::accepted(&handle))?;
+    following::follow(client, &job, Followed::Own(handle), &mut follower).await
+}
+
+/// The directory all of it is in, and the token of the one who looks.
+struct Place {
+    directory: TempDir,
+    token: String,
+}
+
+impl Place {
+    fn new() -> Outcome<Self> {
+        let failed =
+            |error: std::io::Error| Failure::local(format!("cannot make a directory: {error}"));
+        let directory = tempfile::Builder::new()
+            .prefix("towline-demo-")
+            .tempdir()
+            .map_err(failed)?;
+        let place = Self {
+            directory,
+            token: towline::env::Ids::system()
+                .resume_token()
+                .expose()
+                .to_owned(),
+        };
+        for (name, text) in FILES {
+            let path = place.path("repository").join(name);
+            if let Some(above) = path.parent() {
+                fs::create_dir_all(above).map_err(failed)?;
+            }
+            fs::write(path, text).map_err(failed)?;
+        }
+        fs::write(place.path("token"), &place.token).map_err(failed)?;
+        fs::write(place.path("towline.toml"), place.configuration()).map_err(failed)?;
+        Ok(place)
+    }
+
+    /// Without links on the way: a lease is about where files really are.
+    fn path(&self, name: &str) -> PathBuf {
+        let directory = self.directory.path();
+        let directory = directory.canonicalize();
+        directory
+            .unwrap_or_else(|_| self.directory.path().to_owned())
+            .join(name)
+    }
+
+    fn repository(&self) -> String {
+        self.path("repository").to_string_lossy().into_owned()
+    }
+
+    fn configuration(&self) -> String {
+        let tree = json!(format!("{}/**", self.repository()));
+        format!(
+            "[[auth.tokens]]\nprincipal = \"{PRINCIPAL}\"\ntoken_file = \"token\"\nrole = \"{PRINCIPAL}\"\n\n\
+             [roles.{PRINCIPAL}]\nbudget_per_job = \"{BUDGET}\"\nlease_ceiling = {{ \"fs.read\" = [{tree}], \
+             \"fs.write\" = [{tree}], \"tool.call\" = [\"{}\"] }}\n\n[agents.index]\nbuiltin = \"index\"\n",
+            coder::REVIEW
+        )
+    }
+
+    fn tour(&self) -> String {
+        format!(
+            "repository: {}\n\n\
+             Open the dashboard. The job `{AGENT}` may read the repository, write src/ and spend {BUDGET}:\n\
+             \x20 - its timeline shows what it reads, and the edit as a diff;\n\
+             \x20 - under Denials stand the read outside, and the write for which it has no grant;\n\
+             \x20 - its budget gauge falls until a review is refused.\n",
+            self.repository()
+        )
+    }
+}
+
+const WELCOME: &str = "\
+towline demo: an agent that follows a script, a server and its dashboard, all on this machine.\n";
+
+const FAREWELL: &str =
+    "\nThe job is done; the dashboard stays. Ctrl-C ends the demo and removes all of it.";
