@@ -7,10 +7,11 @@ use towline_transport::Transport;
 use towline_wire::{RawJson, Secret};
 
 use crate::{
+    collected::ResultForm,
     confined::Confinement,
     environment::Environment,
     launcher::Launcher,
-    plain,
+    plain::{self, Manner},
     proxy::Network,
     relay::{self, Child, Layer},
     sandbox::Bounds,
@@ -36,6 +37,8 @@ pub struct ProcessAgent {
     confinement: Confinement,
     token: Option<Secret>,
     layer: Option<Layer>,
+    form: ResultForm,
+    live: bool,
 }
 
 /// How the program is talked to.
@@ -54,9 +57,12 @@ impl ProcessAgent {
         Self::new(Speaks::Arcp, command)
     }
 
-    /// A program that gets the input as JSON on its standard input, and whose standard output is the result: a text up to
-    /// 256 KiB, streamed beyond that, bytes where it is not UTF-8. Lines of standard error are log events; a status other
-    /// than 0 ends the job with INTERNAL_ERROR and `details.exit_code`.
+    /// A program that gets the input as JSON on its standard input, and whose standard output is the result: JSON or a text up
+    /// to 256 KiB, streamed beyond that, bytes where it is not UTF-8; see [`ResultForm`]. Lines of standard error are log
+    /// events; a status other than 0 ends the job with INTERNAL_ERROR and `details.exit_code`.
+    ///
+    /// What else it has to say while it runs, it writes as lines `{"id"?,"kind","body"}` to the descriptor that
+    /// `TOWLINE_EVENTS` names [ARCP 18-5].
     pub fn exec<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
         Self::new(Speaks::Plain, command)
     }
@@ -71,6 +77,8 @@ impl ProcessAgent {
             confinement: Confinement::default(),
             token: None,
             layer: None,
+            form: ResultForm::default(),
+            live: false,
         }
     }
 
@@ -112,6 +120,20 @@ impl ProcessAgent {
         self
     }
 
+    /// What the output of a plain program is as a result. Default: [`ResultForm::Auto`].
+    #[must_use]
+    pub fn result(mut self, form: ResultForm) -> Self {
+        self.form = form;
+        self
+    }
+
+    /// Whether each line of a plain program's output is a log event as well, as soon as it is written. Default: no.
+    #[must_use]
+    pub fn live_lines(mut self, live: bool) -> Self {
+        self.live = live;
+        self
+    }
+
     /// The token an ARCP child expects. Default: a new one for each job.
     #[must_use]
     pub fn token(mut self, token: impl Into<Secret>) -> Self {
@@ -129,13 +151,13 @@ impl ProcessAgent {
         self
     }
 
-    /// The program for one job.
+    /// The program for one job, and what an earlier run of the job kept.
     async fn program(
         &self,
         ctx: &JobContext,
         subject: &str,
         network: Option<Network>,
-    ) -> Result<Program, AgentError> {
+    ) -> Result<(Program, Option<RawJson>), AgentError> {
         let mut program = Program {
             argv: self.argv.clone(),
             directory: self.directory.clone(),
@@ -144,11 +166,11 @@ impl ProcessAgent {
             network,
             launcher: self.launcher.clone().or_else(|| Launcher::find().ok()),
         };
-        program.tell_job(ctx);
+        let kept = program.tell_job(ctx).await?;
         if !self.confinement.off {
             self.confine(ctx, &mut program, subject).await?;
         }
-        Ok(program)
+        Ok((program, kept))
     }
 
     #[cfg(target_os = "linux")]
@@ -217,8 +239,11 @@ impl ProcessAgent {
         match self.speaks {
             Speaks::Arcp => {
                 let subject = agent_process(ctx.agent().name());
+                let (program, kept) = self.program(&ctx, &subject, network).await?;
                 let child = Child {
-                    program: self.program(&ctx, &subject, network).await?,
+                    program,
+                    kept,
+                    output: self.confinement.limits.output,
                     token: self.token,
                     layer: self.layer,
                 };
@@ -228,8 +253,13 @@ impl ProcessAgent {
                 let mut stdin = input.as_str().as_bytes().to_vec();
                 stdin.push(b'\n');
                 let subject = agent_process(ctx.agent().name());
-                let program = self.program(&ctx, &subject, network).await?;
-                plain::run(&ctx, program, &subject, Some(stdin)).await
+                let (program, _) = self.program(&ctx, &subject, network).await?;
+                let manner = Manner {
+                    form: self.form,
+                    live: self.live,
+                    output: self.confinement.limits.output,
+                };
+                plain::run(&ctx, program, &subject, Some(stdin), manner).await
             }
         }
     }
@@ -238,6 +268,10 @@ impl ProcessAgent {
 impl Agent for ProcessAgent {
     fn run(&self, ctx: JobContext, input: RawJson) -> AgentFuture {
         Box::pin(self.clone().job(ctx, input))
+    }
+
+    fn spends_unasked(&self) -> bool {
+        true
     }
 }
 

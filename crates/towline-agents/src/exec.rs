@@ -9,10 +9,11 @@ use towline_runtime::{Agent, AgentError, AgentFuture, JobContext};
 use towline_wire::{RawJson, event, explain_json, namespace};
 
 use crate::{
+    collected::ResultForm,
     confined::Confinement,
     environment::{self, Environment},
     launcher::Launcher,
-    plain,
+    plain::{self, Manner},
     proxy::Network,
     sandbox::Bounds,
     spawn::Program,
@@ -68,6 +69,10 @@ impl Agent for ExecAgent {
             let launcher = launcher.map_or_else(Launcher::find, Ok)?;
             run(ctx, launcher, confinement, input).await
         })
+    }
+
+    fn spends_unasked(&self) -> bool {
+        true
     }
 }
 
@@ -143,9 +148,14 @@ async fn start_and_run(
         network,
         launcher: Some(launcher),
     };
-    program.tell_job(ctx);
+    program.tell_job(ctx).await?;
     let stdin = input.stdin.clone().map(String::into_bytes);
-    plain::run(ctx, program, &subject, stdin).await
+    let manner = Manner {
+        form: ResultForm::Text,
+        output: confinement.limits.output,
+        ..Manner::default()
+    };
+    plain::run(ctx, program, &subject, stdin, manner).await
 }
 
 #[cfg(target_os = "linux")]

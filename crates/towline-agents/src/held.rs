@@ -20,6 +20,7 @@ use crate::{
     launcher::Launcher,
     process::{Kept, Process, Streams},
     proxy::{Network, Shared},
+    side::{self, Theirs},
     trouble::failed,
 };
 
@@ -134,6 +135,9 @@ impl Held {
         for (name, value) in begin.variables {
             plan = plan.env(name, value);
         }
+        if let Some(events) = begin.events {
+            plan = plan.pass(side::EVENTS, events);
+        }
         let kernel = kernel(&confinement, launcher).await;
         let mut way = None;
         if let Some(network) = begin.network {
@@ -193,6 +197,8 @@ pub(crate) struct Begin {
     pub(crate) variables: Vec<(String, String)>,
     /// What it may reach over the network, when that is anything.
     pub(crate) network: Option<Network>,
+    /// Its end of the side channel.
+    pub(crate) events: Option<Theirs>,
 }
 
 /// A command of an operator.

@@ -31,9 +31,11 @@
 //! has a [`Model`], it reaches a proxy of its job's own, which decides by the lease and sees to the budget.
 
 mod agent;
+mod collected;
 #[cfg(target_os = "linux")]
 pub mod confine;
 mod confined;
+mod denial;
 mod environment;
 mod exec;
 #[cfg(target_os = "linux")]
@@ -50,11 +52,14 @@ mod plain;
 mod process;
 mod proxy;
 mod relay;
+mod said;
 mod sandbox;
+mod side;
 mod spawn;
 mod trouble;
 
 pub use agent::ProcessAgent;
+pub use collected::ResultForm;
 pub use confined::Confinement;
 pub use environment::may_pass;
 pub use exec::ExecAgent;

@@ -18,6 +18,9 @@ pub struct Limits {
     pub(crate) file_size: Option<u64>,
     pub(crate) cpu_seconds: Option<u64>,
     pub(crate) scratch: u64,
+    /// Held by the runtime, not by the kernel.
+    #[serde(default)]
+    pub(crate) output: Option<u64>,
 }
 
 impl Default for Limits {
@@ -29,6 +32,7 @@ impl Default for Limits {
             file_size: Some(4096 * MIB),
             cpu_seconds: None,
             scratch: 256 * MIB,
+            output: None,
         }
     }
 }
@@ -72,6 +76,14 @@ impl Limits {
         self
     }
 
+    /// What it may write to its standard output and error together, in bytes; more ends the job with INTERNAL_ERROR.
+    /// Default: as much as a result and a log may have.
+    #[must_use]
+    pub fn output(mut self, bytes: Option<u64>) -> Self {
+        self.output = bytes;
+        self
+    }
+
     /// Size of the private `/tmp`, in bytes; it is memory. Default: 256 MiB.
     #[must_use]
     pub fn scratch(mut self, bytes: u64) -> Self {
@@ -88,6 +100,7 @@ impl fmt::Display for Limits {
             ("open_files", self.open_files),
             ("file_size", self.file_size),
             ("cpu_seconds", self.cpu_seconds),
+            ("output", self.output),
         ];
         for (name, value) in named {
             if let Some(value) = value {

@@ -3,6 +3,10 @@
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,6 +25,40 @@ pub(crate) struct Output<R> {
     is_gone: bool,
     silence: Option<Pin<Box<Sleep>>>,
     left: usize,
+    allowance: Option<Allowance>,
+}
+
+/// How much a process may still say, on all its pipes together. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Allowance {
+    left: Arc<AtomicU64>,
+    used_up: CancellationToken,
+}
+
+impl Allowance {
+    /// So many bytes.
+    pub(crate) fn new(bytes: u64) -> Self {
+        Self {
+            left: Arc::new(AtomicU64::new(bytes)),
+            used_up: CancellationToken::new(),
+        }
+    }
+
+    /// Waits until more was said.
+    pub(crate) async fn used_up(&self) {
+        self.used_up.cancelled().await;
+    }
+
+    fn spend(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        let rest = |left: u64| left.checked_sub(bytes);
+        let spent = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
+        if spent.is_err() {
+            self.used_up.cancel();
+        }
+    }
 }
 
 impl<R> Output<R> {
@@ -32,7 +70,14 @@ impl<R> Output<R> {
             is_gone: false,
             silence: None,
             left: LEFT,
+            allowance: None,
         }
+    }
+
+    /// Counts what is read.
+    pub(crate) fn within(mut self, allowance: Option<&Allowance>) -> Self {
+        self.allowance = allowance.cloned();
+        self
     }
 
     /// Whether the process is gone and its pipe has been silent for long enough.
@@ -60,9 +105,12 @@ impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut self.pipe).poll_read(cx, buf) {
             self.silence = None;
+            let read_now = buf.filled().len() - before;
+            if let Some(allowance) = &self.allowance {
+                allowance.spend(read_now);
+            }
             if self.is_gone {
-                let read = buf.filled().len() - before;
-                self.left = self.left.saturating_sub(read);
+                self.left = self.left.saturating_sub(read_now);
             }
             return Poll::Ready(read);
         }

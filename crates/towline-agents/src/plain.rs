@@ -1,30 +1,40 @@
 //! A program run for a job: its output is the result, its complaints are log lines, and it ends when the job ends.
 
-use std::{process::ExitStatus, time::Duration};
+use std::{collections::VecDeque, process::ExitStatus, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::ChildStdin,
 };
 use tokio_util::sync::CancellationToken;
-use towline_runtime::{AgentError, JobContext, ResultWriter};
+use towline_proto::lease::LeaseSet;
+use towline_runtime::{AgentError, JobContext};
 use towline_wire::RawJson;
 
 use crate::{
-    pipe::Output,
+    collected::{Collected, LOG_LINE, ResultForm},
+    denial,
+    pipe::{Allowance, Output},
     process::{Process, Streams},
+    sandbox::Bounds,
+    side,
     spawn::Program,
     trouble::{cancelled, failed},
 };
 
-/// Up to here output is an inline result; above it is streamed.
-const INLINE: usize = 256 * 1024;
-
-/// A longer line of standard error becomes several log lines.
-const LOG_LINE: u64 = 8 * 1024;
-
 /// How long a program has between being asked to end and its end; less than the runtime grants an agent.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
+
+/// How a program is run for a job.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Manner {
+    /// What its output is as a result.
+    pub(crate) form: ResultForm,
+    /// Whether each line of its output is a log event as well, as soon as it is written.
+    pub(crate) live: bool,
+    /// How much it may say.
+    pub(crate) output: Option<u64>,
+}
 
 /// Runs a program to its end. Returns the inline result.
 ///
@@ -35,64 +45,131 @@ pub(crate) async fn run(
     program: Program,
     subject: &str,
     stdin: Option<Vec<u8>>,
+    manner: Manner,
 ) -> Result<RawJson, AgentError> {
-    let (process, streams) = program.start(ctx, subject).await?;
-    let mut result = Collected::new(ctx);
-    let Some(status) = to_the_end(ctx, process, streams, stdin, &mut result).await? else {
+    let is_held = !matches!(program.bounds, Bounds::Off);
+    let (channel, theirs) = side::pair()?;
+    let (process, streams) = program.start(ctx, subject, theirs).await?;
+    let mut talk = Talk {
+        ctx,
+        result: Collected::new(ctx, manner.form, manner.live),
+        complaints: VecDeque::new(),
+        allowance: manner.output.map(Allowance::new),
+    };
+    let Some(status) = talk
+        .until_the_end(process, streams, channel, stdin, subject)
+        .await?
+    else {
         return Err(cancelled());
     };
-    if !status.success() {
-        let what = format!("ended with {}", describe(status));
-        return Err(failed(subject, &what).with_details(details(status)));
+    if status.success() {
+        return talk.result.finish(subject).await;
     }
-    result.finish().await
+    let missing = if is_held {
+        let complaints = talk.complaints.iter().map(String::as_str);
+        denial::missing(complaints, &LeaseSet::compile(ctx.lease())?)
+    } else {
+        Vec::new()
+    };
+    let mut what = format!("ended with {}", describe(status));
+    if !missing.is_empty() {
+        what.push_str(&format!(
+            "; its lease does not cover what it complains of: {}",
+            missing.join(", ")
+        ));
+    }
+    Err(failed(subject, &what).with_details(details(status, &missing)))
 }
 
-/// Feeds the program, takes what it says, and waits for its end; `None` when the job had to end before. Its output is read
-/// to the last, for a program that is asked to end must not die of a pipe that nobody reads.
-async fn to_the_end(
-    ctx: &JobContext,
-    mut process: Process,
-    streams: Streams,
-    stdin: Option<Vec<u8>>,
-    result: &mut Collected<'_>,
-) -> Result<Option<ExitStatus>, AgentError> {
-    let gone = CancellationToken::new();
-    let Streams {
-        stdin: input,
-        stdout,
-        stderr,
-    } = streams;
-    let ended = async {
-        let status = tokio::select! {
-            status = process.ended() => Some(status?),
-            () = ctx.cancelled() => None,
+/// What is heard of a program.
+struct Talk<'c> {
+    ctx: &'c JobContext,
+    result: Collected<'c>,
+    /// The last lines of standard error.
+    complaints: VecDeque<String>,
+    allowance: Option<Allowance>,
+}
+
+impl Talk<'_> {
+    /// Feeds the program, takes what it says, and waits for its end; `None` when the job had to end before. Its output is read
+    /// to the last, for a program that is asked to end must not die of a pipe that nobody reads.
+    async fn until_the_end(
+        &mut self,
+        mut process: Process,
+        streams: Streams,
+        channel: side::Ours,
+        stdin: Option<Vec<u8>>,
+        subject: &str,
+    ) -> Result<Option<ExitStatus>, AgentError> {
+        let Self {
+            ctx,
+            result,
+            complaints,
+            allowance,
+        } = self;
+        let (ctx, allowance): (&JobContext, _) = (ctx, allowance.as_ref());
+        let gone = CancellationToken::new();
+        let Streams {
+            stdin: input,
+            stdout,
+            stderr,
+        } = streams;
+        let ended = async {
+            let status = tokio::select! {
+                status = process.ended() => Some(status?),
+                () = ctx.cancelled() => None,
+            };
+            if status.is_none() {
+                process.stop(GRACE).await;
+            }
+            gone.cancel();
+            Ok::<_, AgentError>(status)
         };
-        if status.is_none() {
-            process.stop(GRACE).await;
-        }
-        gone.cancel();
-        Ok::<_, AgentError>(status)
-    };
-    let fed = async {
+        let fed = async {
+            tokio::select! {
+                () = feed(input, stdin) => {}
+                () = gone.cancelled() => {}
+            }
+            Ok(())
+        };
+        let collected = async {
+            let mut stdout = Output::new(stdout, &gone).within(allowance);
+            let collected = result.collect(&mut stdout).await;
+            unless_cancelled(ctx, collected, &mut stdout).await
+        };
+        let logged = async {
+            let mut stderr = Output::new(stderr, &gone).within(allowance);
+            let logged = log_lines(ctx, &mut stderr, "info", |line| {
+                if complaints.len() == denial::LAST {
+                    complaints.pop_front();
+                }
+                complaints.push_back(line.to_owned());
+            })
+            .await;
+            unless_cancelled(ctx, logged, &mut stderr).await
+        };
+        let told = side::serve(ctx, channel, &gone);
+        let all = async { tokio::try_join!(ended, collected, logged, fed, told) };
+        let used_up = async {
+            match allowance {
+                Some(allowance) => allowance.used_up().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = feed(input, stdin) => {}
-            () = gone.cancelled() => {}
+            biased;
+            () = used_up => Err(said_too_much(subject)),
+            all = all => all.map(|(status, ..)| status),
         }
-        Ok(())
-    };
-    let collected = async {
-        let mut stdout = Output::new(stdout, &gone);
-        let collected = result.collect(&mut stdout).await;
-        unless_cancelled(ctx, collected, &mut stdout).await
-    };
-    let logged = async {
-        let mut stderr = Output::new(stderr, &gone);
-        let logged = log_lines(ctx, &mut stderr, "info").await;
-        unless_cancelled(ctx, logged, &mut stderr).await
-    };
-    let (status, (), (), ()) = tokio::try_join!(ended, collected, logged, fed)?;
-    Ok(status)
+    }
+}
+
+/// What a job hears whose program said more than it may.
+pub(crate) fn said_too_much(subject: &str) -> AgentError {
+    failed(
+        subject,
+        "wrote more than its limit of output lets it; have it write less, or the operator raise `output` in its limits",
+    )
 }
 
 /// A job that has to end takes no more events; what the program still says then goes nowhere.
@@ -129,86 +206,27 @@ pub(crate) fn describe(status: ExitStatus) -> String {
 }
 
 /// A status for a program.
-fn details(status: ExitStatus) -> RawJson {
-    RawJson::of(&serde_json::json!({"exit_code": status.code()})).unwrap_or(RawJson::NULL)
+fn details(status: ExitStatus, missing: &[String]) -> RawJson {
+    let mut details = serde_json::json!({ "exit_code": status.code() });
+    if !missing.is_empty() {
+        details["missing_grants"] = missing.into();
+    }
+    RawJson::of(&details).unwrap_or(RawJson::NULL)
 }
 
-/// Collects standard output: small and textual it is an inline result, else it is streamed as it comes.
-struct Collected<'c> {
-    ctx: &'c JobContext,
-    held: Vec<u8>,
-    writer: Option<ResultWriter>,
-}
-
-impl<'c> Collected<'c> {
-    fn new(ctx: &'c JobContext) -> Self {
-        Self {
-            ctx,
-            held: Vec::new(),
-            writer: None,
-        }
-    }
-
-    async fn collect(&mut self, from: &mut (impl AsyncRead + Unpin)) -> Result<(), AgentError> {
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            let read = from.read(&mut buffer).await?;
-            if read == 0 {
-                return Ok(());
-            }
-            self.held.extend_from_slice(&buffer[..read]);
-            if self.writer.is_some() || self.held.len() > INLINE {
-                self.stream(false).await?;
-            }
-        }
-    }
-
-    /// Sends what is held; a character that is not whole yet stays, unless nothing more comes.
-    async fn stream(&mut self, last: bool) -> Result<(), AgentError> {
-        if self.writer.is_none() {
-            self.writer = Some(self.ctx.stream_result()?);
-        }
-        let Some(writer) = &mut self.writer else {
-            return Ok(());
-        };
-        let held = std::mem::take(&mut self.held);
-        match std::str::from_utf8(&held) {
-            Ok(text) => writer.write_text(text).await?,
-            Err(error) if error.error_len().is_none() && !last => {
-                let (whole, rest) = held.split_at(error.valid_up_to());
-                self.held = rest.to_vec();
-                writer.write_text(&String::from_utf8_lossy(whole)).await?;
-            }
-            Err(_) => writer.write_bytes(&held).await?,
-        }
-        Ok(())
-    }
-
-    async fn finish(mut self) -> Result<RawJson, AgentError> {
-        let text = std::str::from_utf8(&self.held);
-        if let (None, Ok(text)) = (&self.writer, text) {
-            return Ok(RawJson::of(text)?);
-        }
-        self.stream(true).await?;
-        if let Some(writer) = self.writer {
-            writer.finish(None).await?;
-        }
-        Ok(RawJson::NULL)
-    }
-}
-
-/// Each line becomes a log event.
+/// Each line becomes a log event, and is looked at.
 pub(crate) async fn log_lines(
     ctx: &JobContext,
     from: &mut (impl AsyncRead + Unpin),
     level: &str,
+    mut look: impl FnMut(&str),
 ) -> Result<(), AgentError> {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
     loop {
         line.clear();
         if (&mut from)
-            .take(LOG_LINE)
+            .take(LOG_LINE as u64)
             .read_until(b'\n', &mut line)
             .await?
             == 0
@@ -217,6 +235,7 @@ pub(crate) async fn log_lines(
         }
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\n', '\r']);
+        look(text);
         ctx.log(level, text).await?;
     }
 }

@@ -18,12 +18,12 @@ use towline_client::{
 use towline_env::{Clock as _, Ids, SystemClock};
 use towline_runtime::{AgentError, JobContext};
 use towline_transport::{StdioOptions, StdioTransport, Transport};
-use towline_wire::{ErrorCode, Feature, FeatureSet, RawJson, Secret};
+use towline_wire::{ErrorCode, Feature, FeatureSet, Lease, RawJson, Secret, namespace};
 use tracing::Instrument as _;
 
 use crate::{
-    pipe::Output,
-    plain::{GRACE, describe, discard, log_lines},
+    pipe::{Allowance, Output},
+    plain::{GRACE, describe, discard, log_lines, said_too_much},
     process::Process,
     spawn::Program,
     trouble::{agent_process, cancelled, chain, failed},
@@ -55,6 +55,10 @@ pub(crate) struct Child {
     /// What it expects; a new one when it takes any.
     pub(crate) token: Option<Secret>,
     pub(crate) layer: Option<Layer>,
+    /// What an earlier run of the job kept.
+    pub(crate) kept: Option<RawJson>,
+    /// How much it may say.
+    pub(crate) output: Option<u64>,
 }
 
 /// Runs a job in a child process.
@@ -70,16 +74,19 @@ pub(crate) async fn run(
         mut program,
         token,
         layer,
+        kept,
+        output,
     } = child;
     let name = ctx.agent().name().to_owned();
     let minted = || Secret::from(Ids::system().resume_token().expose().to_owned());
     let token = token.unwrap_or_else(minted);
     program.environment.set("ARCP_TOKEN", token.expose());
     let subject = agent_process(&name);
-    let (mut process, streams) = program.start(&ctx, &subject).await?;
+    let (mut process, streams) = program.start(&ctx, &subject, None).await?;
     let gone = CancellationToken::new();
-    let mut stderr = Output::new(streams.stderr, &gone);
-    let stdout = Output::new(streams.stdout, &gone);
+    let allowance = output.map(Allowance::new);
+    let mut stderr = Output::new(streams.stderr, &gone).within(allowance.as_ref());
+    let stdout = Output::new(streams.stdout, &gone).within(allowance.as_ref());
     let (transport, strays) = connection(stdout, streams.stdin, layer);
     let options = ClientOptions::bearer(token)
         .name("towline", env!("CARGO_PKG_VERSION"))
@@ -88,6 +95,8 @@ pub(crate) async fn run(
         ctx: &ctx,
         name: &name,
         subject: &subject,
+        kept,
+        allowance,
     };
     let relayed = relay.run(transport, options, strays, input);
     let (client, gave) = relay
@@ -180,6 +189,9 @@ struct Relay<'j> {
     name: &'j str,
     /// What errors call the child.
     subject: &'j str,
+    /// What an earlier run of the job kept.
+    kept: Option<RawJson>,
+    allowance: Option<Allowance>,
 }
 
 impl Relay<'_> {
@@ -192,7 +204,7 @@ impl Relay<'_> {
         gone: &CancellationToken,
     ) -> Gave {
         let mut relayed = std::pin::pin!(relayed);
-        let mut logged = std::pin::pin!(log_lines(self.ctx, stderr, "debug").fuse());
+        let mut logged = std::pin::pin!(log_lines(self.ctx, stderr, "debug", |_| {}).fuse());
         let first = tokio::select! {
             biased;
             relayed = &mut relayed => First::Relayed(relayed),
@@ -236,6 +248,7 @@ impl Relay<'_> {
     ) -> Gave {
         let connected = tokio::select! {
             connected = Client::connect(transport, options) => connected,
+            () = self.used_up() => return (None, Err(said_too_much(self.subject).into())),
             () = self.ctx.cancelled() => return (None, Err(cancelled().into())),
         };
         match connected {
@@ -255,6 +268,7 @@ impl Relay<'_> {
     ) -> Result<RawJson, Broken> {
         let mut job = tokio::select! {
             submitted = self.submit(client, input) => submitted?,
+            () = self.used_up() => return Err(said_too_much(self.subject).into()),
             () = self.ctx.cancelled() => return Err(cancelled().into()),
         };
         let mut forward = Forward::new(self.ctx);
@@ -267,7 +281,8 @@ impl Relay<'_> {
                 Some(stray) = strays.recv() => {
                     self.ctx.log("warn", stray).await.map_err(AgentError::from)?;
                 }
-                () = self.ctx.cancelled() => return stop(job).await,
+                () = self.used_up() => return Err(said_too_much(self.subject).into()),
+                () = self.ctx.cancelled() => return stop(job, &forward).await,
             }
         }
         let outcome = job.outcome().await.map_err(|error| self.broken(error))?;
@@ -280,16 +295,27 @@ impl Relay<'_> {
             .as_ref()
             .and_then(|session| session.dialect().line_limit());
         self.check_size(limit, &input)?;
+        let features = session.map_or(FeatureSet::NONE, |session| session.features());
         let mut submit = client
             .submit(self.name)
             .input(input)
-            .lease(self.ctx.lease().clone())
+            .lease(told(self.ctx.lease(), features))
             .within(self.ctx.trace_id(), self.ctx.span_id());
-        let tells = session.is_some_and(|session| session.features().has(Feature::LeaseExpiresAt));
+        let tells = features.has(Feature::LeaseExpiresAt);
+        if let Some(kept) = &self.kept {
+            submit = submit.checkpoint(kept.clone());
+        }
         if let Some(at) = self.ctx.expires_at().filter(|_| tells) {
             submit = submit.expires_at(at);
         }
         submit.send().await.map_err(|error| self.refused(error))
+    }
+
+    async fn used_up(&self) {
+        match &self.allowance {
+            Some(allowance) => allowance.used_up().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// A child that cannot read the line would never answer it; one SDK reads no more than 64 KiB, and breaks on more.
@@ -347,6 +373,21 @@ impl Relay<'_> {
     }
 }
 
+/// The lease as a child can be told it. The one that counts is the job's own, whatever the child knows of it.
+fn told(lease: &Lease, features: FeatureSet) -> Lease {
+    let knows = |name: &str| match name {
+        namespace::COST_BUDGET => features.has(Feature::CostBudget),
+        namespace::MODEL_USE => features.has(Feature::ModelUse),
+        _ => true,
+    };
+    let known = lease.iter().filter(|(name, _)| knows(name));
+    known
+        .flat_map(|(name, patterns)| patterns.iter().map(move |pattern| (name, pattern)))
+        .fold(Lease::new(), |lease, (name, pattern)| {
+            lease.with(name, pattern)
+        })
+}
+
 /// Why a job in a child came to nothing.
 struct Broken {
     error: AgentError,
@@ -380,10 +421,15 @@ impl From<AgentError> for Broken {
 }
 
 /// Asks for the end and waits a little for it; what the job ends with is the runtime's business.
-async fn stop(mut job: JobHandle) -> Result<RawJson, Broken> {
+async fn stop(mut job: JobHandle, forward: &Forward<'_>) -> Result<RawJson, Broken> {
     if job.cancel("the job has to end").await.is_ok() {
+        let last = async {
+            while let Ok(Some(event)) = job.next_event().await {
+                forward.last_word(&event).await;
+            }
+        };
         // Whether it ended in time or not, the process is ended next.
-        drop(timeout(GRACE, job.outcome()).await);
+        drop(timeout(GRACE, last).await);
     }
     Err(cancelled().into())
 }

@@ -9,6 +9,7 @@ use std::{
 
 use tokio::{net::TcpListener, process::Command};
 use towline_runtime::{AgentError, JobContext};
+use towline_wire::RawJson;
 
 #[cfg(target_os = "linux")]
 use crate::held::Begin;
@@ -17,7 +18,9 @@ use crate::{
     launcher::Launcher,
     process::{Process, Streams},
     proxy::{Network, Proxy, Shared},
+    said::IN_ENVIRONMENT,
     sandbox::Bounds,
+    side::{self, Theirs},
     trouble::failed,
 };
 
@@ -37,13 +40,33 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Tells the program which job it is for, and where in the job's trace.
-    pub(crate) fn tell_job(&mut self, ctx: &JobContext) {
+    /// Tells the program which job it is for, and where in the job's trace; which run of the job this is, and what an earlier
+    /// one kept [ARCP 18-5]. Gives the latter back.
+    ///
+    /// # Errors
+    /// What was kept cannot be read.
+    pub(crate) async fn tell_job(
+        &mut self,
+        ctx: &JobContext,
+    ) -> Result<Option<RawJson>, AgentError> {
         self.environment.set("ARCP_JOB_ID", ctx.job_id().as_str());
         self.environment.set("TRACEPARENT", ctx.traceparent());
+        let attempt = ctx.attempt();
+        self.environment.set("TOWLINE_ATTEMPT", attempt.to_string());
+        if attempt <= 1 {
+            return Ok(None);
+        }
+        let kept: Option<RawJson> = ctx.restored().await?;
+        let fits = kept
+            .as_ref()
+            .filter(|kept| kept.as_str().len() <= IN_ENVIRONMENT);
+        if let Some(kept) = fits {
+            self.environment.set("TOWLINE_CHECKPOINT", kept.as_str());
+        }
+        Ok(kept)
     }
 
-    /// Starts it; `subject` is what errors call it.
+    /// Starts it; `subject` is what errors call it, and `events` its end of the side channel.
     ///
     /// # Errors
     /// INTERNAL_ERROR when it cannot be started, or not be kept to its bounds; PERMISSION_DENIED when its lease gives what
@@ -52,6 +75,7 @@ impl Program {
         mut self,
         ctx: &JobContext,
         subject: &str,
+        events: Option<Theirs>,
     ) -> Result<(Process, Streams), AgentError> {
         match std::mem::replace(&mut self.bounds, Bounds::Off) {
             Bounds::Off => {
@@ -62,7 +86,7 @@ impl Program {
                     Some(network) => Some(self.open(&network).await?),
                     None => None,
                 };
-                let (process, streams) = self.start_unconfined(subject)?;
+                let (process, streams) = self.start_unconfined(subject, events)?;
                 Ok((process.with_proxy(proxy), streams))
             }
             #[cfg(target_os = "linux")]
@@ -78,6 +102,7 @@ impl Program {
                     arguments: words.collect(),
                     variables,
                     network: self.network,
+                    events,
                 };
                 held.start(ctx, &launcher, begin, subject).await
             }
@@ -95,7 +120,11 @@ impl Program {
         Ok(network.serve(listener, port, shared))
     }
 
-    fn start_unconfined(&self, subject: &str) -> Result<(Process, Streams), AgentError> {
+    fn start_unconfined(
+        &self,
+        subject: &str,
+        events: Option<Theirs>,
+    ) -> Result<(Process, Streams), AgentError> {
         let cannot = |why: &str| failed(subject, &format!("cannot be started: {why}"));
         let variables = self.environment.variables(|name| std::env::var(name).ok());
         self.check(&variables).map_err(|why| cannot(&why))?;
@@ -108,6 +137,9 @@ impl Program {
             .stderr(Stdio::piped());
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
+        }
+        if let Some(events) = events {
+            hand_over(&mut command, events).map_err(|error| cannot(&error.to_string()))?;
         }
         #[cfg(unix)]
         command.process_group(0);
@@ -198,4 +230,26 @@ impl Program {
     fn is_kept(&self) -> bool {
         cfg!(target_os = "linux") && self.launcher.is_some()
     }
+}
+
+/// Gives the program its end of the side channel, under the number that it is told.
+#[cfg(unix)]
+fn hand_over(command: &mut Command, events: Theirs) -> std::io::Result<()> {
+    use command_fds::{CommandFdExt as _, FdMapping};
+
+    let mapping = FdMapping {
+        parent_fd: events,
+        child_fd: side::NUMBER,
+    };
+    command
+        .env(side::EVENTS, side::NUMBER.to_string())
+        .as_std_mut()
+        .fd_mappings(vec![mapping])
+        .map_err(std::io::Error::other)?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn hand_over(_: &mut Command, events: Theirs) -> std::io::Result<()> {
+    match events {}
 }

@@ -8,7 +8,7 @@ use crate::{EndpointOptions, host::Host};
 /// Two routes for whoever keeps the process running, without any check of the host:
 ///
 /// - `GET /healthz`: 200 as long as the process answers.
-/// - `GET /readyz`: 200 while new sessions are welcome, 503 once the runtime is shutting down.
+/// - `GET /readyz`: 200 while new sessions are welcome, 503 once the runtime is shutting down, and while its store fails.
 ///
 /// They tell nothing else. What answers to any host can be read by a web page that names its own host; where that is too
 /// much, [`guarded_health_routes`].
@@ -36,7 +36,7 @@ pub(crate) fn ready<S: Clone + Send + Sync + 'static, H: Host>(host: H) -> Route
         } else {
             (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "not ready: the runtime takes no new sessions\n",
+                "not ready: the runtime takes no new sessions, for it shuts down or its store fails\n",
             )
         };
         std::future::ready(answer)

@@ -21,7 +21,8 @@ pub(crate) use operate::{
 };
 pub(crate) use ready::ReadyArgs;
 pub(crate) use run::{
-    CancelArgs, ExportArgs, GetArgs, JobsArgs, ResultArgs, RunArgs, TopArgs, WaitArgs, WatchArgs,
+    CancelArgs, ExportArgs, GetArgs, JobsArgs, RerunArgs, ResultArgs, RunArgs, TopArgs, WaitArgs,
+    WatchArgs,
 };
 pub(crate) use serve::ServeArgs;
 
@@ -97,6 +98,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Host agents for clients that connect over WebSocket or stdio
     Serve(Box<ServeArgs>),
+    /// Run a job once more, as a new job
+    Rerun(RerunArgs),
     /// List jobs
     Jobs(JobsArgs),
     /// Show all live jobs on one screen
@@ -196,12 +199,25 @@ pub(crate) enum Command {
 /// Reads the command line and the environment. A variable that is empty counts as unset, and a switch is on with 1, yes or
 /// true.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
-    let matches = lenient(Cli::command()).try_get_matches()?;
+    let mut command = lenient(Cli::command());
+    if std::env::args_os().any(|arg| arg == "--stdio") {
+        command = command.mut_subcommand("serve", |serve| serve.mut_args(without_listener));
+    }
+    let matches = command.try_get_matches()?;
     Cli::from_arg_matches(&matches)
 }
 
 fn lenient(command: clap::Command) -> clap::Command {
     command.mut_args(lenient_arg).mut_subcommands(lenient)
+}
+
+/// Variables about a listener do not concern a server that has none; its flags are refused.
+fn without_listener(arg: clap::Arg) -> clap::Arg {
+    if serve::OF_LISTENERS.contains(&arg.get_id().as_str()) {
+        arg.env(None::<&str>)
+    } else {
+        arg
+    }
 }
 
 fn lenient_arg(arg: clap::Arg) -> clap::Arg {

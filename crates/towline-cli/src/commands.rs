@@ -78,6 +78,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
             let span = tracing::info_span!(target: "towline::trace", "towline run");
             run::run(&context, args).instrument(span).await
         }
+        Command::Rerun(args) => run::again(&context, args).await,
         Command::Serve(args) => crate::serve::run(&context, *args).await,
         Command::Jobs(args) => jobs::run(&context, args).await,
         Command::Top(args) => top::run(&context, args).await,

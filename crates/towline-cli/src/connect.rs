@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use towline::{
     ErrorCode, JobId,
     client::{Client, ClientError, ClientOptions, ResumeState},
+    env::{Clock as _, SystemClock},
     transport::{MemoryTransport, WebSocketOptions},
     wire::Secret,
 };
@@ -117,7 +118,10 @@ impl Connection {
             }),
             Err(failure) if failure.code() == Some(&ErrorCode::RESUME_WINDOW_EXPIRED) => {
                 context.sessions().forget(&saved.job_id);
-                let args = with_saved(args, &saved);
+                let args = ConnectArgs {
+                    url: Some(saved.url),
+                    ..args.clone()
+                };
                 match token(&args)? {
                     Some(_) => Self::open(context, &args, purpose).await,
                     None => Err(failure.help(
@@ -189,8 +193,11 @@ async fn own_session(
     args: &ConnectArgs,
     saved: &SavedSession,
 ) -> Outcome<Option<Connection>> {
+    let given = token(args)?.is_some();
+    // What was left behind is left for as long as the session itself, and no longer.
+    let is_over = saved.until.is_some_and(|until| until <= SystemClock.now());
     let args = with_saved(args, saved);
-    if token(&args)?.is_none() {
+    if token(&args)?.is_none() || is_over && !given {
         return Ok(None);
     }
     match Connection::open(context, &args, Purpose::Look).await {
@@ -294,6 +301,11 @@ async fn resume(context: &Context, saved: &SavedSession, args: &ConnectArgs) -> 
     Ok(client)
 }
 
+/// The server that a job left behind here runs at.
+pub(crate) fn url_of(context: &Context, job: &str) -> Option<String> {
+    context.sessions().find(job).map(|saved| saved.url)
+}
+
 /// Saves a session as it stands now.
 pub(crate) async fn save(client: &Client, saved: SavedSession, sessions: &Sessions) -> Outcome<()> {
     let Some(state) = client.resume_state().await.map_err(failed)? else {
@@ -302,8 +314,10 @@ pub(crate) async fn save(client: &Client, saved: SavedSession, sessions: &Sessio
     };
     let resume = serde_json::from_str(&state.to_json_exposing_secret())
         .map_err(|error| Failure::local(format!("cannot save the session: {error}")))?;
+    let window = client.session().and_then(|session| session.resume_window());
     sessions.save(&SavedSession {
         session_id: state.session_id().to_string(),
+        until: window.map(|window| SystemClock.now().plus(window)),
         resume,
         ..saved
     })

@@ -44,7 +44,9 @@ pub(crate) struct Embedded {
 impl Embedded {
     /// Starts one on the store of the data directory, with the built-in agents and those of `towline.toml`.
     pub(crate) async fn start(config: &Config, data: &DataDir, purpose: Purpose) -> Outcome<Self> {
-        let choice = StoreChoice::new(None, config, data)?;
+        let named = std::env::var("TOWLINE_STORE").ok();
+        let named = named.as_deref().filter(|named| !named.is_empty());
+        let choice = StoreChoice::new(named, config, data)?;
         let store = choice.open(PATIENCE).await?;
         choice.take_names(data);
         // The token never leaves this process; it is there because a runtime lets nobody in without one.

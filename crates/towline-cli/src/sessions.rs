@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use towline::Timestamp;
 
 use crate::{
     data_dir::{self, DataDir},
@@ -30,9 +31,12 @@ pub(crate) struct SavedSession {
     pub(crate) agent: String,
     /// When the job was submitted.
     pub(crate) created_at: String,
-    /// The token it was opened with, for sessions beside it.
+    /// The token it was opened with, for sessions beside it, for as long as it can be taken up itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
+    /// Until when it can be taken up, as far as the runtime said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<Timestamp>,
     /// What the client needs for it, with the resume token.
     pub(crate) resume: Value,
 }
@@ -145,6 +149,7 @@ mod tests {
             agent: "sleep".to_owned(),
             created_at: created_at.to_owned(),
             token: None,
+            until: None,
             resume: serde_json::json!({"resume_token": "rt_secret"}),
         }
     }

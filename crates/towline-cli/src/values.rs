@@ -2,7 +2,6 @@
 
 use std::{fmt, io::Read as _, str::FromStr, time::Duration};
 
-use serde_json::Value;
 use towline::{
     lease::Amounts,
     limits,
@@ -111,11 +110,41 @@ impl FromStr for Grant {
                 "`{namespace}` is not a namespace{hint} (there are {all}, and x-vendor.*)"
             ));
         }
+        let pattern = if namespace.starts_with("fs.") {
+            absolute(pattern)?
+        } else {
+            pattern.to_owned()
+        };
         Ok(Self {
             namespace: namespace.to_owned(),
-            pattern: pattern.to_owned(),
+            pattern,
         })
     }
+}
+
+/// A pattern of paths from this directory (`./**`) or the user's own (`~/**`), written out.
+fn absolute(pattern: &str) -> Result<String, String> {
+    let below = |sign: &str| match pattern.strip_prefix(sign) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => Some(rest),
+        _ => None,
+    };
+    let (base, rest) = if let Some(rest) = below(".") {
+        (std::env::current_dir().ok(), rest)
+    } else if let Some(rest) = below("~") {
+        (std::env::home_dir(), rest)
+    } else {
+        return Ok(pattern.to_owned());
+    };
+    let base = base.filter(|base| base.is_absolute());
+    let base = base.as_deref().and_then(std::path::Path::to_str);
+    let base = base
+        .ok_or_else(|| format!("there is no directory to read `{pattern}` from; write it out"))?;
+    if base.contains(['*', '?', '[', ']', '{', '}', '\\']) {
+        return Err(format!(
+            "`{pattern}` begins in `{base}`, whose name has characters that mean something in patterns; write it out"
+        ));
+    }
+    Ok(format!("{}{rest}", base.trim_end_matches('/')))
 }
 
 /// One operation, as `lease explain --op` takes it.
@@ -193,10 +222,10 @@ impl Input {
             }
         };
         let text = text.trim_start_matches('\u{feff}');
-        let value: Value = serde_json::from_str(text).map_err(|error| {
+        // As it is written: numbers keep their digits, and keys their order and number.
+        RawJson::parse(text).map_err(|error| {
             format!("{from} is not JSON: {error}; a text needs quotes of its own, as in --input '\"hello\"'")
-        })?;
-        RawJson::of(&value).map_err(|error| format!("{from} is not JSON: {error}"))
+        })
     }
 }
 

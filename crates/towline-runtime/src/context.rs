@@ -138,6 +138,14 @@ impl JobContext {
         self.job.lock().runs.attempt
     }
 
+    /// Whether another run of the job may follow this one: because the agent is registered as restartable, or has retries
+    /// left. What a job streams of its result rules that out; an agent may hold its result back until it is whole.
+    pub fn may_run_again(&self) -> bool {
+        let core = self.job.lock();
+        let options = &core.rules.options;
+        options.restartable || core.runs.retried < options.retries.most
+    }
+
     /// Whether the job has to end: cancelled, out of time, or the runtime is shutting down.
     pub fn is_cancelled(&self) -> bool {
         self.job.stop.is_cancelled()

@@ -20,7 +20,10 @@ mod tx;
 mod witness;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use towline_wire::Timestamp;
@@ -57,6 +60,8 @@ pub(crate) struct Scope {
     pub(crate) draining: CancellationToken,
     /// Everything ends.
     pub(crate) stopping: CancellationToken,
+    /// When the store last failed, in microseconds since 1970; 0 once it works again.
+    pub(crate) failed_at: AtomicI64,
 }
 
 impl Hub {
@@ -83,7 +88,16 @@ impl Hub {
         }
     }
 
+    /// Whether the store took the last commit. One that failed a while ago, with nothing to commit since, may work again.
+    pub(crate) fn store_works(&self) -> bool {
+        let failed_at = self.scope.failed_at.load(Ordering::Relaxed);
+        failed_at == 0 || self.now().unix_micros() - failed_at > FAILURE_COUNTS
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.services.clock.now()
     }
 }
+
+/// How long a failed commit speaks against the store, in microseconds.
+const FAILURE_COUNTS: i64 = 10_000_000;

@@ -186,9 +186,9 @@ impl Runtime {
         life::end_unproved_sessions(&self.hub);
     }
 
-    /// Whether new sessions are taken: not while shutting down.
+    /// Whether new sessions are taken: not while shutting down, and not while the store refuses what is to be committed.
     pub fn is_ready(&self) -> bool {
-        !self.hub.scope.draining.is_cancelled()
+        !self.hub.scope.draining.is_cancelled() && self.hub.store_works()
     }
 
     /// Whether the authenticator lets anybody in; see [`crate::auth::check_bind`].

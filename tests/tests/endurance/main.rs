@@ -5,4 +5,5 @@ mod audit;
 mod crash;
 mod load;
 mod slow_consumer;
+mod survive;
 mod work;

@@ -2,4 +2,5 @@
 
 mod agents;
 mod lifecycle;
+mod scripts;
 mod shell;

@@ -3,7 +3,7 @@
 use std::{
     io,
     os::{
-        fd::{AsFd as _, AsRawFd as _},
+        fd::{AsRawFd as _, OwnedFd},
         unix::{
             net::UnixStream,
             process::{CommandExt as _, ExitStatusExt as _},
@@ -37,7 +37,8 @@ use super::{
 };
 
 pub(super) fn run() -> ExitCode {
-    let Ok(control) = io::stdin().as_fd().try_clone_to_owned() else {
+    // Out of the way of what is handed to the program.
+    let Ok(control) = rustix::io::fcntl_dupfd_cloexec(io::stdin(), HIGH) else {
         return ExitCode::from(NOT_RUN);
     };
     let mut control = UnixStream::from(control);
@@ -51,7 +52,9 @@ pub(super) fn run() -> ExitCode {
 }
 
 fn confine_and_run(control: &mut UnixStream) -> Result<ExitCode, Refusal> {
-    let (order, descriptors) = exchange::receive(&*control).map_err(because("its order"))?;
+    let (order, mut descriptors) = exchange::receive(&*control).map_err(because("its order"))?;
+    // Shells name no descriptor with two digits.
+    descriptors.passed = lowest(&descriptors.passed).map_err(because("its descriptors"))?;
     // Should the first stage be killed, this ends with it.
     set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|error| because("an end with the launcher")(error.into()))?;
@@ -154,6 +157,20 @@ fn command(order: &Order, descriptors: &Descriptors) -> Command {
     }
     command
 }
+
+/// The same descriptors under the lowest numbers that are free.
+fn lowest(descriptors: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
+    let moved = descriptors
+        .iter()
+        .map(|descriptor| Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, FIRST)?));
+    moved.collect()
+}
+
+/// The first number after the standard streams.
+const FIRST: i32 = 3;
+
+/// Above the numbers that one digit names.
+const HIGH: i32 = 10;
 
 fn cannot_run(error: &io::Error) -> Refusal {
     Refusal::CannotRun(error.to_string())

@@ -1,29 +1,16 @@
 //! A child's events, as the job's.
 
-use serde::Deserialize;
 use towline_client::JobEvent;
-use towline_runtime::{AgentError, EventError, JobContext, ResultWriter};
-use towline_wire::{
-    Event, EventKind, EventPayload, Lease, LeaseConstraints, RawJson, event, explain_json,
-};
+use towline_runtime::{AgentError, JobContext, ResultWriter};
+use towline_wire::{Event, EventKind, event};
+
+use crate::said::{self, IN_MESSAGE, Said};
 
 /// Passes events on. What only a runtime may say (`running`, what is left of a budget) stays behind, for ours says it
 /// itself; what asks something of a runtime is asked of ours.
 pub(super) struct Forward<'j> {
     ctx: &'j JobContext,
     writer: Option<ResultWriter>,
-}
-
-/// A `delegate` event, as far as it is an order: the child's own number of the job it made means nothing here.
-#[derive(Deserialize)]
-struct Order {
-    agent: String,
-    #[serde(default)]
-    input: Option<RawJson>,
-    #[serde(default, alias = "lease_request")]
-    lease: Option<Lease>,
-    #[serde(default, alias = "lease_constraints")]
-    constraints: Option<LeaseConstraints>,
 }
 
 impl<'j> Forward<'j> {
@@ -38,65 +25,44 @@ impl<'j> Forward<'j> {
                 .warn("the agent's process sent an event that cannot be read")
                 .await;
         };
-        if payload.kind == EventKind::DELEGATE {
-            return self.delegate(&payload).await;
-        }
-        match payload.event() {
-            Ok(Event::ResultChunk(chunk)) => self.piece(chunk).await?,
-            Ok(Event::Status(status)) if OURS.contains(&status.phase.as_str()) => {}
-            Ok(Event::Metric(metric)) if metric.name == "cost.budget.remaining" => {}
-            Ok(_) if payload.kind.is_known() || payload.kind.is_vendor() => {
-                match self.ctx.emit(&payload.kind, &payload.body).await {
-                    Err(refused @ (EventError::Invalid(_) | EventError::Metric(_))) => {
-                        self.warn(&refused.to_string()).await?;
-                    }
-                    other => other?,
+        let kind = &payload.kind;
+        let asks = said::is_checkpoint(kind) || *kind == EventKind::DELEGATE;
+        if !asks {
+            match payload.event() {
+                Ok(Event::ResultChunk(chunk)) => return self.piece(chunk).await,
+                Ok(Event::Status(status)) if OURS.contains(&status.phase.as_str()) => return Ok(()),
+                Ok(Event::Metric(metric)) if metric.name == "cost.budget.remaining" => {
+                    return Ok(());
+                }
+                Ok(_) if kind.is_known() || kind.is_vendor() => {}
+                Ok(_) => {
+                    let text =
+                        format!("the agent's process sent an event of the unknown kind `{kind}`");
+                    return self.warn(&text).await;
+                }
+                Err(fault) => {
+                    let text = format!(
+                        "the agent's process sent a `{kind}` event that cannot be read: {fault}"
+                    );
+                    return self.warn(&text).await;
                 }
             }
-            Ok(_) => {
-                let text = format!(
-                    "the agent's process sent an event of the unknown kind `{}`",
-                    payload.kind
-                );
-                self.warn(&text).await?;
-            }
-            Err(fault) => {
-                let text = format!(
-                    "the agent's process sent a `{}` event that cannot be read: {fault}",
-                    payload.kind
-                );
-                self.warn(&text).await?;
-            }
         }
-        Ok(())
+        match said::say(self.ctx, kind, &payload.body, IN_MESSAGE).await? {
+            Said::Done => Ok(()),
+            Said::Refused(_, why) => self.warn(&format!("the agent's process: {why}")).await,
+        }
     }
 
-    /// What the child delegates is a delegation of this job: asked of its lease, bounded, listed and cancelled like any
-    /// other [ARCP 10-1]. A refusal goes into the log [ARCP 10-2], and the child goes on.
-    async fn delegate(&self, payload: &EventPayload) -> Result<(), AgentError> {
-        let order: Order = match payload.body.read() {
-            Ok(order) => order,
-            Err(cause) => {
-                let text = format!(
-                    "the agent's process delegated nothing that can be read: {}",
-                    explain_json(&cause)
-                );
-                return self.warn(&text).await;
-            }
+    /// Of what a child says that was asked to end, its checkpoints count: another run of the job may begin from there.
+    pub(super) async fn last_word(&self, event: &JobEvent) {
+        let Ok(payload) = event.payload() else {
+            return;
         };
-        let mut delegation = self.ctx.delegate(&order.agent);
-        if let Some(input) = order.input {
-            delegation = delegation.input(input);
+        if said::is_checkpoint(&payload.kind) {
+            // It is being ended, whatever becomes of this.
+            drop(said::say(self.ctx, &payload.kind, &payload.body, IN_MESSAGE).await);
         }
-        if let Some(lease) = order.lease {
-            delegation = delegation.lease(lease);
-        }
-        if let Some(constraints) = order.constraints {
-            delegation = delegation.constraints(constraints);
-        }
-        // Its handle is for those who wait for it; the job's end ends it.
-        drop(delegation.send().await);
-        Ok(())
     }
 
     async fn warn(&self, text: &str) -> Result<(), AgentError> {

@@ -229,7 +229,10 @@ async fn own_files_that_are_not_there_are_made_by_nobody() {
         assert_eq!(run(plan(Access::Read), &kernel).await.stdout, "ran\n");
         fs::write(&key, "secret").unwrap();
         match start(plan(Access::ReadWrite), &kernel, None).await {
-            Ok(running) => assert_eq!(running.end().await.report.masked, std::slice::from_ref(&key)),
+            Ok(running) => assert_eq!(
+                running.end().await.report.masked,
+                std::slice::from_ref(&key)
+            ),
             Err(refusal) => assert!(matches!(refusal, Refusal::Protected { .. }), "{refusal}"),
         }
         assert_eq!(fs::read_to_string(&key).unwrap(), "secret");

@@ -199,10 +199,13 @@ give(proxy(head % (env['OPENAI_BASE_URL'], env['OPENAI_API_KEY'], len(body)) + b
     );
 }
 
-/// A program that is not confined has models, too: others reach the port, and have no key.
+/// A program that is not confined has models, too. Others reach its port: they have no key, and are asked for the proxy's word.
 #[tokio::test]
 async fn programs_that_are_not_confined_have_models() {
-    let script = "give([call('/v1/chat/completions', {'model': 'priced-1', 'messages': []})[0], 'HTTP_PROXY' in env])";
+    let script = r"
+stranger = socket.create_connection(at(env['OPENAI_BASE_URL']), 60)
+stranger.sendall(b'GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n')
+give([call('/v1/chat/completions', {'model': 'priced-1', 'messages': []})[0], 'HTTP_PROXY' in env, stranger.recv(1000).decode()[9:12]])";
     let answer = http(
         "200 OK",
         "application/json",
@@ -212,5 +215,5 @@ async fn programs_that_are_not_confined_have_models() {
     let confinement = Confinement::dangerously_off().model(model(Style::OpenAi, &server));
     let stage = Stage::new(script, confinement).await;
     let ran = stage.run(&LEASE).await;
-    assert_eq!(ran.gave, json!([200, false]), "{ran:?}");
+    assert_eq!(ran.gave, json!([200, false, "407"]), "{ran:?}");
 }

@@ -5,7 +5,7 @@ use towline_agents::Style;
 
 use crate::{
     models::{LEASE, run},
-    support::{Ran, http},
+    support::{HANGS, Ran, http},
 };
 
 fn usage(text: &str) -> String {
@@ -186,4 +186,19 @@ give('done')";
     assert_eq!(ran.costs(), ["0.6", "0.6"], "{ran:?}");
     assert_eq!(server.got().len(), 2);
     assert_eq!(ran.failure.as_ref().unwrap().0, "BUDGET_EXHAUSTED");
+}
+
+/// [ARCP 18-3] A program that goes away in the middle of an answer pays for the most that it may have been, before its job ends.
+#[tokio::test]
+async fn what_nobody_waits_for_is_paid_for() {
+    let script = "
+c = http.client.HTTPConnection(*at(env['ANTHROPIC_BASE_URL']), timeout=60)
+body = json.dumps({'model': 'priced-1', 'max_tokens': 100, 'messages': [], 'stream': True})
+c.request('POST', '/v1/messages', body, {'x-api-key': env['ANTHROPIC_API_KEY']})
+give(c.getresponse().readline().decode())";
+    let start = "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":25,\"output_tokens\":1}}}";
+    let answer = format!("{}{HANGS}", stream(&[start]));
+    let (ran, _server) = run(Style::Anthropic, vec![answer], script, &LEASE).await;
+    assert_eq!(ran.gave, format!("{start}\n"), "{ran:?}");
+    assert_eq!(ran.costs(), ["0.0010625"], "{ran:?}");
 }

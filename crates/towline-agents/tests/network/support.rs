@@ -281,8 +281,16 @@ async fn serve(mut stream: TcpStream, answer: String, got: Arc<Mutex<Vec<Got>>>)
         head: head.to_owned(),
         body: body.to_owned(),
     });
-    let _ = stream.write_all(answer.as_bytes()).await;
+    let said = answer.strip_suffix(HANGS).unwrap_or(&answer);
+    let _ = stream.write_all(said.as_bytes()).await;
+    if said != answer {
+        // Until whoever asked is gone.
+        let _ = stream.read(&mut [0]).await;
+    }
 }
+
+/// An answer that ends so does not end, and says nothing more.
+pub(crate) const HANGS: &str = "\0";
 
 /// An answer of HTTP in one piece.
 pub(crate) fn http(status: &str, kind: &str, body: &str) -> String {

@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod ends;
+mod forms;
 mod relayed;
+mod side;
 mod support;

@@ -16,7 +16,7 @@ fn line(kind: &str, more: Value, payload: Value) -> String {
 }
 
 /// Up to the job's acceptance.
-fn opening() -> String {
+pub(crate) fn opening() -> String {
     let welcome = line(
         "session.welcome",
         json!({}),
@@ -33,7 +33,7 @@ fn opening() -> String {
     format!("read -r hello\n{welcome}read -r submit\n{accepted}")
 }
 
-fn event(seq: u64, kind: &str, body: Value) -> String {
+pub(crate) fn event(seq: u64, kind: &str, body: Value) -> String {
     line(
         "job.event",
         json!({"job_id": "job_1", "event_seq": seq}),
@@ -41,7 +41,7 @@ fn event(seq: u64, kind: &str, body: Value) -> String {
     )
 }
 
-fn result(seq: u64, value: Value) -> String {
+pub(crate) fn result(seq: u64, value: Value) -> String {
     line(
         "job.result",
         json!({"job_id": "job_1", "event_seq": seq}),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use towline_agents::{Confinement, Launcher, ProcessAgent};
 use towline_client::{Client, ClientOptions, JobFailure, JobHandle, Outcome};
-use towline_runtime::{AgentError, JobContext, Runtime, auth::StaticTokens};
+use towline_runtime::{AgentError, AgentOptions, JobContext, Runtime, auth::StaticTokens};
 use towline_transport::MemoryTransport;
 use towline_wire::JobId;
 
@@ -24,15 +24,41 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new(agent: ProcessAgent) -> Self {
+        Self::with(
+            agent,
+            AgentOptions::default(),
+            Confinement::dangerously_off(),
+        )
+        .await
+    }
+
+    /// An agent whose program is kept to the lease of its job.
+    pub(crate) async fn held(agent: ProcessAgent) -> Self {
+        Self::with(agent, AgentOptions::default(), Confinement::new()).await
+    }
+
+    /// An agent whose jobs are tried again at once when they failed.
+    pub(crate) async fn retried(agent: ProcessAgent, retries: u32) -> Self {
+        let options = AgentOptions::default()
+            .retries(retries)
+            .backoff(Duration::ZERO);
+        Self::with(agent, options, Confinement::dangerously_off()).await
+    }
+
+    pub(crate) async fn with(
+        agent: ProcessAgent,
+        options: AgentOptions,
+        confinement: Confinement,
+    ) -> Self {
         let place = tempfile::tempdir().unwrap();
         let agent = agent
             .current_dir(place.path())
             .launcher(launcher())
-            .confinement(Confinement::dangerously_off());
+            .confinement(confinement);
         let echo = |_: JobContext, input: Value| async move { Ok::<_, AgentError>(input) };
         let runtime = Runtime::builder()
             .authenticator(StaticTokens::new([("me", "t")]).unwrap())
-            .agent("script", agent)
+            .agent_with("script", agent, options)
             .agent("echo", echo)
             .build()
             .await

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use towline::{
     agents::{Confinement, ExecAgent, IndexAgent, ProcessAgent},
     otel::TransportTracing as _,
-    runtime::{Agent, IntoAgent, RegisterError, Runtime, RuntimeBuilder},
+    runtime::{Agent, AgentOptions, IntoAgent, RegisterError, Runtime, RuntimeBuilder},
 };
 
 use crate::{
@@ -21,6 +21,7 @@ pub(crate) struct Hosted {
     /// What it is hosted as: the name, and the version where it has one.
     pub(crate) name: String,
     agent: Arc<dyn Agent>,
+    options: AgentOptions,
 }
 
 impl Hosted {
@@ -30,17 +31,18 @@ impl Hosted {
             section: name.to_owned(),
             name: version.map_or_else(|| name.to_owned(), |version| format!("{name}@{version}")),
             agent: agent.into_agent(),
+            options: section.options(),
         }
     }
 
     /// Hosts it from the start.
     pub(crate) fn begin_with(self, builder: RuntimeBuilder) -> RuntimeBuilder {
-        builder.agent(&self.name, self.agent)
+        builder.agent_with(&self.name, self.agent, self.options)
     }
 
     /// Hosts it from now on.
     pub(crate) fn add_to(self, runtime: &Runtime) -> Result<(), RegisterError> {
-        runtime.add_agent(&self.name, self.agent)
+        runtime.add_agent_with(&self.name, self.agent, self.options)
     }
 }
 
@@ -79,7 +81,9 @@ pub(crate) fn configured(
 
 fn process(name: &str, section: &AgentSection, config: &Config) -> Outcome<ProcessAgent> {
     let mut agent = match section.protocol.as_deref() {
-        Some("exec") => ProcessAgent::exec(&section.command),
+        Some("exec") => ProcessAgent::exec(&section.command)
+            .result(section.form())
+            .live_lines(section.is_live()),
         _ => ProcessAgent::arcp(&section.command),
     };
     if let Some(file) = &section.token_file {

@@ -24,7 +24,7 @@ pub(crate) struct ServeArgs {
     pub(crate) path: Option<String>,
 
     /// Speak on standard input and output instead; opens no listener, prints nothing else, needs a token
-    #[arg(long, conflicts_with_all = ["listen", "unix", "path", "tls_cert", "tls_key", "tls_terminated", "dangerously_listen_in_the_clear", "allowed_host", "allowed_origin"])]
+    #[arg(long, conflicts_with_all = OF_LISTENERS)]
     pub(crate) stdio: bool,
 
     /// Let in who shows TOKEN, as PRINCIPAL (split at the first colon); may be repeated [default: mint one and print it]
@@ -121,6 +121,19 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "S", env = "TOWLINE_DRAIN")]
     pub(crate) drain: Option<Span>,
 }
+
+/// What is about a listener, which `--stdio` has none of.
+pub(super) const OF_LISTENERS: [&str; 9] = [
+    "listen",
+    "unix",
+    "path",
+    "tls_cert",
+    "tls_key",
+    "tls_terminated",
+    "dangerously_listen_in_the_clear",
+    "allowed_host",
+    "allowed_origin",
+];
 
 const SERVE_EXAMPLES: &str = "\
 Examples:

@@ -44,6 +44,8 @@ struct Shown {
     spent: BTreeMap<String, Amount>,
     parent_job_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    rerun_of: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
     /// The job's own events so far.
     last_event_seq: u64,
@@ -164,6 +166,7 @@ impl Shown {
             budget: subscribed.budget.clone(),
             spent: BTreeMap::new(),
             parent_job_id: subscribed.parent_job_id.as_ref().map(ToString::to_string),
+            rerun_of: subscribed.rerun_of.as_ref().map(ToString::to_string),
             trace_id: subscribed.trace_id.map(|trace| trace.to_string()),
             last_event_seq: subscribed.subscribed_from.value(),
             created_at: None,
@@ -310,6 +313,7 @@ fn facts_of(shown: &Shown) -> Vec<(&'static str, String)> {
         lines.push(("cost", facts::money(&shown.spent)));
     }
     lines.extend(shown.parent_job_id.clone().map(|parent| ("parent", parent)));
+    lines.extend(shown.rerun_of.clone().map(|job| ("rerun of", job)));
     lines.extend(shown.trace_id.clone().map(|trace| ("trace", trace)));
     lines
 }

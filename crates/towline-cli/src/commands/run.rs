@@ -1,21 +1,32 @@
 //! `towline run`
 
 use towline::{
+    JobId,
     env::{Clock as _, SystemClock},
     wire::RawJson,
 };
 
 use super::{following, following::Followed, lease};
 use crate::{
-    args::{OutputFormat, RunArgs},
+    args::{OutputFormat, RerunArgs, RunArgs},
     connect::{self, Connection, failed},
     context::Context,
     embedded::Purpose,
     exit,
     failure::{Failure, Outcome},
+    job_name::job_id,
     output::{self, Follower},
     sessions::SavedSession,
 };
+
+/// `towline rerun`
+pub(super) async fn again(context: &Context, mut args: RerunArgs) -> Outcome {
+    if args.connect.url.is_none() {
+        // A job that was left behind here is at the server its session knows.
+        args.connect.url = connect::url_of(context, &args.job);
+    }
+    run(context, args.into_run()).await
+}
 
 pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
     let server = args.connect.url.as_deref();
@@ -28,7 +39,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
             Failure::usage("--detach needs a server: any other runtime ends with this program");
         return Err(failure.help("start one with `towline serve` and name it with --url"));
     }
-    if args.connect.url.is_none() {
+    if args.connect.url.is_none() && args.rerun_of.is_none() {
         context.config.check_trust(&args.agent)?;
     }
     // Read before connecting: a wrong input is no reason to open a session.
@@ -48,14 +59,19 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
         return outcome;
     }
     let connection = Connection::open(context, &args.connect, Purpose::Work).await?;
-    let outcome = follow(&connection, &args, input).await;
+    let outcome = follow(context, &connection, &args, input).await;
     connection.close().await;
     outcome
 }
 
-async fn follow(connection: &Connection, args: &RunArgs, input: Option<RawJson>) -> Outcome {
+async fn follow(
+    context: &Context,
+    connection: &Connection,
+    args: &RunArgs,
+    input: Option<RawJson>,
+) -> Outcome {
     let mut follower = Follower::new(args.format.output, args.quiet, args.raw);
-    let handle = submit(connection, args, input).await?;
+    let handle = submit(context, connection, args, input).await?;
     let job = handle.id().clone();
     follower.accepted(&job, &following::accepted(&handle))?;
     following::follow(
@@ -73,7 +89,7 @@ async fn detach(
     args: &RunArgs,
     input: Option<RawJson>,
 ) -> Outcome {
-    let handle = submit(connection, args, input).await?;
+    let handle = submit(context, connection, args, input).await?;
     let job = handle.id().to_string();
     let agent = following::accepted(&handle).agent;
     let saved = SavedSession {
@@ -83,6 +99,7 @@ async fn detach(
         agent: agent.clone(),
         created_at: SystemClock.now().to_string(),
         token: connect::token(&args.connect)?.map(|token| token.expose().to_owned()),
+        until: None,
         resume: serde_json::Value::Null,
     };
     connect::save(&connection.client, saved, &context.sessions()).await?;
@@ -98,12 +115,29 @@ async fn detach(
     Ok(exit::SUCCESS)
 }
 
+/// The agent of a job, with its version where it has one.
+async fn agent_of(connection: &Connection, job: JobId) -> Outcome<String> {
+    let earlier = connection.client.subscribe(job).send().await;
+    Ok(earlier.map_err(failed)?.subscribed().agent.clone())
+}
+
 async fn submit(
+    context: &Context,
     connection: &Connection,
     args: &RunArgs,
     input: Option<RawJson>,
 ) -> Outcome<towline::client::JobHandle> {
-    let mut submit = connection.client.submit(&args.agent);
+    let mut submit = match &args.rerun_of {
+        None => connection.client.submit(&args.agent),
+        Some(job) => {
+            let job = job_id(job)?;
+            let agent = agent_of(connection, job.clone()).await?;
+            if args.connect.url.is_none() {
+                context.config.check_trust(&agent)?;
+            }
+            connection.client.submit(agent).rerun_of(job)
+        }
+    };
     if let Some(input) = input {
         submit = submit.input(input);
     }

@@ -58,6 +58,7 @@ impl From<SavedSession> for Listed {
             agent,
             created_at,
             token: _,
+            until: _,
             resume: _,
         } = saved;
         Self {

@@ -3,10 +3,14 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
-use towline::{agents::may_pass, wire::AgentRef};
+use towline::{
+    agents::{ResultForm, may_pass},
+    runtime::AgentOptions,
+    wire::AgentRef,
+};
 
 use super::file::{File, SpanValue};
-use crate::failure::Outcome;
+use crate::{failure::Outcome, values};
 
 /// The built-in agents that may be hosted by name.
 pub(crate) const BUILT_IN: [&str; 2] = ["exec", "index"];
@@ -39,6 +43,16 @@ pub(crate) struct AgentSection {
     #[serde(default)]
     pub(super) limits: AgentLimits,
     #[serde(default)]
+    restartable: bool,
+    #[serde(default)]
+    retries: u32,
+    #[serde(default)]
+    backoff: Option<SpanValue>,
+    #[serde(default)]
+    result: Option<String>,
+    #[serde(default)]
+    live: Option<String>,
+    #[serde(default)]
     pub(super) model: Option<String>,
 }
 
@@ -51,6 +65,7 @@ pub(crate) struct AgentLimits {
     pub(super) open_files: Option<u64>,
     pub(super) file_size: Option<Size>,
     pub(super) cpu: Option<SpanValue>,
+    pub(super) output: Option<Size>,
 }
 
 /// A number of bytes: `"2GiB"`, or the number.
@@ -85,6 +100,9 @@ impl AgentSection {
             ));
         }
         file.checked(&format!("{key}.protocol"), &self.protocol, protocol)?;
+        self.validate_output(&key, file)?;
+        let backoff = format!("{key}.backoff");
+        file.span(&backoff, self.backoff.as_ref(), values::positive_span)?;
         match self.env_pass.iter().find(|name| !may_pass(name)) {
             None => Ok(()),
             Some(name) => Err(file.wrong(
@@ -94,6 +112,62 @@ impl AgentSection {
                 ),
             )),
         }
+    }
+}
+
+impl AgentSection {
+    /// How the agent's jobs are run.
+    pub(crate) fn options(&self) -> AgentOptions {
+        let options = AgentOptions::default()
+            .restartable(self.restartable)
+            .retries(self.retries);
+        match self.backoff.as_ref().and_then(SpanValue::span) {
+            Some(span) => options.backoff(span.0),
+            None => options,
+        }
+    }
+
+    /// Whether each line of the program's output is a log event.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// What the program's output is as a result.
+    pub(crate) fn form(&self) -> ResultForm {
+        let named = self.result.as_deref().and_then(form);
+        named.unwrap_or_default()
+    }
+
+    /// What is said of a program's output is about programs that have one.
+    fn validate_output(&self, key: &str, file: &File) -> Outcome<()> {
+        let is_plain = self.protocol.as_deref() == Some("exec");
+        for (name, given) in [("result", &self.result), ("live", &self.live)] {
+            if given.is_some() && !is_plain {
+                return Err(file.wrong(
+                    &format!("{key}.{name}"),
+                    "is for agents with protocol = \"exec\", whose output is the result",
+                ));
+            }
+        }
+        file.checked(&format!("{key}.result"), &self.result, |text| {
+            form(text).map(drop).ok_or_else(|| {
+                format!("`{text}` is no form of a result; write auto, json, text or bytes")
+            })
+        })?;
+        file.checked(&format!("{key}.live"), &self.live, |text| match text {
+            "lines" => Ok(()),
+            other => Err(format!("is `{other}`; write lines, or leave it out")),
+        })
+    }
+}
+
+fn form(text: &str) -> Option<ResultForm> {
+    match text {
+        "auto" => Some(ResultForm::Auto),
+        "json" => Some(ResultForm::Json),
+        "text" => Some(ResultForm::Text),
+        "bytes" => Some(ResultForm::Bytes),
+        _ => None,
     }
 }
 

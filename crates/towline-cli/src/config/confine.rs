@@ -61,7 +61,11 @@ impl Config {
         let key = |key: &str| format!("agents.{name}.{key}");
         match section.confine.as_deref() {
             None | Some("lease") => {}
-            Some("off") => return self.unconfined(&key("confine")),
+            Some("off") => {
+                let limits = self.limits(&key("limits"), &section.limits)?;
+                // Of these only what the runtime itself counts holds.
+                return Ok(self.unconfined(&key("confine"))?.limits(limits));
+            }
             Some(other) => {
                 return Err(self.wrong(
                     &key("confine"),
@@ -103,6 +107,9 @@ impl Config {
         }
         if let Some(size) = &section.file_size {
             limits = limits.file_size(Some(self.bytes(&format!("{key}.file_size"), size)?));
+        }
+        if let Some(output) = &section.output {
+            limits = limits.output(Some(self.bytes(&format!("{key}.output"), output)?));
         }
         if section.processes.is_some() {
             limits = limits.processes(section.processes);

@@ -42,6 +42,16 @@ pub(super) fn line(payload: &EventPayload) -> Option<Line> {
                 status.message.as_deref().unwrap_or_default()
             ),
         ),
+        // Money is nothing to be folded away.
+        Event::Metric(metric) if metric.name == "cost.budget.remaining" => plain(
+            DIM,
+            "budget",
+            &format!(
+                "{} {} left",
+                metric.value,
+                metric.unit.as_deref().unwrap_or_default()
+            ),
+        ),
         Event::Metric(metric) => folding(
             DIM,
             "metric",
@@ -155,6 +165,10 @@ mod tests {
         check(
             r#"{"kind":"metric","body":{"name":"cost.x","value":0.40,"unit":"USD"}}"#,
             Some(("  metric  cost.x 0.40 USD", true)),
+        );
+        check(
+            r#"{"kind":"metric","body":{"name":"cost.budget.remaining","value":0.60,"unit":"USD"}}"#,
+            Some(("  budget  0.60 USD left", false)),
         );
         check(r#"{"kind":"progress","body":{"current":1}}"#, None);
         check(

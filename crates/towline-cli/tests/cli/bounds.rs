@@ -142,7 +142,11 @@ fn bounds_are_set_in_the_file() {
     )
     .status(1);
     assert_eq!(ran.json()["error"]["code"], "INTERNAL_ERROR", "{ran:?}");
-    let ran = run("log_events = 20", &["chatty", "--input", r#"{"n":50}"#]).status(1);
+    let ran = run(
+        "log_events = 20",
+        &["chatty", "--input", r#"{"n":50,"delay_ms":5}"#],
+    )
+    .status(1);
     assert_eq!(
         ran.json()["error"]["details"]["reason"],
         "log_full",

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::mpsc::Receiver,
 };
 
 use serde_json::Value;
@@ -138,14 +139,33 @@ pub(crate) struct Server {
 pub(crate) const TOKEN: &str = "alice:s3cret";
 
 impl Server {
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
+        let (reader, writer) = std::io::pipe().unwrap();
+        Self::start_speaking(command, reader, writer).0
+    }
+
+    /// A server, and the lines of its standard error.
+    pub(crate) fn start_speaking(
+        mut command: Command,
+        reader: std::io::PipeReader,
+        writer: std::io::PipeWriter,
+    ) -> (Self, Receiver<String>) {
         let mut child = command
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(writer)
             .spawn()
             .unwrap();
+        // It holds the other end of the pipe, which is to end with the server.
+        drop(command);
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let stderr = child.stderr.take().unwrap();
+        let (told, said) = std::sync::mpsc::channel();
+        // A pipe nobody reads fills up and stops the program.
+        std::thread::spawn(move || {
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                // Who does not listen does not mind.
+                let _ = told.send(line);
+            }
+        });
         // Made before anything can go wrong, so that the process ends with the test whatever happens.
         let mut server = Self {
             child,
@@ -157,14 +177,13 @@ impl Server {
         loop {
             let mut line = String::new();
             if server.stdout.read_line(&mut line).unwrap() == 0 {
-                let said = std::io::read_to_string(stderr).unwrap();
-                panic!("the server ended: {:?} {said}", server.before);
+                let said: Vec<String> = said.iter().collect();
+                panic!("the server ended: {:?} {said:?}", server.before);
             }
             let line = line.trim_end().to_owned();
             if let Some(url) = line.strip_prefix("listening on ") {
                 url.clone_into(&mut server.url);
-                drain(stderr);
-                return server;
+                return (server, said);
             }
             if let Some(token) = line.strip_prefix("token: ") {
                 server.token = Some(token.to_owned());
@@ -229,11 +248,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A pipe nobody reads fills up and stops the program.
-fn drain(mut from: impl std::io::Read + Send + 'static) {
-    std::thread::spawn(move || std::io::copy(&mut from, &mut std::io::sink()));
 }
 
 /// Reads lines of a running program until one fits.

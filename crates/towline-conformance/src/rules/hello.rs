@@ -289,12 +289,10 @@ async fn malformed(context: &mut Context) -> Check {
     let mut session = context.open().await?;
     for text in MALFORMED {
         session.send_text(text).await?;
-        let answers = session.fence().await?;
-        let [refusal] = &answers[..] else {
-            return fail(format!("`{text}` was answered with {answers:?}"));
-        };
-        expect_refusal(refusal, &["INVALID_REQUEST"])?;
+        expect_refusal(&session.next().await?, &["INVALID_REQUEST"])?;
     }
+    let after = session.fence().await?;
+    ensure(after.is_empty(), || format!("afterwards came {after:?}"))?;
     session.done().await
 }
 

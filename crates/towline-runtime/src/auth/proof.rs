@@ -49,7 +49,12 @@ impl Proof {
 
     /// What proves nothing to anybody.
     pub(crate) fn revoked() -> Self {
-        Self::by("revoked")
+        Self::by(REVOKED)
+    }
+
+    /// Whether an administrator ended what it proved.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.key.as_deref() == Some(REVOKED)
     }
 
     /// As a session keeps it.
@@ -67,6 +72,9 @@ impl Proof {
         })
     }
 }
+
+/// The name of no key: theirs have a kind and a colon.
+const REVOKED: &str = "revoked";
 
 /// A hash as part of a key's name.
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -119,7 +119,10 @@ impl ResumeSession {
             return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message));
         }
         let principal = &self.session.principal;
-        if self.request.proven.is_none() && !hub.services.still_proved(principal, &state.proof) {
+        let proved =
+            self.request.proven.is_some() || hub.services.still_proved(principal, &state.proof);
+        // A good token opens another session; this one was ended by name.
+        if !proved || state.proof.is_revoked() {
             return Err(unproved());
         }
         let window = hub.services.options.resume_window;

@@ -3,7 +3,12 @@
 //! Whatever waits becomes one batch. While it is being committed the next one gathers, so commits grow with the load and
 //! never wait for a timer. Only after the commit do replies, events and job starts happen.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use towline_proto::span::Span;
@@ -168,6 +173,9 @@ async fn write(hub: &Arc<Hub>, batch: Batch) -> Result<(), StoreError> {
     let error = match result {
         Ok(committed) => {
             debug_assert!(committed.lost.is_empty(), "nobody else has this store");
+            if hub.scope.failed_at.load(Ordering::Relaxed) != 0 {
+                hub.scope.failed_at.store(0, Ordering::Relaxed);
+            }
             return Ok(());
         }
         Err(error) => error,
@@ -178,7 +186,11 @@ async fn write(hub: &Arc<Hub>, batch: Batch) -> Result<(), StoreError> {
             metrics::counter!("towline_store_broken_word_total").increment(1);
             Ok(())
         }
-        _ => Err(error),
+        _ => {
+            let now = hub.now().unix_micros();
+            hub.scope.failed_at.store(now, Ordering::Relaxed);
+            Err(error)
+        }
     }
 }
 

@@ -191,6 +191,9 @@ async fn an_administrator_ends_sessions() {
     bob.expect_error("UNAUTHENTICATED").await;
     assert_eq!(bob.expect_close().await, 1008);
     cannot_resume(&runtime, bare(&left, 0), "UNAUTHENTICATED").await;
+    let mut says = bare(&left, 0);
+    says["auth"] = json!({"scheme": "bearer", "token": BOB});
+    cannot_resume(&runtime, says, "UNAUTHENTICATED").await;
     let again = open().await;
     cannot_resume(&again, bare(&bob.token, 0), "UNAUTHENTICATED").await;
     Peer::bob(&again).await;

@@ -8,6 +8,7 @@
 
 mod access;
 mod ack;
+mod again;
 mod agents;
 mod audit;
 mod cancel;

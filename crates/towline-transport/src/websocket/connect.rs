@@ -71,7 +71,7 @@ struct Target {
 
 impl Target {
     fn parse(url: &str) -> Result<Self, TransportError> {
-        let refuse = |reason: &str| TransportError::impossible(without_query(url), reason);
+        let refuse = |reason: &str| TransportError::impossible(without_secrets(url), reason);
         let not_a_url =
             |cause: InvalidUri| refuse(&format!("this is not a URL ({cause})")).because(cause);
         let mut uri: Uri = url.parse().map_err(not_a_url)?;
@@ -205,7 +205,7 @@ impl Target {
     }
 
     fn name(&self) -> String {
-        without_query(&self.uri.to_string())
+        without_secrets(&self.uri.to_string())
     }
 }
 
@@ -276,9 +276,12 @@ impl Security {
     }
 }
 
-/// A query may carry a token, which does not belong into an error.
-fn without_query(url: &str) -> String {
-    url.split('?').next().unwrap_or_default().to_owned()
+/// The URL without what may be secret in it: user and password, the query.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + "://".len()));
+    // A password may hold a slash that nobody escaped, so all before the last sign goes.
+    format!("{scheme}{}", rest.rsplit('@').next().unwrap_or_default())
 }
 
 /// What an HTTP status means for somebody who wanted a WebSocket.
@@ -290,7 +293,7 @@ fn explain(response: &Response<Option<Vec<u8>>>) -> String {
     match response.status().as_u16() {
         301..=308 => format!(
             "it redirects to {}; connect there",
-            location.map_or_else(|| "nowhere".to_owned(), without_query)
+            location.map_or_else(|| "nowhere".to_owned(), without_secrets)
         ),
         401 => {
             "it wants authentication before the upgrade; send an `Authorization` header".to_owned()

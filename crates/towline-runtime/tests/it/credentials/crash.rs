@@ -37,7 +37,7 @@ async fn start(store: FaultStore<Durable>, upstream: &Upstream, hour: u32) -> Ru
             Ok::<_, AgentError>(Value::Null)
         })
         .restartable_agent("again", |_ctx: JobContext, _input: Value| async move {
-            tokio::time::sleep(Duration::from_secs(600)).await;
+            tokio::time::sleep(Duration::from_secs(90)).await;
             Ok::<_, AgentError>(Value::Null)
         })
         .build()
@@ -72,7 +72,7 @@ async fn live(runtime: &Runtime, agent: &str) {
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
-/// Gives the runtime the time it needs, ends what still runs, and looks whether anything is left.
+/// Gives the runtime, and the job that it may run again, the time they need, ends what still runs, and looks whether anything is left.
 async fn nothing_stays(runtime: Runtime, disk: &Durable, upstream: &Upstream) -> bool {
     tokio::time::sleep(Duration::from_secs(120)).await;
     let unused = runtime

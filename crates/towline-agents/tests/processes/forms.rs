@@ -1,0 +1,104 @@
+//! What becomes of a program's output, and of its failures.
+
+use serde_json::{Value, json};
+use towline_agents::{Confinement, Limits, ProcessAgent, ResultForm};
+use towline_client::{JobHandle, JobOutput};
+use towline_runtime::AgentOptions;
+
+use crate::support::{Stage, bodies, soon};
+
+fn shell(script: &str) -> ProcessAgent {
+    ProcessAgent::exec(["sh", "-c", script])
+}
+
+/// A result that was streamed.
+async fn streamed(job: &mut JobHandle) -> Vec<u8> {
+    let success = soon(job.outcome()).await.unwrap().into_success().unwrap();
+    match success.result {
+        JobOutput::Streamed { bytes, .. } => bytes.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// [ARCP 18-1] output is JSON where it is JSON, else text; or what the operator says it is.
+#[tokio::test]
+async fn output_has_a_form() {
+    let table = [
+        (ResultForm::Auto, "echo '{\"a\": 1}'", json!({"a": 1})),
+        (ResultForm::Auto, "echo hi", json!("hi\n")),
+        (ResultForm::Json, "echo 42", json!(42)),
+        (ResultForm::Text, "echo 42", json!("42\n")),
+    ];
+    for (form, script, expected) in table {
+        let stage = Stage::new(shell(script).result(form)).await;
+        assert_eq!(stage.result().await, expected, "{script}");
+    }
+    let no_json = Stage::new(shell("echo hi").result(ResultForm::Json)).await;
+    let failure = no_json.failure().await;
+    assert!(failure.message.contains("printed no JSON"), "{failure}");
+    let bytes = Stage::new(shell("printf 'a\\377'").result(ResultForm::Bytes)).await;
+    let mut job = bytes.submit().await;
+    assert_eq!(streamed(&mut job).await, b"a\xff");
+}
+
+/// Lines are heard while the program runs, and are the result all the same.
+#[tokio::test]
+async fn lines_are_live() {
+    let script = "echo one; until [ -e go ]; do sleep 0.01; done; printf two";
+    let stage = Stage::new(shell(script).live_lines(true)).await;
+    let mut job = stage.submit().await;
+    loop {
+        let event = soon(job.next_event())
+            .await
+            .unwrap()
+            .expect("the job waits");
+        let payload = event.payload().unwrap();
+        let body: Value = payload.body.read().unwrap();
+        if body["message"] == "one" {
+            break;
+        }
+    }
+    std::fs::write(stage.place.path().join("go"), "").unwrap();
+    assert_eq!(soon(job.result_json::<Value>()).await.unwrap(), "one\ntwo");
+    let logs = bodies(&stage.client, job.id(), "log").await;
+    assert!(logs.iter().any(|log| log["message"] == "two"), "{logs:?}");
+}
+
+/// [ARCP 8.4-1] of a job that may be run again nothing is streamed before its program has done its work.
+#[tokio::test]
+async fn a_long_result_waits_for_its_program() {
+    let script = "head -c 600000 /dev/zero | tr '\\0' a; [ $TOWLINE_ATTEMPT = 2 ]";
+    let stage = Stage::retried(shell(script), 1).await;
+    let mut job = stage.submit().await;
+    let bytes = streamed(&mut job).await;
+    assert!(bytes.len() == 600_000 && bytes.iter().all(|byte| *byte == b'a'));
+}
+
+/// [ARCP 18-1] a program says so much and no more, on whichever stream.
+#[tokio::test]
+async fn output_is_bounded() {
+    for stream in ["", " >&2"] {
+        let script = format!("head -c 2000000 /dev/zero | tr '\\0' '\\n'{stream}; sleep 1000");
+        let limits = Limits::default().output(Some(1_000_000));
+        for agent in [shell(&script), ProcessAgent::arcp(["sh", "-c", &script])] {
+            let confinement = Confinement::new().limits(limits.clone());
+            let stage = Stage::with(agent, AgentOptions::default(), confinement).await;
+            let failure = stage.failure().await;
+            assert!(failure.message.contains("limit of output"), "{failure}");
+        }
+    }
+}
+
+/// A program that fails for want of a grant says which.
+#[tokio::test]
+async fn a_denial_names_the_grant() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("data.txt");
+    std::fs::write(&file, "x").unwrap();
+    let script = format!("cat {}", file.display());
+    let failure = Stage::held(shell(&script)).await.failure().await;
+    let grant = format!("fs.read={}", file.display());
+    assert!(failure.message.contains(&grant), "{failure}");
+    let details: Value = failure.details.unwrap().read().unwrap();
+    assert_eq!(details["missing_grants"], json!([grant]));
+}

@@ -1,0 +1,182 @@
+//! What plain programs say beside their output, and what they get back when they run again.
+
+use serde_json::{Value, json};
+use towline_agents::ProcessAgent;
+use towline_wire::Lease;
+
+use crate::{
+    relayed::{event, opening, result},
+    support::{Stage, bodies, failure, is_gone, soon},
+};
+
+fn shell(script: &str) -> ProcessAgent {
+    ProcessAgent::exec(["sh", "-c", script])
+}
+
+/// A line to the side channel.
+fn say(line: &Value) -> String {
+    format!("echo '{line}' >&$TOWLINE_EVENTS\n")
+}
+
+fn budget(amount: &str) -> Lease {
+    [("cost.budget", amount)].into_iter().collect()
+}
+
+/// [ARCP 18-5] a script reports what it does, hears when that is committed, and is told what is wrong with a line; the same
+/// when the kernel keeps it to a lease.
+#[tokio::test]
+async fn a_script_says_what_it_does() {
+    let script = [
+        say(&json!({"id": 1, "kind": "progress", "body": {"current": 1, "total": 2}})),
+        "read -r ack <&$TOWLINE_EVENTS\n".to_owned(),
+        say(&json!({"kind": "thought", "body": {"text": "hm"}})),
+        "echo 'no line of ours' >&$TOWLINE_EVENTS\n".to_owned(),
+        say(&json!({"kind": "nonsense", "body": {}})),
+        say(&json!({"id": "a", "kind": "ask", "body": {"kind": "text"}})),
+        "read -r refused <&$TOWLINE_EVENTS\n".to_owned(),
+        "printf '[%s,%s,%s]' \"$ack\" \"$refused\" \"$TOWLINE_ATTEMPT\"".to_owned(),
+    ]
+    .concat();
+    for stage in [
+        Stage::new(shell(&script)).await,
+        Stage::held(shell(&script)).await,
+    ] {
+        let mut job = stage.submit().await;
+        let gave: Value = soon(job.result_json()).await.unwrap();
+        assert_eq!((&gave[0], &gave[2]), (&json!({"ack": 1}), &json!(1)));
+        assert_eq!(gave[1]["refused"], "a");
+        assert_eq!(gave[1]["error"]["code"], "INVALID_REQUEST");
+        let progress = bodies(&stage.client, job.id(), "progress").await;
+        assert_eq!(progress, [json!({"current": 1, "total": 2})]);
+        let thoughts = bodies(&stage.client, job.id(), "thought").await;
+        assert_eq!(thoughts, [json!({"text": "hm"})]);
+        let logs = bodies(&stage.client, job.id(), "log").await;
+        let warned = logs.iter().filter(|log| log["level"] == "warn");
+        let warned: Vec<_> = warned.filter_map(|log| log["message"].as_str()).collect();
+        for part in ["no line of ours", "`nonsense`", "`ask`"] {
+            assert!(warned.iter().any(|text| text.contains(part)), "{warned:?}");
+        }
+    }
+}
+
+/// [ARCP 18-5] what a program kept is given back to its next run, which knows that it is the second; the job has one end.
+#[tokio::test]
+async fn a_checkpoint_is_given_back() {
+    let script = [
+        "if [ -n \"$TOWLINE_CHECKPOINT\" ]; then printf '[%s,%s]' \"$TOWLINE_ATTEMPT\" \"$TOWLINE_CHECKPOINT\"; exit; fi\n"
+            .to_owned(),
+        say(&json!({"id": "c", "kind": "checkpoint", "body": {"value": {"step": 7}}})),
+        "read -r ack <&$TOWLINE_EVENTS; exit 1".to_owned(),
+    ]
+    .concat();
+    let stage = Stage::retried(shell(&script), 1).await;
+    assert_eq!(stage.result().await, json!([2, {"step": 7}]));
+}
+
+/// [ARCP 18-5] a checkpoint that does not fit into a variable is refused, and the one before stands.
+#[tokio::test]
+async fn a_checkpoint_has_a_size() {
+    let script = "
+        printf '{\"id\":1,\"kind\":\"checkpoint\",\"body\":{\"value\":\"' >&$TOWLINE_EVENTS
+        head -c 70000 /dev/zero | tr '\\0' a >&$TOWLINE_EVENTS
+        printf '\"}}\\n' >&$TOWLINE_EVENTS
+        read -r answer <&$TOWLINE_EVENTS; printf '%s' \"$answer\"";
+    let answer = Stage::new(shell(script)).await.result().await;
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("65536"), "{message}");
+}
+
+/// A script that gives ids and reads no answers is not held up by them.
+#[tokio::test]
+async fn unread_answers_hold_nothing_up() {
+    let script = "i=0; while [ $i -lt 9000 ]; do i=$((i+1)); \
+        echo '{\"id\":'$i',\"kind\":\"status\",\"body\":{\"phase\":\"p\"}}'; done >&$TOWLINE_EVENTS; echo 1";
+    let stage = Stage::new(shell(script)).await;
+    let mut job = stage.submit().await;
+    assert_eq!(soon(job.result_json::<Value>()).await.unwrap(), 1);
+    let phases = bodies(&stage.client, job.id(), "status").await;
+    assert_eq!(
+        phases
+            .iter()
+            .filter(|status| status["phase"] == "p")
+            .count(),
+        9000
+    );
+}
+
+/// A line has a longest length; the ones after it are heard.
+#[tokio::test]
+async fn a_line_has_a_length() {
+    let script = format!(
+        "head -c 3000000 /dev/zero | tr '\\0' a >&$TOWLINE_EVENTS; echo >&$TOWLINE_EVENTS\n{}",
+        say(&json!({"kind": "thought", "body": {"text": "after"}}))
+    );
+    let stage = Stage::new(shell(&script)).await;
+    let mut job = stage.submit().await;
+    soon(job.result_json::<Value>()).await.unwrap();
+    assert_eq!(
+        bodies(&stage.client, job.id(), "thought").await,
+        [json!({"text": "after"})]
+    );
+    let logs = bodies(&stage.client, job.id(), "log").await;
+    assert!(
+        logs.iter()
+            .any(|log| log["message"].as_str().unwrap().contains("1048576 bytes")),
+        "{logs:?}"
+    );
+}
+
+/// [ARCP 9.6-3, 18-4] a program that has spent its budget is ended, though nobody asked for anything; what it did about it by
+/// itself comes too late.
+#[tokio::test]
+async fn a_spent_budget_ends_the_program() {
+    let cost = json!({"kind": "metric", "body": {"name": "cost.x", "value": 0.6, "unit": "USD"}});
+    let script = [
+        "echo $$ > main\n".to_owned(),
+        say(&cost),
+        say(&cost),
+        "sleep 1000".to_owned(),
+    ]
+    .concat();
+    let child = [
+        "echo $$ > main\n".to_owned(),
+        opening(),
+        event(1, "metric", cost["body"].clone()),
+        event(2, "metric", cost["body"].clone()),
+        result(3, json!("done")),
+        "sleep 1000".to_owned(),
+    ]
+    .concat();
+    for agent in [shell(&script), ProcessAgent::arcp(["sh", "-c", &child])] {
+        let stage = Stage::new(agent).await;
+        let submit = stage.client.submit("script").lease(budget("USD:1.00"));
+        let mut job = submit.send().await.unwrap();
+        let failure = failure(&mut job).await;
+        assert_eq!(failure.code.as_str(), "BUDGET_EXHAUSTED", "{failure}");
+        is_gone(stage.pid("main").await).await;
+    }
+}
+
+/// [ARCP 18-5] what an ARCP child keeps is kept for the job, under either name, and given back in its environment and with
+/// the submit.
+#[tokio::test]
+async fn the_checkpoint_of_a_child_is_given_back() {
+    for kind in ["checkpoint", "x-vendor.towline.checkpoint"] {
+        let script = [
+            opening(),
+            "if [ -n \"$TOWLINE_CHECKPOINT\" ]; then\n\
+             case \"$submit\" in *'\"x-vendor.towline.checkpoint\":{\"step\":7}'*) ;; *) exit 9;; esac\n\
+             case \"$TOWLINE_ATTEMPT $TOWLINE_CHECKPOINT\" in '2 {\"step\":7}') ;; *) exit 8;; esac\n"
+                .to_owned(),
+            result(1, json!("went on")),
+            "exit; fi\n".to_owned(),
+            event(1, kind, json!({"value": {"step": 7}})),
+            // The line after it is read after it.
+            event(2, "thought", json!({"text": "kept"})),
+            "exit 3".to_owned(),
+        ]
+        .concat();
+        let stage = Stage::retried(ProcessAgent::arcp(["sh", "-c", &script]), 1).await;
+        assert_eq!(stage.result().await, "went on", "{kind}");
+    }
+}
