@@ -97,6 +97,8 @@ impl ListBuilder {
             filter,
             limit: self.limit,
             cursor: self.cursor.clone(),
+            order: None,
+            follow: None,
             details: self.details,
         };
         match self.shared.ask(Request::List(request)).await? {

@@ -1,7 +1,10 @@
 //! Which feature a request asks for [ARCP 6.2-3]: one table, read by the client before it sends and by the runtime when it
 //! reads.
 
-use towline_wire::{Feature, FeatureSet, Lease, MessageType, namespace, payload::Submit};
+use towline_wire::{
+    Feature, FeatureSet, Lease, MessageType, namespace,
+    payload::{ListJobs, Submit},
+};
 
 /// A feature that something in a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +39,24 @@ pub fn check_submit(submit: &Submit, features: FeatureSet) -> Result<(), Need> {
         .try_for_each(|used| used.need.check(features))
 }
 
+/// Refuses a listing that uses a feature which is not in effect.
+///
+/// # Errors
+/// [`Need`] says what uses which.
+pub fn check_list(list: &ListJobs, features: FeatureSet) -> Result<(), Need> {
+    let need = |what| Need {
+        feature: Feature::List,
+        what,
+    };
+    if list.order.is_some() {
+        need("`order`").check(features)?;
+    }
+    if list.follow.is_some() {
+        need("`follow`").check(features)?;
+    }
+    Ok(())
+}
+
 impl Need {
     fn check(self, features: FeatureSet) -> Result<(), Self> {
         if features.has(self.feature) {
@@ -47,7 +68,7 @@ impl Need {
 }
 
 /// What needs a feature as a whole.
-const TYPES: [Need; 5] = [
+const TYPES: [Need; 8] = [
     Need {
         feature: Feature::Heartbeat,
         what: "session.ping",
@@ -67,6 +88,18 @@ const TYPES: [Need; 5] = [
     Need {
         feature: Feature::Subscribe,
         what: "job.unsubscribe",
+    },
+    Need {
+        feature: Feature::Input,
+        what: "x-vendor.towline.answer",
+    },
+    Need {
+        feature: Feature::Input,
+        what: "x-vendor.towline.message",
+    },
+    Need {
+        feature: Feature::Input,
+        what: "x-vendor.towline.inbox",
     },
 ];
 

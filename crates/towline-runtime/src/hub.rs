@@ -8,6 +8,7 @@ mod books;
 mod callers;
 pub(crate) mod committer;
 mod days;
+mod followers;
 mod isolate;
 mod keys;
 mod lookup;
@@ -34,6 +35,7 @@ use queue::CommitQueue;
 
 pub(crate) use books::{Books, Queued, hash_token};
 pub(crate) use days::DayShare;
+pub(crate) use followers::Follower;
 pub(crate) use keys::KeyGuard;
 pub(crate) use lookup::JobView;
 pub use registry::RegisterError;

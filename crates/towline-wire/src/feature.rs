@@ -53,6 +53,10 @@ features! {
     ResultChunk = "result_chunk",
     /// `name@version` (§7.5).
     AgentVersions = "agent_versions",
+    /// Lists for pages and people: the newest first, pushed when they change, with more in each entry. Ours.
+    List = "x-vendor.towline.list",
+    /// Questions to people (chapter 15).
+    Input = "x-vendor.towline.input",
 }
 
 impl fmt::Display for Feature {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use towline_runtime::Caller;
 use towline_wire::payload::AgentListing;
 
-use super::{accept, jobs::document, problem::Problem, query};
+use super::{accept, document::document, problem::Problem, query};
 
 /// The agents there are.
 #[derive(Serialize, utoipa::ToSchema)]

@@ -17,9 +17,10 @@ use towline_runtime::{Caller, EventReader, LogRecord, RecordKind};
 use towline_wire::{JobId, JobSeq};
 
 use super::{
-    accept, job_of,
+    accept,
+    face::{job_of, takes_long},
     problem::{Problem, ProblemDocument},
-    query, takes_long,
+    query,
 };
 use crate::refusal::shown;
 

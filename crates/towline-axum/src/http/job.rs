@@ -9,8 +9,9 @@ use axum::{
 use towline_runtime::{Caller, JobDocument};
 
 use super::{
-    Shared, accept, body, job_of,
-    jobs::document,
+    accept, body,
+    document::document,
+    face::{Shared, job_of},
     problem::{Problem, ProblemDocument},
     query,
 };
@@ -66,7 +67,7 @@ pub(super) async fn cancel(
     accept::json(&parts.headers)?;
     query::members(&parts.uri, &[])?;
     let job = job_of(&job)?;
-    let body = body::object(&parts.headers, body, face.options.body_bytes).await?;
+    let body = body::object(&parts.headers, body, face.body_bytes()).await?;
     let reason = body.and_then(|mut body| body.remove("reason"));
     let reason = reason.filter(|reason| !reason.is_null()).map(|reason| {
         reason

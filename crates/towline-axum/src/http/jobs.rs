@@ -11,12 +11,15 @@ use towline_runtime::{CallTrace, Caller, JobDocument, JobsPage};
 use towline_wire::{JobStatus, RawJson, TraceId};
 
 use super::{
-    Shared, accept,
+    accept,
     body::{self, Object},
+    document::document,
+    face::{Shared, takes_long},
     prefer,
     problem::{Problem, ProblemDocument},
-    query, takes_long,
+    query,
 };
+use crate::refusal::shown;
 
 /// What a submit says. Written down for the description; the runtime reads it.
 #[derive(utoipa::ToSchema)]
@@ -73,7 +76,7 @@ pub(super) async fn submit(
     let (parts, body) = request.into_parts();
     accept::json(&parts.headers)?;
     query::members(&parts.uri, &[])?;
-    let body = body::object(&parts.headers, body, face.options.body_bytes).await?;
+    let body = body::object(&parts.headers, body, face.body_bytes()).await?;
     let body = body.ok_or_else(|| {
         Problem::bad_request("the body is empty, send a JSON object with an `agent`")
     })?;
@@ -184,7 +187,7 @@ pub(super) async fn list(
     {
         return Err(Problem::bad_request(format!(
             "`status` is {}, which is none",
-            crate::refusal::shown(unknown)
+            shown(unknown)
         )));
     }
     let mut filter = json!({});
@@ -204,28 +207,11 @@ pub(super) async fn list(
         let number: u64 = limit.parse().map_err(|_| {
             Problem::bad_request(format!(
                 "`limit` is {}, which is no number of jobs",
-                crate::refusal::shown(&limit)
+                shown(&limit)
             ))
         })?;
         list["limit"] = json!(number);
     }
     let page = caller.jobs(list.into()).await?;
     Ok(document(&page)?.into_response())
-}
-
-/// An answer in JSON.
-pub(super) fn document<T: serde::Serialize>(
-    value: &T,
-) -> Result<impl axum::response::IntoResponse + use<T>, Problem> {
-    let text = serde_json::to_string(value);
-    let text = text.map_err(|_| {
-        Problem::from(towline_runtime::policy::Refusal::internal(
-            "the answer has no JSON form",
-        ))
-    })?;
-    let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    Ok((headers, text))
 }

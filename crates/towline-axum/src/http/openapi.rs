@@ -14,9 +14,6 @@ use utoipa::{
 
 use super::{agents, events, job, jobs, problem::Problem, query, result};
 
-/// Where the description is.
-pub(super) const PATH: &str = "/openapi.json";
-
 #[derive(OpenApi)]
 #[openapi(
     info(

@@ -16,11 +16,10 @@ use towline_runtime::{Caller, JobFailure, JobOutput, StreamedResult, policy::Ref
 use towline_wire::{JobId, JobStatus, event::ChunkEncoding};
 
 use super::{
-    job_of,
+    face::{job_of, takes_long},
     problem::{Problem, ProblemDocument},
     query,
     range::{self, Part},
-    takes_long,
 };
 
 /// Fetches what a job gave.

@@ -94,6 +94,8 @@ impl Doubts {
             }),
             limit: Some(1000),
             cursor: None,
+            order: None,
+            follow: None,
             details: false,
         })
     }

@@ -197,6 +197,7 @@ impl Command for AcceptJob {
             return asked_by.refuse(hub, &job, refusal);
         }
         hub.books.jobs.insert(&job);
+        hub.books.followers.changed(&job.row);
         if let Some(credentials) = credentials {
             credentials.take();
         }

@@ -5,16 +5,28 @@ use std::{collections::BTreeMap, sync::Arc};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use towline_proto::{lease::Budget, limits, refusal::Refusal};
 use towline_store::{JobPage, JobQuery, JobState, JobSummary, ListCursor, Principal};
-use towline_wire::{AgentRef, Amount, JobId, Timestamp, payload};
+use towline_wire::{
+    AgentRef, Amount, Feature, JobId, Timestamp,
+    payload::{self, ListOrder},
+};
 
-use super::asker::{Asker, envelope, store_refusal};
+use super::{
+    asker::{Asker, envelope, store_refusal},
+    follow,
+};
 use crate::{hub::Hub, job::remaining, session::Reply};
 
 pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs) {
     // What the session asked for before shows in the list.
     hub.barrier().await;
+    let following = follow::begin(hub, asker, &list);
     match page(hub, asker, list).await {
-        Ok(jobs) => asker.reply(Reply::plain(envelope(&jobs))),
+        Ok(jobs) => {
+            asker.reply(Reply::plain(envelope(&jobs)));
+            if let Some(following) = following {
+                follow::go_on(hub, following);
+            }
+        }
         Err(refusal) => asker.refuse(&refusal),
     }
 }
@@ -31,7 +43,7 @@ pub(crate) async fn jobs(
 }
 
 async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<payload::Jobs, Refusal> {
-    let details = list.details;
+    let details = list.details || asker.session.lock().features.has(Feature::List);
     let page = jobs(hub, &asker.session.principal, list).await?;
     Ok(payload::Jobs {
         request_id: asker.request.clone(),
@@ -40,7 +52,11 @@ async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<paylo
     })
 }
 
-fn query(hub: &Hub, principal: &Principal, list: payload::ListJobs) -> Result<JobQuery, Refusal> {
+pub(super) fn query(
+    hub: &Hub,
+    principal: &Principal,
+    list: payload::ListJobs,
+) -> Result<JobQuery, Refusal> {
     let filter = list.filter.unwrap_or_default();
     let limit = limits::page_jobs(list.limit)?;
     let agent = filter.agent.as_deref().map(AgentRef::parse).transpose();
@@ -64,6 +80,7 @@ fn query(hub: &Hub, principal: &Principal, list: payload::ListJobs) -> Result<Jo
         created_after: filter.created_after.map(end_of_millisecond),
         created_before: filter.created_before,
         after,
+        newest_first: list.order == Some(ListOrder::Desc),
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
     })
 }
@@ -79,7 +96,7 @@ fn bad_cursor() -> Refusal {
 }
 
 /// With `details`, what no draft has as well.
-fn listing(row: &JobSummary, details: bool) -> payload::JobListing {
+pub(super) fn listing(row: &JobSummary, details: bool) -> payload::JobListing {
     let state = &row.state;
     payload::JobListing {
         principal: details.then(|| row.principal.as_str().to_owned()),

@@ -16,7 +16,10 @@ use towline_proto::{
 use towline_store::Principal;
 use towline_wire::{JobId, Secret, SessionId};
 
-use super::{callers::VirtualSessions, days::Days, keys::KeysInFlight, refusals::Refusals};
+use super::{
+    callers::VirtualSessions, days::Days, followers::Followers, keys::KeysInFlight,
+    refusals::Refusals,
+};
 use crate::{RuntimeOptions, job::JobEntry, session::SessionEntry};
 
 /// The tables of a runtime.
@@ -33,6 +36,8 @@ pub(crate) struct Books {
     pub(crate) refusals: Refusals,
     /// What callers without a connection have for a session.
     pub(crate) callers: VirtualSessions,
+    /// Who is told when jobs change.
+    pub(crate) followers: Followers,
 }
 
 impl Books {
@@ -45,6 +50,7 @@ impl Books {
             keys: KeysInFlight::default(),
             refusals: Refusals::default(),
             callers: VirtualSessions::default(),
+            followers: Followers::default(),
         }
     }
 }

@@ -30,6 +30,7 @@ struct Now {
     log: VecDeque<Piece>,
     bytes: u64,
     checkpoint: Option<RawJson>,
+    talk: Option<RawJson>,
 }
 
 /// A block and when it was committed, counted over the whole store, so that the oldest of several logs is known.
@@ -48,6 +49,7 @@ impl Job {
             log: VecDeque::new(),
             bytes: 0,
             checkpoint: None,
+            talk: None,
         };
         Self {
             facts,
@@ -96,6 +98,14 @@ impl Job {
 
     pub(super) fn checkpoint(&self) -> Option<RawJson> {
         self.now.lock().checkpoint.clone()
+    }
+
+    pub(super) fn talk(&self) -> Option<RawJson> {
+        self.now.lock().talk.clone()
+    }
+
+    pub(super) fn set_talk(&self, value: Option<RawJson>) {
+        self.now.lock().talk = value;
     }
 
     pub(super) fn set_checkpoint(&self, value: Option<RawJson>) {
@@ -274,6 +284,17 @@ impl Jobs {
             .collect()
     }
 
+    /// What live jobs and people have to say to each other.
+    pub(super) fn talks(&self) -> Vec<(JobId, RawJson)> {
+        let mut talks: Vec<_> = self
+            .live_handles()
+            .iter()
+            .filter_map(|job| Some((job.id().clone(), job.talk()?)))
+            .collect();
+        talks.sort_by(|left, right| left.0.cmp(&right.0));
+        talks
+    }
+
     pub(super) fn live_handles(&self) -> Vec<Arc<Job>> {
         self.listing.read().live.values().cloned().collect()
     }
@@ -304,10 +325,13 @@ impl Jobs {
                 bytes += summary.bytes();
                 page.jobs.push(summary);
             }
-            if query
-                .created_before
-                .is_some_and(|bound| last.facts.created_at >= bound)
-            {
+            let last = last.facts.created_at;
+            let is_beyond = if query.newest_first {
+                query.created_after.is_some_and(|bound| last <= bound)
+            } else {
+                query.created_before.is_some_and(|bound| last >= bound)
+            };
+            if is_beyond {
                 break;
             }
         }
@@ -319,12 +343,15 @@ impl Listing {
     /// The next jobs after a place that may be admitted.
     fn step(&self, query: &JobQuery, after: Option<&(Timestamp, JobId)>) -> Vec<Arc<Job>> {
         let next = |listed: &Listed| -> Vec<Arc<Job>> {
-            let start = after.map_or(Bound::Unbounded, |place| Bound::Excluded(place.clone()));
-            listed
-                .range((start, Bound::Unbounded))
-                .take(STEP)
-                .map(|(_, job)| Arc::clone(job))
-                .collect()
+            let bound = after.map_or(Bound::Unbounded, |place| Bound::Excluded(place.clone()));
+            let jobs = |(_, job): (_, &Arc<Job>)| Arc::clone(job);
+            if query.newest_first {
+                let range = listed.range((Bound::Unbounded, bound));
+                range.rev().take(STEP).map(jobs).collect()
+            } else {
+                let range = listed.range((bound, Bound::Unbounded));
+                range.take(STEP).map(jobs).collect()
+            }
         };
         if query.is_live_only() {
             return next(&self.live);
@@ -339,6 +366,9 @@ impl Listing {
             .collect();
         merged.sort_by_cached_key(|job| place(job));
         merged.dedup_by(|one, other| one.id() == other.id());
+        if query.newest_first {
+            merged.reverse();
+        }
         merged.truncate(STEP);
         merged
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params, types::Value};
-use towline_wire::{EventSeq, JobId, JobSeq};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson};
 
 use super::{
     cache::{Cache, up_to},
@@ -151,9 +151,9 @@ pub(super) fn list(conn: &Connection, cache: &Cache, query: &JobQuery) -> Result
             let mut merged = Found::default();
             for principal in principals {
                 let one = one_list(conn, query, Some(principal), share.max(LEAST_SHARE))?;
-                merged.add(one);
+                merged.add(one, query.newest_first);
             }
-            merged.settle();
+            merged.settle(query.newest_first);
             merged
         }
     };
@@ -195,22 +195,29 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: Self, newest_first: bool) {
         self.jobs.extend(other.jobs);
         self.cut = match (self.cut.take(), other.cut) {
+            (Some(one), Some(two)) if newest_first => Some(one.max(two)),
             (Some(one), Some(two)) => Some(one.min(two)),
             (one, two) => one.or(two),
         };
     }
 
     /// Brings several lists into one order, as far as all of them were looked at.
-    fn settle(&mut self) {
+    fn settle(&mut self, newest_first: bool) {
         self.jobs
             .sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
         self.jobs.dedup_by(|one, other| one.id == other.id);
+        if newest_first {
+            self.jobs.reverse();
+        }
         if let Some(cut) = &self.cut {
-            self.jobs
-                .retain(|job| (job.created_at, &job.id) <= (cut.created_at, &cut.job));
+            let cut = (cut.created_at, &cut.job);
+            self.jobs.retain(|job| {
+                let place = (job.created_at, &job.id);
+                place == cut || (place < cut) != newest_first
+            });
         }
     }
 }
@@ -252,7 +259,12 @@ fn listing(query: &JobQuery, principal: Option<&Principal>) -> (String, Vec<Valu
             Value::Integer(after.created_at.unix_micros()),
             Value::Text(after.job.as_str().to_owned()),
         ];
-        filter.add("(j.created_at, j.id) > (?, ?)", place);
+        let beyond = if query.newest_first {
+            "(j.created_at, j.id) < (?, ?)"
+        } else {
+            "(j.created_at, j.id) > (?, ?)"
+        };
+        filter.add(beyond, place);
     }
     if let Some(bound) = query.created_after {
         filter.add("j.created_at > ?", [Value::Integer(bound.unix_micros())]);
@@ -284,9 +296,12 @@ fn listing(query: &JobQuery, principal: Option<&Principal>) -> (String, Vec<Valu
         .values
         .push(Value::Integer(int(query.limit as u64).saturating_add(1)));
     let clause = filter.clause();
-    let sql = format!(
-        "SELECT {SUMMARY_COLUMNS} FROM {tables} {clause} ORDER BY j.created_at, j.id LIMIT ?"
-    );
+    let order = if query.newest_first {
+        "j.created_at DESC, j.id DESC"
+    } else {
+        "j.created_at, j.id"
+    };
+    let sql = format!("SELECT {SUMMARY_COLUMNS} FROM {tables} {clause} ORDER BY {order} LIMIT ?");
     (sql, filter.values)
 }
 
@@ -328,6 +343,7 @@ pub(super) fn recover(conn: &Connection) -> Result<Recovered, DbError> {
         jobs,
         sessions: Vec::with_capacity(sessions.len()),
         credentials: outstanding(conn)?,
+        talks: talks(conn)?,
     };
     for (key, last, row) in sessions {
         recovered.sessions.push(RecoveredSession {
@@ -340,6 +356,17 @@ pub(super) fn recover(conn: &Connection) -> Result<Recovered, DbError> {
         });
     }
     Ok(recovered)
+}
+
+/// What live jobs and people have to say to each other.
+fn talks(conn: &Connection) -> Result<Vec<(JobId, RawJson)>, DbError> {
+    let sql = "SELECT j.id, t.value FROM talk t CROSS JOIN job_state s ON s.key = t.job \
+               CROSS JOIN job j ON j.key = t.job WHERE s.ended_at IS NULL ORDER BY t.job";
+    all(&mut conn.prepare(sql)?.query([])?, |row| {
+        let id = JobId::parse(row.get_ref(0)?.as_str().map_err(corrupt)?).map_err(corrupt)?;
+        let value = row.get_ref(1)?.as_str().map_err(corrupt)?;
+        Ok((id, RawJson::parse(value.to_owned()).map_err(corrupt)?))
+    })
 }
 
 fn live_jobs() -> String {

@@ -11,7 +11,7 @@ macro_rules! store_listing_suite {
     ($subject:expr) => {
         $crate::store_cases!($subject, listing:
             pages_follow_one_another, a_page_that_fits_is_the_last, only_the_principals_asked_for_are_listed,
-            filters_choose, live_jobs_are_found_among_many, paging_bears_new_jobs, a_page_is_bounded_in_bytes,
+            the_newest_may_come_first, filters_choose, live_jobs_are_found_among_many, paging_bears_new_jobs, a_page_is_bounded_in_bytes,
         );
     };
 }
@@ -96,6 +96,59 @@ pub async fn pages_follow_one_another(mut subject: Subject) {
                 ..query(limit)
             };
             assert_eq!(numbers(&*subject.store, one).await, order);
+        }
+        subject.reopen().await;
+    }
+}
+
+/// The other way round, pages of any size put together give all of it once too, of one principal, of several, and of those
+/// that live, within bounds of time.
+pub async fn the_newest_may_come_first(mut subject: Subject) {
+    let rows = (1..=20).map(|number| JobRow {
+        created_at: at(i64::try_from(number / 3).unwrap_or(0)),
+        ..of(["alice", "bob", "carol"][number as usize % 3], number)
+    });
+    let rows: Vec<JobRow> = rows.collect();
+    commit(
+        &*subject.store,
+        rows.iter().cloned().map(crate::Change::from),
+    )
+    .await;
+    let principals = |names: &[&str]| {
+        let names = names.iter().map(|name| Principal::new(*name));
+        Some(names.collect::<Vec<_>>())
+    };
+    for _ in 0..2 {
+        for limit in [1, 2, 7, 100] {
+            let live = Some(vec![JobStatus::Pending, JobStatus::Running]);
+            let queries = [
+                query(limit),
+                JobQuery {
+                    principals: principals(&["alice"]),
+                    ..query(limit)
+                },
+                JobQuery {
+                    principals: principals(&["alice", "carol", "nobody"]),
+                    ..query(limit)
+                },
+                JobQuery {
+                    status: live,
+                    created_after: Some(at(1)),
+                    created_before: Some(at(6)),
+                    ..query(limit)
+                },
+            ];
+            for oldest in queries {
+                let newest = JobQuery {
+                    newest_first: true,
+                    ..oldest.clone()
+                };
+                let mut expected = numbers(&*subject.store, oldest.clone()).await;
+                expected.reverse();
+                let found = numbers(&*subject.store, newest).await;
+                assert_eq!(found, expected, "{oldest:?}");
+                assert!(found.len() > 3, "{oldest:?}");
+            }
         }
         subject.reopen().await;
     }

@@ -350,6 +350,12 @@ pub struct ListJobs {
     /// Where the last page ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// The oldest first, or the newest; absent means the oldest. Needs [`Feature::List`](crate::Feature::List).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<ListOrder>,
+    /// Whether what changes is to be pushed, from this page on. Needs [`Feature::List`](crate::Feature::List).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follow: Option<bool>,
     /// Whether the members of [`JobListing`] that only towline's runtimes know are wanted; ours, and passed over by others.
     #[serde(
         rename = "x-vendor.towline.details",
@@ -362,8 +368,21 @@ readable!(ListJobs {
     filter: opt,
     limit: opt,
     cursor: opt,
+    order: opt,
+    follow: opt,
     details: def | "x-vendor.towline.details"
 });
+
+/// Which jobs of a listing come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListOrder {
+    /// Those that were accepted first.
+    #[default]
+    Asc,
+    /// Those that were accepted last.
+    Desc,
+}
 
 /// One job in a listing.
 #[derive(Debug, Clone, Serialize)]

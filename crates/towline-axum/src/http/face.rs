@@ -1,0 +1,120 @@
+//! What the resources share: the runtime, and how a request comes to have a caller.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, Method, header, request::Parts},
+};
+use towline_runtime::{Caller, Runtime};
+use towline_wire::{JobId, Secret};
+
+use super::problem::Problem;
+use crate::{EndpointOptions, Visit, gate::Gate, proxies};
+
+/// A runtime as it is served.
+pub(super) struct Face {
+    runtime: Runtime,
+    options: EndpointOptions,
+}
+
+pub(super) type Shared = Arc<Face>;
+
+impl Face {
+    pub(super) fn new(runtime: &Runtime, options: EndpointOptions) -> Self {
+        Self {
+            runtime: runtime.clone(),
+            options,
+        }
+    }
+
+    /// Which hosts and origins are let in.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.options.gate
+    }
+
+    /// The longest body.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.options.body_bytes
+    }
+
+    /// Host and origin first, so that a stranger's page learns nothing else [ARCP 16-4]; then who asks. `None` when a
+    /// browser only asks what a page may do.
+    pub(super) async fn admit(&self, mut request: Request) -> Result<Option<Request>, Problem> {
+        let gate = &self.options.gate;
+        gate.check(request.uri(), request.headers())?;
+        if is_preflight(&request) {
+            return Ok(None);
+        }
+        let (parts, body) = request.into_parts();
+        let peer = proxies::of(&parts, &self.options.forwarded);
+        let visit = parts.extensions.get::<Visit>().cloned();
+        if let (Some(visit), Some(peer)) = (&visit, peer) {
+            visit.comes_from(peer)?;
+        }
+        let is_public = parts.uri.path() == PUBLIC;
+        let caller = if is_public {
+            None
+        } else {
+            Some(self.caller(&parts, peer).await?)
+        };
+        request = Request::from_parts(parts, body);
+        if let Some(caller) = caller {
+            if let Some(visit) = visit {
+                visit.known();
+            }
+            request.extensions_mut().insert(caller);
+        }
+        Ok(Some(request))
+    }
+
+    async fn caller(&self, parts: &Parts, peer: Option<SocketAddr>) -> Result<Caller, Problem> {
+        let (scheme, token) = authorization(&parts.headers)?;
+        let is_shown = scheme.is_some();
+        let proven = self.runtime.prove(scheme, token, peer).await;
+        let proven = proven.map_err(|cause| Problem::unproved(cause, is_shown))?;
+        let confidential = self.options.websocket.is_confidential(peer);
+        Ok(self.runtime.caller(proven, confidential))
+    }
+}
+
+/// Scheme and token of the `Authorization` header.
+fn authorization(headers: &HeaderMap) -> Result<(Option<String>, Option<Secret>), Problem> {
+    let mut shown = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = shown.next() else {
+        return Ok((None, None));
+    };
+    if shown.next().is_some() {
+        return Err(Problem::unauthenticated(
+            "the request has several Authorization headers, send one",
+        ));
+    }
+    let text = value
+        .to_str()
+        .map_err(|_| Problem::unauthenticated("the Authorization header is not plain text"))?;
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    let token = Some(token.trim()).filter(|token| !token.is_empty());
+    Ok((Some(scheme.to_owned()), token.map(Secret::from)))
+}
+
+fn is_preflight(request: &Request) -> bool {
+    let headers = request.headers();
+    request.method() == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The request goes on for longer than a plain request may: the server's clock stops [ARCP 14-5].
+pub(super) fn takes_long(parts: &Parts) {
+    if let Some(visit) = parts.extensions.get::<Visit>() {
+        visit.taken();
+    }
+}
+
+/// The job a path names.
+pub(super) fn job_of(path: &str) -> Result<JobId, Problem> {
+    JobId::parse(path).map_err(|_| Problem::no_such_job(path))
+}
+
+/// What needs no token: the description.
+const PUBLIC: &str = "/openapi.json";
