@@ -443,3 +443,14 @@ mod http_0 {
         axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
     }
 }
+
+#[rustfmt::skip]
+mod agents_1 {
+    fn main() -> std::process::ExitCode {
+        if let Some(status) = towline::agents::launcher::run_if_asked() {
+            return status;
+        }
+        // Only now threads, a tokio runtime, and the rest.
+        std::process::ExitCode::SUCCESS
+    }
+}

@@ -1,9 +1,10 @@
 //! A child's events, as the job's.
 
-use towline_client::JobEvent;
+use towline_client::{Client, JobEvent};
 use towline_runtime::{AgentError, JobContext};
-use towline_wire::{Event, EventKind, event};
+use towline_wire::{Event, EventKind, JobId, event};
 
+use super::asking::Asking;
 use crate::{
     collected::{Collected, ResultForm},
     said::{self, IN_MESSAGE, Said},
@@ -14,11 +15,17 @@ use crate::{
 pub(super) struct Forward<'j> {
     ctx: &'j JobContext,
     result: Option<Collected<'j>>,
+    asking: Asking,
 }
 
 impl<'j> Forward<'j> {
-    pub(super) fn new(ctx: &'j JobContext) -> Self {
-        Self { ctx, result: None }
+    /// For the events of this job of the child.
+    pub(super) fn new(ctx: &'j JobContext, client: Client, job: JobId) -> Self {
+        Self {
+            ctx,
+            result: None,
+            asking: Asking::new(ctx, client, job),
+        }
     }
 
     /// Passes one on.
@@ -34,6 +41,12 @@ impl<'j> Forward<'j> {
             match payload.event() {
                 Ok(Event::ResultChunk(chunk)) => return self.piece(chunk).await,
                 Ok(Event::Status(status)) if OURS.contains(&status.phase.as_str()) => return Ok(()),
+                Ok(Event::InputRequest(request)) => {
+                    self.asking.ask(request);
+                    return Ok(());
+                }
+                // What people said stands in our log already.
+                Ok(_) if kind.is_of_questions() => return Ok(()),
                 Ok(Event::Metric(metric)) if metric.name == "cost.budget.remaining" => {
                     return Ok(());
                 }
@@ -98,4 +111,9 @@ impl<'j> Forward<'j> {
 }
 
 /// What the runtime says of a job by itself.
-const OURS: [&str; 3] = ["running", "back_pressure", "credential_rotated"];
+const OURS: [&str; 4] = [
+    "running",
+    "awaiting_input",
+    "back_pressure",
+    "credential_rotated",
+];

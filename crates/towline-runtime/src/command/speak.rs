@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Tells a job something. Who may answer its questions may speak to it.
-pub(crate) async fn speak(hub: &Arc<Hub>, asker: Asker, job: JobId, body: RawJson) {
+pub(super) async fn speak(hub: &Arc<Hub>, asker: Asker, job: JobId, body: RawJson) {
     match find(hub, &asker, &job).await {
         Ok(entry) => hub.command(SpeakToJob {
             job: entry,
