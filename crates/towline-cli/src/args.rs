@@ -260,7 +260,7 @@ Examples:
   Host the demo agents, then use them from another shell:
     towline serve --demo --token alice:s3cret
     towline run chatty --input '{\"n\":5}' --url ws://127.0.0.1:7777/arcp --token s3cret
-  Start a job, let go of it, come back:
+  Start a job, leave it, come back:
     towline run sleep --input '{\"ms\":60000}' --detach --url ws://127.0.0.1:7777/arcp --token s3cret
     towline watch JOB
     towline cancel JOB

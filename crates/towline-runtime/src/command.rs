@@ -7,6 +7,7 @@ mod accept;
 mod answer;
 mod asker;
 mod cancel;
+mod day;
 mod delegate;
 mod follow;
 mod inbox;
