@@ -33,10 +33,9 @@ use self::{
 };
 use crate::{
     ClientError, ClientOptions, Connection, JobEvent, SessionOver,
-    job::Seat,
     mailbox::{Mailbox, Role},
+    seat::{Seat, Unclaimed},
     shared::{Answer, Command, Shared, View},
-    unsolicited::Unclaimed,
 };
 
 /// Owns a session: its machine, its connection, its seats. Ends when the session is over and the last goodbye is said.

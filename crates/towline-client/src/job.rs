@@ -17,8 +17,8 @@ use towline_wire::{JobId, JobSeq, QuestionId, RawJson, payload::Accepted};
 use crate::{
     AnswerBuilder, ClientError, JobEvent, Outcome, ResultStream,
     feed::Feed,
-    mailbox::Mailbox,
     result,
+    seat::Seat,
     shared::{Answer, Shared},
 };
 
@@ -43,13 +43,6 @@ pub struct JobHandle {
     feed: Feed,
     accepted: Option<Arc<Accepted>>,
     shared: Arc<Shared>,
-}
-
-/// What makes a handle.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) accepted: Option<Arc<Accepted>>,
 }
 
 impl JobHandle {

@@ -40,6 +40,7 @@ mod outcome;
 mod questions;
 mod result;
 mod resume;
+mod seat;
 mod shared;
 mod submit;
 mod subscription;

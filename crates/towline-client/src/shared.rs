@@ -14,8 +14,10 @@ use towline_wire::{
 };
 
 use crate::{
-    ClientError, ResumeState, SessionOver, feed::Feed, job::Seat, options::Traces,
-    unsolicited::Unclaimed,
+    ClientError, ResumeState, SessionOver,
+    feed::Feed,
+    options::Traces,
+    seat::{Seat, Unclaimed},
 };
 
 /// What clients and handles have in common: the way to the session's task.

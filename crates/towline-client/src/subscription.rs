@@ -13,7 +13,7 @@ use towline_wire::{JobId, JobSeq, payload::Subscribed};
 use crate::{
     ClientError, JobEvent, Outcome, ResultStream,
     feed::Feed,
-    job::Seat,
+    seat::Seat,
     shared::{Answer, Shared},
 };
 

@@ -9,8 +9,8 @@ use towline_wire::Shown;
 use super::{Driver, LacksPast, Waiter};
 use crate::{
     ClientError, Connection, JobEvent, SessionInfo, SessionOver,
-    job::Seat,
     mailbox::{Mailbox, Role},
+    seat::Seat,
     shared::{Answer, View},
 };
 

@@ -1,4 +1,5 @@
-//! Running a job: one task that watches over the agent's task (§7.3).
+//! Running a job: one task that watches over the agent's task (§7.3); and the time of its questions, at whose end
+//! the default holds [ARCP 15-3].
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -7,11 +8,12 @@ use tokio::{
     task::{JoinError, JoinHandle},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 use towline_proto::{
-    job::{Cause, Failure, Outcome},
+    job::{Cause, Failure, Outcome, Stop},
     span::RecordKind,
 };
-use towline_wire::{ErrorCode, EventKind, RawJson, Timestamp, event};
+use towline_wire::{ErrorCode, EventKind, QuestionId, RawJson, Timestamp, event};
 use tracing::Instrument as _;
 
 use super::{end, places::give_up_place};
@@ -331,3 +333,50 @@ fn returned(hub: &Hub, job: &JobEntry, value: RawJson) -> Outcome {
 
 /// A timer this long is set anew when it is over.
 const LONGEST_TIMER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
+/// Watches over the open questions of a job that nobody watches over yet. Bounded: a job has so many open questions, and each
+/// has one timer.
+pub(crate) fn watch_questions(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+    let now = hub.now();
+    let mut core = job.lock();
+    let open: Vec<_> = core
+        .talk
+        .open()
+        .map(|open| (open.request.question_id.clone(), open.request.expires_at))
+        .collect();
+    for (question, expires_at) in open {
+        if let Some(settled) = core.talk.timer(&question) {
+            let left = expires_at.since(now);
+            let waiting = wait(Arc::clone(hub), Arc::clone(job), question, left, settled);
+            hub.scope.tasks.spawn(waiting);
+        }
+    }
+}
+
+async fn wait(
+    hub: Arc<Hub>,
+    job: Arc<JobEntry>,
+    question: QuestionId,
+    left: Duration,
+    settled: CancellationToken,
+) {
+    let started = Instant::now();
+    tokio::select! {
+        () = sleep_until(started, left) => expire(&hub, &job, &question),
+        () = settled.cancelled() => {}
+        () = job.ended.cancelled() => {}
+        () = hub.scope.stopping.cancelled() => {}
+    }
+}
+
+/// The lease's end comes before any default [ARCP 15-3].
+fn expire(hub: &Arc<Hub>, job: &Arc<JobEntry>, question: &QuestionId) {
+    let ends_with_lease = job.lock().waits_for_the_lease(question);
+    if !ends_with_lease {
+        job.lock().expire_question(question, hub.now());
+        return hub.enqueue(job);
+    }
+    if end::stop_job(hub, job, Cause::LeaseExpired) == Stop::StopAgent {
+        end::lease_expired(hub, job);
+    }
+}
