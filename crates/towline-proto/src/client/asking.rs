@@ -2,7 +2,7 @@
 
 use towline_wire::{
     Envelope, Feature, JobId, JobSeq, RawJson,
-    payload::{Cancel, Inbox, Jobs, ListJobs, Ping, Speak, Subscribe, Unsubscribe},
+    payload::{Answer, Cancel, Inbox, Jobs, ListJobs, Ping, Speak, Subscribe, Unsubscribe},
 };
 
 use super::{
@@ -39,15 +39,8 @@ impl ClientSession {
                 (what, frame, None)
             }
             Request::Cancel { job, reason } => {
-                let cancel = Cancel {
-                    job_id: Some(job.clone()),
-                    reason: Some(reason),
-                };
-                (
-                    What::Cancel { job: job.clone() },
-                    envelope(&cancel).with_job(job),
-                    None,
-                )
+                let what = What::Cancel { job: job.clone() };
+                (what, cancel(job, reason), None)
             }
             Request::Subscribe { job, from, history } => {
                 let key = self.jobs.watch(&job);
@@ -59,22 +52,8 @@ impl ClientSession {
             }
             Request::Unsubscribe { job } => return (self.unsubscribe(&job, at, out), None),
             Request::List(list) => (What::List, envelope(&list), None),
-            Request::Answer(answer) => {
-                let job = answer.job_id.clone();
-                let frame = envelope(&*answer);
-                let frame = match job {
-                    Some(job) => frame.with_job(job),
-                    None => frame,
-                };
-                (What::Questions, frame, None)
-            }
-            Request::Speak { job, body } => {
-                let speak = Speak {
-                    job_id: Some(job.clone()),
-                    body,
-                };
-                (What::Speak, envelope(&speak).with_job(job), None)
-            }
+            Request::Answer(said) => (What::Questions, answer(&said), None),
+            Request::Speak { job, body } => (What::Speak, speak(job, body), None),
             Request::Inbox { job } => (What::Questions, envelope(&Inbox { job_id: job }), None),
             Request::Ping => {
                 let nonce = at.names.nonce();
@@ -293,6 +272,29 @@ impl ClientSession {
             self.send_request(key, frame, at, out);
         }
     }
+}
+
+fn cancel(job: JobId, reason: String) -> Envelope {
+    let message = Cancel {
+        job_id: Some(job.clone()),
+        reason: Some(reason),
+    };
+    envelope(&message).with_job(job)
+}
+
+fn answer(said: &Answer) -> Envelope {
+    match said.job_id.clone() {
+        Some(job) => envelope(said).with_job(job),
+        None => envelope(said),
+    }
+}
+
+fn speak(job: JobId, body: RawJson) -> Envelope {
+    let message = Speak {
+        job_id: Some(job.clone()),
+        body,
+    };
+    envelope(&message).with_job(job)
 }
 
 fn subscribe(job: JobId, from: Option<JobSeq>, history: bool) -> Envelope {
