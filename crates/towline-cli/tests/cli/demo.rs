@@ -35,7 +35,7 @@ fn it_shows_what_it_promises() {
         .map(|refused| refused["code"].as_str().unwrap())
         .collect();
     assert_eq!(codes, ["PERMISSION_DENIED", "BUDGET_EXHAUSTED"], "{result}");
-    ran.says(&["Hello, {name}!", "/etc/passwd", "cost.budget.remaining"]);
+    ran.says(&["Hello, {name}!", "/etc/passwd", "0.11 USD left"]);
     assert!(is_tidy(&place));
 }
 
