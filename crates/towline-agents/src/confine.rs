@@ -42,7 +42,7 @@ mod hold;
 mod inner;
 mod kernel;
 mod mounts;
-
+mod network;
 mod outer;
 mod own;
 mod place;
@@ -54,10 +54,11 @@ mod sweep;
 mod system;
 mod view;
 
-pub use door::{Door, Network};
+pub use door::Door;
 pub use exchange::Access;
 pub use hold::Hold;
 pub use kernel::Kernel;
+pub use network::Network;
 
 pub use own::{cgroup_is_delegated, close_memory, is_root, memory_is_closed};
 pub use place::{Place, Program, Protected};

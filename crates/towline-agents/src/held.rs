@@ -8,7 +8,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::process::ChildStdin;
+use tokio::process::{Child, ChildStdin};
 use towline_proto::lease::LeaseSet;
 use towline_runtime::{AgentError, JobContext};
 use towline_wire::ErrorCode;
@@ -141,14 +141,9 @@ impl Held {
         let kernel = kernel(&confinement, launcher).await;
         let mut way = None;
         if let Some(network) = begin.network {
-            let door = Door::open(kernel, confinement.by_port);
-            let mut door = door.map_err(|refusal| refused(subject, refusal))?;
-            let shared = Shared::new(door.is_shared());
-            for (name, value) in network.variables(door.port(), &shared, true) {
-                plan = plan.env(name, value);
-            }
-            plan = plan.door(&mut door);
-            way = Some((network, door, shared));
+            let opened = opened(plan, &network, kernel, confinement.by_port);
+            let (told, door, shared) = opened.map_err(|refusal| refused(subject, refusal))?;
+            (plan, way) = (told, Some((network, door, shared)));
         }
         let mut command = launcher.command();
         let prepared = plan
@@ -167,11 +162,8 @@ impl Held {
         let report = report.map_err(|refusal| refused(subject, refusal))?;
         let input = prepared.stdin.map(OwnedFd::from).map(Into::into);
         let input = input.map(ChildStdin::from_std).transpose()?;
-        let (Some(stdin), Some(stdout), Some(stderr)) =
-            (input, child.stdout.take(), child.stderr.take())
-        else {
-            return Err(cannot(&io::Error::other("it has no standard streams")));
-        };
+        let streams = streams_of(&mut child, input)
+            .ok_or_else(|| cannot(&io::Error::other("it has no standard streams")))?;
         let mut process = Process::held(child, Kept::new(hold, home));
         if let Some((network, door, shared)) = way {
             let port = door.port();
@@ -179,15 +171,32 @@ impl Held {
             process = process.with_proxy(Some(network.serve(listener, port, shared)));
         }
         ctx.log("debug", report.to_string()).await?;
-        Ok((
-            process,
-            Streams {
-                stdin,
-                stdout,
-                stderr,
-            },
-        ))
+        Ok((process, streams))
     }
+}
+
+/// Opens the door to the network that a program is to have, and tells the program where it is.
+fn opened(
+    mut plan: Plan,
+    network: &Network,
+    kernel: &Kernel,
+    by_port: bool,
+) -> Result<(Plan, Door, Shared), Refusal> {
+    let mut door = Door::open(kernel, by_port)?;
+    let shared = Shared::new(door.is_shared());
+    for (name, value) in network.variables(door.port(), &shared, true) {
+        plan = plan.env(name, value);
+    }
+    let plan = plan.door(&mut door);
+    Ok((plan, door, shared))
+}
+
+fn streams_of(child: &mut Child, input: Option<ChildStdin>) -> Option<Streams> {
+    Some(Streams {
+        stdin: input?,
+        stdout: child.stdout.take()?,
+        stderr: child.stderr.take()?,
+    })
 }
 
 /// How a program begins.

@@ -2,6 +2,7 @@
 //! those that `towline.toml` names.
 
 mod access;
+mod ask;
 mod burst;
 mod chatty;
 pub(crate) mod coder;
@@ -10,6 +11,7 @@ mod delegate;
 mod echo;
 mod fail;
 mod kinds;
+mod listen;
 mod sleep;
 mod spend;
 mod stream;
@@ -22,13 +24,14 @@ pub(crate) use configured::{Hosted, configured, is_built_in};
 
 use towline::{
     agents::{Confinement, ExecAgent, IndexAgent},
-    runtime::RuntimeBuilder,
+    runtime::{AgentOptions, RuntimeBuilder},
 };
 
-/// Registers the built-in agents. None of them is run again after a restart.
+/// Registers the built-in agents. None of them is run again after a restart, but `ask` and `listen`, which lose nothing.
 pub(crate) fn built_in(builder: RuntimeBuilder, confinement: &Confinement) -> RuntimeBuilder {
     builder
         .agent("access", access::run)
+        .restartable_agent("ask", ask::run)
         .agent("burst", burst::run)
         .agent("chatty", chatty::run)
         .agent("delegate", delegate::run)
@@ -37,6 +40,11 @@ pub(crate) fn built_in(builder: RuntimeBuilder, confinement: &Confinement) -> Ru
         .agent("fail", fail::run)
         .agent("index", IndexAgent::new())
         .agent("kinds", kinds::run)
+        .agent_with(
+            "listen",
+            listen::run,
+            AgentOptions::default().restartable(true).listens(true),
+        )
         .agent("sleep", sleep::run)
         .agent("spend", spend::run)
         .agent("stream", stream::run)

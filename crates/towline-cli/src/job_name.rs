@@ -10,9 +10,9 @@ use towline::{
 };
 
 use crate::{
-    connect::failed,
     failure::{Failure, Outcome},
     output,
+    refused::failed,
 };
 
 /// What names of ours begin with.

@@ -27,6 +27,7 @@ mod nearest;
 #[cfg(unix)]
 mod notify;
 mod output;
+mod refused;
 mod serve;
 mod sessions;
 mod signals;

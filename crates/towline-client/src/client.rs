@@ -5,11 +5,11 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use towline_proto::client::{Counters, Request};
 use towline_transport::Transport;
-use towline_wire::JobId;
+use towline_wire::{JobId, JobSeq, QuestionId, RawJson, payload::OpenQuestion};
 
 use crate::{
-    ClientError, ClientOptions, Connection, JobHandle, ListBuilder, ResumeState, SessionInfo,
-    SubmitBuilder, SubscribeBuilder, UnsolicitedJobs,
+    AnswerBuilder, ClientError, ClientOptions, Connection, JobHandle, ListBuilder, ResumeState,
+    SessionInfo, SubmitBuilder, SubscribeBuilder, UnsolicitedJobs,
     driver::Driver,
     shared::{Boxed, Command, Shared, over},
 };
@@ -90,6 +90,56 @@ impl Client {
     /// [`ClientError::Refused`] when the job is unknown, over, or not this session's.
     pub async fn cancel(&self, job: JobId, reason: impl Into<String>) -> Result<(), ClientError> {
         self.shared.cancel(job, reason.into()).await
+    }
+
+    /// Answers a question of a job: one of this session's, or of others where one may
+    /// ([`Client::inbox`]). Awaiting it sends it.
+    ///
+    /// ```no_run
+    /// # async fn run(client: towline_client::Client) -> Result<(), towline_client::ClientError> {
+    /// for question in client.inbox().await? {
+    ///     println!("{}: {}", question.agent, question.request.title);
+    ///     let id = question.request.question_id.clone();
+    ///     client.answer(question.job_id, id, true).note("looks fine").await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn answer(
+        &self,
+        job: JobId,
+        question: QuestionId,
+        answer: impl Into<RawJson>,
+    ) -> AnswerBuilder {
+        AnswerBuilder::new(self.shared.clone(), job, question, answer.into())
+    }
+
+    /// Tells a running job something, unasked. Gives where that stands in the job's log: its agent will hear it.
+    ///
+    /// Dropping the future does not take it back. It is said once: when the connection is lost before the runtime answered,
+    /// it fails and may have been said.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the job's agent does not listen, or the job is over or not one that may be spoken to;
+    /// [`ClientError::FeatureMissing`] when the runtime has no questions to people.
+    pub async fn say(&self, job: JobId, body: impl Into<RawJson>) -> Result<JobSeq, ClientError> {
+        self.shared.say(job, body.into()).await
+    }
+
+    /// The open questions that one may answer, of all jobs there are, the oldest first.
+    ///
+    /// # Errors
+    /// [`ClientError::FeatureMissing`] when the runtime has no questions to people.
+    pub async fn inbox(&self) -> Result<Vec<OpenQuestion>, ClientError> {
+        self.shared.questions(None).await
+    }
+
+    /// The open questions of one job.
+    ///
+    /// # Errors
+    /// As [`Client::inbox`].
+    pub async fn questions_of(&self, job: &JobId) -> Result<Vec<OpenQuestion>, ClientError> {
+        self.shared.questions(Some(job.clone())).await
     }
 
     /// A job to be watched, of whatever session.

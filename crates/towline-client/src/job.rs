@@ -12,10 +12,10 @@ use futures_util::Stream;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWrite;
 use towline_proto::client::Request;
-use towline_wire::{JobId, payload::Accepted};
+use towline_wire::{JobId, JobSeq, QuestionId, RawJson, payload::Accepted};
 
 use crate::{
-    ClientError, JobEvent, Outcome, ResultStream,
+    AnswerBuilder, ClientError, JobEvent, Outcome, ResultStream,
     feed::Feed,
     mailbox::Mailbox,
     result,
@@ -174,6 +174,35 @@ impl JobHandle {
     /// [`ClientError::Refused`] when the job is over already, or not this session's.
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         self.shared.cancel(self.id().clone(), reason.into()).await
+    }
+
+    /// Answers a question that the job asked with an
+    /// [`Event::InputRequest`](towline_wire::Event::InputRequest). Awaiting it sends it.
+    ///
+    /// ```no_run
+    /// # async fn run(mut job: towline_client::JobHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// use towline_wire::Event;
+    ///
+    /// while let Some(event) = job.next_event().await? {
+    ///     if let Event::InputRequest(request) = event.event()? {
+    ///         println!("{}", request.title);
+    ///         job.answer(request.question_id, true).await?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn answer(&self, question: QuestionId, answer: impl Into<RawJson>) -> AnswerBuilder {
+        let job = self.id().clone();
+        AnswerBuilder::new(self.shared.clone(), job, question, answer.into())
+    }
+
+    /// Tells the job something, unasked; see [`Client::say`](crate::Client::say).
+    ///
+    /// # Errors
+    /// As [`Client::say`](crate::Client::say).
+    pub async fn say(&self, body: impl Into<RawJson>) -> Result<JobSeq, ClientError> {
+        self.shared.say(self.id().clone(), body.into()).await
     }
 }
 

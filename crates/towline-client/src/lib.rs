@@ -37,6 +37,7 @@ mod listing;
 mod mailbox;
 mod options;
 mod outcome;
+mod questions;
 mod result;
 mod resume;
 mod shared;
@@ -59,6 +60,7 @@ pub use self::{
     listing::{JobPage, ListBuilder},
     options::ClientOptions,
     outcome::{JobFailure, JobOutput, Outcome, Success},
+    questions::AnswerBuilder,
     result::ResultStream,
     resume::ResumeState,
     shared::{Connection, SessionInfo},

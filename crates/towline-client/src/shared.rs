@@ -10,7 +10,7 @@ use towline_proto::{
 use towline_transport::Transport;
 use towline_wire::{
     FeatureSet, SessionId,
-    payload::{AgentListing, Jobs, PeerInfo, Subscribed},
+    payload::{AgentListing, Jobs, MessageAccepted, PeerInfo, Questions, Subscribed},
 };
 
 use crate::{
@@ -77,6 +77,8 @@ pub(crate) enum Answer {
     Job(Seat),
     Subscribed(Seat, Box<Subscribed>),
     Jobs(Jobs),
+    Spoken(MessageAccepted),
+    Questions(Questions),
     Done,
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use towline_wire::{CallId, CredentialId, JobId, MessageId, ResultId, Secret, SessionId, TraceId};
+use towline_wire::{
+    CallId, CredentialId, JobId, MessageId, QuestionId, ResultId, Secret, SessionId, TraceId,
+};
 use ulid::Ulid;
 
 use crate::{Clock, SystemClock};
@@ -85,6 +87,11 @@ impl Ids {
     /// An id for a tool call.
     pub fn call(&self) -> CallId {
         self.mint(CallId::minted)
+    }
+
+    /// An id for a question.
+    pub fn question(&self) -> QuestionId {
+        self.mint(QuestionId::minted)
     }
 
     /// A nonce for a ping.

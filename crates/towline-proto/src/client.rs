@@ -13,6 +13,7 @@ mod jobs;
 mod live;
 mod needs;
 mod numbering;
+mod questions;
 mod requests;
 mod session;
 #[cfg(test)]
@@ -143,6 +144,20 @@ pub enum Request {
     },
     /// A page of jobs.
     List(payload::ListJobs),
+    /// Answer a question.
+    Answer(Box<payload::Answer>),
+    /// Tell a running job something.
+    Speak {
+        /// The job.
+        job: JobId,
+        /// What to tell it.
+        body: RawJson,
+    },
+    /// The open questions that this session may answer.
+    Inbox {
+        /// Only those of this job.
+        job: Option<JobId>,
+    },
     /// Are you there?
     Ping,
 }
@@ -168,6 +183,10 @@ pub enum Reply {
     Subscribed(Box<payload::Subscribed>),
     /// A page.
     Jobs(payload::Jobs),
+    /// What was said is durable.
+    Spoken(payload::MessageAccepted),
+    /// The open questions.
+    Questions(payload::Questions),
     /// The runtime has read everything up to here.
     Pong,
     /// Done, as far as can be known: this request has no answer of its own.

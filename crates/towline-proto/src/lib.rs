@@ -18,6 +18,7 @@ pub mod lease;
 pub mod limits;
 pub mod needs;
 pub mod outbox;
+pub mod questions;
 pub mod refusal;
 pub mod roles;
 pub mod server;

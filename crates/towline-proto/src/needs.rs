@@ -68,7 +68,7 @@ impl Need {
 }
 
 /// What needs a feature as a whole.
-const TYPES: [Need; 5] = [
+const TYPES: [Need; 8] = [
     Need {
         feature: Feature::Heartbeat,
         what: "session.ping",
@@ -88,6 +88,18 @@ const TYPES: [Need; 5] = [
     Need {
         feature: Feature::Subscribe,
         what: "job.unsubscribe",
+    },
+    Need {
+        feature: Feature::Input,
+        what: "x-vendor.towline.answer",
+    },
+    Need {
+        feature: Feature::Input,
+        what: "x-vendor.towline.message",
+    },
+    Need {
+        feature: Feature::Input,
+        what: "x-vendor.towline.inbox",
     },
 ];
 

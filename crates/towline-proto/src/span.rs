@@ -18,6 +18,8 @@ pub enum RecordKind {
     Result = 4,
     /// The job's `job.error`, its last record.
     Error = 5,
+    /// What people are asked, answer, grant and say: only for sessions with that feature (chapter 15).
+    Input = 6,
 }
 
 impl RecordKind {
@@ -30,6 +32,7 @@ impl RecordKind {
             3 => Self::Rotation,
             4 => Self::Result,
             5 => Self::Error,
+            6 => Self::Input,
             _ => return None,
         })
     }
@@ -46,6 +49,7 @@ impl RecordKind {
             Self::Progress => features.has(Feature::Progress),
             Self::ResultChunk => features.has(Feature::ResultChunk),
             Self::Rotation => features.has(Feature::ProvisionedCredentials),
+            Self::Input => features.has(Feature::Input),
         }
     }
 }
@@ -156,7 +160,7 @@ mod tests {
 
     fn kinds() -> impl Strategy<Value = Vec<RecordKind>> {
         prop::collection::vec(
-            (0u8..6).prop_map(|kind| RecordKind::from_u8(kind).unwrap()),
+            (0u8..7).prop_map(|kind| RecordKind::from_u8(kind).unwrap()),
             0..40,
         )
     }

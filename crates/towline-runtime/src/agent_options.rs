@@ -16,6 +16,19 @@ use towline_proto::job::Retries;
 pub struct AgentOptions {
     pub(crate) restartable: bool,
     pub(crate) retries: Retries,
+    pub(crate) listens: bool,
+    pub(crate) on_budget_exhausted: Option<OnBudgetExhausted>,
+}
+
+/// What becomes of an operation when the job's budget is used up [ARCP 15-8].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnBudgetExhausted {
+    /// It is refused with BUDGET_EXHAUSTED.
+    #[default]
+    End,
+    /// A person is asked for as much again as the job was given, at most what the submitter's role lets one job spend. Without
+    /// a yes it is refused. A job that was delegated does not ask: its money is its parent's.
+    Ask,
 }
 
 impl AgentOptions {
@@ -33,6 +46,21 @@ impl AgentOptions {
     #[must_use]
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries.most = retries;
+        self
+    }
+
+    /// Lets people speak to the agent's running jobs, which hear them by [`crate::JobContext::messages`] [ARCP 15-7].
+    /// Default: off, and what is said is refused.
+    #[must_use]
+    pub fn listens(mut self, listens: bool) -> Self {
+        self.listens = listens;
+        self
+    }
+
+    /// What becomes of an operation when the budget is used up. Default: what the runtime's options say.
+    #[must_use]
+    pub fn on_budget_exhausted(mut self, then: OnBudgetExhausted) -> Self {
+        self.on_budget_exhausted = Some(then);
         self
     }
 

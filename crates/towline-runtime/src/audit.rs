@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use towline_proto::questions::Answered;
 use towline_store::{AuditRow, Principal};
 use towline_wire::{
-    AgentRef, CredentialId, ErrorCode, JobId, RawJson, SessionId, Shown, Timestamp,
+    AgentRef, CredentialId, ErrorCode, JobId, QuestionId, RawJson, SessionId, Shown, Timestamp,
+    event,
 };
 
 /// The `tracing` target of audit entries. A subscriber that filters on it gets the audit log and nothing else.
@@ -28,6 +30,10 @@ pub mod action {
     pub const SUBMIT: &str = "submit";
     /// A job was to be cancelled.
     pub const CANCEL: &str = "cancel";
+    /// A question of a job was to be answered, or ended without an answer.
+    pub const ANSWER: &str = "answer";
+    /// Somebody spoke to a job.
+    pub const MESSAGE: &str = "message";
     /// Somebody wanted to watch a job.
     pub const SUBSCRIBE: &str = "subscribe";
     /// A lease ran out.
@@ -178,6 +184,61 @@ impl Audit {
     /// A job was to be cancelled.
     pub fn cancel(self, actor: Actor<'_>, job: &JobId, verdict: Verdict<'_>) -> AuditRow {
         self.entry(action::CANCEL)
+            .verdict(verdict)
+            .actor(actor)
+            .text("job", job.as_str())
+            .row()
+    }
+
+    /// A question was to be answered; `outcome` and `remembered` say what it came to [ARCP 15-2].
+    pub fn answer(
+        self,
+        actor: Actor<'_>,
+        job: &JobId,
+        question: &QuestionId,
+        answered: Option<&Answered>,
+        verdict: Verdict<'_>,
+    ) -> AuditRow {
+        let entry = self
+            .entry(action::ANSWER)
+            .verdict(verdict)
+            .actor(actor)
+            .text("job", job.as_str())
+            .text("question", question.as_str());
+        let resolved = answered.map(|answered| &answered.resolved);
+        let answer = resolved.and_then(|resolved| resolved.answer.as_ref());
+        // A text or a form may be anything; a yes, a no and a choice are what somebody has to stand for.
+        let yes_or_no = answer.filter(|answer| ["true", "false"].contains(&answer.as_str()));
+        let grant = answered.and_then(|answered| answered.grant.as_ref());
+        let grant = grant.map(|(namespace, pattern)| format!("{namespace}={pattern}"));
+        entry
+            .optional(
+                "outcome",
+                resolved.map(|resolved| resolved.outcome.as_str()),
+            )
+            .optional("answer", yes_or_no.map(RawJson::as_str))
+            .optional("grant", grant.as_deref())
+            .row()
+    }
+
+    /// A question ended without an answer: nobody was there in time, or the job ended.
+    pub fn unanswered(
+        self,
+        owner: &Principal,
+        job: &JobId,
+        resolved: &event::InputResolved,
+    ) -> AuditRow {
+        self.entry(action::ANSWER)
+            .text("job", job.as_str())
+            .text("owner", owner.as_str())
+            .text("question", resolved.question_id.as_str())
+            .text("outcome", resolved.outcome.as_str())
+            .row()
+    }
+
+    /// Somebody spoke to a job.
+    pub fn message(self, actor: Actor<'_>, job: &JobId, verdict: Verdict<'_>) -> AuditRow {
+        self.entry(action::MESSAGE)
             .verdict(verdict)
             .actor(actor)
             .text("job", job.as_str())

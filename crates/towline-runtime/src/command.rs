@@ -4,10 +4,12 @@
 //! durable. The worker of a session prepares one request after the other, so requests take effect in the order they came.
 
 mod accept;
+mod answer;
 mod asker;
 mod cancel;
 mod delegate;
 mod follow;
+mod inbox;
 mod list;
 mod look;
 mod open;
@@ -15,6 +17,7 @@ mod plan;
 mod repeat;
 mod resume;
 mod revoke;
+mod speak;
 mod submit;
 mod subscribe;
 mod unsubscribe;
@@ -34,6 +37,7 @@ pub(crate) use list::{budget_now, cursor_after, jobs, write_cursor};
 pub(crate) use look::look;
 pub(crate) use open::{OpenRequest, Opened, open};
 pub(crate) use resume::{ResumeRequest, resume, unproved};
+pub(crate) use visible::answers;
 
 /// Carries a request out, as far as it has to happen in the order of requests.
 pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
@@ -50,6 +54,11 @@ pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
             subscribe::subscribe(hub, asker, job, history).await
         }
         RequestKind::Unsubscribe { job } => unsubscribe::unsubscribe(hub, &asker, job),
+        RequestKind::Answer { job, answer } => {
+            answer::answer(hub, asker, job, answer, false).await;
+        }
+        RequestKind::Speak { job, body } => speak::speak(hub, asker, job, body).await,
+        RequestKind::Inbox { job } => inbox::inbox(hub, &asker, job.as_ref()),
         RequestKind::WhoAmI => whoami::whoami(hub, &asker),
         RequestKind::RevokeSessions { principal } => revoke::revoke(hub, asker, &principal).await,
         RequestKind::List(list) => list::list(hub, &asker, list).await,

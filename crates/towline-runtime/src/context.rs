@@ -1,5 +1,7 @@
 //! What an agent has while it runs a job.
 
+mod approve;
+mod ask;
 mod checkpoint;
 mod child;
 mod emit;
@@ -26,6 +28,7 @@ use towline_wire::{
 
 use crate::{credentials::JobCredential, hub::Hub, job::JobEntry};
 
+pub use ask::{Answer, AskError, JobMessage, Messages};
 pub use child::{ChildEvent, ChildHandle, ChildOutcome, Delegation};
 pub use emit::Level;
 pub use error::{Denied, EventError};

@@ -5,8 +5,10 @@ mod kin;
 mod log;
 mod run_job;
 mod tail;
+mod talk;
 
 pub(crate) use entry::{CausedBy, Changes, JobCore, JobEntry, Place, remaining};
 pub(crate) use kin::Kin;
 pub(crate) use log::{AppendError, Backlog};
 pub(crate) use run_job::{RunJob, RunRules};
+pub(crate) use talk::CannotAsk;

@@ -31,16 +31,16 @@ mod trace;
 mod web;
 
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
-pub use agent_options::AgentOptions;
+pub use agent_options::{AgentOptions, OnBudgetExhausted};
 pub use caller::{
     CallTrace, Caller, EventReader, JobDocument, JobFailure, JobOutput, JobsPage, LogRecord,
     NotProven, StreamedResult,
 };
 pub use connection::Connection;
 pub use context::{
-    ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError, JobContext, JobKey,
-    Level, ModelPermit, Permit, Progress, ResultWriter, Tool, ToolError, UpstreamRefusal,
-    with_meta,
+    Answer, AskError, ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError,
+    JobContext, JobKey, JobMessage, Level, Messages, ModelPermit, Permit, Progress, ResultWriter,
+    Tool, ToolError, UpstreamRefusal, with_meta,
 };
 #[cfg(feature = "files")]
 pub use context::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
@@ -51,7 +51,7 @@ pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};
 pub use store_view::StoreView;
 pub use towline_proto::{
-    Dialect, admission::AdmissionLimits, chunks::ChunkLimits, lease::Operation,
+    Dialect, admission::AdmissionLimits, chunks::ChunkLimits, lease::Operation, questions::Question,
 };
 pub use towline_store::{RecordKind, RetentionPolicy};
 pub use trace::TraceLink;

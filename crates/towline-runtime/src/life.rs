@@ -6,6 +6,7 @@
 mod end;
 mod janitor;
 mod places;
+mod questions;
 mod recovery;
 mod run;
 
@@ -18,6 +19,7 @@ use crate::hub::{Hub, committer};
 pub(crate) use end::{lease_expired, leave_jobs, stop_job, stopped};
 pub(crate) use janitor::{end_unproved_sessions, revoke_sessions};
 pub(crate) use places::{begin_with_acceptance, claim_place, never_accepted, start_accepted};
+pub(crate) use questions::watch_questions;
 
 /// Takes up what the store keeps, and starts the tasks every runtime has.
 ///

@@ -8,6 +8,8 @@ use std::{
 use towline_proto::{Dialect, admission::AdmissionLimits, chunks::ChunkLimits, limits};
 use towline_store::RetentionPolicy;
 
+use crate::agent_options::OnBudgetExhausted;
+
 /// The settings of a runtime. Every setter states its default and its effect.
 #[derive(Debug, Clone)]
 pub struct RuntimeOptions {
@@ -46,6 +48,7 @@ pub struct RuntimeOptions {
     pub(crate) conceal_foreign_jobs: bool,
     pub(crate) principal_cancels: bool,
     pub(crate) require_model_use: bool,
+    pub(crate) on_budget_exhausted: OnBudgetExhausted,
     pub(crate) retention: RetentionPolicy,
     pub(crate) dialect: Option<Dialect>,
 }
@@ -88,6 +91,7 @@ impl Default for RuntimeOptions {
             conceal_foreign_jobs: false,
             principal_cancels: false,
             require_model_use: true,
+            on_budget_exhausted: OnBudgetExhausted::End,
             retention: RetentionPolicy::default(),
             dialect: None,
         }
@@ -229,6 +233,9 @@ setters! {
     principal_cancels: bool,
     /// Without `model.use` in its lease a job may use no model [ARCP 9.7-1]. Default: on.
     require_model_use: bool,
+    /// What becomes of an operation when the job's budget is used up [ARCP 15-8]. Default: it is refused. An agent may say
+    /// otherwise for its jobs.
+    on_budget_exhausted: OnBudgetExhausted,
     /// What the store keeps.
     retention: RetentionPolicy,
     /// Treat every client as one of this dialect instead of guessing. Default: guess.

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use towline_proto::lease::Amounts;
 use towline_store::Principal;
-use towline_wire::{AgentRef, Lease, LeaseConstraints};
+use towline_wire::{AgentRef, Amount, Lease, LeaseConstraints};
 
 pub use towline_proto::refusal::Refusal;
 
@@ -94,6 +94,13 @@ pub trait AccessPolicy: Send + Sync + 'static {
     /// Whether a session that did not submit a job may answer its questions [ARCP 15-5].
     fn may_answer(&self, asker: &Principal, owner: &Principal) -> bool {
         self.may_cancel(asker, owner)
+    }
+
+    /// The most that one job of a principal may spend of a currency, however much people approve [ARCP 15-8]; `None` means
+    /// that nothing bounds it.
+    fn budget_ceiling(&self, principal: &Principal, currency: &str) -> Option<Amount> {
+        let _ = (principal, currency);
+        None
     }
 }
 

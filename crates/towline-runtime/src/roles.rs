@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use towline_proto::{lease::Amounts, refusal::Refusal};
 use towline_store::Principal;
-use towline_wire::{AgentRef, Lease};
+use towline_wire::{AgentRef, Amount, Lease};
 
 pub use live::LiveRoles;
 pub use towline_proto::roles::{Reach, Role, RoleError};
@@ -268,6 +268,10 @@ impl AccessPolicy for Roles {
         asker == owner
             || self.reaches(self.of(asker).answers(), owner)
             || self.may_cancel(asker, owner)
+    }
+
+    fn budget_ceiling(&self, principal: &Principal, currency: &str) -> Option<Amount> {
+        self.of(principal).budget().of(currency)
     }
 }
 

@@ -38,7 +38,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// The runtime calls `commit` from one task, one batch after the other, and waits for each; reads may come from many
 /// tasks at once and see every batch whose commit has returned. Object safe; share it as `Arc<dyn EventStore>`.
 ///
-/// What has gone cannot fail a batch: a change of state, a checkpoint, a span, a trim or a subscription of a job or a
+/// What has gone cannot fail a batch: a change of state, a checkpoint, a talk, a span, a trim or a subscription of a job or a
 /// session that is not there any more is passed over. What contradicts the log or a stream (a block or a span that does
 /// not begin right after the last one, a job that exists already, a record after a terminal one) is a mistake of the
 /// caller: [`StoreError::Rejected`].
@@ -104,7 +104,7 @@ pub trait EventStore: Send + Sync + 'static {
     fn recover(&self) -> StoreFuture<'_, Recovered>;
 
     /// Removes what the policy does not keep: idempotency keys that are 24 hours old, audit rows by age and number,
-    /// checkpoints of finished jobs, settled credentials whose job has gone, and finished jobs.
+    /// checkpoints and talks of finished jobs, settled credentials whose job has gone, and finished jobs.
     ///
     /// Finished jobs go by age and by number, and for `max_bytes`, the ones that ended first before the others. Age and
     /// number spare the jobs in `keep` (some session has not acknowledged them); `max_bytes` takes them too, after all

@@ -164,6 +164,7 @@ impl EventStore for MemoryStore {
                 jobs: self.jobs.live(),
                 sessions: committer.sessions(),
                 credentials: self.credentials.read().outstanding(),
+                talks: self.jobs.talks(),
             })
         })
     }

@@ -113,6 +113,13 @@ pub enum Change {
         /// What its agent wants back after a restart.
         value: RawJson,
     },
+    /// What a job and people have to say to each other; replaces what was kept before.
+    Talk {
+        /// The job.
+        job: JobId,
+        /// Questions, answers, grants and messages, as the runtime writes them.
+        value: RawJson,
+    },
 }
 
 /// A job: what is fixed when it is accepted, and its state.
@@ -441,6 +448,8 @@ pub struct Recovered {
     pub sessions: Vec<RecoveredSession>,
     /// Credentials that are still out.
     pub credentials: Vec<CredentialRow>,
+    /// What jobs that are not finished and people have to say to each other, by job.
+    pub talks: Vec<(JobId, RawJson)>,
 }
 
 /// A session and its stream.

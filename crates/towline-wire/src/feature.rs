@@ -55,6 +55,8 @@ features! {
     AgentVersions = "agent_versions",
     /// Lists for pages and people: the newest first, pushed when they change, with more in each entry. Ours.
     List = "x-vendor.towline.list",
+    /// Questions to people (chapter 15).
+    Input = "x-vendor.towline.input",
 }
 
 impl fmt::Display for Feature {

@@ -212,6 +212,11 @@ id!(
     CallId,
     "call_"
 );
+id!(
+    /// Names a question that a job asks people.
+    QuestionId,
+    "q_"
+);
 
 #[cfg(test)]
 mod tests {

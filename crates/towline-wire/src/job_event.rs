@@ -14,6 +14,7 @@ use crate::{
 };
 
 pub mod event;
+mod input;
 
 open_enum! {
     /// What an event tells. Vendor kinds and kinds of later versions pass through [ARCP 8-1].
@@ -38,10 +39,29 @@ open_enum! {
         PROGRESS = "progress",
         /// A piece of a streamed result.
         RESULT_CHUNK = "result_chunk",
+        /// The job asks a person.
+        INPUT_REQUEST = "x-vendor.towline.input_request",
+        /// A question is settled.
+        INPUT_RESOLVED = "x-vendor.towline.input_resolved",
+        /// A person let the job do more for the rest of its life.
+        GRANT = "x-vendor.towline.grant",
+        /// A person spoke to the job.
+        MESSAGE = "x-vendor.towline.message",
     }
 }
 
 impl EventKind {
+    /// Whether only the runtime says this of a job, so that an agent cannot: what a person was asked and what came of it.
+    pub fn is_of_questions(&self) -> bool {
+        [
+            Self::INPUT_REQUEST,
+            Self::INPUT_RESOLVED,
+            Self::GRANT,
+            Self::MESSAGE,
+        ]
+        .contains(self)
+    }
+
     /// Whether the kind is a vendor's own: `x-vendor.<vendor>.<name>`.
     pub fn is_vendor(&self) -> bool {
         self.as_str().strip_prefix("x-vendor.").is_some_and(|rest| {
@@ -269,4 +289,12 @@ events! {
     Progress(Progress) = PROGRESS,
     /// A piece of a streamed result.
     ResultChunk(ResultChunk) = RESULT_CHUNK,
+    /// The job asks a person.
+    InputRequest(InputRequest) = INPUT_REQUEST,
+    /// A question is settled.
+    InputResolved(InputResolved) = INPUT_RESOLVED,
+    /// A person let the job do more.
+    Grant(Grant) = GRANT,
+    /// A person spoke to the job.
+    Message(Message) = MESSAGE,
 }

@@ -28,6 +28,9 @@ pub mod namespace {
     pub const COST_BUDGET: &str = "cost.budget";
     /// Models that may be used.
     pub const MODEL_USE: &str = "model.use";
+    /// Operations that a person may let through, each pattern a `NAMESPACE=PATTERN` [ARCP 15-6]. A vendor's, and so not among
+    /// the reserved ones.
+    pub const ASK: &str = "x-vendor.towline.ask";
     /// All of them.
     pub const RESERVED: [&str; 7] = [
         FS_READ,

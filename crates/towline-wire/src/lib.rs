@@ -45,7 +45,9 @@ pub use envelope::{
 };
 pub use error_code::ErrorCode;
 pub use feature::{Feature, FeatureSet};
-pub use ids::{CallId, CredentialId, IdError, JobId, MAX_ID_BYTES, MessageId, ResultId, SessionId};
+pub use ids::{
+    CallId, CredentialId, IdError, JobId, MAX_ID_BYTES, MessageId, QuestionId, ResultId, SessionId,
+};
 pub use job_event::{Event, EventKind, EventPayload, event};
 pub use lease::{Lease, LeaseConstraints, namespace};
 pub use message_type::MessageType;

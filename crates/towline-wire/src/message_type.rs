@@ -49,6 +49,18 @@ open_enum! {
         JOB_SUBSCRIBED = "job.subscribed",
         /// Client → runtime: no more of it.
         JOB_UNSUBSCRIBE = "job.unsubscribe",
+        /// Client → runtime: the answer to a question of a job.
+        ANSWER = "x-vendor.towline.answer",
+        /// Runtime → client: the answer counts.
+        ANSWERED = "x-vendor.towline.answered",
+        /// Client → runtime: tell this to a running job.
+        MESSAGE = "x-vendor.towline.message",
+        /// Runtime → client: the job will be told.
+        MESSAGE_ACCEPTED = "x-vendor.towline.message_accepted",
+        /// Client → runtime: what may I answer?
+        INBOX = "x-vendor.towline.inbox",
+        /// Runtime → client: these questions.
+        QUESTIONS = "x-vendor.towline.questions",
     }
 }
 

@@ -18,9 +18,11 @@ use crate::{
     read::{Informative, explain, readable},
 };
 
+mod input;
 mod job;
 mod session;
 
+pub use input::*;
 pub use job::*;
 pub use session::*;
 
@@ -170,6 +172,18 @@ messages! {
     Subscribed = JOB_SUBSCRIBED answers request_id,
     /// `job.unsubscribe`
     Unsubscribe = JOB_UNSUBSCRIBE,
+    /// `x-vendor.towline.answer`
+    Answer = ANSWER,
+    /// `x-vendor.towline.answered`
+    Answered = ANSWERED answers request_id,
+    /// `x-vendor.towline.message`
+    Speak = MESSAGE,
+    /// `x-vendor.towline.message_accepted`
+    MessageAccepted = MESSAGE_ACCEPTED answers request_id,
+    /// `x-vendor.towline.inbox`
+    Inbox = INBOX,
+    /// `x-vendor.towline.questions`
+    Questions = QUESTIONS answers request_id,
 }
 
 /// Writes seconds as a whole number when they are one: several SDKs read `600.0` as no integer and refuse it.

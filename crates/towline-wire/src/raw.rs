@@ -23,6 +23,8 @@ pub struct RawJson(ByteString);
 impl RawJson {
     /// The value `null`.
     pub const NULL: Self = Self(ByteString::from_static("null"));
+    /// `false`
+    pub const FALSE: Self = Self(ByteString::from_static("false"));
     /// The value `{}`.
     pub const EMPTY_OBJECT: Self = Self(ByteString::from_static("{}"));
 
@@ -140,6 +142,23 @@ impl fmt::Display for RawJson {
 impl From<&RawValue> for RawJson {
     fn from(value: &RawValue) -> Self {
         Self::on_one_line(value.get().into())
+    }
+}
+
+impl From<bool> for RawJson {
+    fn from(value: bool) -> Self {
+        Self(ByteString::from_static(if value {
+            "true"
+        } else {
+            "false"
+        }))
+    }
+}
+
+impl From<&str> for RawJson {
+    /// The text as a JSON string; [`RawJson::parse`] reads JSON.
+    fn from(text: &str) -> Self {
+        serde_json::Value::from(text).into()
     }
 }
 

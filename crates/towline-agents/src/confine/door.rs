@@ -19,32 +19,13 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, socket_with,
 };
-use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 
-use super::{kernel::Kernel, report::Refusal};
-
-/// Its number in a network that has nothing else.
-pub(super) const PORT: u16 = 3128;
-
-/// What an order says of a door.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Ordered {
-    pub(super) port: u16,
-    /// In the program's own network, where the launcher has to open it.
-    pub(super) inside: bool,
-}
-
-/// What keeps a program that may connect to a door to that door.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Network {
-    /// A network of its own, in which nothing else is.
-    Namespace,
-    /// Landlock, which knows ports and not addresses.
-    Port,
-}
+use super::{
+    kernel::Kernel,
+    network::{Network, Ordered, PORT},
+    report::Refusal,
+};
 
 /// A port that one program may connect to, and nothing else. Give it to a [`Plan`](super::Plan), start the program, then take
 /// its [`Door::listener`].

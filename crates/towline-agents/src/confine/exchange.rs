@@ -23,7 +23,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{door::Ordered, report::Said};
+use super::{network::Ordered, report::Said};
 use crate::limits::Limits;
 
 /// What the first stage tells the second.

@@ -28,9 +28,9 @@ use rustix::{
 
 use super::{
     bounds,
-    door::Network,
     exchange::{self, Descriptors, Mode, NOT_RUN, Order, tell},
     files,
+    network::Network,
     place::open_exactly,
     report::{End, Refusal, Report, Said, because},
     seccomp, system, view,

@@ -10,9 +10,9 @@ use serde::Serialize;
 use crate::limits::Limits;
 
 use super::{
-    door::{Network, Ordered, PORT},
     exchange::{Mode, Order},
     hold::hand_over,
+    network::{Network, Ordered, PORT},
     place::Place,
     report::{Refusal, Report},
 };

@@ -14,10 +14,11 @@ use std::{
 use crate::limits::Limits;
 
 use super::{
-    door::{Door, Ordered},
+    door::Door,
     exchange::{Access, Granted, MAX_DESCRIPTORS, Mode, Order},
     hold::{Hold, hand_over},
     kernel::Kernel,
+    network::Ordered,
     place::{Place, Program, Protected},
     report::Refusal,
 };

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 
-use super::door::Network;
+use super::network::Network;
 
 /// What holds a program that runs: measured by the launcher right before the program began, not by the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

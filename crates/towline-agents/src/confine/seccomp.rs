@@ -103,6 +103,7 @@ fn refused(mode: Mode, door: bool) -> Built<Rules> {
         .iter()
         .map(|call| (*call, Vec::new()))
         .collect();
+    raising(&mut rules)?;
     let mut add = |call: i64, of: Vec<SeccompRule>| {
         rules.insert(call, of);
     };
@@ -143,12 +144,24 @@ fn refused(mode: Mode, door: bool) -> Built<Rules> {
         libc::SYS_personality,
         vec![rule(&[is_not(0, 0)?, is_not(0, u64::from(u32::MAX))?])?],
     );
-    // Files that give whoever runs them the rights of this user, which outlast the job. The newest way to open files tells its
-    // mode where no filter can read it, so it is not there.
+    if mode == Mode::Plain {
+        // Landlock does not look at what is changed about a file and not in it. Without a view of its own the program can
+        // name every file there is; those it could open it may still change by descriptor.
+        for call in calls::ABOUT_FILES {
+            add(*call, Vec::new());
+        }
+        add(libc::SYS_utimensat, vec![rule(&[wide_is_not(1, 0)?])?]);
+    }
+    Ok(rules)
+}
+
+/// Files that give whoever runs them the rights of this user, which outlast the job; and devices. The newest way to open files
+/// tells its mode where no filter can read it, so it is not there.
+fn raising(rules: &mut Rules) -> Built<()> {
     let raising = || [libc::S_ISUID, libc::S_ISGID].map(u64::from);
     for (call, at) in calls::WITH_MODE {
         let of = raising().map(|bit| rule(&[masked(*at, bit, bit)?]));
-        add(*call, of.into_iter().collect::<Built<_>>()?);
+        rules.insert(*call, of.into_iter().collect::<Built<_>>()?);
     }
     for (call, flags) in calls::OPENING {
         let mut of = Vec::new();
@@ -161,7 +174,7 @@ fn refused(mode: Mode, door: bool) -> Built<Rules> {
                 ])?);
             }
         }
-        add(*call, of);
+        rules.insert(*call, of);
     }
     // Devices. Files of other kinds are made like this as well.
     let made = |at: u8| -> Built<Vec<SeccompRule>> {
@@ -170,18 +183,10 @@ fn refused(mode: Mode, door: bool) -> Built<Rules> {
         let raising = raising().map(|bit| rule(&[masked(at, bit, bit)?]));
         kinds.into_iter().map(of).chain(raising).collect()
     };
-    add(libc::SYS_mknodat, made(2)?);
+    rules.insert(libc::SYS_mknodat, made(2)?);
     #[cfg(target_arch = "x86_64")]
-    add(libc::SYS_mknod, made(1)?);
-    if mode == Mode::Plain {
-        // Landlock does not look at what is changed about a file and not in it. Without a view of its own the program can
-        // name every file there is; those it could open it may still change by descriptor.
-        for call in calls::ABOUT_FILES {
-            add(*call, Vec::new());
-        }
-        add(libc::SYS_utimensat, vec![rule(&[wide_is_not(1, 0)?])?]);
-    }
-    Ok(rules)
+    rules.insert(libc::SYS_mknod, made(1)?);
+    Ok(())
 }
 
 /// What `O_TMPFILE` has beside `O_DIRECTORY`.

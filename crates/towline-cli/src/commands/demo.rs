@@ -57,7 +57,7 @@ pub(super) async fn run(global: &GlobalArgs, args: DemoArgs) -> Outcome {
         data_dir: Some(place.path("data")),
         ..global.clone()
     };
-    let context = Context::new(&global)?;
+    let context = Context::new(&global, true)?;
     let listen = args.listen.unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let serve = ServeArgs {
         listen: Some(listen),

@@ -95,14 +95,7 @@ async fn look() -> Findings {
     findings.confines = true;
     findings.seccomp = true;
     if let Some(report) = kernel.report() {
-        findings.landlock = Some(report.landlock);
-        findings.namespaces.clone_from(&report.namespaces);
-        findings.proc = report.proc;
-        findings.end = Some(match report.end {
-            confine::End::Namespace => "namespace".to_owned(),
-            _ => "sweep".to_owned(),
-        });
-        findings.processes_bounded = report.processes_bounded;
+        findings.take(report);
     }
     match kernel.network(true) {
         Ok(network) => findings.network = Some(network),
@@ -138,6 +131,21 @@ async fn look() -> Findings {
 }
 
 impl Findings {
+    /// What held a program that was tried.
+    #[cfg(target_os = "linux")]
+    fn take(&mut self, report: &towline::agents::confine::Report) {
+        use towline::agents::confine::End;
+
+        self.landlock = Some(report.landlock);
+        self.namespaces.clone_from(&report.namespaces);
+        self.proc = report.proc;
+        self.end = Some(match report.end {
+            End::Namespace => "namespace".to_owned(),
+            _ => "sweep".to_owned(),
+        });
+        self.processes_bounded = report.processes_bounded;
+    }
+
     fn refuse(&mut self, jobs: &str, because: &str, remedy: &str) {
         self.refused.push(Refused {
             jobs: jobs.to_owned(),

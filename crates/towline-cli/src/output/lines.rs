@@ -72,8 +72,44 @@ pub(super) fn line(payload: &EventPayload) -> Option<Line> {
             "delegate",
             &format!("{} as {}", delegate.agent, delegate.child_job_id),
         ),
+        Event::InputRequest(request) => plain(YELLOW, "asks", &question(request)),
+        Event::InputResolved(resolved) => plain(BOLD, "answer", &resolution(resolved)),
+        Event::Grant(grant) => plain(
+            GREEN,
+            "grant",
+            &format!("{}={} by {}", grant.namespace, grant.pattern, grant.by),
+        ),
+        Event::Message(message) => plain(
+            BOLD,
+            "message",
+            &format!(
+                "{}: {}",
+                message.by.as_deref().unwrap_or("somebody"),
+                message.body
+            ),
+        ),
         Event::Other { kind, body } => folding(DIM, kind.as_str(), body.as_str()),
     })
+}
+
+fn question(request: &event::InputRequest) -> String {
+    let hint = if request.may_answer == Some(false) {
+        " (not yours to answer)".to_owned()
+    } else {
+        format!(" ({}, until {})", request.kind, request.expires_at)
+    };
+    format!("{} {}{hint}", request.question_id, request.title)
+}
+
+fn resolution(resolved: &event::InputResolved) -> String {
+    let by = resolved.by.as_deref();
+    let by = by.map_or_else(String::new, |by| format!(" by {by}"));
+    let answer = resolved.answer.as_ref();
+    let answer = answer.map_or_else(String::new, |answer| format!(": {answer}"));
+    let note = resolved.note.as_deref();
+    let note = note.map_or_else(String::new, |note| format!(" ({note})"));
+    let (id, outcome) = (&resolved.question_id, &resolved.outcome);
+    format!("{id} {outcome}{by}{answer}{note}")
 }
 
 fn log_line(log: &event::Log) -> Line {

@@ -188,6 +188,8 @@ impl Driver {
                 None => Ok(Answer::Done),
             },
             Reply::Jobs(jobs) => Ok(Answer::Jobs(jobs)),
+            Reply::Spoken(accepted) => Ok(Answer::Spoken(accepted)),
+            Reply::Questions(questions) => Ok(Answer::Questions(questions)),
             Reply::Cancelled(_) | Reply::Pong | Reply::Done => Ok(Answer::Done),
             Reply::Failed(error) => {
                 seat.into_iter()

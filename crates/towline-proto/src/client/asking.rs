@@ -2,7 +2,7 @@
 
 use towline_wire::{
     Envelope, Feature, JobId, JobSeq, RawJson,
-    payload::{Cancel, Jobs, ListJobs, Ping, Subscribe, Unsubscribe},
+    payload::{Cancel, Inbox, Jobs, ListJobs, Ping, Speak, Subscribe, Unsubscribe},
 };
 
 use super::{
@@ -59,6 +59,23 @@ impl ClientSession {
             }
             Request::Unsubscribe { job } => return (self.unsubscribe(&job, at, out), None),
             Request::List(list) => (What::List, envelope(&list), None),
+            Request::Answer(answer) => {
+                let job = answer.job_id.clone();
+                let frame = envelope(&*answer);
+                let frame = match job {
+                    Some(job) => frame.with_job(job),
+                    None => frame,
+                };
+                (What::Questions, frame, None)
+            }
+            Request::Speak { job, body } => {
+                let speak = Speak {
+                    job_id: Some(job.clone()),
+                    body,
+                };
+                (What::Speak, envelope(&speak).with_job(job), None)
+            }
+            Request::Inbox { job } => (What::Questions, envelope(&Inbox { job_id: job }), None),
             Request::Ping => {
                 let nonce = at.names.nonce();
                 let ping = Ping {

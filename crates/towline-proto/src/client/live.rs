@@ -251,6 +251,12 @@ impl ClientSession {
             self.on_jobs(envelope, out);
         } else if *kind == MessageType::SESSION_ERROR {
             self.on_error(envelope, out);
+        } else if *kind == MessageType::ANSWERED {
+            self.on_answered(envelope, out);
+        } else if *kind == MessageType::MESSAGE_ACCEPTED {
+            self.on_message_accepted(envelope, out);
+        } else if *kind == MessageType::QUESTIONS {
+            self.on_questions(envelope, out);
         } else if [
             MessageType::SESSION_CLOSED,
             MessageType::SESSION_CLOSE,
@@ -463,7 +469,11 @@ impl ClientSession {
     }
 
     /// Reads a reply. One that cannot be read still answers the request it names.
-    fn read<P: Payload>(&mut self, envelope: &Envelope, out: &mut Vec<Effect>) -> Option<P> {
+    pub(super) fn read<P: Payload>(
+        &mut self,
+        envelope: &Envelope,
+        out: &mut Vec<Effect>,
+    ) -> Option<P> {
         match envelope.decode() {
             Ok(payload) => Some(payload),
             Err(cause) => {

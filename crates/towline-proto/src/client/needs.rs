@@ -24,6 +24,9 @@ pub(super) fn check(request: &Request, features: FeatureSet) -> Result<(), Reque
         Request::Cancel { .. }
         | Request::Subscribe { .. }
         | Request::Unsubscribe { .. }
+        | Request::Answer(_)
+        | Request::Speak { .. }
+        | Request::Inbox { .. }
         | Request::Ping => {}
     }
     Ok(())
@@ -37,6 +40,9 @@ const fn type_of(request: &Request) -> MessageType {
         Request::Subscribe { .. } => MessageType::JOB_SUBSCRIBE,
         Request::Unsubscribe { .. } => MessageType::JOB_UNSUBSCRIBE,
         Request::List(_) => MessageType::SESSION_LIST_JOBS,
+        Request::Answer(_) => MessageType::ANSWER,
+        Request::Speak { .. } => MessageType::MESSAGE,
+        Request::Inbox { .. } => MessageType::INBOX,
         Request::Ping => MessageType::SESSION_PING,
     }
 }
@@ -95,6 +101,7 @@ mod tests {
             (subscribe, Feature::Subscribe),
             (Request::List(Default::default()), Feature::ListJobs),
             (Request::Ping, Feature::Heartbeat),
+            (Request::Inbox { job: None }, Feature::Input),
         ];
         for (request, feature) in table {
             let without = FeatureSet::ALL.without(feature);

@@ -52,6 +52,10 @@ pub(super) enum What {
     },
     Unsubscribe,
     List,
+    /// Answer a question, or show the open ones.
+    Questions,
+    /// Tell a job something. Said once: twice would be heard twice.
+    Speak,
     /// Which jobs live; asked by the machine itself.
     Census,
     Ping {
@@ -274,7 +278,7 @@ impl Requests {
         for pending in &mut self.pending {
             pending.fence = None;
             pending.progress = match (&pending.what, pending.progress) {
-                (What::Submit { .. }, Progress::Sent) => Progress::Uncertain,
+                (What::Submit { .. } | What::Speak, Progress::Sent) => Progress::Uncertain,
                 (What::Submit { .. }, progress) => progress,
                 _ => Progress::Queued,
             };
@@ -283,7 +287,7 @@ impl Requests {
             matches!(
                 pending.what,
                 What::Ping { .. } | What::Unsubscribe | What::Census
-            )
+            ) || pending.what == What::Speak && pending.progress == Progress::Uncertain
         })
     }
 

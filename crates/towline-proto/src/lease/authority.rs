@@ -8,7 +8,7 @@ use super::{
     budget::Budget,
     error::{LeaseError, shorten},
     request::{ValidRequest, stored_expiry},
-    set::{Decision, LeaseSet},
+    set::{AskedFor, Decision, LeaseSet},
 };
 
 /// The authority of one job.
@@ -21,6 +21,8 @@ pub struct Authority {
     expires_at: Option<Timestamp>,
     budget: Budget,
     models: UnnamedModels,
+    /// What a person granted beside the lease [ARCP 15-6]; `None` as long as that is nothing.
+    granted: Option<Arc<LeaseSet>>,
 }
 
 /// What a lease that does not name `model.use` means for a job [ARCP 9.7-1, 9.4-4].
@@ -62,6 +64,7 @@ pub enum Operation<'v> {
 #[derive(Debug)]
 pub struct Ask<'v> {
     leases: Arc<LeaseSet>,
+    granted: Option<Arc<LeaseSet>>,
     operation: Operation<'v>,
     every_model: bool,
 }
@@ -128,6 +131,7 @@ impl Authority {
             expires_at: request.expires_at,
             budget,
             models,
+            granted: None,
         }
     }
 
@@ -136,6 +140,15 @@ impl Authority {
     pub fn with_budget(mut self, budget: Budget) -> Self {
         self.budget = budget;
         self
+    }
+
+    /// The same with what a person granted beside the lease, for the rest of the job [ARCP 15-6].
+    ///
+    /// # Errors
+    /// [`LeaseError`] for what is no pattern; then nothing is granted anew.
+    pub fn set_granted(&mut self, granted: &Lease) -> Result<(), LeaseError> {
+        self.granted = Some(Arc::new(LeaseSet::compile(granted)?));
+        Ok(())
     }
 
     /// Whether the job may do something at `now`. Looks at the expiry, then at the counters, then at the patterns
@@ -149,7 +162,8 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Grant<'_, 'v>, Denial> {
         self.check_time_and_money(operation, now)?;
-        covered(&self.leases, operation, self.allows_every_model())
+        let granted = self.granted.as_deref();
+        covered(&self.leases, granted, operation, self.allows_every_model())
     }
 
     /// The first part of [`Authority::decide`]; [`Ask::decide`] is the other. Whoever holds a lock around an authority need not
@@ -161,6 +175,7 @@ impl Authority {
         self.check_time_and_money(operation, now)?;
         Ok(Ask {
             leases: Arc::clone(&self.leases),
+            granted: self.granted.clone(),
             operation,
             every_model: self.allows_every_model(),
         })
@@ -218,13 +233,21 @@ impl<'v> Ask<'v> {
     /// # Errors
     /// [`Denial`] with PERMISSION_DENIED.
     pub fn decide(&self) -> Result<Grant<'_, 'v>, Denial> {
-        covered(&self.leases, self.operation, self.every_model)
+        let granted = self.granted.as_deref();
+        covered(&self.leases, granted, self.operation, self.every_model)
+    }
+
+    /// What a person may be asked when the patterns do not cover the operation [ARCP 15-6].
+    pub fn question(&self) -> Option<AskedFor<'v>> {
+        self.leases
+            .ask(self.operation.namespace(), self.operation.value())
     }
 }
 
 /// Asks the patterns.
 fn covered<'l, 'v>(
     leases: &'l LeaseSet,
+    granted: Option<&'l LeaseSet>,
     operation: Operation<'v>,
     every_model: bool,
 ) -> Result<Grant<'l, 'v>, Denial> {
@@ -234,7 +257,16 @@ fn covered<'l, 'v>(
             value: operation.value().into(),
         });
     }
-    match leases.check(operation.namespace(), operation.value()) {
+    let (namespace, value) = (operation.namespace(), operation.value());
+    let mut decision = leases.check(namespace, value);
+    if let (Decision::Denied(_), Some(granted)) = (&decision, granted) {
+        // What the lease says is the better reason where neither covers it.
+        let beside = granted.check(namespace, value);
+        if beside.is_allowed() {
+            decision = beside;
+        }
+    }
+    match decision {
         Decision::Allowed { pattern, value } => Ok(Grant {
             pattern: Some(pattern.as_str()),
             value,
@@ -324,6 +356,15 @@ impl Denial {
                 shorten(&value)
             ),
         }
+    }
+
+    /// A person was asked and said no, or nobody was there [ARCP 15-3, 15-6].
+    pub fn not_approved(operation: Operation<'_>, why: &str) -> Self {
+        Self::new(
+            ErrorCode::PERMISSION_DENIED,
+            operation,
+            format_args!("{why}"),
+        )
     }
 
     /// The operation is about the runtime's own files, which no lease covers [ARCP 14-9].

@@ -222,6 +222,24 @@ impl Budget {
         })
     }
 
+    /// Adds to what a currency may cost, because a person approved it [ARCP 15-8]. Gives what has to be reported;
+    /// `None` when the currency is not budgeted, or the sum has too many digits, and then nothing is changed.
+    pub fn raise(&mut self, currency: &str, amount: Amount) -> Option<Remaining> {
+        let counter = self.counters.get_mut(currency)?;
+        let (cap, remaining) = (
+            counter.cap.checked_add(amount)?,
+            counter.remaining + amount.into(),
+        );
+        (counter.cap, counter.remaining) = (cap, remaining);
+        counter.unreported = Exact::ZERO;
+        Some(counter.report(currency))
+    }
+
+    /// The most that a currency may cost.
+    pub fn cap(&self, currency: &str) -> Option<Amount> {
+        self.counters.get(currency).map(|counter| counter.cap)
+    }
+
     /// Sets aside what a child gets, all of it or nothing [ARCP 9.4-2].
     ///
     /// # Errors

@@ -113,6 +113,14 @@ impl Authority {
         now: Timestamp,
     ) -> Result<ChildGrant, Refusal> {
         self.decide(Operation::Delegate(agent), now)?;
+        self.grant_permitted_child(bounded)
+    }
+
+    /// [`Authority::grant_child`] for an agent that a person let the parent delegate to [ARCP 15-6].
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn grant_permitted_child(&self, bounded: BoundedLease) -> Result<ChildGrant, Refusal> {
         let BoundedLease {
             mut lease,
             leases,

@@ -179,6 +179,12 @@ pub enum LeaseError {
         /// What is wrong.
         source: PatternError,
     },
+    /// An ask pattern of another form [ARCP 15-6].
+    #[error(
+        "lease namespace `x-vendor.towline.ask`: `{}` is not NAMESPACE=PATTERN with a namespace of patterns, such as fs.write=/srv/**",
+        shorten(.0)
+    )]
+    Ask(String),
     /// A malformed amount [ARCP 9.6-1].
     #[error(transparent)]
     Budget(#[from] super::BudgetError),

@@ -13,6 +13,7 @@
 
 mod address;
 mod alphabet;
+mod ask;
 mod authority;
 mod automaton;
 mod budget;
@@ -49,4 +50,4 @@ pub use kind::Kind;
 pub use limits::{MAX_PATTERN_BYTES, MAX_VALUE_BYTES};
 pub use pattern::Pattern;
 pub use request::{ValidRequest, validate_request, validate_request_with};
-pub use set::{Decision, DenyReason, LeaseSet, Violation, ViolationReason};
+pub use set::{AskedFor, Decision, DenyReason, LeaseSet, Violation, ViolationReason};

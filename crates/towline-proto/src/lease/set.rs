@@ -1,10 +1,11 @@
 //! A whole lease, compiled.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use towline_wire::{ErrorCode, Lease, namespace};
 
 use super::{
+    ask,
     budget::Amounts,
     effort::{Care, Effort},
     error::{LeaseError, ValueError, shorten},
@@ -33,6 +34,8 @@ use super::{
 pub struct LeaseSet {
     grants: BTreeMap<Box<str>, Grants>,
     amounts: Amounts,
+    /// What a person may let through, namespace by namespace [ARCP 15-6]. `None` when the lease does not name it.
+    asks: Option<Arc<LeaseSet>>,
 }
 
 #[derive(Debug, Clone)]
@@ -53,6 +56,15 @@ pub enum Decision<'l, 'v> {
     },
     /// It does not.
     Denied(DenyReason),
+}
+
+/// An operation that a person may let through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedFor<'v> {
+    /// The pattern that covers it, without its namespace.
+    pub pattern: String,
+    /// The normalised value: what is asked about, and what is done.
+    pub value: Cow<'v, str>,
 }
 
 /// Why a lease does not cover a value.
@@ -122,6 +134,10 @@ impl LeaseSet {
                 set.amounts = Amounts::parse(texts)?;
                 continue;
             }
+            if name == namespace::ASK {
+                set.asks = Some(Arc::new(ask::compile(texts, care)?));
+                continue;
+            }
             let kind =
                 Kind::of(name).ok_or_else(|| LeaseError::UnknownNamespace(name.to_owned()))?;
             let grants = Grants::compile(name, kind, texts, &mut states, &mut effort)?;
@@ -169,6 +185,7 @@ impl LeaseSet {
     /// needed.
     pub fn contains_with(&self, child: &Self, care: Care) -> Result<(), Violation> {
         let mut effort = Effort::comparing(care);
+        ask::contains(self.asks.as_deref(), child.asks.as_deref(), care)?;
         for (namespace, grants) in &child.grants {
             let parents = self.patterns(namespace);
             let mut compared = Compared {
@@ -197,13 +214,38 @@ impl LeaseSet {
 
     /// Whether the lease names the namespace, be it with no pattern at all.
     pub fn names(&self, namespace: &str) -> bool {
+        if namespace == namespace::ASK {
+            return self.asks.is_some();
+        }
         self.grants.contains_key(namespace)
+    }
+
+    /// The ask pattern that covers a value, and the value as it was matched [ARCP 15-6].
+    pub fn ask<'v>(&self, namespace: &str, value: &'v str) -> Option<AskedFor<'v>> {
+        match self.asks.as_ref()?.check(namespace, value) {
+            Decision::Allowed { pattern, value } => Some(AskedFor {
+                pattern: pattern.as_str().to_owned(),
+                value,
+            }),
+            Decision::Denied(_) => None,
+        }
+    }
+
+    /// Every pattern, with its namespace.
+    pub(super) fn all_patterns(&self) -> impl Iterator<Item = (&str, &Pattern)> {
+        self.grants.iter().flat_map(|(namespace, grants)| {
+            let patterns = grants.patterns.iter();
+            patterns.map(move |pattern| (&**namespace, pattern))
+        })
     }
 
     /// How many states its patterns have together: what it takes of memory, and what comparing it takes of time, grow with it.
     pub fn states(&self) -> usize {
+        let asks = self.asks.as_ref().map_or(0, |asks| asks.states());
         let patterns = self.grants.values().flat_map(|grants| &grants.patterns);
-        patterns.map(|pattern| pattern.automaton().len()).sum()
+        asks + patterns
+            .map(|pattern| pattern.automaton().len())
+            .sum::<usize>()
     }
 
     /// The amounts of `cost.budget`.
@@ -275,6 +317,14 @@ impl Decision<'_, '_> {
 }
 
 impl Violation {
+    pub(super) const fn new(namespace: String, pattern: String, reason: ViolationReason) -> Self {
+        Self {
+            namespace,
+            pattern,
+            reason,
+        }
+    }
+
     /// The namespace the pattern stands in.
     pub fn namespace(&self) -> &str {
         &self.namespace

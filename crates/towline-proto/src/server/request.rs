@@ -53,6 +53,25 @@ pub enum RequestKind {
     List(payload::ListJobs),
     /// Say who asks, and what holds for them [ARCP 20-2].
     WhoAmI,
+    /// Take the answer to a question [ARCP 15-2].
+    Answer {
+        /// The job that asked.
+        job: JobId,
+        /// The answer.
+        answer: payload::Answer,
+    },
+    /// Tell a running job something [ARCP 15-7].
+    Speak {
+        /// The job.
+        job: JobId,
+        /// What to tell it.
+        body: RawJson,
+    },
+    /// Show the open questions that the asker may answer.
+    Inbox {
+        /// Only those of this job.
+        job: Option<JobId>,
+    },
     /// End the sessions of a principal [ARCP 14-7].
     RevokeSessions {
         /// Whose.
@@ -155,6 +174,15 @@ fn read_request(
         Message::Unsubscribe(unsubscribe) => Ok(RequestKind::Unsubscribe {
             job: job_of(envelope, unsubscribe.job_id)?,
         }),
+        Message::Answer(answer) => Ok(RequestKind::Answer {
+            job: job_of(envelope, answer.job_id.clone())?,
+            answer,
+        }),
+        Message::Speak(speak) => Ok(RequestKind::Speak {
+            job: job_of(envelope, speak.job_id)?,
+            body: speak.body,
+        }),
+        Message::Inbox(inbox) => Ok(RequestKind::Inbox { job: inbox.job_id }),
         Message::ListJobs(list) => {
             limits::page_jobs(list.limit)?;
             needs::check_list(&list, features)?;

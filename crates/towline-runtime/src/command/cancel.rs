@@ -52,7 +52,7 @@ async fn find(hub: &Hub, asker: &Asker, job: &JobId) -> Result<Arc<JobEntry>, Re
     }
 }
 
-fn too_late(job: &JobId, status: JobStatus) -> Refusal {
+pub(super) fn too_late(job: &JobId, status: JobStatus) -> Refusal {
     let details = serde_json::json!({ "status": status });
     Refusal::invalid(format!(
         "job `{job}` has ended, or is about to end, as `{status}`"

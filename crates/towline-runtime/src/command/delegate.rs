@@ -24,6 +24,8 @@ pub(crate) struct ChildRequest {
     pub(crate) lease: Lease,
     pub(crate) constraints: LeaseConstraints,
     pub(crate) max_runtime: Option<Duration>,
+    /// Whether a person let the parent delegate to this agent [ARCP 15-6].
+    pub(crate) permitted: bool,
 }
 
 /// Creates a child of a running job [ARCP 10-1]. Cancel safe: a child that was created runs on, and its parent's end
@@ -37,7 +39,15 @@ pub(crate) async fn delegate(
         return Err(shutting_down());
     }
     let (agent, entry) = hub.services.agents.resolve(&request.agent)?;
-    let plan = plan_child(hub, parent, &agent, &request.lease, &request.constraints).await?;
+    let plan = plan_child(
+        hub,
+        parent,
+        &agent,
+        &request.lease,
+        &request.constraints,
+        request.permitted,
+    )
+    .await?;
     let job = NewJob {
         principal: parent.row.principal.clone(),
         session: parent.row.session.clone(),

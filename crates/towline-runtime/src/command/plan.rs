@@ -154,13 +154,14 @@ fn bounded(
 }
 
 /// Bounds a child by its parent, and reserves its share, which is one step under the parent's lock [ARCP 9.4-2]. Comparing
-/// their leases comes before and without it.
+/// their leases comes before and without it. `permitted`: a person let the parent delegate to this agent [ARCP 15-6].
 pub(super) async fn plan_child(
     hub: &Hub,
     parent: &Arc<JobEntry>,
     agent: &AgentRef,
     lease: &Lease,
     constraints: &LeaseConstraints,
+    permitted: bool,
 ) -> Result<Plan, Refusal> {
     may_run(hub, &parent.row.principal, agent)?;
     let limits = &hub.services.options;
@@ -172,9 +173,11 @@ pub(super) async fn plan_child(
     let authority = {
         let core = parent.lock();
         check_fan_out(&core, limits.max_children)?;
-        core.authority
-            .decide(Operation::Delegate(&agent), hub.now())
-            .map_err(|denial| refused(denial.into()))?;
+        if !permitted {
+            core.authority
+                .decide(Operation::Delegate(&agent), hub.now())
+                .map_err(|denial| refused(denial.into()))?;
+        }
         core.authority.clone()
     };
     let bounded = bound(hub, authority, lease, constraints).await?;
@@ -187,10 +190,12 @@ pub(super) async fn plan_child(
         );
         Refusal::new(ErrorCode::PERMISSION_DENIED, message)
     })?;
-    let grant = core
-        .authority
-        .grant_child(&agent, bounded, hub.now())
-        .map_err(refused)?;
+    let grant = if permitted {
+        core.authority.grant_permitted_child(bounded)
+    } else {
+        core.authority.grant_child(&agent, bounded, hub.now())
+    };
+    let grant = grant.map_err(refused)?;
     let reserved = core.authority.budget_mut().reserve(&grant.reserve);
     reserved.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     core.log.touch();

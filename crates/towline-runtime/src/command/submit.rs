@@ -125,7 +125,7 @@ async fn authorise(
     let constraints = payload.lease_constraints.clone().unwrap_or_default();
     if let Some(parent) = &payload.parent_job_id {
         let parent = own_running_parent(hub, asker, parent).await?;
-        return plan_child(hub, &parent, agent, &lease, &constraints).await;
+        return plan_child(hub, &parent, agent, &lease, &constraints, false).await;
     }
     plan_root(hub, &asker.session.principal, agent, lease, constraints).await
 }

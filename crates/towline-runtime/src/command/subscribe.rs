@@ -90,6 +90,7 @@ fn sees_everything(hub: &Hub, features: FeatureSet) -> bool {
         Feature::Progress,
         Feature::ResultChunk,
         Feature::ProvisionedCredentials,
+        Feature::Input,
     ];
     needed
         .into_iter()

@@ -31,26 +31,50 @@ pub(super) fn may_observe(
 /// Whether a session may cancel a job: the submitting one, however often it was resumed, and whom the deployment's policy
 /// lets [ARCP 7.4-2].
 pub(super) fn may_cancel(hub: &Hub, asker: &Asker, row: &JobRow) -> Result<(), Refusal> {
-    let session = &asker.session;
-    if row.session == session.id {
+    if cancels(hub, &asker.session, row) {
         return Ok(());
+    }
+    Err(not_yours(hub, asker, row, "cancel it"))
+}
+
+/// Whether a session may answer a job's questions, and speak to it [ARCP 15-5, 15-7].
+pub(super) fn may_answer(hub: &Hub, asker: &Asker, row: &JobRow) -> Result<(), Refusal> {
+    if answers(hub, &asker.session, row) {
+        return Ok(());
+    }
+    Err(not_yours(hub, asker, row, "answer or speak to it"))
+}
+
+/// Whether a session is one that may answer: one that may cancel the job, or whom the deployment's policy lets.
+pub(crate) fn answers(hub: &Hub, session: &SessionEntry, row: &JobRow) -> bool {
+    let policy = hub.services.access.as_ref();
+    cancels(hub, session, row)
+        || policy.is_some_and(|policy| policy.may_answer(&session.principal, &row.principal))
+}
+
+fn cancels(hub: &Hub, session: &SessionEntry, row: &JobRow) -> bool {
+    if row.session == session.id {
+        return true;
     }
     let policy = hub.services.access.as_ref();
     if policy.is_some_and(|policy| policy.may_cancel(&session.principal, &row.principal)) {
-        return Ok(());
+        return true;
     }
-    if row.principal != session.principal {
-        return Err(unseen(hub, asker, row, "this session may not cancel it"));
-    }
-    let submitter_is_gone = hub.books.sessions.get(&row.session).is_none();
-    if hub.services.options.principal_cancels || submitter_is_gone {
-        return Ok(());
+    row.principal == session.principal
+        && (hub.services.options.principal_cancels
+            || hub.books.sessions.get(&row.session).is_none())
+}
+
+/// Why a session may not do something with a job that others may.
+fn not_yours(hub: &Hub, asker: &Asker, row: &JobRow, what: &str) -> Refusal {
+    if row.principal != asker.session.principal {
+        return unseen(hub, asker, row, &format!("this session may not {what}"));
     }
     let message = format!(
-        "job `{}` was submitted by another session, and only that one may cancel it",
+        "job `{}` was submitted by another session, and only that one may {what}",
         row.id
     );
-    Err(Refusal::new(ErrorCode::PERMISSION_DENIED, message).about(&row.id))
+    Refusal::new(ErrorCode::PERMISSION_DENIED, message).about(&row.id)
 }
 
 /// The parent a client wants a child of: running, and the client's own [ARCP 9.4-5].

@@ -9,16 +9,23 @@ use towline_proto::{
 };
 use towline_store::{Block, JobRow, StoreError};
 use towline_wire::{
-    Envelope, ErrorCode, EventFrame, EventHeader, EventPayload, EventSeq, JobId, JobSeq, MessageId,
-    MessageType, RawJson, payload,
+    Envelope, ErrorCode, EventFrame, EventHeader, EventKind, EventPayload, EventSeq, JobId, JobSeq,
+    MessageId, MessageType, RawJson, payload,
 };
 
-use crate::{command::accepted, credentials::Ledger, hub::Hub, session::SessionEntry};
+use crate::{
+    command::{accepted, answers},
+    credentials::Ledger,
+    hub::Hub,
+    session::SessionEntry,
+};
 
 /// What the envelopes of one job's records share, for one session.
 pub(super) struct JobFrames {
     row: JobRow,
     own: bool,
+    /// Whether the session may answer the job's questions [ARCP 15-5].
+    answers: bool,
     /// What they share as events, written once.
     header: EventHeader,
 }
@@ -47,6 +54,7 @@ impl JobFrames {
         let header = EventHeader::new(session.id.clone(), job.clone(), Some(row.trace));
         Ok(Self {
             own: row.session == session.id,
+            answers: answers(hub, session, &row),
             row,
             header,
         })
@@ -69,7 +77,9 @@ impl JobFrames {
 
     /// Whether the envelope of such a record holds more than the record.
     pub(super) fn needs_more(&self, kind: RecordKind, view: SpanView) -> bool {
-        kind == RecordKind::Result && view.assembled || kind == RecordKind::Rotation && self.own
+        kind == RecordKind::Result && view.assembled
+            || kind == RecordKind::Rotation && self.own
+            || kind == RecordKind::Input && !self.answers
     }
 
     /// The frame of an event.
@@ -91,7 +101,8 @@ impl JobFrames {
             RecordKind::Event
             | RecordKind::Progress
             | RecordKind::ResultChunk
-            | RecordKind::Rotation => MessageType::JOB_EVENT,
+            | RecordKind::Rotation
+            | RecordKind::Input => MessageType::JOB_EVENT,
         };
         Envelope {
             payload,
@@ -112,6 +123,9 @@ impl JobFrames {
                 kind,
                 Ledger::fill_rotation(hub, &self.row, session, payload),
             );
+        }
+        if kind == RecordKind::Input {
+            return self.plain(kind, without_form(payload));
         }
         let Ok(result) = payload.read::<payload::JobResult>() else {
             return self.plain(kind, payload);
@@ -159,6 +173,18 @@ impl JobFrames {
         }
         let inline = inlined.finish(result)?;
         Ok(Some(RawJson::of(&inline).map_err(NotWhole::unreadable)?))
+    }
+}
+
+/// A question as those see it who may not answer.
+fn without_form(payload: RawJson) -> RawJson {
+    match payload.read::<EventPayload>() {
+        Ok(event) if event.kind == EventKind::INPUT_REQUEST => EventPayload {
+            body: event.body.with_member("may_answer", &false),
+            ..event
+        }
+        .to_json(),
+        _ => payload,
     }
 }
 

@@ -6,8 +6,8 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use towline_proto::{job::Cause, lease::Operation, span::RecordKind};
 use towline_wire::{
-    AgentRef, ErrorCode, EventPayload, JobId, JobSeq, JobStatus, Lease, LeaseConstraints, RawJson,
-    payload,
+    AgentRef, CallId, ErrorCode, EventPayload, JobId, JobSeq, JobStatus, Lease, LeaseConstraints,
+    RawJson, payload,
 };
 use tracing::Instrument as _;
 
@@ -19,6 +19,17 @@ use crate::{
 };
 
 impl JobContext {
+    /// Whether a person lets the job delegate to an agent that its lease does not cover [ARCP 15-6]. What else there is
+    /// against it, delegating says.
+    async fn may_delegate(&self, agent: &AgentRef, call: &CallId) -> bool {
+        let Ok((agent, _)) = self.hub.services.agents.resolve(agent) else {
+            return false;
+        };
+        let agent = agent.to_string();
+        let operation = Operation::Delegate(&agent);
+        self.decide(operation).is_err() && self.decide_or_ask(operation, call).await.is_ok()
+    }
+
     /// Begins to delegate to another agent, `name` or `name@version`; [`Delegation::send`] creates the child.
     pub fn delegate(&self, agent: &str) -> Delegation {
         Delegation {
@@ -94,11 +105,14 @@ impl Delegation {
                 lease,
                 constraints,
                 max_runtime,
+                permitted: false,
             })
         });
         let span = trace::of_operation(&ctx.job, Operation::Delegate(&agent_text));
+        let call = ctx.hub.services.ids.call();
         let created = match request {
-            Ok(request) => {
+            Ok(mut request) => {
+                request.permitted = ctx.may_delegate(&request.agent, &call).await;
                 let created = delegate(&ctx.hub, &ctx.job, request)
                     .instrument(span.clone())
                     .await;
@@ -114,7 +128,6 @@ impl Delegation {
             }),
             Err(denied) => {
                 trace::denied(&span, denied.code());
-                let call = ctx.hub.services.ids.call();
                 ctx.denied(&denied, &call).await;
                 Err(denied)
             }

@@ -251,6 +251,10 @@ impl JobContext {
     /// [`EventError::Json`] when it has no JSON form; otherwise as the kind's own method.
     pub async fn emit(&self, kind: &EventKind, body: impl Serialize) -> Result<(), EventError> {
         let body = RawJson::of(&body).map_err(EventError::unserialisable)?;
+        if kind.is_of_questions() {
+            let message = format!("`{kind}` events come from asking, answering and speaking");
+            return Err(EventError::Invalid(message));
+        }
         if kind.is_vendor() {
             return self.emit_body(RecordKind::Event, kind, &body).await;
         }

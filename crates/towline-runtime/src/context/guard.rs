@@ -20,6 +20,15 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// For an operation that a person let through.
+    pub(super) fn approved(operation: Operation<'_>, value: &str) -> Self {
+        Self {
+            namespace: operation.namespace().to_owned(),
+            value: value.to_owned(),
+            span: tracing::Span::none(),
+        }
+    }
+
     /// The namespace of the operation.
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -38,6 +47,9 @@ impl Permit {
 
 impl JobContext {
     /// Asks whether the job may do something, now: expiry first, then budgets, then patterns [ARCP 9.3-1].
+    ///
+    /// Where the lease does not cover it but an ask pattern does, a person is asked, and this waits for the answer
+    /// [ARCP 15-6]; likewise for more of a budget, where the deployment wants that [ARCP 15-8].
     ///
     /// A refusal is added to the log as a `tool_result` error before it is returned. One for an expired lease also ends
     /// the job [ARCP 9.5-2].
@@ -61,7 +73,7 @@ impl JobContext {
         // An agent that asks without ever waiting would keep its thread from everybody else.
         tokio::task::consume_budget().await;
         let span = trace::of_operation(&self.job, operation);
-        match self.decide(operation) {
+        match self.decide_or_ask(operation, call).await {
             Ok(permit) => Ok(Permit { span, ..permit }),
             Err(denial) => {
                 let denied = Denied::from(denial);

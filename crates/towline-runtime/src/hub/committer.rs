@@ -204,7 +204,7 @@ pub(super) fn commands(work: Vec<Work>) -> impl Iterator<Item = Box<dyn Command>
 /// What was taken from jobs and was not committed is taken again.
 pub(super) fn give_back(hub: &Arc<Hub>, jobs: &[TakenFrom]) {
     for (job, _) in jobs {
-        job.lock().log.failed();
+        job.lock().failed();
         hub.enqueue(job);
     }
 }

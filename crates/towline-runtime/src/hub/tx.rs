@@ -11,7 +11,7 @@ use towline_wire::{EventSeq, Feature, JobId, JobSeq, SessionId};
 
 use super::Hub;
 use crate::{
-    audit,
+    audit::{self, Audit},
     job::{Changes, JobEntry},
     session::SessionEntry,
 };
@@ -111,13 +111,19 @@ impl<'h> Tx<'h> {
     pub(crate) fn take(&mut self, job: &Arc<JobEntry>) {
         let before = self.places.get(job.id()).copied();
         let options = &self.hub.services.options;
-        let (Changes { blocks, state }, observers, outgrown) = {
+        let (changes, observers, outgrown) = {
             let mut core = job.lock();
             let changes = core.take(job.id(), before.is_some());
             let outgrown = core.outgrows(options.log_bytes, options.log_events, || self.hub.now());
             core.observers.retain(|session| !session.lock().gone);
             (changes, core.observers.clone(), outgrown)
         };
+        let Changes {
+            blocks,
+            state,
+            talk,
+            unanswered,
+        } = changes;
         if outgrown {
             self.outgrown.push(Arc::clone(job));
         }
@@ -126,6 +132,16 @@ impl<'h> Tx<'h> {
                 job: job.id().clone(),
                 state,
             });
+        }
+        if let Some(value) = talk {
+            self.push(Change::Talk {
+                job: job.id().clone(),
+                value,
+            });
+        }
+        for resolved in unanswered {
+            let owner = &job.row.principal;
+            self.audit(Audit::at(self.hub.now()).unanswered(owner, job.id(), &resolved));
         }
         for block in &blocks {
             self.push(Change::Block(Arc::clone(block)));

@@ -25,6 +25,7 @@ use super::{
     log::{AppendError, Backlog, Log, Taken},
     run_job::{RunJob, RunRules},
     tail::Tail,
+    talk::Talk,
 };
 use crate::session::SessionEntry;
 
@@ -72,6 +73,8 @@ pub(crate) struct JobCore {
     /// The span of its run, while it runs.
     pub(crate) span: tracing::Span,
     finished_at: Option<Timestamp>,
+    /// What it and people have to say to each other.
+    pub(crate) talk: Talk,
     pub(crate) runs: Runs,
     /// Whether a part of its result is out.
     chunked: bool,
@@ -142,6 +145,9 @@ pub(crate) struct Ended {
 pub(crate) struct Changes {
     pub(crate) blocks: Vec<Arc<Block>>,
     pub(crate) state: Option<JobState>,
+    pub(crate) talk: Option<RawJson>,
+    /// Questions that ended without an answer, for the audit log.
+    pub(crate) unanswered: Vec<event::InputResolved>,
 }
 
 impl JobEntry {
@@ -171,6 +177,7 @@ impl JobEntry {
             caused_by: None,
             span: tracing::Span::none(),
             finished_at: row.state.finished_at,
+            talk: Talk::default(),
             runs: Runs {
                 attempt: row.state.attempt,
                 progressed: row.state.progressed,
@@ -379,6 +386,7 @@ impl JobCore {
 
     /// Ends the job: its terminal becomes the last record.
     pub(crate) fn end(&mut self, terminal: &Terminal, now: Timestamp) {
+        self.withdraw_questions(now);
         let kind = if terminal.is_result() {
             RecordKind::Result
         } else {
@@ -433,7 +441,10 @@ impl JobCore {
         let stop = self.machine.stop(cause);
         match &stop {
             Stop::EndNow(terminal) => self.end(terminal, now),
-            Stop::StopAgent => self.log.touch(),
+            Stop::StopAgent => {
+                self.withdraw_questions(now);
+                self.log.touch();
+            }
             Stop::Already | Stop::TooLate(_) => {}
         }
         stop
@@ -460,7 +471,22 @@ impl JobCore {
             Being::New | Being::Durable => self.log.take(job, again),
         };
         let state = with_state.then(|| self.state());
-        Changes { blocks, state }
+        let (talk, unanswered) = match self.being {
+            Being::Discarded => Default::default(),
+            Being::New | Being::Durable => self.talk.take(),
+        };
+        Changes {
+            blocks,
+            state,
+            talk,
+            unanswered,
+        }
+    }
+
+    /// The commit failed: what it took has to be taken again.
+    pub(crate) fn failed(&mut self) {
+        self.log.failed();
+        self.talk.failed();
     }
 
     /// The job was accepted, or found in the store.

@@ -9,7 +9,7 @@ use towline_proto::{
     outbox::Outbox,
 };
 use towline_store::{JobRow, Recovered, RecoveredSession, StoreError};
-use towline_wire::{ErrorCode, JobId, JobStatus, Timestamp};
+use towline_wire::{ErrorCode, JobId, JobStatus, RawJson, Timestamp};
 
 use super::{
     end::{self, may_run_again},
@@ -32,7 +32,9 @@ pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
         jobs,
         sessions,
         credentials,
+        talks,
     } = hub.services.store.recover().await?;
+    let mut talks: HashMap<JobId, RawJson> = talks.into_iter().collect();
     hub.services.credentials.restore(credentials);
     let now = hub.now();
     let mut watched = Vec::new();
@@ -42,7 +44,13 @@ pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
         hub.books.sessions.insert(&entry, None);
         watched.push((entry, subscriptions));
     }
-    let restored: Vec<Arc<JobEntry>> = jobs.into_iter().map(|row| restore_job(hub, row)).collect();
+    let restored: Vec<Arc<JobEntry>> = jobs
+        .into_iter()
+        .map(|row| {
+            let talk = talks.remove(&row.id);
+            restore_job(hub, row, talk)
+        })
+        .collect();
     let by_id: HashMap<&JobId, &Arc<JobEntry>> =
         restored.iter().map(|job| (job.id(), job)).collect();
     for job in &restored {
@@ -93,7 +101,7 @@ fn restore_session(session: RecoveredSession, now: Timestamp) -> Arc<SessionEntr
     entry
 }
 
-fn restore_job(hub: &Hub, row: JobRow) -> Arc<JobEntry> {
+fn restore_job(hub: &Hub, row: JobRow, talk: Option<RawJson>) -> Arc<JobEntry> {
     let ending = row
         .state
         .ending
@@ -106,7 +114,16 @@ fn restore_job(hub: &Hub, row: JobRow) -> Arc<JobEntry> {
     };
     let machine = JobMachine::restored(status, ending);
     let authority = restore_authority(hub, &row);
-    JobEntry::new(row, authority, machine, None)
+    let job = JobEntry::new(row, authority, machine, None);
+    {
+        let mut core = job.lock();
+        if let Some(talk) = talk
+            && let Err(error) = core.restore_talk(&talk)
+        {
+            tracing::error!(target: "towline::store", job = %job.id(), %error, "what was asked and answered cannot be read; it is asked anew");
+        }
+    }
+    job
 }
 
 /// What a job may do, as it was stored.

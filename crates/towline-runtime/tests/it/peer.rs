@@ -57,6 +57,7 @@ pub const ALL: &[&str] = &[
     "result_chunk",
     "agent_versions",
     "provisioned_credentials",
+    "x-vendor.towline.input",
 ];
 
 /// Every feature but `heartbeat`, the first, for tests in which much time passes.

@@ -189,6 +189,11 @@ impl MemoryStore {
                     kept.set_checkpoint(Some(value));
                 }
             }
+            Change::Talk { job, value } => {
+                if let Some(kept) = self.jobs.find(&job) {
+                    kept.set_talk(Some(value));
+                }
+            }
         }
     }
 

@@ -30,6 +30,7 @@ struct Now {
     log: VecDeque<Piece>,
     bytes: u64,
     checkpoint: Option<RawJson>,
+    talk: Option<RawJson>,
 }
 
 /// A block and when it was committed, counted over the whole store, so that the oldest of several logs is known.
@@ -48,6 +49,7 @@ impl Job {
             log: VecDeque::new(),
             bytes: 0,
             checkpoint: None,
+            talk: None,
         };
         Self {
             facts,
@@ -96,6 +98,14 @@ impl Job {
 
     pub(super) fn checkpoint(&self) -> Option<RawJson> {
         self.now.lock().checkpoint.clone()
+    }
+
+    pub(super) fn talk(&self) -> Option<RawJson> {
+        self.now.lock().talk.clone()
+    }
+
+    pub(super) fn set_talk(&self, value: Option<RawJson>) {
+        self.now.lock().talk = value;
     }
 
     pub(super) fn set_checkpoint(&self, value: Option<RawJson>) {
@@ -272,6 +282,17 @@ impl Jobs {
             .values()
             .map(|job| job.row())
             .collect()
+    }
+
+    /// What live jobs and people have to say to each other.
+    pub(super) fn talks(&self) -> Vec<(JobId, RawJson)> {
+        let mut talks: Vec<_> = self
+            .live_handles()
+            .iter()
+            .filter_map(|job| Some((job.id().clone(), job.talk()?)))
+            .collect();
+        talks.sort_by(|left, right| left.0.cmp(&right.0));
+        talks
     }
 
     pub(super) fn live_handles(&self) -> Vec<Arc<Job>> {

@@ -91,6 +91,7 @@ impl MemoryStore {
             after = Some(last.clone());
             for job in step.iter().filter_map(|(_, job)| self.jobs.find(job)) {
                 job.set_checkpoint(None);
+                job.set_talk(None);
             }
             pause().await;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use towline_wire::{EventSeq, JobId, JobSeq, SessionId};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId};
 
 use super::{
     cache::Numbered,
@@ -100,18 +100,27 @@ impl<'a> Tx<'a> {
                     .execute(params![row.at.unix_micros(), row.action, row.data.as_str()])?;
                 Ok(())
             }
-            Change::Checkpoint { job, value } => {
-                let Some(known) = self.known(job)? else {
-                    return Ok(());
-                };
-                self.conn
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO checkpoint (job, value) VALUES (?1, ?2)",
-                    )?
-                    .execute(params![known.key, value.as_str()])?;
-                Ok(())
-            }
+            Change::Checkpoint { job, value } => self.keep(
+                job,
+                value,
+                "INSERT OR REPLACE INTO checkpoint (job, value) VALUES (?1, ?2)",
+            ),
+            Change::Talk { job, value } => self.keep(
+                job,
+                value,
+                "INSERT OR REPLACE INTO talk (job, value) VALUES (?1, ?2)",
+            ),
         }
+    }
+
+    /// Keeps one value a job; nothing for a job that has gone.
+    fn keep(&mut self, job: &JobId, value: &RawJson, sql: &str) -> Result<(), DbError> {
+        if let Some(known) = self.known(job)? {
+            self.conn
+                .prepare_cached(sql)?
+                .execute(params![known.key, value.as_str()])?;
+        }
+        Ok(())
     }
 
     fn add_job(&mut self, row: &JobRow) -> Result<(), DbError> {

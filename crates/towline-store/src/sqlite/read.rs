@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params, types::Value};
-use towline_wire::{EventSeq, JobId, JobSeq};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson};
 
 use super::{
     cache::{Cache, up_to},
@@ -301,8 +301,7 @@ fn listing(query: &JobQuery, principal: Option<&Principal>) -> (String, Vec<Valu
     } else {
         "j.created_at, j.id"
     };
-    let sql =
-        format!("SELECT {SUMMARY_COLUMNS} FROM {tables} {clause} ORDER BY {order} LIMIT ?");
+    let sql = format!("SELECT {SUMMARY_COLUMNS} FROM {tables} {clause} ORDER BY {order} LIMIT ?");
     (sql, filter.values)
 }
 
@@ -344,6 +343,7 @@ pub(super) fn recover(conn: &Connection) -> Result<Recovered, DbError> {
         jobs,
         sessions: Vec::with_capacity(sessions.len()),
         credentials: outstanding(conn)?,
+        talks: talks(conn)?,
     };
     for (key, last, row) in sessions {
         recovered.sessions.push(RecoveredSession {
@@ -356,6 +356,17 @@ pub(super) fn recover(conn: &Connection) -> Result<Recovered, DbError> {
         });
     }
     Ok(recovered)
+}
+
+/// What live jobs and people have to say to each other.
+fn talks(conn: &Connection) -> Result<Vec<(JobId, RawJson)>, DbError> {
+    let sql = "SELECT j.id, t.value FROM talk t CROSS JOIN job_state s ON s.key = t.job \
+               CROSS JOIN job j ON j.key = t.job WHERE s.ended_at IS NULL ORDER BY t.job";
+    all(&mut conn.prepare(sql)?.query([])?, |row| {
+        let id = JobId::parse(row.get_ref(0)?.as_str().map_err(corrupt)?).map_err(corrupt)?;
+        let value = row.get_ref(1)?.as_str().map_err(corrupt)?;
+        Ok((id, RawJson::parse(value.to_owned()).map_err(corrupt)?))
+    })
 }
 
 fn live_jobs() -> String {

@@ -51,6 +51,7 @@ impl SqliteStore {
             .await?
         {}
         while self.step(forget_checkpoints).await? {}
+        while self.step(forget_talks).await? {}
         self.step(settle_orphans).await?;
 
         let mut report = RetentionReport::default();
@@ -204,6 +205,17 @@ fn forget_checkpoints(tx: &mut Tx<'_>) -> Result<bool, DbError> {
     Ok(removed == ROWS)
 }
 
+fn forget_talks(tx: &mut Tx<'_>) -> Result<bool, DbError> {
+    let removed = tx
+        .conn
+        .prepare_cached(
+            "DELETE FROM talk WHERE job IN (SELECT t.job FROM talk t JOIN job_state s ON s.key = t.job \
+             WHERE s.ended_at IS NOT NULL LIMIT ?1)",
+        )?
+        .execute([LIMIT])?;
+    Ok(removed == ROWS)
+}
+
 /// Forgets settled credentials whose job went while they were still out.
 fn settle_orphans(tx: &mut Tx<'_>) -> Result<(), DbError> {
     tx.conn.execute(
@@ -313,6 +325,7 @@ fn remove_job(tx: &mut Tx<'_>, key: i64, job: &JobId) -> Result<(), DbError> {
         "DELETE FROM job WHERE key = ?1",
         "DELETE FROM job_state WHERE key = ?1",
         "DELETE FROM checkpoint WHERE job = ?1",
+        "DELETE FROM talk WHERE job = ?1",
     ] {
         tx.conn.prepare_cached(sql)?.execute([key])?;
     }

@@ -49,6 +49,10 @@ pub(super) const STEPS: &[Step] = &[
         sql: REFUSALS,
         fill: None,
     },
+    Step {
+        sql: TALK,
+        fill: None,
+    },
 ];
 
 /// How much happens with a row decides its place. Blocks are appended, whichever job they are of, so that a commit of
@@ -195,6 +199,14 @@ ALTER TABLE session ADD COLUMN proof TEXT;
 const RERUNS: &str = "
 ALTER TABLE job ADD COLUMN rerun_of TEXT;
 ALTER TABLE job_state ADD COLUMN retried INTEGER NOT NULL DEFAULT 0;
+";
+
+/// What jobs and people have to say to each other.
+const TALK: &str = "
+CREATE TABLE talk (
+    job   INTEGER PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
 ";
 
 /// What a job's recovery has to know stands in its state. A job that runs was started once at least; when, nobody wrote down.

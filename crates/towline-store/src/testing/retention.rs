@@ -17,6 +17,7 @@ macro_rules! store_retention_suite {
             old_jobs_go_when_their_time_has_come, what_is_not_acknowledged_is_spared, surplus_jobs_go_oldest_first,
             surplus_bytes_go_from_finished_jobs_first, running_jobs_lose_their_oldest_records,
             keys_live_for_a_day, the_audit_log_is_bounded, refusals_push_nothing_out, checkpoints_end_with_their_job,
+            a_talk_is_recovered_with_its_job,
             credentials_outlive_their_job, a_job_of_many_blocks_goes_whole, streams_survive_the_jobs_they_show,
         );
     };
@@ -345,6 +346,29 @@ pub async fn checkpoints_end_with_their_job(subject: Subject) {
         subject.store.checkpoint(&job_id(2)).await.unwrap(),
         Some(value())
     );
+}
+
+/// What a live job and people have to say to each other is recovered with it, the latest of it, in the same commit as the
+/// events that tell of it or not at all; a job that has ended needs none.
+pub async fn a_talk_is_recovered_with_its_job(mut subject: Subject) {
+    let value = |text: &str| RawJson::parse(text.to_owned()).expect("good JSON");
+    let talk = |number: u64, text: &str| Change::Talk {
+        job: job_id(number),
+        value: value(text),
+    };
+    let talks = async |subject: &Subject| subject.store.recover().await.unwrap().talks;
+    let jobs = [job(1).into(), job(2).into(), talk(1, "[1]"), talk(2, "[2]")];
+    commit(&*subject.store, jobs).await;
+    commit(&*subject.store, [talk(1, "[1,1]"), talk(3, "[3]")]).await;
+    for _ in 0..2 {
+        let expected = vec![(job_id(1), value("[1,1]")), (job_id(2), value("[2]"))];
+        assert_eq!(talks(&subject).await, expected);
+        subject.reopen().await;
+    }
+    commit(&*subject.store, [becomes(&job_id(1), succeeded(at(1)))]).await;
+    let refused = try_commit(&*subject.store, [talk(2, "[0]"), job(2).into()]).await;
+    assert!(refused.is_err());
+    assert_eq!(talks(&subject).await, [(job_id(2), value("[2]"))]);
 }
 
 /// What is still to be revoked stays when its job goes, and goes once it is settled.

@@ -7,6 +7,11 @@ use crate::{
     amount::NonNegative, lease::Told, read::readable,
 };
 
+pub use super::input::{
+    ChoiceOption, Grant, InputOperation, InputRequest, InputResolved, Message, QuestionKind,
+    QuestionOutcome,
+};
+
 /// `log`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Log {
