@@ -126,7 +126,11 @@ fn every_first_frame_seed_is_survived() {
     for (name, seed) in seeds("first_frame") {
         eprintln!("{name}");
         first_frame::first_frame(&seed);
-        let envelope = Envelope::decode_bytes(Bytes::from(seed)).unwrap();
+        // What says another version is no frame of ours.
+        let Ok(envelope) = Envelope::decode_bytes(Bytes::from(seed)) else {
+            assert!(name.starts_with("older-"), "{name}");
+            continue;
+        };
         let dialect = match Message::of(&envelope) {
             Ok(Message::Hello(hello)) => Dialect::of_hello(&envelope, &hello),
             Ok(Message::Welcome(welcome)) => Dialect::of_welcome(&envelope, &welcome),

@@ -121,14 +121,39 @@ impl<'c> Collected<'c> {
         Ok(())
     }
 
-    /// The program has done its work: what is held becomes the result. Gives an inline one.
-    pub(crate) async fn finish(mut self, subject: &str) -> Result<RawJson, AgentError> {
+    /// Takes more of a result that comes in pieces, and is streamed as soon as it may be.
+    pub(crate) async fn add(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
+        self.held.extend_from_slice(bytes);
+        match &mut self.held_back {
+            Some(held_back) => held_back.take(&mut self.held),
+            None => self.stream(false).await,
+        }
+    }
+
+    /// The pieces were all: the result ends.
+    pub(crate) async fn end(mut self, summary: Option<&str>) -> Result<(), AgentError> {
+        self.give_held_back().await?;
+        self.stream(true).await?;
+        if let Some(writer) = self.writer {
+            writer.finish(summary).await?;
+        }
+        Ok(())
+    }
+
+    /// Streams what was held back.
+    async fn give_held_back(&mut self) -> Result<(), AgentError> {
         if let Some(mut held_back) = self.held_back.take().filter(|back| back.size > 0) {
             held_back.take(&mut self.held)?;
             while held_back.give(&mut self.held)? {
                 self.stream(false).await?;
             }
         }
+        Ok(())
+    }
+
+    /// The program has done its work: what is held becomes the result. Gives an inline one.
+    pub(crate) async fn finish(mut self, subject: &str) -> Result<RawJson, AgentError> {
+        self.give_held_back().await?;
         if self.writer.is_none()
             && self.form != ResultForm::Bytes
             && let Some(inline) = self.inline_result(subject)?

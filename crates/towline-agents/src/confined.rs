@@ -97,7 +97,8 @@ impl Confinement {
         self
     }
 
-    /// Files and directories that no program sees, whatever its lease says: configuration, tokens, keys, the store.
+    /// Files and directories that no program sees, whatever its lease says: configuration, tokens, keys, the store. One that is
+    /// not there when a program starts that could make it is a reason not to start it.
     #[must_use]
     pub fn protect(mut self, paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
         #[cfg(target_os = "linux")]
@@ -107,6 +108,27 @@ impl Confinement {
         #[cfg(not(target_os = "linux"))]
         {
             // Nothing is confined here, so nothing runs that is not off.
+            let _ = (&mut self, paths);
+        }
+        self
+    }
+
+    /// Directories that no program sees either, beside what [`Confinement::protect`] was given before. One that is not there is
+    /// made, for its owner alone, before a program starts that could make it.
+    #[must_use]
+    pub fn protect_directories(
+        mut self,
+        paths: impl IntoIterator<Item = impl AsRef<Path>>,
+    ) -> Self {
+        #[cfg(target_os = "linux")]
+        {
+            // Built by one, and not shared before it is used; else what it holds is looked up anew.
+            let protected = Arc::try_unwrap(std::mem::take(&mut self.protected));
+            let protected = protected.unwrap_or_else(|shared| shared.again());
+            self.protected = Arc::new(protected.directories(paths));
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
             let _ = (&mut self, paths);
         }
         self

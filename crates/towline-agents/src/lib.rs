@@ -31,6 +31,7 @@
 //! has a [`Model`], it reaches a proxy of its job's own, which decides by the lease and sees to the budget.
 
 mod agent;
+mod ask;
 mod collected;
 #[cfg(target_os = "linux")]
 pub mod confine;
@@ -59,6 +60,7 @@ mod spawn;
 mod trouble;
 
 pub use agent::ProcessAgent;
+pub use ask::AskInput;
 pub use collected::ResultForm;
 pub use confined::Confinement;
 pub use environment::may_pass;

@@ -114,17 +114,7 @@ impl Talk<'_> {
             stdout,
             stderr,
         } = streams;
-        let ended = async {
-            let status = tokio::select! {
-                status = process.ended() => Some(status?),
-                () = ctx.cancelled() => None,
-            };
-            if status.is_none() {
-                process.stop(GRACE).await;
-            }
-            gone.cancel();
-            Ok::<_, AgentError>(status)
-        };
+        let ended = ended(ctx, &mut process, &gone);
         let fed = async {
             tokio::select! {
                 () = feed(input, stdin) => {}
@@ -162,6 +152,23 @@ impl Talk<'_> {
             all = all => all.map(|(status, ..)| status),
         }
     }
+}
+
+/// Waits for the program's end, or brings it about when the job is to stop; no status then.
+async fn ended(
+    ctx: &JobContext,
+    process: &mut Process,
+    gone: &CancellationToken,
+) -> Result<Option<ExitStatus>, AgentError> {
+    let status = tokio::select! {
+        status = process.ended() => Some(status?),
+        () = ctx.cancelled() => None,
+    };
+    if status.is_none() {
+        process.stop(GRACE).await;
+    }
+    gone.cancel();
+    Ok(status)
 }
 
 /// What a job hears whose program said more than it may.

@@ -1,5 +1,6 @@
 //! A job handed on to a runtime in a child process. What its agent says and gives becomes what the job says and gives.
 
+mod asking;
 mod forward;
 mod strict;
 
@@ -271,7 +272,7 @@ impl Relay<'_> {
             () = self.used_up() => return Err(said_too_much(self.subject).into()),
             () = self.ctx.cancelled() => return Err(cancelled().into()),
         };
-        let mut forward = Forward::new(self.ctx);
+        let mut forward = Forward::new(self.ctx, client.clone(), job.id().clone());
         loop {
             tokio::select! {
                 event = job.next_event() => match event.map_err(|error| self.broken(error))? {

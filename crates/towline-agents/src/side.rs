@@ -1,8 +1,9 @@
 //! The side channel: what a plain program says while it runs, beside its output [ARCP 18-5].
 //!
 //! The program finds the number of a descriptor in `TOWLINE_EVENTS`, one end of a socket pair. It writes lines
-//! `{"id"?,"kind","body"}`, and reads lines `{"ack":id}`, once what it wrote is committed, or `{"refused":id,"error":{…}}`.
-//! Whoever does not care for answers leaves `id` out and reads nothing.
+//! `{"id"?,"kind","body"}`, and reads lines `{"ack":id}`, once what it wrote is committed, or `{"refused":id,"error":{…}}`;
+//! `{"answer":…,"outcome","key","id"?}` to a question, and `{"message":…}` where its agent listens. Whoever does not care for
+//! these leaves `id` out and reads nothing.
 
 use std::io;
 
@@ -13,12 +14,14 @@ use tokio::{
         BufReader,
     },
     sync::mpsc,
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use towline_runtime::{AgentError, EventError, JobContext};
-use towline_wire::{ErrorCode, EventKind, RawJson, explain_json};
+use towline_wire::{ErrorCode, EventKind, RawJson, event::QuestionOutcome, explain_json};
 
 use crate::{
+    ask::AskInput,
     pipe::Output,
     said::{self, Said},
 };
@@ -61,6 +64,9 @@ const LINE: usize = 1024 * 1024;
 /// The longest `id`.
 const ID: usize = 256;
 
+/// How many questions may wait for their answers.
+const QUESTIONS: usize = 64;
+
 /// How many answers may wait for the program to read them. A program that gives ids and reads nothing goes on, and is told
 /// in the log that further answers are left out.
 const ANSWERS: usize = 4096;
@@ -79,8 +85,23 @@ struct Line {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Answer {
-    Ack { ack: RawJson },
-    Refused { refused: RawJson, error: Refused },
+    Ack {
+        ack: RawJson,
+    },
+    Refused {
+        refused: RawJson,
+        error: Refused,
+    },
+    Answered {
+        answer: Option<RawJson>,
+        outcome: QuestionOutcome,
+        key: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<RawJson>,
+    },
+    Told {
+        message: RawJson,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -102,20 +123,44 @@ pub(crate) async fn serve(
     let (answers, waiting) = mpsc::channel(ANSWERS);
     let ear = Ear {
         ctx,
-        answers,
+        answers: answers.clone(),
+        asking: JoinSet::new(),
         is_deaf: false,
     };
-    let (heard, ()) = tokio::join!(
+    let (heard, (), ()) = tokio::join!(
         ear.hear(Output::new(reads, gone)),
+        tell(ctx, answers, gone),
         answer(ctx, waiting, writes, gone)
     );
     heard
+}
+
+/// Passes on what people say to the job.
+async fn tell(ctx: &JobContext, to: mpsc::Sender<Answer>, gone: &CancellationToken) {
+    let mut messages = ctx.messages();
+    let telling = async {
+        // What cannot be read any more is not told.
+        while let Ok(Some(message)) = messages.next().await {
+            let told = Answer::Told {
+                message: message.body,
+            };
+            if to.send(told).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = telling => {}
+        () = gone.cancelled() => {}
+    }
 }
 
 /// Hears a program.
 struct Ear<'j> {
     ctx: &'j JobContext,
     answers: mpsc::Sender<Answer>,
+    /// Questions that nobody has answered yet. They end with this, and stay open.
+    asking: JoinSet<()>,
     /// Whether an answer had no room already.
     is_deaf: bool,
 }
@@ -162,17 +207,76 @@ impl Ear<'_> {
             return self.warn(text).await;
         }
         let body = body.unwrap_or(RawJson::EMPTY_OBJECT);
+        if kind == "ask" {
+            return self.ask(id, &body).await;
+        }
         let done = self.take(&EventKind::new(&kind), &body).await?;
-        let answer = match (id, done) {
-            (None, Ok(())) => return Ok(()),
-            (Some(ack), Ok(())) => Answer::Ack { ack },
-            (id, Err(error)) => {
-                self.warn(format!("a `{kind}` line to {EVENTS}: {}", error.message))
-                    .await?;
-                let Some(refused) = id else { return Ok(()) };
-                Answer::Refused { refused, error }
+        match (id, done) {
+            (None, Ok(())) => Ok(()),
+            (Some(ack), Ok(())) => self.reply(Answer::Ack { ack }).await,
+            (id, Err(error)) => self.refuse(&kind, id, error).await,
+        }
+    }
+
+    async fn refuse(
+        &mut self,
+        kind: &str,
+        id: Option<RawJson>,
+        error: Refused,
+    ) -> Result<(), AgentError> {
+        self.warn(format!("a `{kind}` line to {EVENTS}: {}", error.message))
+            .await?;
+        match id {
+            Some(refused) => self.reply(Answer::Refused { refused, error }).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks people, beside what else the program says.
+    async fn ask(&mut self, id: Option<RawJson>, body: &RawJson) -> Result<(), AgentError> {
+        while self.asking.try_join_next().is_some() {}
+        let refused = |message: String| Refused {
+            code: ErrorCode::INVALID_REQUEST,
+            message,
+        };
+        if self.asking.len() >= QUESTIONS {
+            let error = refused(format!(
+                "{QUESTIONS} questions wait for their answers already"
+            ));
+            return self.refuse("ask", id, error).await;
+        }
+        let input: AskInput = match body.read() {
+            Ok(input) => input,
+            Err(cause) => {
+                return self.refuse("ask", id, refused(explain_json(&cause))).await;
             }
         };
+        let (ctx, answers) = (self.ctx.clone(), self.answers.clone());
+        self.asking.spawn(async move {
+            let key = input.key().to_owned();
+            let answer = match input.ask(&ctx).await {
+                Ok(answer) => Answer::Answered {
+                    answer: answer.value().cloned(),
+                    outcome: answer.outcome().clone(),
+                    key,
+                    id,
+                },
+                Err(_) if ctx.is_cancelled() => return,
+                Err(error) => Answer::Refused {
+                    refused: id.unwrap_or(RawJson::NULL),
+                    error: Refused {
+                        code: error.code().clone(),
+                        message: error.message().to_owned(),
+                    },
+                },
+            };
+            // A program that has ended is told nothing.
+            drop(answers.send(answer).await);
+        });
+        Ok(())
+    }
+
+    async fn reply(&mut self, answer: Answer) -> Result<(), AgentError> {
         if self.answers.try_send(answer).is_err() && !std::mem::replace(&mut self.is_deaf, true) {
             let text = format!(
                 "the program does not read {EVENTS}: answers beyond {ANSWERS} are left out until it does"
@@ -194,14 +298,8 @@ impl Ear<'_> {
                 message,
             }))
         };
-        match kind.as_str() {
-            "ask" => {
-                return refused("this runtime asks nobody on a program's behalf".to_owned());
-            }
-            "result_chunk" => {
-                return refused("the result of this program is its standard output".to_owned());
-            }
-            _ => {}
+        if *kind == EventKind::RESULT_CHUNK {
+            return refused("the result of this program is its standard output".to_owned());
         }
         match said::say(self.ctx, kind, body, said::IN_ENVIRONMENT).await {
             Ok(Said::Done) => Ok(Ok(())),

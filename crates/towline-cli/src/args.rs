@@ -1,5 +1,6 @@
 //! The command line. Precedence: flag > environment (`TOWLINE_*`) > `towline.toml` > default.
 
+mod ask;
 mod conformance;
 mod connect;
 mod demo;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+pub(crate) use ask::{AnswerArgs, ApproveArgs, InboxArgs, QuestionArgs, SayArgs};
 pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
 pub(crate) use demo::DemoArgs;
@@ -116,6 +118,17 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Cancel a job
     Cancel(CancelArgs),
+    /// List the open questions that one may answer
+    Inbox(InboxArgs),
+    /// Say yes to a question of a job
+    Approve(ApproveArgs),
+    /// Say no to a question of a job
+    #[command(after_help = "Example:\n  towline deny job_01J… --note 'not on a Friday'")]
+    Deny(QuestionArgs),
+    /// Answer a question of a job
+    Answer(AnswerArgs),
+    /// Tell a running job something
+    Say(SayArgs),
     /// List the agents a runtime offers
     Agents {
         #[command(flatten)]
@@ -247,7 +260,7 @@ Examples:
   Host the demo agents, then use them from another shell:
     towline serve --demo --token alice:s3cret
     towline run chatty --input '{\"n\":5}' --url ws://127.0.0.1:7777/arcp --token s3cret
-  Start a job, let go of it, come back:
+  Start a job, leave it, come back:
     towline run sleep --input '{\"ms\":60000}' --detach --url ws://127.0.0.1:7777/arcp --token s3cret
     towline watch JOB
     towline cancel JOB

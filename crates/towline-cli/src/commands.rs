@@ -1,6 +1,8 @@
 //! One file for each command; this one only routes.
 
 mod agents;
+mod answer;
+mod asking;
 mod audit;
 mod cancel;
 mod complete;
@@ -11,6 +13,7 @@ mod doctor;
 mod export;
 mod following;
 mod get;
+mod inbox;
 mod jobs;
 pub(crate) mod lease;
 mod ready;
@@ -90,6 +93,11 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Watch(args) => watch::run(&context, args).await,
         Command::Result(args) => result::run(&context, args).await,
         Command::Cancel(args) => cancel::run(&context, args).await,
+        Command::Inbox(args) => inbox::run(&context, args).await,
+        Command::Approve(args) => answer::approve(&context, args).await,
+        Command::Deny(args) => answer::deny(&context, args).await,
+        Command::Answer(args) => answer::answer(&context, args).await,
+        Command::Say(args) => answer::say(&context, args).await,
         Command::Agents { connect, format } => agents::run(&context, &connect, format.output).await,
         Command::WhoAmI { connect, format } => whoami::run(&connect, format.output).await,
         Command::Sessions { format, command } => match command {

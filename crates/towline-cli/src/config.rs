@@ -37,7 +37,7 @@ use crate::{
     values::{PrincipalToken, Span, without_user},
 };
 
-pub(crate) use agents::AgentSection;
+pub(crate) use agents::{AgentSection, on_budget_exhausted};
 use auth::AuthSection;
 pub(crate) use auth::JwtSection;
 use file::File;

@@ -18,29 +18,33 @@ pub(crate) fn confinement(
 ) -> Confinement {
     let by_port = config.server.allow_network_by_port;
     Confinement::new()
-        .protect(own_files(config, data, more))
+        .protect(files(config, more))
+        .protect_directories(directories(data))
         .dangerously_allow_network_by_port(by_port.unwrap_or(false))
 }
 
-/// What belongs to this program: what the configuration names, the data directory, the user's state directory (it says what
-/// is trusted), a `towline.toml` that is here though another was named (it names the programs of another run), and `more`.
-///
-/// The directories are made where they are not there: what is not there cannot be hidden, and whoever makes it has it.
+/// What belongs to this program: what the configuration names, its directories, a `towline.toml` that is here though another
+/// was named (it names the programs of another run), and `more`.
 pub(crate) fn own_files(
     config: &Config,
     data: &DataDir,
     more: impl IntoIterator<Item = PathBuf>,
 ) -> Vec<PathBuf> {
+    let mut own = files(config, more);
+    own.extend(directories(data));
+    own
+}
+
+fn files(config: &Config, more: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
     let mut own = config.own_files();
-    let state = data_dir::state_dir().ok();
-    for directory in [Some(data.path().to_owned()), state].into_iter().flatten() {
-        if let Err(error) = data_dir::make_data_dir(&directory) {
-            tracing::debug!(%error, "a directory of this program's own is not there");
-        }
-        own.push(directory);
-    }
     let here = PathBuf::from(DEFAULT_FILE);
     own.extend(Some(here).filter(|here| here.exists()));
     own.extend(more);
     own
+}
+
+/// The data directory, and the user's state directory, which says what is trusted.
+fn directories(data: &DataDir) -> Vec<PathBuf> {
+    let data = data.path().to_owned();
+    [data].into_iter().chain(data_dir::state_dir()).collect()
 }

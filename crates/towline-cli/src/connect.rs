@@ -136,18 +136,17 @@ impl Connection {
     }
 
     async fn embed(context: &Context, purpose: Purpose) -> Outcome<Self> {
-        #[cfg(unix)]
-        if purpose != Purpose::Work
-            && let Some(client) =
-                crate::beside::client(&context.data, |token| named(ClientOptions::bearer(token)))
-                    .await
-        {
-            return Ok(Self {
-                client,
-                embedded: None,
-            });
-        }
-        let embedded = Embedded::start(&context.config, &context.data, purpose).await?;
+        let starting = Embedded::start(&context.config, &context.data, purpose);
+        let embedded = if purpose == Purpose::Work {
+            starting.await?
+        } else {
+            tokio::select! {
+                biased;
+                // Another command may have the store, and be about to let others use its runtime.
+                client = beside(context) => return Ok(Self { client, embedded: None }),
+                embedded = starting => embedded?,
+            }
+        };
         let (near, far) = MemoryTransport::pair();
         let near = traced(Box::new(near), context.traced);
         embedded.runtime().accept(far);
@@ -172,6 +171,27 @@ impl Connection {
         }
     }
 }
+
+/// A session with the runtime that another command runs on this data directory; waits for one for ever.
+async fn beside(context: &Context) -> Client {
+    #[cfg(unix)]
+    loop {
+        let options = |token| named(ClientOptions::bearer(token));
+        if let Some(client) = crate::beside::client(&context.data, options).await {
+            return client;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = context;
+        std::future::pending().await
+    }
+}
+
+/// How often it is looked whether another command lets others in.
+#[cfg(unix)]
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The session that was left behind for a job, with the server that was named.
 fn saved(context: &Context, args: &ConnectArgs, job: &str) -> Outcome<Option<SavedSession>> {

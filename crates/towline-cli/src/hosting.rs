@@ -8,7 +8,7 @@ use towline::{
 
 use crate::{
     agents,
-    config::{Config, LimitsSection},
+    config::{Config, LimitsSection, on_budget_exhausted},
     failure::Outcome,
 };
 
@@ -48,6 +48,10 @@ pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions
     }
     if let Some(bytes) = limits.log_bytes {
         options = options.log_bytes(bytes);
+    }
+    let then = config.server.on_budget_exhausted.as_deref();
+    if let Some(then) = then.and_then(|text| on_budget_exhausted(text).ok()) {
+        options = options.on_budget_exhausted(then);
     }
     if let Some(events) = limits.log_events {
         options = options.log_events(events);

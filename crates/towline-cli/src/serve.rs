@@ -30,6 +30,7 @@ use crate::{
     signals::{Signal, Signals},
     telemetry::traced,
 };
+use auth::Minting;
 use listeners::{Listeners, Serving};
 use reload::Live;
 pub(crate) use settings::DEFAULT_LISTEN;
@@ -129,8 +130,12 @@ fn prepare<'s>(
     args: &'s ServeArgs,
 ) -> Outcome<(Settings, Live<'s>, Option<String>)> {
     let settings = Settings::new(args, &context.config, &context.data)?;
-    let kept_in = settings.store.is_kept().then_some(&context.data);
-    let admission = auth::admission(args, &context.config, kept_in)?;
+    let minting = if settings.store.is_kept() {
+        Minting::KeptIn(&context.data)
+    } else {
+        Minting::New
+    };
+    let admission = auth::admission(args, &context.config, minting)?;
     let roles = roles::roles(&context.config, args.dangerously_grant_any_lease)?;
     let live = Live {
         context,
@@ -138,7 +143,7 @@ fn prepare<'s>(
         authenticator: Replaceable::new(Arc::from(admission.authenticator)),
         roles: LiveRoles::new(roles),
         certificate: None,
-        kept_in,
+        minted: admission.minted.clone(),
         demo: settings.demo,
         own_files: settings.own_files(),
         config: context.read_again()?,

@@ -108,6 +108,15 @@ fn blocked(job: Option<&JobId>) -> String {
     })
 }
 
+/// Why the runtime closed a session, as a person is told.
+fn in_words(reason: Option<&str>) -> String {
+    match reason {
+        None => String::new(),
+        Some("superseded") => " (another connection took it over)".to_owned(),
+        Some(reason) => format!(" ({reason})"),
+    }
+}
+
 /// Why a session is over.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -116,7 +125,7 @@ pub enum SessionOver {
     #[error("closed by this client")]
     Closed,
     /// Closed by the runtime; `superseded` means another connection took it over.
-    #[error("closed by the runtime{}", .reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})")))]
+    #[error("closed by the runtime{}", in_words(.reason.as_deref()))]
     ByRuntime {
         /// The runtime's reason.
         reason: Option<String>,

@@ -44,6 +44,8 @@ pub struct Open {
     pub key: String,
     /// As the log has it.
     pub request: InputRequest,
+    /// Whether a yes grants something.
+    grants: bool,
     /// What is granted for the rest of the job by a yes with `remember`: the ask pattern, without its namespace.
     pattern: Option<String>,
 }
@@ -135,11 +137,12 @@ impl Questions {
         if self.settled.len() >= MAX_SETTLED || self.kept_bytes() >= MAX_KEPT_BYTES {
             return Err(QuestionError::TooMany);
         }
-        let pattern = question.pattern().map(str::to_owned);
+        let (grants, pattern) = (question.grants(), question.pattern().map(str::to_owned));
         let request = question.into_request(id, now, lease_expires);
         self.open.push(Open {
             key: key.to_owned(),
             request: request.clone(),
+            grants,
             pattern,
         });
         Ok(Asked::New(request))
@@ -285,7 +288,7 @@ impl Questions {
 impl Open {
     /// What a yes grants for the rest of the job: an amount always, a pattern when it is to be remembered [ARCP 15-6, 15-8].
     fn grant(&self, answer: &Answer) -> Option<(String, String)> {
-        let operation = self.request.operation.as_ref()?;
+        let operation = self.request.operation.as_ref().filter(|_| self.grants)?;
         let yes = answer.answer.as_str() == "true";
         if operation.namespace == towline_wire::namespace::COST_BUDGET {
             return yes.then(|| (operation.namespace.clone(), operation.value.clone()));

@@ -193,7 +193,8 @@ impl Role {
         self
     }
 
-    /// Whether the runtime itself may be administered. Default: no.
+    /// Whether the runtime itself may be administered, which includes watching, cancelling and answering everybody's jobs.
+    /// Default: no.
     #[must_use]
     pub const fn admin(mut self, admin: bool) -> Self {
         self.admin = admin;
@@ -205,19 +206,31 @@ impl Role {
         self.name.as_deref()
     }
 
-    /// Whose jobs may be watched.
+    /// Whose jobs may be watched; for an administrator, everybody's.
     pub const fn watches(&self) -> &Reach {
-        &self.may_watch
+        if self.admin {
+            &Reach::All
+        } else {
+            &self.may_watch
+        }
     }
 
-    /// Whose jobs may be cancelled.
+    /// Whose jobs may be cancelled; for an administrator, everybody's.
     pub const fn cancels(&self) -> &Reach {
-        &self.may_cancel
+        if self.admin {
+            &Reach::All
+        } else {
+            &self.may_cancel
+        }
     }
 
-    /// Whose questions may be answered.
+    /// Whose questions may be answered; for an administrator, everybody's.
     pub const fn answers(&self) -> &Reach {
-        &self.may_answer
+        if self.admin {
+            &Reach::All
+        } else {
+            &self.may_answer
+        }
     }
 
     /// How many jobs of a principal run at once.
@@ -263,9 +276,9 @@ impl Role {
             "budget_per_job": self.budget_per_job.to_texts(),
             "budget_per_day": self.budget_per_day.to_texts(),
             "jobs": self.jobs,
-            "may_watch": self.may_watch.to_string(),
-            "may_cancel": self.may_cancel.to_string(),
-            "may_answer": self.may_answer.to_string(),
+            "may_watch": self.watches().to_string(),
+            "may_cancel": self.cancels().to_string(),
+            "may_answer": self.answers().to_string(),
             "admin": self.admin,
         })
     }

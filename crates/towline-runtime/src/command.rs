@@ -7,6 +7,7 @@ mod accept;
 mod answer;
 mod asker;
 mod cancel;
+mod day;
 mod delegate;
 mod follow;
 mod inbox;
@@ -57,7 +58,7 @@ pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
         }
         RequestKind::Unsubscribe { job } => unsubscribe::unsubscribe(hub, &asker, job),
         RequestKind::Answer { job, answer } => {
-            answer::answer(hub, asker, job, answer, false).await;
+            answer::answer(hub, asker, job, answer).await;
         }
         RequestKind::Speak { job, body } => speak::speak(hub, asker, job, body).await,
         RequestKind::Inbox { job } => inbox::inbox(hub, &asker, job.as_ref()),

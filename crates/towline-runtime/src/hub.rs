@@ -34,7 +34,7 @@ use away::Away;
 use queue::CommitQueue;
 
 pub(crate) use books::{Books, Queued, hash_token};
-pub(crate) use days::DayShare;
+pub(crate) use days::{Day, DayShare, Known, amounts};
 pub(crate) use followers::Follower;
 pub(crate) use keys::KeyGuard;
 pub(crate) use lookup::JobView;

@@ -1,5 +1,6 @@
 //! A job in memory: what is fixed, what changes, its log on the way to the store. Data only; `life` acts on it.
 
+mod asking;
 mod entry;
 mod kin;
 mod log;
@@ -7,8 +8,8 @@ mod run_job;
 mod tail;
 mod talk;
 
+pub(crate) use asking::CannotAsk;
 pub(crate) use entry::{CausedBy, Changes, JobCore, JobEntry, Place, remaining};
 pub(crate) use kin::Kin;
 pub(crate) use log::{AppendError, Backlog};
 pub(crate) use run_job::{RunJob, RunRules};
-pub(crate) use talk::CannotAsk;

@@ -302,7 +302,9 @@ mod tests {
                     .may_watch(Reach::All)
                     .may_cancel(Reach::All),
             )
+            .role(Role::named("root").admin(true))
             .assign("dan", "dev")
+            .and_then(|roles| roles.assign("rita", "root"))
             .and_then(|roles| roles.assign("dora", "dev"))
             .and_then(|roles| roles.assign("lea", "lead"))
             .and_then(|roles| roles.assign("olga", "ops"))
@@ -324,6 +326,7 @@ mod tests {
             ("lea", "olga", false, false),
             ("lea", "guest", false, false),
             ("olga", "guest", true, true),
+            ("rita", "olga", true, true),
             ("guest", "dan", false, false),
         ] {
             assert_eq!(watch(asker, owner), watches, "{asker} watches {owner}");

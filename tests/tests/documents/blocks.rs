@@ -26,13 +26,11 @@ use towline::{
     runtime::{
         UpstreamRefusal,
         auth::{JwtVerifier, StaticTokens},
-        policy::Refusal,
     },
     store::{Durability, Principal, SqliteOptions, SqliteStore},
     transport::{ChildOptions, ChildProcess, WebSocketOptions, websocket::LibrarySocket},
-    wire::Secret,
 };
-use towline_transport::testing::{Chaos, Pair};
+use towline_transport::testing::Chaos;
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 type Done = Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -75,7 +73,7 @@ fn authentication_1() -> Done {
 
 #[rustfmt::skip]
 fn authentication_2(tokens: StaticTokens, jwt: JwtVerifier) {
-    async fn look_up(_token: &Secret) -> Option<Principal> {
+    async fn look_up(_token: &str) -> Option<Principal> {
         None
     }
     use towline::runtime::auth::{AuthRefusal, Chain, Credentials, from_fn};
@@ -113,10 +111,10 @@ async fn budgets_0(ctx: JobContext) -> Done {
 async fn budgets_1(ctx: JobContext, prompt: String) -> Result<(), AgentError> {
     struct Answer {
         status: u16,
-        body: Vec<u8>,
+        body: String,
     }
     async fn call_model(_model: &str, _prompt: &str) -> Result<Answer, AgentError> {
-        Ok(Answer { status: 200, body: Vec::new() })
+        Ok(Answer { status: 200, body: String::new() })
     }
     let permit = ctx.model("acme/small").await?;       // PERMISSION_DENIED, LEASE_EXPIRED or BUDGET_EXHAUSTED
     let answer = call_model(permit.model(), &prompt).await?;
@@ -296,6 +294,17 @@ mod results_0 {
 }
 
 #[rustfmt::skip]
+fn network_0(key: Secret) -> Done {
+    use towline::agents::{Confinement, Model, Price, ProcessAgent, Style};
+
+    let price = Price::new("USD", "2.50".parse()?, "10".parse()?).cached_input("1.25".parse()?);
+    let model = Model::new(Style::OpenAi, "https://api.openai.com/v1", key)?.price("gpt-4o*", price)?;
+    let agent = ProcessAgent::exec(["python3", "coder.py"]).confinement(Confinement::new().model(model));
+    drop(agent);
+    Ok(())
+}
+
+#[rustfmt::skip]
 async fn tracing_0(options: ClientOptions) -> Done {
     use towline::otel::{TracingOptions, TransportTracing};
 
@@ -379,9 +388,24 @@ fn transports_6() {
 
 #[rustfmt::skip]
 mod transports_7 {
-    fn near() -> towline_transport::MemoryTransport {
-        MemoryTransport::pair().0
+    use std::cell::RefCell;
+
+    use towline_transport::{MemoryTransport, testing::suite::Pair};
+
+    thread_local! {
+        static FAR: RefCell<Option<MemoryTransport>> = const { RefCell::new(None) };
     }
+
+    fn near() -> MemoryTransport {
+        let (near, far) = MemoryTransport::pair();
+        FAR.replace(Some(far));
+        near
+    }
+
+    fn far() -> MemoryTransport {
+        FAR.take().unwrap()
+    }
+
     towline_transport::transport_suite!(on_my_transport, Pair::new(near(), far()));
 }
 
@@ -389,4 +413,44 @@ mod transports_7 {
 fn transports_8(transport: MemoryTransport) {
     let (transport, control) = Chaos::seeded(7).cut_within(10..100).wrap(transport);
     drop((transport, control));
+}
+
+#[rustfmt::skip]
+fn network_0(key: &str) -> Done {
+    use towline::agents::{Confinement, Model, Price, ProcessAgent, Style};
+
+    let price = Price::new("USD", "2.50".parse()?, "10".parse()?).cached_input("1.25".parse()?);
+    let model = Model::new(Style::OpenAi, "https://api.openai.com/v1", key)?.price("gpt-4o*", price)?;
+    let agent = ProcessAgent::exec(["python3", "coder.py"]).confinement(Confinement::new().model(model));
+    drop(agent);
+    Ok(())
+}
+
+#[rustfmt::skip]
+mod http_0 {
+    use std::net::SocketAddr;
+    use towline::{
+        axum::{EndpointOptions, RouterExt},
+        runtime::Runtime,
+    };
+
+    async fn serve(runtime: Runtime) -> std::io::Result<()> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:7777").await?;
+        let options = EndpointOptions::for_listener(listener.local_addr()?);
+        let app = axum::Router::new()
+            .route_arcp("/arcp", &runtime, options.clone())
+            .route_http(&runtime, options);
+        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+    }
+}
+
+#[rustfmt::skip]
+mod agents_1 {
+    fn main() -> std::process::ExitCode {
+        if let Some(status) = towline::agents::launcher::run_if_asked() {
+            return status;
+        }
+        // Only now threads, a tokio runtime, and the rest.
+        std::process::ExitCode::SUCCESS
+    }
 }

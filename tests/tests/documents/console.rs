@@ -83,7 +83,7 @@ impl Script {
                 }
             }
         }
-        text.push_str("\nkill $(jobs -p) 2> /dev/null; wait\n");
+        text.push_str("\ntrap - ERR; kill $(jobs -p) 2> /dev/null; wait\n");
         text.replace(PORT, port)
     }
 }

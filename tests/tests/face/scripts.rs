@@ -133,3 +133,35 @@ async fn a_job_is_run_once_more() {
     let missing = towline(&place, &["rerun", "job_nothing"]).await;
     missing.says(&["job_nothing"]);
 }
+
+/// What the file says wrongly is named, with what it may say.
+#[tokio::test]
+async fn wrong_keys_are_named() {
+    let place = Place::new();
+    for (line, parts) in [
+        (
+            "result = \"xml\"",
+            ["agents.a.result", "auto, json, text or bytes"],
+        ),
+        ("live = \"bytes\"", ["agents.a.live", "lines"]),
+        ("backoff = \"soon\"", ["agents.a.backoff", "soon"]),
+        ("retry = 2", ["agents.a.retry", "retries"]),
+        (
+            "limits = { output = \"much\" }",
+            ["agents.a.limits.output", "much"],
+        ),
+        (
+            "protocol = \"arcp\"\nresult = \"json\"",
+            ["agents.a.result", "exec"],
+        ),
+    ] {
+        let protocol = if line.contains("arcp") {
+            ""
+        } else {
+            "protocol = \"exec\"\n"
+        };
+        let file = format!("[agents.a]\ncommand = [\"true\"]\n{protocol}{line}\n");
+        place.write("towline.toml", file);
+        towline(&place, &["agents"]).await.status(2).says(&parts);
+    }
+}

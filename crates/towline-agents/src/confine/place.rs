@@ -208,6 +208,7 @@ pub(super) fn open_exactly(from: impl AsFd, path: &Path) -> io::Result<OwnedFd> 
 #[derive(Debug, Default)]
 pub struct Protected {
     held: Vec<(PathBuf, Option<OwnedFd>)>,
+    directories: Vec<PathBuf>,
 }
 
 impl Protected {
@@ -220,7 +221,36 @@ impl Protected {
         });
         Self {
             held: held.collect(),
+            directories: Vec::new(),
         }
+    }
+
+    /// Holds these directories too. One that is not there is made, for its owner alone, before a program starts that could make
+    /// it: what is not there cannot be hidden.
+    #[must_use]
+    pub fn directories(mut self, paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
+        let more: Vec<PathBuf> = paths
+            .into_iter()
+            .map(|path| absolute(path.as_ref()))
+            .collect();
+        self.held.extend(Self::new(&more).held);
+        self.directories.extend(more);
+        self
+    }
+
+    /// The same once more, held anew.
+    pub(crate) fn again(&self) -> Self {
+        let paths = self.held.iter().map(|(path, _)| path);
+        Self {
+            directories: self.directories.clone(),
+            ..Self::new(paths)
+        }
+    }
+
+    /// Those of the directories that are not there, by the names they are to have.
+    pub(super) fn missing(&self) -> Vec<PathBuf> {
+        let missing = self.directories.iter().filter(|path| !path.exists());
+        missing.map(|path| canonical_as_far(path)).collect()
     }
 
     /// Where they are now: the name each was given by, without links, and the name the held one has.

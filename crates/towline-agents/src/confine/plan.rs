@@ -47,6 +47,8 @@ pub struct Plan {
     passed: Vec<(String, OwnedFd)>,
     limits: Limits,
     hidden: Vec<PathBuf>,
+    /// Hidden directories that are not there.
+    missing: Vec<PathBuf>,
     door: Option<Ordered>,
     /// Where the launcher puts the listener of the door.
     listener: Option<OwnedFd>,
@@ -121,6 +123,7 @@ impl Plan {
             passed: Vec::new(),
             limits: Limits::default(),
             hidden: Vec::new(),
+            missing: Vec::new(),
             door: None,
             listener: None,
         }
@@ -166,6 +169,7 @@ impl Plan {
     #[must_use]
     pub fn protect(mut self, protected: &Protected) -> Self {
         self.hidden.extend(protected.now());
+        self.missing.extend(protected.missing());
         self
     }
 
@@ -203,6 +207,7 @@ impl Plan {
         input: Input,
     ) -> Result<Prepared, Refusal> {
         let mode = kernel.mode()?;
+        self.make_missing();
         self.check(mode)?;
         let broken = |error: io::Error| Refusal::CannotConfine(error.to_string());
         let (read, write) = match input {
@@ -227,6 +232,26 @@ impl Plan {
         descriptors.extend(self.listener.iter().map(AsFd::as_fd));
         let hold = hand_over(launcher, &order, &descriptors).map_err(broken)?;
         Ok(Prepared { hold, stdin: write })
+    }
+
+    /// Makes the hidden directories that are not there and that the program could make.
+    fn make_missing(&self) {
+        use std::os::unix::fs::DirBuilderExt as _;
+
+        let gifts = || {
+            self.granted
+                .iter()
+                .filter(|(_, access, own)| access.writes() && !own)
+        };
+        let may_be_made =
+            |path: &&PathBuf| gifts().any(|(place, ..)| path.starts_with(place.path()));
+        for path in self.missing.iter().filter(may_be_made) {
+            // Where it cannot be made the job is refused.
+            let _ = fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path);
+        }
     }
 
     fn check(&self, mode: Mode) -> Result<(), Refusal> {

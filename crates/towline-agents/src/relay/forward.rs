@@ -1,21 +1,31 @@
 //! A child's events, as the job's.
 
-use towline_client::JobEvent;
-use towline_runtime::{AgentError, JobContext, ResultWriter};
-use towline_wire::{Event, EventKind, event};
+use towline_client::{Client, JobEvent};
+use towline_runtime::{AgentError, JobContext};
+use towline_wire::{Event, EventKind, JobId, event};
 
-use crate::said::{self, IN_MESSAGE, Said};
+use super::asking::Asking;
+use crate::{
+    collected::{Collected, ResultForm},
+    said::{self, IN_MESSAGE, Said},
+};
 
 /// Passes events on. What only a runtime may say (`running`, what is left of a budget) stays behind, for ours says it
 /// itself; what asks something of a runtime is asked of ours.
 pub(super) struct Forward<'j> {
     ctx: &'j JobContext,
-    writer: Option<ResultWriter>,
+    result: Option<Collected<'j>>,
+    asking: Asking,
 }
 
 impl<'j> Forward<'j> {
-    pub(super) fn new(ctx: &'j JobContext) -> Self {
-        Self { ctx, writer: None }
+    /// For the events of this job of the child.
+    pub(super) fn new(ctx: &'j JobContext, client: Client, job: JobId) -> Self {
+        Self {
+            ctx,
+            result: None,
+            asking: Asking::new(ctx, client, job),
+        }
     }
 
     /// Passes one on.
@@ -31,6 +41,12 @@ impl<'j> Forward<'j> {
             match payload.event() {
                 Ok(Event::ResultChunk(chunk)) => return self.piece(chunk).await,
                 Ok(Event::Status(status)) if OURS.contains(&status.phase.as_str()) => return Ok(()),
+                Ok(Event::InputRequest(request)) => {
+                    self.asking.ask(request);
+                    return Ok(());
+                }
+                // What people said stands in our log already.
+                Ok(_) if kind.is_of_questions() => return Ok(()),
                 Ok(Event::Metric(metric)) if metric.name == "cost.budget.remaining" => {
                     return Ok(());
                 }
@@ -72,32 +88,32 @@ impl<'j> Forward<'j> {
     async fn piece(&mut self, chunk: event::ResultChunk) -> Result<(), AgentError> {
         use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-        if self.writer.is_none() {
-            self.writer = Some(self.ctx.stream_result()?);
-        }
-        let Some(writer) = &mut self.writer else {
-            return Ok(());
+        let form = match chunk.encoding {
+            event::ChunkEncoding::Utf8 => ResultForm::Text,
+            event::ChunkEncoding::Base64 => ResultForm::Bytes,
         };
+        let begin = || Collected::new(self.ctx, form, false);
+        let result = self.result.get_or_insert_with(begin);
         match chunk.encoding {
-            event::ChunkEncoding::Utf8 => writer.write_text(&chunk.data).await?,
-            event::ChunkEncoding::Base64 => {
-                writer
-                    .write_bytes(&BASE64_STANDARD.decode(&chunk.data)?)
-                    .await?;
-            }
+            event::ChunkEncoding::Utf8 => result.add(chunk.data.as_bytes()).await,
+            event::ChunkEncoding::Base64 => result.add(&BASE64_STANDARD.decode(&chunk.data)?).await,
         }
-        Ok(())
     }
 
     /// Ends a streamed result; `false` when there was none.
     pub(super) async fn finish(self, summary: Option<&str>) -> Result<bool, AgentError> {
-        let Some(writer) = self.writer else {
+        let Some(result) = self.result else {
             return Ok(false);
         };
-        writer.finish(summary).await?;
+        result.end(summary).await?;
         Ok(true)
     }
 }
 
 /// What the runtime says of a job by itself.
-const OURS: [&str; 3] = ["running", "back_pressure", "credential_rotated"];
+const OURS: [&str; 4] = [
+    "running",
+    "awaiting_input",
+    "back_pressure",
+    "credential_rotated",
+];

@@ -239,6 +239,32 @@ async fn own_files_that_are_not_there_are_made_by_nobody() {
     }
 }
 
+/// [ARCP 18-1] A directory of towline's that is not there is made before a program could make it, and hidden; where no program
+/// could, nothing is made.
+#[tokio::test]
+async fn own_directories_that_are_not_there_are_made_first() {
+    for kernel in both().await {
+        let (_directory, path) = scratch();
+        let state = path.join("state/towline");
+        let protected = Protected::default().directories([&state]);
+        let plan = |access| {
+            let script = format!("mkdir -p {0}/trusted; ls {0}; echo ran", state.display());
+            shell(&script)
+                .grant(place(&path), access)
+                .protect(&protected)
+        };
+        assert_eq!(run(plan(Access::Read), &kernel).await.stdout, "ran\n");
+        assert!(!path.join("state").exists());
+        match start(plan(Access::ReadWrite), &kernel, None).await {
+            Ok(running) => assert_eq!(running.end().await.stdout, "ran\n"),
+            Err(refusal) => assert!(matches!(refusal, Refusal::Protected { .. }), "{refusal}"),
+        }
+        let mode = fs::metadata(&state).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
+    }
+}
+
 /// [ARCP 18-1] A file of towline's that has further names may have one of them in what is granted.
 #[tokio::test]
 async fn own_files_with_further_names_are_read_by_nobody() {

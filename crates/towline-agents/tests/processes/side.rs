@@ -1,7 +1,8 @@
 //! What plain programs say beside their output, and what they get back when they run again.
 
 use serde_json::{Value, json};
-use towline_agents::ProcessAgent;
+use towline_agents::{Confinement, ProcessAgent};
+use towline_runtime::AgentOptions;
 use towline_wire::Lease;
 
 use crate::{
@@ -32,7 +33,7 @@ async fn a_script_says_what_it_does() {
         say(&json!({"kind": "thought", "body": {"text": "hm"}})),
         "echo 'no line of ours' >&$TOWLINE_EVENTS\n".to_owned(),
         say(&json!({"kind": "nonsense", "body": {}})),
-        say(&json!({"id": "a", "kind": "ask", "body": {"kind": "text"}})),
+        say(&json!({"id": "a", "kind": "result_chunk", "body": {}})),
         "read -r refused <&$TOWLINE_EVENTS\n".to_owned(),
         "printf '[%s,%s,%s]' \"$ack\" \"$refused\" \"$TOWLINE_ATTEMPT\"".to_owned(),
     ]
@@ -53,7 +54,7 @@ async fn a_script_says_what_it_does() {
         let logs = bodies(&stage.client, job.id(), "log").await;
         let warned = logs.iter().filter(|log| log["level"] == "warn");
         let warned: Vec<_> = warned.filter_map(|log| log["message"].as_str()).collect();
-        for part in ["no line of ours", "`nonsense`", "`ask`"] {
+        for part in ["no line of ours", "`nonsense`", "`result_chunk`"] {
             assert!(warned.iter().any(|text| text.contains(part)), "{warned:?}");
         }
     }
@@ -71,6 +72,44 @@ async fn a_checkpoint_is_given_back() {
     .concat();
     let stage = Stage::retried(shell(&script), 1).await;
     assert_eq!(stage.result().await, json!([2, {"step": 7}]));
+}
+
+/// [ARCP 18-5, 15-1] a script asks people, says other things meanwhile, and goes on with the answer; what people say to it unasked
+/// reaches it as well.
+#[tokio::test]
+async fn a_script_asks_and_listens() {
+    let script = [
+        say(&json!({"id": "q", "kind": "ask", "body": {"kind": "choice", "title": "Which?", "options": [{"id": "a", "label": "A"}, {"id": "b", "label": "B"}]}})),
+        say(&json!({"kind": "thought", "body": {"text": "meanwhile"}})),
+        "read -r answer <&$TOWLINE_EVENTS; read -r told <&$TOWLINE_EVENTS; printf '[%s,%s]' \"$answer\" \"$told\"".to_owned(),
+    ]
+    .concat();
+    let options = AgentOptions::default().listens(true);
+    let stage = Stage::with(shell(&script), options, Confinement::dangerously_off()).await;
+    let mut job = stage.submit().await;
+    let mut asked = None;
+    let mut meanwhile = false;
+    while asked.is_none() || !meanwhile {
+        let event = soon(job.next_event())
+            .await
+            .unwrap()
+            .expect("the job waits");
+        let payload = event.payload().unwrap();
+        meanwhile |= payload.kind.as_str() == "thought";
+        if payload.kind.as_str() == "x-vendor.towline.input_request" {
+            let body: Value = payload.body.read().unwrap();
+            asked = body["question_id"].as_str().map(str::to_owned);
+        }
+    }
+    let question = asked.unwrap().parse().unwrap();
+    job.answer(question, json!("b")).send().await.unwrap();
+    job.say(json!({"hurry": true})).await.unwrap();
+    let gave: Value = soon(job.result_json()).await.unwrap();
+    assert_eq!(
+        gave[0],
+        json!({"answer": "b", "outcome": "answered", "key": "ask", "id": "q"})
+    );
+    assert_eq!(gave[1], json!({"message": {"hurry": true}}));
 }
 
 /// [ARCP 18-5] a checkpoint that does not fit into a variable is refused, and the one before stands.
@@ -179,4 +218,26 @@ async fn the_checkpoint_of_a_child_is_given_back() {
         let stage = Stage::retried(ProcessAgent::arcp(["sh", "-c", &script]), 1).await;
         assert_eq!(stage.result().await, "went on", "{kind}");
     }
+}
+
+/// [ARCP 8.4-1] what a child streams is held back while another run may follow: the run that fails has given nothing.
+#[tokio::test]
+async fn what_a_child_streams_waits_for_its_end() {
+    let piece = |seq: u64, number: u64, data: &str, more: bool| {
+        let body = json!({"result_id": "r", "chunk_seq": number, "data": data, "encoding": "utf8", "more": more});
+        event(seq, "result_chunk", body)
+    };
+    let end = "echo '{\"arcp\":\"1.1\",\"id\":\"m\",\"type\":\"job.result\",\"session_id\":\"s\",\"job_id\":\"job_1\",\"event_seq\":3,\"payload\":{\"final_status\":\"success\",\"result_id\":\"r\",\"result_size\":2}}'\n";
+    let script = [
+        opening(),
+        piece(1, 0, "a", true),
+        "[ $TOWLINE_ATTEMPT = 2 ] || exit 3\n".to_owned(),
+        piece(2, 1, "b", false),
+        end.to_owned(),
+    ]
+    .concat();
+    let stage = Stage::retried(ProcessAgent::arcp(["sh", "-c", &script]), 1).await;
+    let mut job = stage.submit().await;
+    let success = soon(job.outcome()).await.unwrap().into_success().unwrap();
+    assert_eq!(success.result.to_text().unwrap(), "ab");
 }

@@ -31,6 +31,10 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "NS=PATTERN")]
     pub(crate) lease: Vec<Grant>,
 
+    /// Ask before the job does something that its lease does not cover, as in fs.write=/data/**; may be repeated
+    #[arg(long, value_name = "NS=PATTERN")]
+    pub(crate) ask: Vec<Grant>,
+
     /// Bound what the job may spend, as in USD:1.00; may be repeated
     #[arg(short, long, value_name = "CURRENCY:AMOUNT")]
     pub(crate) budget: Vec<Budget>,
@@ -137,6 +141,7 @@ impl RerunArgs {
             rerun_of: Some(self.job),
             input: self.input,
             lease: self.lease,
+            ask: Vec::new(),
             budget: self.budget,
             expires_in: self.expires_in,
             max_runtime: self.max_runtime,

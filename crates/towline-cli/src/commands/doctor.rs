@@ -17,9 +17,8 @@ struct Findings {
     namespaces: Vec<String>,
     /// Why it gets none.
     no_namespaces_because: Option<String>,
-    /// What keeps a program with a network to the proxy of its job.
-    #[cfg(target_os = "linux")]
-    network: Option<towline::agents::confine::Network>,
+    /// What keeps a program with a network to the proxy of its job: `namespace` or `port`.
+    network: Option<String>,
     /// Whether a program has a `/proc` of its own.
     proc: bool,
     /// What ends whatever a program started: `namespace` or `sweep`.
@@ -98,10 +97,11 @@ async fn look() -> Findings {
         findings.take(report);
     }
     match kernel.network(true) {
-        Ok(network) => findings.network = Some(network),
+        Ok(confine::Network::Namespace) => findings.network = Some("namespace".to_owned()),
+        Ok(_) => findings.network = Some("port".to_owned()),
         Err(refusal) => findings.refuse(NETWORK, &refusal.to_string(), NO_NETWORK),
     }
-    if findings.network == Some(confine::Network::Port)
+    if findings.network.is_some()
         && let Err(refusal) = kernel.network(false)
     {
         let remedy = "let unprivileged user namespaces be made (sysctl user.max_user_namespaces), or say \
@@ -171,6 +171,13 @@ fn text(findings: &Findings) -> String {
         ),
         ("seccomp", word(findings.seccomp)),
         ("namespaces", namespaces),
+        (
+            "network of a job kept by",
+            findings
+                .network
+                .clone()
+                .unwrap_or_else(|| "nothing".to_owned()),
+        ),
         ("a /proc of its own", word(findings.proc)),
         (
             "what it started ends by",

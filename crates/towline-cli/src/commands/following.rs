@@ -16,6 +16,7 @@ use towline::{
     wire::{JobSeq, payload::Accepted},
 };
 
+use super::asking::Asking;
 use crate::{
     connect::failed,
     exit,
@@ -70,6 +71,7 @@ pub(super) async fn follow(
 ) -> Outcome {
     let mut children = follower.shows_children().then(|| Children::of(client, job));
     let mut signals = Signals::new()?;
+    let follower_is_human = follower.is_for_people();
     let mut state = Following {
         client,
         job,
@@ -78,6 +80,7 @@ pub(super) async fn follow(
         seen: JobSeq::default(),
         interrupted: false,
         lost: false,
+        asking: Asking::new(client, follower_is_human),
     };
     // One that lives on from round to round, so that no change falls between two.
     let mut changed = Box::pin(client.connection_changed());
@@ -86,6 +89,7 @@ pub(super) async fn follow(
             event = followed.next_event() => Happened::Event(event.map_err(failed)?),
             Some((child, news)) = next_news(children.as_mut()) => Happened::Child(child, news),
             _ = signals.next() => Happened::Signal,
+            line = state.asking.line() => Happened::Line(line),
             _ = &mut changed => {
                 changed = Box::pin(client.connection_changed());
                 Happened::Connection(client.connection())
@@ -117,6 +121,8 @@ enum Happened {
     Event(Option<JobEvent>),
     Child(JobId, FromChild),
     Signal,
+    /// Somebody typed.
+    Line(String),
     Connection(Connection),
 }
 
@@ -136,6 +142,7 @@ struct Following<'f> {
     seen: JobSeq,
     interrupted: bool,
     lost: bool,
+    asking: Asking,
 }
 
 impl Following<'_> {
@@ -148,9 +155,20 @@ impl Following<'_> {
                 self.seen = event.job_seq().unwrap_or(self.seen).max(self.seen);
                 if !again {
                     tell(self.follower, self.job, &event)?;
+                    self.ask(self.job, &event);
                 }
             }
-            Happened::Child(child, news) => tell_child(self.follower, &child, news)?,
+            Happened::Child(child, news) => {
+                let said = match &news {
+                    FromChild::Said(event) => Some(event.clone()),
+                    FromChild::Began(_) | FromChild::Ended(_) => None,
+                };
+                tell_child(self.follower, &child, news)?;
+                if let Some(event) = said {
+                    self.ask(&child, &event);
+                }
+            }
+            Happened::Line(line) => self.asking.typed(&line, self.follower),
             Happened::Signal if self.interrupted || !self.own => return Ok(Next::Leave),
             Happened::Signal => {
                 self.interrupted = true;
@@ -161,6 +179,13 @@ impl Following<'_> {
             Happened::Connection(connection) => self.connection(&connection),
         }
         Ok(Next::Wait)
+    }
+
+    /// A question is asked on the terminal.
+    fn ask(&mut self, job: &JobId, event: &JobEvent) {
+        if let Ok(payload) = event.payload() {
+            self.asking.heard(job, &payload, self.follower);
+        }
     }
 
     /// Says once that the connection is lost, and once that it is back: nothing is missed meanwhile.

@@ -3,7 +3,7 @@
 use towline::{
     JobId,
     env::{Clock as _, SystemClock},
-    wire::RawJson,
+    wire::{RawJson, namespace},
 };
 
 use super::{following, following::Followed, lease};
@@ -141,7 +141,10 @@ async fn submit(
     if let Some(input) = input {
         submit = submit.input(input);
     }
-    let lease = lease::lease_of(&args.lease, &args.budget);
+    let mut lease = lease::lease_of(&args.lease, &args.budget);
+    for ask in &args.ask {
+        lease.add(namespace::ASK, format!("{}={}", ask.namespace, ask.pattern));
+    }
     if !lease.is_empty() {
         submit = submit.lease(lease);
     }

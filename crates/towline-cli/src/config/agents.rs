@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Deserialize;
 use towline::{
     agents::{ResultForm, may_pass},
-    runtime::AgentOptions,
+    runtime::{AgentOptions, OnBudgetExhausted},
     wire::AgentRef,
 };
 
@@ -44,6 +44,10 @@ pub(crate) struct AgentSection {
     pub(super) limits: AgentLimits,
     #[serde(default)]
     restartable: bool,
+    #[serde(default)]
+    listens: bool,
+    #[serde(default)]
+    on_budget_exhausted: Option<String>,
     #[serde(default)]
     retries: u32,
     #[serde(default)]
@@ -100,6 +104,11 @@ impl AgentSection {
             ));
         }
         file.checked(&format!("{key}.protocol"), &self.protocol, protocol)?;
+        file.checked(
+            &format!("{key}.on_budget_exhausted"),
+            &self.on_budget_exhausted,
+            on_budget_exhausted,
+        )?;
         self.validate_output(&key, file)?;
         let backoff = format!("{key}.backoff");
         file.span(&backoff, self.backoff.as_ref(), values::positive_span)?;
@@ -118,9 +127,14 @@ impl AgentSection {
 impl AgentSection {
     /// How the agent's jobs are run.
     pub(crate) fn options(&self) -> AgentOptions {
-        let options = AgentOptions::default()
+        let mut options = AgentOptions::default()
             .restartable(self.restartable)
+            .listens(self.listens)
             .retries(self.retries);
+        let then = self.on_budget_exhausted.as_deref();
+        if let Some(then) = then.and_then(|text| on_budget_exhausted(text).ok()) {
+            options = options.on_budget_exhausted(then);
+        }
         match self.backoff.as_ref().and_then(SpanValue::span) {
             Some(span) => options.backoff(span.0),
             None => options,
@@ -168,6 +182,17 @@ fn form(text: &str) -> Option<ResultForm> {
         "text" => Some(ResultForm::Text),
         "bytes" => Some(ResultForm::Bytes),
         _ => None,
+    }
+}
+
+/// What becomes of an operation when the budget is used up.
+pub(crate) fn on_budget_exhausted(text: &str) -> Result<OnBudgetExhausted, String> {
+    match text {
+        "end" => Ok(OnBudgetExhausted::End),
+        "ask" => Ok(OnBudgetExhausted::Ask),
+        other => Err(format!(
+            "`{other}` is neither end (the operation is refused) nor ask (a person is asked for more)"
+        )),
     }
 }
 

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use towline::axum::Proxy;
 
-use super::file::{File, SpanValue};
+use super::{
+    agents::on_budget_exhausted,
+    file::{File, SpanValue},
+};
 use crate::{failure::Outcome, values};
 
 /// `[server]`
@@ -21,6 +24,7 @@ pub(crate) struct ServerSection {
     pub(crate) trusted_proxies: Option<Vec<String>>,
     pub(crate) tls_terminated: Option<bool>,
     pub(crate) conceal_foreign_jobs: Option<bool>,
+    pub(crate) on_budget_exhausted: Option<String>,
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
     pub(crate) heartbeat: Option<SpanValue>,
@@ -88,6 +92,11 @@ impl ServerSection {
                 return Err(file.wrong("server.trusted_proxies", &message));
             }
         }
+        file.checked(
+            "server.on_budget_exhausted",
+            &self.on_budget_exhausted,
+            on_budget_exhausted,
+        )?;
         self.limits.validate(file)?;
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err(file.wrong(

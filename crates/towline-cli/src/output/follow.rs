@@ -121,6 +121,11 @@ impl Follower {
         }
     }
 
+    /// Whether a person reads what is told.
+    pub(crate) fn is_for_people(&self) -> bool {
+        matches!(self.shape, Shape::Human(_) | Shape::Quiet)
+    }
+
     /// Whether what children do is told as well.
     pub(crate) fn shows_children(&self) -> bool {
         matches!(self.shape, Shape::Human(_) | Shape::Ndjson)

@@ -32,12 +32,23 @@ pub(super) struct Admission {
     pub(super) tokens: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// Where a minted token comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Minting<'m> {
+    /// From this directory, where it stays.
+    KeptIn(&'m DataDir),
+    /// From nowhere; it is another one at each start.
+    New,
+    /// It is the one that was minted at the start, if one was.
+    As(Option<&'m str>),
+}
+
 /// What the command line and the file say; with neither, a minted token where one can be printed. It is the same at the next
 /// start, for sessions that are to be resumed, when there is a directory to keep it in.
 pub(super) fn admission(
     args: &ServeArgs,
     config: &Config,
-    kept_in: Option<&DataDir>,
+    minting: Minting<'_>,
 ) -> Outcome<Admission> {
     let mut tokens = given(args, config)?;
     let jwt = config
@@ -60,9 +71,16 @@ pub(super) fn admission(
             return Err(Failure::usage("--stdio needs a token: there is no place to print a minted one")
                 .help("give --token PRINCIPAL:TOKEN, or TOWLINE_TOKENS, or [[auth.tokens]] in towline.toml"));
         }
-        let token = match kept_in {
-            Some(data) => kept(data)?,
-            None => mint(),
+        let token = match minting {
+            Minting::KeptIn(data) => kept(data)?,
+            Minting::New => mint(),
+            Minting::As(Some(before)) => before.to_owned(),
+            Minting::As(None) => {
+                return Err(
+                    Failure::usage("there is no token any more, so nobody could come in")
+                        .help("leave one, or start the server anew to have one minted"),
+                );
+            }
         };
         minted = Some(token.clone());
         tokens.push(PrincipalToken {

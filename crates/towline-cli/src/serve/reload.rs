@@ -16,7 +16,10 @@ use towline::runtime::{
     roles::{LiveRoles, Roles},
 };
 
-use super::{auth, roles, tls};
+use super::{
+    auth::{self, Minting},
+    roles, tls,
+};
 use crate::{
     agents,
     args::ServeArgs,
@@ -35,8 +38,8 @@ pub(super) struct Live<'s> {
     pub(super) roles: LiveRoles,
     /// The listener's certificate, and the files it is read from.
     pub(super) certificate: Option<(RustlsConfig, (PathBuf, PathBuf))>,
-    /// Where a minted token is kept.
-    pub(super) kept_in: Option<&'s crate::data_dir::DataDir>,
+    /// The token that was minted at the start.
+    pub(super) minted: Option<String>,
     /// Whether the built-in agents are hosted.
     pub(super) demo: bool,
     /// Files that no program of an agent may see, beside those of the configuration.
@@ -79,7 +82,8 @@ impl Live<'_> {
         if let Some(untrusted) = config.untrusted() {
             return Err(untrusted);
         }
-        let admission = auth::admission(self.args, &config, self.kept_in)?;
+        let minting = Minting::As(self.minted.as_deref());
+        let admission = auth::admission(self.args, &config, minting)?;
         if admission.authenticator.lets_anyone_in() != self.authenticator.lets_anyone_in() {
             return Err(Failure::usage("whether anybody is let in cannot change"));
         }

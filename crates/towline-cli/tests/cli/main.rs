@@ -12,6 +12,7 @@ mod demo;
 mod embedded;
 mod models;
 mod operate;
+mod questions;
 mod reach;
 mod ready;
 mod reload;

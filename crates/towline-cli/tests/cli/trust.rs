@@ -417,7 +417,14 @@ fn text_of_peers_is_logged_through_one_type() {
         "state.entry.id",
         "state.entry.job",
     ];
-    const OWN_NAMES: [&str; 3] = ["job.row.agent", "self.session.id", "self.row.id"];
+    const OWN_NAMES: [&str; 6] = [
+        "job.row.agent",
+        "self.session.id",
+        "self.row.id",
+        "self.models.ctx.job_id()",
+        "cost",
+        "status",
+    ];
     let mut checked = 0;
     let mut todo = vec![crate::support::repository().join("crates")];
     while let Some(path) = todo.pop() {

@@ -96,8 +96,8 @@ fn wrong_usage_names_the_value_and_the_remedy() {
         (&["run", "echo", "--budget", "USD"], &["`USD`", "USD:1.00"]),
         (&["run", "echo", "--expires-in", "soon"], &["`soon`", "10s"]),
         (
-            &["run", "echo", "--url", "http://x"],
-            &["`http://x`", "ws://"],
+            &["run", "echo", "--url", "ftp://x"],
+            &["`ftp://x`", "ws://"],
         ),
         (&["run", "echo", "--detach"], &["--detach", "--url"]),
         (&["jobs", "--status", "done"], &["`done`", "running"]),

@@ -28,6 +28,7 @@ pub struct Question {
     title: String,
     message: Option<String>,
     operation: Option<InputOperation>,
+    grants: bool,
     pattern: Option<String>,
     call: Option<CallId>,
     options: Option<Vec<ChoiceOption>>,
@@ -68,6 +69,7 @@ impl Question {
             title,
             message: None,
             operation: None,
+            grants: false,
             pattern: None,
             call: None,
             options: None,
@@ -135,19 +137,30 @@ impl Question {
         self
     }
 
-    /// What a yes lets the job do, and the ask pattern it is covered by.
-    pub fn about(
-        mut self,
-        namespace: impl Into<String>,
-        value: impl Into<String>,
-        pattern: Option<String>,
-    ) -> Self {
+    /// What a yes lets the job do, for people to read.
+    pub fn about(mut self, namespace: impl Into<String>, value: impl Into<String>) -> Self {
         self.operation = Some(InputOperation {
             namespace: namespace.into(),
             value: value.into(),
         });
-        self.pattern = pattern;
         self
+    }
+
+    /// A yes grants something: the amount, when it is about money, or, when it is to be remembered, this ask pattern. For
+    /// whoever enforces leases, and nobody else.
+    pub fn granting(mut self, pattern: Option<String>) -> Self {
+        (self.grants, self.pattern) = (true, pattern);
+        self
+    }
+
+    /// A yes grants nothing, whatever was said before: it is up to whoever asks what to make of it.
+    pub fn granting_nothing(mut self) -> Self {
+        (self.grants, self.pattern) = (false, None);
+        self
+    }
+
+    pub(super) const fn grants(&self) -> bool {
+        self.grants
     }
 
     /// The tool call that waits for the answer.

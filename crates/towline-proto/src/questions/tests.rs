@@ -226,16 +226,29 @@ fn the_end_withdraws() {
 /// operation that was let through once is asked about once more.
 #[test]
 fn what_a_yes_grants() {
-    let write = || Question::approval("w").about("fs.write", "/w/a", Some("/w/**".to_owned()));
+    let write = || {
+        Question::approval("w")
+            .about("fs.write", "/w/a")
+            .granting(Some("/w/**".to_owned()))
+    };
     let table = [
         (write(), true, true, Some(("fs.write", "/w/**"))),
         (write(), true, false, None),
         (write(), false, true, None),
         (
-            Question::approval("m").about("cost.budget", "USD:1.50", None),
+            Question::approval("m")
+                .about("cost.budget", "USD:1.50")
+                .granting(None),
             true,
             false,
             Some(("cost.budget", "USD:1.50")),
+        ),
+        (write().granting_nothing(), true, true, None),
+        (
+            Question::approval("m").about("cost.budget", "USD:1.50"),
+            true,
+            true,
+            None,
         ),
     ];
     for (question, yes, remember, grants) in table {

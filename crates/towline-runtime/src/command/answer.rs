@@ -21,14 +21,10 @@ use crate::{
     session::Reply,
 };
 
-/// Takes an answer. With `repeats` the same answer of the same principal once more is acknowledged once more.
-pub(crate) async fn answer(
-    hub: &Arc<Hub>,
-    asker: Asker,
-    job: JobId,
-    answer: payload::Answer,
-    repeats: bool,
-) {
+/// Takes an answer. Who asks without a connection cannot tell a lost answer from one that was refused: to them the same answer of
+/// the same principal once more is acknowledged once more [ARCP 16-1].
+pub(super) async fn answer(hub: &Arc<Hub>, asker: Asker, job: JobId, answer: payload::Answer) {
+    let repeats = !asker.has_stream();
     let by = asker.session.principal.as_str().to_owned();
     match find(hub, &asker, &job).await {
         Ok(entry) => hub.command(AnswerQuestion {
@@ -96,9 +92,12 @@ impl AnswerQuestion {
 
 impl Command for AnswerQuestion {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        let now = tx.hub.now();
-        let answered = self.job.lock().answer(&self.answer, self.repeats, now);
-        self.answered = Some(answered.map_err(|refusal| refusal.about(self.job.id())));
+        // Decided again, it is answered already, by this.
+        if self.answered.is_none() {
+            let now = tx.hub.now();
+            let answered = self.job.lock().answer(&self.answer, self.repeats, now);
+            self.answered = Some(answered.map_err(|refusal| refusal.about(self.job.id())));
+        }
         // Also for one that is repeated: it is acknowledged when the first one is durable.
         tx.take(&self.job);
         if self.is_news() {

@@ -12,6 +12,7 @@ use towline_proto::{
 use towline_store::Principal;
 use towline_wire::{AgentRef, ErrorCode, Lease, LeaseConstraints};
 
+use super::day::within_day;
 use crate::{
     hub::{DayShare, Hub},
     job::{JobCore, JobEntry, Kin},
@@ -47,7 +48,7 @@ pub(super) async fn plan_root(
         .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     let lease = bounded(hub, principal, agent, lease, &constraints)?;
     let (lease, constraints) = granted(hub, principal, agent, lease, constraints).await?;
-    let (lease, day) = hub.within_day(principal, lease).await?;
+    let (lease, day) = within_day(hub, principal, lease).await?;
     let valid = validate(hub, &lease, &constraints).await?;
     let valid = valid.map_err(|error| match &hub.services.lease_policy {
         None => Refusal::new(error.code(), error.to_string()),

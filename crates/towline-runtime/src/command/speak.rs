@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Tells a job something. Who may answer its questions may speak to it.
-pub(crate) async fn speak(hub: &Arc<Hub>, asker: Asker, job: JobId, body: RawJson) {
+pub(super) async fn speak(hub: &Arc<Hub>, asker: Asker, job: JobId, body: RawJson) {
     match find(hub, &asker, &job).await {
         Ok(entry) => hub.command(SpeakToJob {
             job: entry,
@@ -71,13 +71,14 @@ impl SpeakToJob {
 
 impl Command for SpeakToJob {
     fn decide(&mut self, tx: &mut Tx<'_>) {
-        let by = self.asker.session.principal.as_str();
-        let told = self.job.lock().speak(&self.body, by, tx.hub.now());
-        let told = told.map_err(|refusal| refusal.about(self.job.id()));
+        // Decided again, it is in the log already.
+        if self.told.is_none() {
+            let by = self.asker.session.principal.as_str();
+            let told = self.job.lock().speak(&self.body, by, tx.hub.now());
+            self.told = Some(told.map_err(|refusal| refusal.about(self.job.id())));
+        }
         tx.take(&self.job);
-        let is_told = told.is_ok();
-        self.told = Some(told);
-        if is_told {
+        if matches!(self.told, Some(Ok(_))) {
             tx.audit(self.audit(tx.hub));
         }
     }

@@ -103,7 +103,8 @@ impl JobContext {
         let of = operation.namespace();
         let key = format!("operation:{of}={value}");
         let question = Question::approval(format!("Allow {of} {}?", excerpt(value)))
-            .about(of, value, Some(pattern))
+            .about(of, value)
+            .granting(Some(pattern))
             .of_call(call.clone());
         let settled = match self.settle(&key, question).await {
             Ok(settled) => settled,
@@ -138,7 +139,8 @@ impl JobContext {
         let key = format!("budget:{currency}");
         let question = Question::approval(format!("Spend {currency} {amount} more?"))
             .message("The job's budget is used up.")
-            .about(namespace::COST_BUDGET, format!("{currency}:{amount}"), None)
+            .about(namespace::COST_BUDGET, format!("{currency}:{amount}"))
+            .granting(None)
             .of_call(call.clone());
         let Ok(settled) = self.settle(&key, question).await else {
             return Err(denial);

@@ -99,7 +99,8 @@ impl JobContext {
     /// # Errors
     /// [`AskError`].
     pub async fn ask(&self, key: &str, question: Question) -> Result<Answer, AskError> {
-        // Agents cannot name the questions that the runtime asks about operations.
+        // Agents cannot name the questions that the runtime asks about operations, nor have a yes grant them anything.
+        let question = question.granting_nothing();
         let settled = self.settle(&format!("agent:{key}"), question).await?;
         Ok(Answer::of(settled))
     }

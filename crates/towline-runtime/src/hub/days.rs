@@ -10,14 +10,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use towline_proto::{
-    lease::{Amounts, Budget, DayRest},
-    refusal::Refusal,
-};
-use towline_store::{JobQuery, JobState, Principal, StoreError};
-use towline_wire::{Amount, ErrorCode, Lease, Timestamp, namespace};
+use towline_proto::lease::{Amounts, Budget};
+use towline_store::{JobState, Principal};
+use towline_wire::{Amount, Lease, namespace};
 
-use super::{Hub, JobView};
 use crate::job::JobEntry;
 
 /// The days of the principals that have a budget for one.
@@ -50,104 +46,23 @@ enum Open {
     Job(Arc<JobEntry>),
 }
 
+/// A job of the day, as it was found.
+pub(crate) enum Known {
+    /// In memory: it may spend more, or get something back.
+    Live(Arc<JobEntry>),
+    /// In the store only: what it spent is what it says.
+    Over(Box<JobState>),
+}
+
 /// What is set aside for a job; given back when it is dropped before there is one.
 pub(crate) struct DayShare {
     day: Arc<Day>,
     number: u64,
 }
 
-impl Hub {
-    /// The lease with no more than is left of the principal's day, and the share that is set aside for it. Nothing is set
-    /// aside for those without such a budget.
-    ///
-    /// # Errors
-    /// BUDGET_EXHAUSTED when nothing is left; what the store says when today's jobs cannot be read.
-    pub(crate) async fn within_day(
-        &self,
-        principal: &Principal,
-        lease: Lease,
-    ) -> Result<(Lease, Option<DayShare>), Refusal> {
-        let policy = self.services.access.as_ref();
-        let Some(most) = policy.and_then(|policy| policy.budget_per_day(principal)) else {
-            return Ok((lease, None));
-        };
-        let day = self.books.days.of(principal);
-        let _turn = day.turn.lock().await;
-        let today = day_of(self.now());
-        if day.tally.lock().day != Some(today) {
-            self.read_day(&day, principal, today)
-                .await
-                .map_err(|error| {
-                    Refusal::internal(format!("today's jobs cannot be read: {error}"))
-                })?;
-        }
-        let used = day.used();
-        let rest = DayRest::of(&most, used.iter().map(|(name, amount)| (&**name, *amount)));
-        let lease = rest
-            .cut(&lease, &amounts(&lease))
-            .map_err(|spent| self.day_is_spent(principal, &most, &spent.currency))?;
-        let share = Arc::clone(&day).set_aside(amounts(&lease));
-        Ok((lease, Some(share)))
-    }
-
-    /// Reads what the principal's jobs of a day have used.
-    async fn read_day(
-        &self,
-        day: &Day,
-        principal: &Principal,
-        today: i64,
-    ) -> Result<(), StoreError> {
-        // What was accepted before shows.
-        self.barrier().await;
-        let mut tally = Tally {
-            day: Some(today),
-            ..Tally::default()
-        };
-        let mut query = JobQuery {
-            principals: Some(vec![principal.clone()]),
-            created_after: Some(Timestamp::from_unix_micros(today * DAY - 1)),
-            limit: PAGE,
-            ..JobQuery::default()
-        };
-        loop {
-            let page = self.services.store.list_jobs(query.clone()).await?;
-            for job in page.jobs.iter().filter(|job| job.parent.is_none()) {
-                match self.job(&job.id).await? {
-                    Some(JobView::Live(entry)) => {
-                        tally.add(Open::Job(entry));
-                    }
-                    Some(JobView::Stored(row)) => tally.count(spent(&row.state)),
-                    None => {}
-                }
-            }
-            if page.next.is_none() {
-                break;
-            }
-            query.after = page.next;
-        }
-        *day.tally.lock() = tally;
-        Ok(())
-    }
-
-    fn day_is_spent(&self, principal: &Principal, most: &Amounts, currency: &str) -> Refusal {
-        let role = self.services.role_of(principal);
-        let whose = role.map_or_else(
-            || "this principal".to_owned(),
-            |role| format!("a principal of role `{role}`"),
-        );
-        let most = most.of(currency).unwrap_or_default();
-        Refusal::new(
-            ErrorCode::BUDGET_EXHAUSTED,
-            format!(
-                "{currency}:{most} is what {whose} may spend a day, and all of it is spent or set aside for jobs that run; \
-                 wait for one to end, or for midnight UTC"
-            ),
-        )
-    }
-}
-
 impl Days {
-    fn of(&self, principal: &Principal) -> Arc<Day> {
+    /// A principal's day, whichever that is.
+    pub(crate) fn of(&self, principal: &Principal) -> Arc<Day> {
         let mut days = self.0.lock();
         if days.len() >= MANY && !days.contains_key(principal) {
             // Those that nobody is at; what they say is read again.
@@ -167,8 +82,35 @@ impl Days {
 }
 
 impl Day {
+    /// Waits until nobody else of this principal is at it. Cancel safe.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Whether it is this day, counted from 1970, and was read.
+    pub(crate) fn is(&self, today: i64) -> bool {
+        self.tally.lock().day == Some(today)
+    }
+
+    /// It is this day, with these jobs.
+    pub(crate) fn read(&self, today: i64, jobs: Vec<Known>) {
+        let mut tally = Tally {
+            day: Some(today),
+            ..Tally::default()
+        };
+        for job in jobs {
+            match job {
+                Known::Live(job) => {
+                    tally.add(Open::Job(job));
+                }
+                Known::Over(state) => tally.count(spent(&state)),
+            }
+        }
+        *self.tally.lock() = tally;
+    }
+
     /// What is used, or set aside, of each currency.
-    fn used(&self) -> BTreeMap<String, Amount> {
+    pub(crate) fn used(&self) -> BTreeMap<String, Amount> {
         let open: Vec<(u64, Open)> = {
             let tally = self.tally.lock();
             let open = tally.open.iter();
@@ -195,7 +137,8 @@ impl Day {
         sum
     }
 
-    fn set_aside(self: Arc<Self>, amounts: Amounts) -> DayShare {
+    /// Sets aside what a job without a name yet may use.
+    pub(crate) fn set_aside(self: Arc<Self>, amounts: Amounts) -> DayShare {
         let number = self.tally.lock().add(Open::Planned(amounts));
         DayShare { day: self, number }
     }
@@ -254,8 +197,8 @@ fn spent(state: &JobState) -> Vec<(String, Amount)> {
     budget.map_or_else(Vec::new, |budget| budget.spent().collect())
 }
 
-/// A granted lease was validated, so its amounts parse.
-fn amounts(lease: &Lease) -> Amounts {
+/// The amounts of a lease that was validated, so that they parse.
+pub(crate) fn amounts(lease: &Lease) -> Amounts {
     Amounts::parse(lease.patterns(namespace::COST_BUDGET)).unwrap_or_default()
 }
 
@@ -272,16 +215,6 @@ fn add(sums: &mut BTreeMap<String, Amount>, amounts: Vec<(String, Amount)>) {
         *sum = sum.checked_add(amount).unwrap_or_else(|| amount.max(*sum));
     }
 }
-
-const fn day_of(now: Timestamp) -> i64 {
-    now.unix_micros().div_euclid(DAY)
-}
-
-/// A day in microseconds.
-const DAY: i64 = 86_400_000_000;
-
-/// How many jobs are read at once.
-const PAGE: usize = 1000;
 
 /// How many principals' days are kept before those that nobody uses are let go.
 const MANY: usize = 4096;

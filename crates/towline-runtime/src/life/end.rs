@@ -107,8 +107,11 @@ pub(super) fn leave(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     hub.enqueue(job);
 }
 
-/// Whether another runtime on the same store can take the job up.
+/// Whether another runtime on the same store can take the job up; what was only looked at stays as it is in any case.
 fn may_be_left(hub: &Hub, job: &JobEntry) -> bool {
+    if job.lock().machine.is_released() {
+        return true;
+    }
     hub.services.store.is_durable() && may_run_again(hub, job)
 }
 

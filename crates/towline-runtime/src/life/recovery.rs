@@ -14,6 +14,7 @@ use towline_wire::{ErrorCode, JobId, JobStatus, RawJson, Timestamp};
 use super::{
     end::{self, may_run_again},
     places::admit_recovered,
+    questions::watch_questions,
 };
 use crate::{
     hub::{Hub, SaveSession},
@@ -180,6 +181,8 @@ fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> bool {
         end::finish(hub, job, Outcome::Failed(restarted_too_often(job)));
         return false;
     }
+    // What it asked before goes on waiting.
+    watch_questions(hub, job);
     admit_recovered(hub, job);
     true
 }

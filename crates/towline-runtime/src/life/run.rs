@@ -14,7 +14,7 @@ use towline_proto::{
 use towline_wire::{ErrorCode, EventKind, RawJson, Timestamp, event};
 use tracing::Instrument as _;
 
-use super::{end, places::give_up_place, questions::watch_questions};
+use super::{end, places::give_up_place};
 use crate::{
     hub::Hub,
     job::{JobCore, JobEntry, RunJob},
@@ -36,8 +36,6 @@ pub(super) fn start(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
 /// Runs a job that has begun.
 pub(super) fn start_begun(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     let agent = agent_of(hub, job);
-    // A job that was recovered may have asked before.
-    watch_questions(hub, job);
     metrics::counter!("towline_jobs_started_total").increment(1);
     let span = trace::of_job(hub.services.trace_link.as_ref(), job);
     {

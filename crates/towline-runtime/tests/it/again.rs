@@ -14,6 +14,7 @@ use towline_runtime::{
     AdmissionLimits, Agent, AgentError, AgentFuture, AgentOptions, JobContext, Runtime,
     RuntimeBuilder, RuntimeOptions,
 };
+use towline_store::testing::{Fault, FaultStore};
 use towline_wire::{ErrorCode, RawJson};
 
 use crate::{
@@ -343,6 +344,38 @@ async fn looking_ends_nothing() {
     let mut peer = Peer::alice(&last).await;
     let listed = peer.ask("session.list_jobs", json!({"status": ["running"]}));
     assert_eq!(listed.await["payload"]["jobs"][0]["job_id"], kept);
+}
+
+/// [ARCP 14-9] a job that never began is begun by whoever runs jobs, whatever its agent, and not ended by who looks.
+#[tokio::test(start_paused = true)]
+async fn looking_ends_nothing_that_waits() {
+    let disk = FaultStore::new(Durable::new());
+    let one = AdmissionLimits {
+        per_principal: 1,
+        ..AdmissionLimits::default()
+    };
+    let options = RuntimeOptions::default().admission(one);
+    let first = runtime()
+        .options(options)
+        .shared_store(Arc::new(disk.clone()))
+        .agent("goes", stays(false).0);
+    let first = first.build().await.unwrap();
+    let mut peer = Peer::alice(&first).await;
+    begin(&mut peer, "goes").await;
+    let waits = peer.submit(json!({"agent": "goes"})).await;
+    disk.every_commit(Some(Fault::Hang));
+    let store = disk.inner().clone();
+    let look = RuntimeOptions::default().starts_recovered(false);
+    let looked = on(&store).options(look).agent("goes", stays(false).0);
+    looked.build().await.unwrap().shutdown().await;
+    let (last, _) = life(&store, false).await;
+    moment().await;
+    let mut peer = Peer::alice(&last).await;
+    let listed = peer.ask("session.list_jobs", json!({"status": ["running"]}));
+    let listed = listed.await;
+    let jobs = listed["payload"]["jobs"].as_array().unwrap();
+    assert_eq!(jobs.len(), 1, "{listed}");
+    assert_eq!(jobs[0]["job_id"], waits);
 }
 
 /// [ARCP 7.1-1] a submit may be another run of an earlier job of the same principal: what it does not name is as it was there.

@@ -29,6 +29,7 @@ pub(super) struct Bill {
 impl Bill {
     /// What was used is known, or what was seen of it before the answer broke off.
     pub(super) async fn settle(self, used: Result<Usage, Seen>) {
+        let ctx = &self.models.ctx;
         if self.endpoint.free {
             self.over(json!({"status": 200})).await;
             return;
@@ -38,7 +39,7 @@ impl Bill {
         let cost = self.price.as_ref().map(|price| price.cost(&used));
         if !whole {
             tracing::warn!(
-                target: "towline::models", job = %self.models.ctx.job_id(), model = ?self.model,
+                target: "towline::models", job = %ctx.job_id(), model = ?self.model,
                 "the answer does not say what it used; the most that it may be is charged"
             );
         }
@@ -46,8 +47,8 @@ impl Bill {
             && let Err(error) = self.charge(cost, price, &used).await
         {
             tracing::error!(
-                target: "towline::models", job = %self.models.ctx.job_id(), %cost, currency = price.currency(),
-                "a call could not be charged: {error}"
+                target: "towline::models", job = %ctx.job_id(), cost = ?cost, currency = price.currency(),
+                error = ?error, "a call could not be charged"
             );
         }
         let mut said = json!({

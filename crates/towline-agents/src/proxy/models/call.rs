@@ -228,7 +228,7 @@ async fn refused_there(mut answer: reqwest::Response, bill: Bill, head: Head) {
             bill.model
         ))),
         None if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-            tracing::error!(target: "towline::models", %status, "the model service does not take the operator's key");
+            tracing::error!(target: "towline::models", status = status.as_u16(), "the model service does not take the operator's key");
             let message = "the model service does not take the operator's key";
             Some(Refused::beyond(message))
         }

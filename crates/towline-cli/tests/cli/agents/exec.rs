@@ -177,13 +177,23 @@ fn towlines_own_files_and_the_network_are_out_of_reach() {
     assert!(!ran.stdout.contains("towline.db"), "{ran:?}");
     let fetch = [
         "--lease",
-        "tool.call=exec:sh",
+        "tool.call=exec:bash",
         "--lease",
         "net.fetch=https://example.com/**",
     ];
-    exec(&place, &["sh", "-c", "true"], &fetch)
-        .status(1)
-        .says(&["PERMISSION_DENIED", "net.fetch"]);
+    // The network that a lease gives is the proxy of the job; without, there is not even that.
+    let proxy = ["sh", "-c", "echo [$HTTPS_PROXY]"];
+    let ran = exec(&place, &proxy, &fetch).ok();
+    assert!(ran.stdout.contains("[http://127.0.0.1:"), "{ran:?}");
+    let ran = exec(&place, &proxy, &["--lease", "tool.call=exec:sh"]).ok();
+    assert!(ran.stdout.contains("[]"), "{ran:?}");
+    // What it may fetch goes through the job's proxy, and nothing else goes anywhere.
+    let script = "(exec 3<>/dev/tcp/127.0.0.1/22) && echo reached; echo ran";
+    let ran = exec(&place, &["bash", "-c", script], &fetch).ok();
+    assert!(
+        ran.stdout.contains("ran") && !ran.stdout.contains("reached"),
+        "{ran:?}"
+    );
 }
 
 /// [ARCP 18-1] `argv[0]` is asked of the lease without links and `..`.
