@@ -10,7 +10,7 @@ use towline_proto::{
     Dialect,
     outbox::Outbox,
     refusal::Refusal,
-    server::{Reply, Request, RequestKind, read_alone},
+    server::{Reply, RequestKind, read_alone},
 };
 use towline_store::{Principal, SessionRow, StoreError};
 use towline_transport::TransportKind;
@@ -265,15 +265,7 @@ impl Caller {
         let (call, reply) = Call::new();
         let (hub, asker) = (Arc::clone(&self.hub), self.asker(call));
         let tasks = hub.scope.tasks.clone();
-        tasks.spawn(async move {
-            match request.kind {
-                // A caller that did not hear that its answer was taken asks once more.
-                RequestKind::Answer { job, answer } => {
-                    command::answer(&hub, asker, job, answer, true).await;
-                }
-                kind => command::run(&hub, asker, Request { kind, ..request }).await,
-            }
-        });
+        tasks.spawn(async move { command::run(&hub, asker, request).await });
         let Reply { envelope, .. } = reply.await.map_err(|_| shutting_down())??;
         let unreadable = || Refusal::internal("the runtime's reply cannot be read");
         let envelope = envelope.ok_or_else(unreadable)?;

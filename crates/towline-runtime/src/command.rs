@@ -32,7 +32,6 @@ use towline_proto::server::{Request, RequestKind};
 use crate::hub::Hub;
 
 pub(crate) use accept::accepted;
-pub(crate) use answer::answer;
 pub(crate) use asker::{Asker, Call, Way, envelope, shutting_down, store_refusal};
 pub(crate) use delegate::{ChildRequest, delegate};
 pub(crate) use inbox::{open_questions, questions_of};
