@@ -8,7 +8,9 @@ use crate::client::{BOB, JSON, Server};
 async fn question(server: &Server, job: &str, title: &str) -> Value {
     let mut watch = server.watch(&format!("/v1/jobs/{job}/events"), &[]).await;
     loop {
-        let (_, name, data) = watch.next().await.unwrap();
+        let Some((_, name, data)) = watch.next().await else {
+            panic!("job {job} ended without the question `{title}`");
+        };
         if name == "x-vendor.towline.input_request" && data["body"]["title"] == title {
             return data["body"]["question_id"].clone();
         }

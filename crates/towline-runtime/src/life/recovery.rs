@@ -14,7 +14,7 @@ use towline_wire::{ErrorCode, JobId, JobStatus, RawJson, Timestamp};
 use super::{
     end::{self, may_run_again},
     places::admit_recovered,
-    questions::watch_questions,
+    run::watch_questions,
 };
 use crate::{
     hub::{Hub, SaveSession},
