@@ -38,10 +38,16 @@ async fn look_up(_ctx: JobContext, args: RawJson) -> Result<RawJson, String> {
     struct Query {
         word: String,
     }
-    let query: Query = args.read()?;
+    let query: Query = args.read().map_err(|error| error.to_string())?;
     let found = LIBRARY.iter().find(|(word, _)| *word == query.word);
     let (_, text) = found.ok_or_else(|| format!("nothing about `{}`", query.word))?;
-    Ok(json!({ "text": text }).into())
+    let text = (*text).to_owned();
+    RawJson::of(&Article { text }).map_err(|error| error.to_string())
+}
+
+#[derive(Serialize, Deserialize)]
+struct Article {
+    text: String,
 }
 
 /// What a model wants next.
@@ -81,10 +87,9 @@ async fn research(ctx: JobContext, question: String) -> Result<Findings, AgentEr
             Wish::LookUp(word) => {
                 ctx.thought(format!("I need to know more about `{word}`."))
                     .await?;
-                let found = ctx
-                    .call_tool("library.look_up", json!({ "word": word }))
-                    .await?;
-                notes.push(found.as_str().to_owned());
+                let found = ctx.call_tool("library.look_up", json!({ "word": word }));
+                let article: Article = found.await?.read()?;
+                notes.push(article.text);
             }
             Wish::Answer(answer) => {
                 let looked_up = notes.len();

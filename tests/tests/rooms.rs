@@ -9,6 +9,7 @@ use towline_tests::{rooms::Imports, sizes};
 const RUNTIME: &[&[&str]] = &[
     &[
         "options",
+        "agent_options",
         "policy",
         "roles",
         "audit",

@@ -16,6 +16,7 @@ mod openapi;
 mod prefer;
 mod problem;
 mod query;
+mod questions;
 mod range;
 mod result;
 
@@ -45,10 +46,13 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     Router::new()
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/{job}", get(job::show))
+        .route("/v1/jobs/{job}/answer", post(questions::answer))
         .route("/v1/jobs/{job}/cancel", post(job::cancel))
+        .route("/v1/jobs/{job}/messages", post(questions::speak))
         .route("/v1/jobs/{job}/events", get(events::read))
         .route("/v1/jobs/{job}/result", get(result::fetch))
         .route("/v1/agents", get(agents::list))
+        .route("/v1/inbox", get(questions::inbox))
         .route("/openapi.json", get(openapi::describe))
         .route("/v1", any(nowhere))
         .route("/v1/{*rest}", any(nowhere))

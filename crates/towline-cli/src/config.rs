@@ -238,10 +238,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_full_file_reads() {
-        let config = parse(
-            r#"
+    const FULL: &str = r#"
             [server]
             listen = "127.0.0.1:0"
             path = "/agents"
@@ -286,9 +283,11 @@ mod tests {
             model = "main"
             protocol = "arcp"
             env = { MODE = "fast" }
-            "#,
-        )
-        .unwrap();
+            "#;
+
+    #[test]
+    fn a_full_file_reads() {
+        let config = parse(FULL).unwrap();
         assert_eq!(
             Config::span_of(config.server.heartbeat.as_ref())
                 .unwrap()

@@ -134,6 +134,35 @@ impl Caller {
         Ok(())
     }
 
+    /// Answers a question of a job. `answer` is the payload of an `x-vendor.towline.answer` (§15), less the job. The same answer of the
+    /// same principal once more is taken once more [ARCP 15-2].
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn answer(&self, job: &JobId, answer: RawJson) -> Result<(), Refusal> {
+        let mut envelope = Envelope::new(MessageType::ANSWER).with_job(job.clone());
+        envelope.payload = answer;
+        let _answered: payload::Answered = self.ask(envelope).await?;
+        Ok(())
+    }
+
+    /// Tells a running job something (§15). Gives where that stands in the job's log.
+    ///
+    /// # Errors
+    /// The refusal: the job has ended, or its agent does not listen.
+    pub async fn speak(&self, job: &JobId, body: RawJson) -> Result<JobSeq, Refusal> {
+        let mut envelope = Envelope::new(MessageType::MESSAGE).with_job(job.clone());
+        let speak = payload::Speak { job_id: None, body };
+        envelope.payload = RawJson::of(&speak).unwrap_or(RawJson::EMPTY_OBJECT);
+        let accepted: payload::MessageAccepted = self.ask(envelope).await?;
+        Ok(accepted.job_seq)
+    }
+
+    /// The open questions of all jobs whose questions the principal may answer, the oldest first (§15).
+    pub fn inbox(&self) -> Vec<payload::OpenQuestion> {
+        command::open_questions(&self.hub, &self.session, None)
+    }
+
     /// A page of the jobs the principal may see. `list` is the payload of a `session.list_jobs` (§6.6).
     ///
     /// # Errors
@@ -146,7 +175,7 @@ impl Caller {
             return Err(Refusal::invalid("this is no list"));
         };
         let page = command::jobs(&self.hub, self.principal(), list).await?;
-        document::page(&self.hub, page)
+        document::page(&self.hub, &self.session, page)
             .await
             .map_err(|error| store_refusal(&error))
     }
@@ -157,7 +186,7 @@ impl Caller {
     /// The refusal.
     pub async fn job(&self, job: &JobId) -> Result<JobDocument, Refusal> {
         let row = self.look(job, false).await?;
-        document::of_row(&self.hub, row)
+        document::of_row(&self.hub, &self.session, row)
             .await
             .map_err(|error| store_refusal(&error))
     }
@@ -186,7 +215,7 @@ impl Caller {
         if row.state.status.is_terminal() && after >= last {
             return Ok(None);
         }
-        let mut reader = EventReader::new(self.clone(), row.id, after.min(last).next());
+        let mut reader = EventReader::new(self.clone(), &row, after.min(last).next());
         reader.fill().await?;
         Ok(Some(reader))
     }

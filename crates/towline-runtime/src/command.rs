@@ -34,6 +34,7 @@ use crate::hub::Hub;
 pub(crate) use accept::accepted;
 pub(crate) use asker::{Asker, Call, Way, envelope, shutting_down, store_refusal};
 pub(crate) use delegate::{ChildRequest, delegate};
+pub(crate) use inbox::{open_questions, questions_of};
 pub(crate) use list::{budget_now, cursor_after, jobs, write_cursor};
 pub(crate) use look::look;
 pub(crate) use open::{OpenRequest, Opened, open};

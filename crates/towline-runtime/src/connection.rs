@@ -20,6 +20,7 @@ use towline_transport::Transport;
 
 use crate::hub::Hub;
 
+pub(crate) use frames::without_form;
 pub(crate) use proving::{Unproven, prove};
 
 /// A connection the runtime has taken. It lives by itself; dropping this changes nothing.

@@ -111,6 +111,12 @@ fn rewritten(envelope: &Envelope) -> Result<RawJson, Box<dyn std::error::Error>>
         Message::Subscribe(message) => again(message)?,
         Message::Subscribed(message) => again(message)?,
         Message::Unsubscribe(message) => again(message)?,
+        Message::Answer(message) => again(message)?,
+        Message::Answered(message) => again(message)?,
+        Message::Speak(message) => again(message)?,
+        Message::MessageAccepted(message) => again(message)?,
+        Message::Inbox(message) => again(message)?,
+        Message::Questions(message) => again(message)?,
         Message::EventPayload(message) => {
             let body = match message.rotation()? {
                 Some(rotation) => RawJson::of(&rotation)?,

@@ -294,17 +294,6 @@ mod results_0 {
 }
 
 #[rustfmt::skip]
-fn network_0(key: Secret) -> Done {
-    use towline::agents::{Confinement, Model, Price, ProcessAgent, Style};
-
-    let price = Price::new("USD", "2.50".parse()?, "10".parse()?).cached_input("1.25".parse()?);
-    let model = Model::new(Style::OpenAi, "https://api.openai.com/v1", key)?.price("gpt-4o*", price)?;
-    let agent = ProcessAgent::exec(["python3", "coder.py"]).confinement(Confinement::new().model(model));
-    drop(agent);
-    Ok(())
-}
-
-#[rustfmt::skip]
 async fn tracing_0(options: ClientOptions) -> Done {
     use towline::otel::{TracingOptions, TransportTracing};
 

@@ -222,5 +222,89 @@ async fn a_watcher_holds_up_no_shutdown() {
     assert_eq!(server.ended().await.0, Some(0));
 }
 
+/// [ARCP 16-1, 15-2, 15-5] Questions wait in the inbox and in the job's document; whoever may answer does.
+#[tokio::test]
+async fn people_answer_over_http() {
+    let server = Serve::demo().with(&["--store", "memory"]).start().await;
+    let input = json!({"kind": "approval", "title": "release?"});
+    let job = submit(&server, json!({"agent": "ask", "input": input})).await;
+    let mut events = get(&server, "alice", &format!("/v1/jobs/{job}/events")).await;
+    let question = loop {
+        let (_, data) = events.event().await.unwrap();
+        if data["kind"] == "x-vendor.towline.input_request" {
+            break data["body"].clone();
+        }
+    };
+    let inbox = get(&server, "alice", "/v1/inbox").await.json().await;
+    let waiting = &inbox["questions"][0];
+    assert_eq!(
+        (&waiting["job_id"], &waiting["title"]),
+        (&json!(job), &json!("release?"))
+    );
+    assert!(
+        waiting["agent"].as_str().unwrap().starts_with("ask"),
+        "{inbox}"
+    );
+    let document = get(&server, "alice", &format!("/v1/jobs/{job}"))
+        .await
+        .json()
+        .await;
+    assert_eq!(document["questions"], json!([question]));
+    let theirs = get(&server, "bob", "/v1/inbox").await.json().await;
+    assert_eq!(theirs["questions"], json!([]));
+
+    let path = format!("/v1/jobs/{job}/answer");
+    let id = &question["question_id"];
+    let yes = json!({"question_id": id, "answer": true});
+    assert_eq!(post(&server, "bob", &path, yes.clone()).await.status(), 404);
+    let unfit = json!({"question_id": id, "answer": "perhaps"});
+    assert_eq!(post(&server, "alice", &path, unfit).await.status(), 400);
+    let first = post(&server, "alice", &path, yes.clone()).await;
+    assert_eq!(first.status(), 200, "{}", first.head);
+    assert_eq!(first.json().await["questions"], json!([]));
+    let mut end = Value::Null;
+    while let Some((_, data)) = events.event().await {
+        end = data;
+    }
+    assert_eq!(
+        end["result"],
+        json!({"outcome": "answered", "answer": true}),
+        "{end}"
+    );
+}
+
+/// [ARCP 16-1, 15-7] Whoever may answer may speak: any JSON value, in order; to those that do not listen nobody speaks.
+#[tokio::test]
+async fn people_speak_over_http() {
+    let server = Serve::demo().with(&["--store", "memory"]).start().await;
+    let job = submit(&server, json!({"agent": "listen", "input": {"n": 2}})).await;
+    let path = format!("/v1/jobs/{job}/messages");
+    for body in [json!("hello"), json!({"deep": [1, null]})] {
+        let said = post(&server, "alice", &path, json!({ "body": body })).await;
+        assert_eq!(said.status(), 202, "{}", said.head);
+    }
+    let mut events = get(&server, "alice", &format!("/v1/jobs/{job}/events")).await;
+    let mut end = Value::Null;
+    while let Some((_, data)) = events.event().await {
+        end = data;
+    }
+    assert_eq!(
+        end["result"],
+        json!(["hello", {"deep": [1, null]}]),
+        "{end}"
+    );
+    let deaf = submit(&server, json!({"agent": "sleep", "input": {"ms": 600_000}})).await;
+    let path = format!("/v1/jobs/{deaf}/messages");
+    let said = post(&server, "alice", &path, json!({"body": 1})).await;
+    assert_eq!(said.status(), 400, "{}", said.head);
+    assert_eq!(post(&server, "alice", &path, json!({})).await.status(), 400);
+    assert_eq!(
+        post(&server, "bob", &path, json!({"body": 1}))
+            .await
+            .status(),
+        404
+    );
+}
+
 /// How long anything may take that comes at once.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{agents, events, job, jobs, problem::Problem, query, result};
+use super::{agents, events, job, jobs, problem::Problem, query, questions, result};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,7 +23,7 @@ use super::{agents, events, job, jobs, problem::Problem, query, result};
     ),
     paths(
         jobs::submit, jobs::list, job::show, job::cancel, events::read, result::fetch, agents::list,
-        describe
+        questions::answer, questions::speak, questions::inbox, describe
     ),
     components(schemas(agents::Agent)),
     modifiers(&Bearer),

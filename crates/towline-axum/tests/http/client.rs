@@ -13,7 +13,7 @@ use tokio::{
 };
 use towline_axum::{EndpointOptions, RouterExt as _, Visit};
 use towline_runtime::{
-    AgentError, JobContext, Runtime, RuntimeBuilder, RuntimeOptions, auth::StaticTokens,
+    AgentError, JobContext, Question, Runtime, RuntimeBuilder, RuntimeOptions, auth::StaticTokens,
 };
 use towline_wire::{ErrorCode, RawJson};
 
@@ -256,7 +256,7 @@ fn unchunked(mut body: &[u8]) -> Vec<u8> {
     }
 }
 
-/// `echo`, `log` (n lines), `stepwise` (a line a step), `hang`, `stream`, `fail`.
+/// `echo`, `log` (n lines), `stepwise` (a line a step), `hang`, `stream`, `ask` (two questions), `fail`.
 fn agents(builder: RuntimeBuilder, steps: &Arc<Semaphore>) -> RuntimeBuilder {
     let steps = Arc::clone(steps);
     builder
@@ -295,6 +295,12 @@ fn agents(builder: RuntimeBuilder, steps: &Arc<Semaphore>) -> RuntimeBuilder {
                 }
             }
             writer.finish(None).await?;
+            Ok(RawJson::NULL)
+        })
+        .agent("ask", |ctx: JobContext, _: Value| async move {
+            for key in ["one", "two"] {
+                ctx.ask(key, Question::text(key)).await?;
+            }
             Ok(RawJson::NULL)
         })
         .agent("fail", |_: JobContext, _: Value| async move {

@@ -4,6 +4,7 @@
 
 mod client;
 mod events;
+mod questions;
 mod results;
 mod rules;
 mod submit;

@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use serde_json::json;
 use tempfile::TempDir;
 use towline::{
-    Lease,
+    Event, JobId, Lease,
     client::{Client, ClientOptions, JobHandle},
     transport::MemoryTransport,
     wire::RawJson,
@@ -29,6 +29,8 @@ use crate::{
 /// Whose jobs they are, and what they may at most.
 const PRINCIPAL: &str = "you";
 const AGENT: &str = "coder";
+/// The namespace of what has to be asked.
+const ASK: &str = "x-vendor.towline.ask";
 const BUDGET: &str = "USD:0.50";
 
 /// How long the agent thinks, for people to follow.
@@ -70,12 +72,15 @@ pub(super) async fn run(global: &GlobalArgs, args: DemoArgs) -> Outcome {
         Server::open(&context, &serve, |builder| builder.agent(AGENT, coder::run)).await?;
     server.tell(Some(&place.token))?;
     output::note(&place.tour());
-    let (near, far) = MemoryTransport::pair();
-    server.runtime().accept(far);
-    let client = Client::connect(near, ClientOptions::bearer(place.token.as_str())).await;
-    let client = client.map_err(failed)?;
+    let client = session(&server, &place).await?;
+    // Who answers is somebody else than who asked for the job.
+    let answerer = if args.headless {
+        Some(session(&server, &place).await?)
+    } else {
+        None
+    };
     let outcome = tokio::select! {
-        outcome = work(&client, &place, args.headless) => outcome,
+        outcome = work(&client, &place, answerer.as_ref()) => outcome,
         _ = signals.next() => Ok(exit::INTERRUPTED),
     };
     let stays = !args.headless
@@ -96,8 +101,15 @@ pub(super) async fn run(global: &GlobalArgs, args: DemoArgs) -> Outcome {
     Ok(if args.headless { status } else { exit::SUCCESS })
 }
 
-/// Has the jobs done, and shows the one.
-async fn work(client: &Client, place: &Place, headless: bool) -> Outcome {
+async fn session(server: &Server<'_>, place: &Place) -> Outcome<Client> {
+    let (near, far) = MemoryTransport::pair();
+    server.runtime().accept(far);
+    let connected = Client::connect(near, ClientOptions::bearer(place.token.as_str())).await;
+    connected.map_err(failed)
+}
+
+/// Has the jobs done, and shows the one. Its question waits for a person, unless there is somebody to answer it.
+async fn work(client: &Client, place: &Place, answerer: Option<&Client>) -> Outcome {
     let repository = place.repository();
     let read = Lease::new().with("fs.read", format!("{repository}/**"));
     let index = client.submit("index").input(json!({"root": repository}));
@@ -106,15 +118,41 @@ async fn work(client: &Client, place: &Place, headless: bool) -> Outcome {
     let lease = read
         .with("fs.write", format!("{repository}/src/**"))
         .with("tool.call", coder::REVIEW)
+        .with(ASK, place.asks_about())
         .with("cost.budget", BUDGET);
-    let pace = if headless { Duration::ZERO } else { PACE };
+    let pace = answerer.map_or(PACE, |_| Duration::ZERO);
     let task = coder::Task {
         repository,
         pace_ms: u64::try_from(pace.as_millis()).unwrap_or(0),
     };
     let input = RawJson::of(&task).map_err(Failure::local)?;
     let job = client.submit(AGENT).input(input).lease(lease);
-    follow(client, job.send().await.map_err(failed)?).await
+    let handle = job.send().await.map_err(failed)?;
+    let job = handle.id().clone();
+    let followed = follow(client, handle);
+    match answerer {
+        None => followed.await,
+        Some(other) => {
+            let (status, ()) = tokio::try_join!(followed, approve(other, job))?;
+            Ok(status)
+        }
+    }
+}
+
+/// Says yes to whatever the job asks, until it ends.
+async fn approve(client: &Client, job: JobId) -> Outcome<()> {
+    let watch = client.subscribe(job.clone()).history(true).send().await;
+    let mut watch = watch.map_err(failed)?;
+    while let Some(event) = watch.next_event().await.map_err(failed)? {
+        if let Ok(Event::InputRequest(request)) = event.event() {
+            let answer = client.answer(job.clone(), request.question_id, true);
+            answer
+                .note("nobody is here: --headless")
+                .await
+                .map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 async fn follow(client: &Client, handle: JobHandle) -> Outcome {
@@ -170,12 +208,18 @@ impl Place {
         self.path("repository").to_string_lossy().into_owned()
     }
 
+    /// What the job may do if a person says so.
+    fn asks_about(&self) -> String {
+        format!("fs.write={}/{}", self.repository(), coder::README)
+    }
+
     fn configuration(&self) -> String {
         let tree = json!(format!("{}/**", self.repository()));
+        let asks = json!(self.asks_about());
         format!(
             "[[auth.tokens]]\nprincipal = \"{PRINCIPAL}\"\ntoken_file = \"token\"\nrole = \"{PRINCIPAL}\"\n\n\
              [roles.{PRINCIPAL}]\nbudget_per_job = \"{BUDGET}\"\nlease_ceiling = {{ \"fs.read\" = [{tree}], \
-             \"fs.write\" = [{tree}], \"tool.call\" = [\"{}\"] }}\n\n[agents.index]\nbuiltin = \"index\"\n",
+             \"fs.write\" = [{tree}], \"tool.call\" = [\"{}\"], \"{ASK}\" = [{asks}] }}\n\n[agents.index]\nbuiltin = \"index\"\n",
             coder::REVIEW
         )
     }
@@ -185,7 +229,8 @@ impl Place {
             "repository: {}\n\n\
              Open the dashboard. The job `{AGENT}` may read the repository, write src/ and spend {BUDGET}:\n\
              \x20 - its timeline shows what it reads, and the edit as a diff;\n\
-             \x20 - under Denials stand the read outside, and the write for which it has no grant;\n\
+             \x20 - under Denials stands the read outside;\n\
+             \x20 - in the Inbox it asks before it writes the README: approve it, or not;\n\
              \x20 - its budget gauge falls until a review is refused.\n",
             self.repository()
         )

@@ -42,26 +42,7 @@ pub(super) fn line(payload: &EventPayload) -> Option<Line> {
                 status.message.as_deref().unwrap_or_default()
             ),
         ),
-        // Money is nothing to be folded away.
-        Event::Metric(metric) if metric.name == "cost.budget.remaining" => plain(
-            DIM,
-            "budget",
-            &format!(
-                "{} {} left",
-                metric.value,
-                metric.unit.as_deref().unwrap_or_default()
-            ),
-        ),
-        Event::Metric(metric) => folding(
-            DIM,
-            "metric",
-            &format!(
-                "{} {} {}",
-                metric.name,
-                metric.value,
-                metric.unit.as_deref().unwrap_or_default()
-            ),
-        ),
+        Event::Metric(metric) => metric_line(metric),
         Event::ArtifactRef(artifact) => plain(
             GREEN,
             "artifact",
@@ -78,6 +59,17 @@ pub(super) fn line(payload: &EventPayload) -> Option<Line> {
         Event::Message(message) => told(message),
         Event::Other { kind, body } => folding(DIM, kind.as_str(), body.as_str()),
     })
+}
+
+fn metric_line(metric: &event::Metric) -> Line {
+    let (name, value) = (&metric.name, &metric.value);
+    let unit = metric.unit.as_deref().unwrap_or_default();
+    // Money is nothing to be folded away.
+    if name == "cost.budget.remaining" {
+        plain(DIM, "budget", &format!("{value} {unit} left"))
+    } else {
+        folding(DIM, "metric", &format!("{name} {value} {unit}"))
+    }
 }
 
 fn question(request: &event::InputRequest) -> Line {

@@ -2,7 +2,7 @@
 
 use towline_wire::{
     Envelope, Feature, JobId, JobSeq, RawJson,
-    payload::{Answer, Cancel, Inbox, Jobs, ListJobs, Ping, Speak, Subscribe, Unsubscribe},
+    payload::{Answer, Cancel, Inbox, Jobs, ListJobs, Ping, Speak, Submit, Subscribe, Unsubscribe},
 };
 
 use super::{
@@ -21,26 +21,19 @@ impl ClientSession {
     ) -> (RequestKey, Option<JobKey>) {
         let (what, frame, job) = match request {
             Request::Submit {
-                mut submit,
+                submit,
                 trace,
                 span,
             } => {
-                // Some runtimes refuse a submit without it; null is what an absent one means.
-                submit.input.get_or_insert(RawJson::NULL);
                 // Always with a trace: some runtimes name the request in no other way when they refuse it.
                 let trace = trace.unwrap_or_else(|| at.names.trace());
-                let what = What::Submit {
-                    parent: submit.parent_job_id.clone(),
-                    idempotent: submit.idempotency_key.is_some(),
-                    resubmitted: false,
-                };
-                let mut frame = envelope(&*submit).with_trace(Some(trace));
+                let (what, mut frame) = submitted(*submit);
                 frame.parent_span = span;
-                (what, frame, None)
+                (what, frame.with_trace(Some(trace)), None)
             }
             Request::Cancel { job, reason } => {
-                let what = What::Cancel { job: job.clone() };
-                (what, cancel(job, reason), None)
+                let (what, frame) = cancelled(job, reason);
+                (what, frame, None)
             }
             Request::Subscribe { job, from, history } => {
                 let key = self.jobs.watch(&job);
@@ -52,8 +45,14 @@ impl ClientSession {
             }
             Request::Unsubscribe { job } => return (self.unsubscribe(&job, at, out), None),
             Request::List(list) => (What::List, envelope(&list), None),
-            Request::Answer(said) => (What::Questions, answer(&said), None),
-            Request::Speak { job, body } => (What::Speak, speak(job, body), None),
+            Request::Answer(answer) => (What::Questions, answered(&answer), None),
+            Request::Speak { job, body } => {
+                let speak = Speak {
+                    job_id: Some(job.clone()),
+                    body,
+                };
+                (What::Speak, envelope(&speak).with_job(job), None)
+            }
             Request::Inbox { job } => (What::Questions, envelope(&Inbox { job_id: job }), None),
             Request::Ping => {
                 let nonce = at.names.nonce();
@@ -274,27 +273,32 @@ impl ClientSession {
     }
 }
 
-fn cancel(job: JobId, reason: String) -> Envelope {
-    let message = Cancel {
-        job_id: Some(job.clone()),
-        reason: Some(reason),
-    };
-    envelope(&message).with_job(job)
-}
-
-fn answer(said: &Answer) -> Envelope {
-    match said.job_id.clone() {
-        Some(job) => envelope(said).with_job(job),
-        None => envelope(said),
+fn answered(answer: &Answer) -> Envelope {
+    let frame = envelope(answer);
+    match answer.job_id.clone() {
+        Some(job) => frame.with_job(job),
+        None => frame,
     }
 }
 
-fn speak(job: JobId, body: RawJson) -> Envelope {
-    let message = Speak {
-        job_id: Some(job.clone()),
-        body,
+fn submitted(mut submit: Submit) -> (What, Envelope) {
+    // Some runtimes refuse a submit without it; null is what an absent one means.
+    submit.input.get_or_insert(RawJson::NULL);
+    let what = What::Submit {
+        parent: submit.parent_job_id.clone(),
+        idempotent: submit.idempotency_key.is_some(),
+        resubmitted: false,
     };
-    envelope(&message).with_job(job)
+    (what, envelope(&submit))
+}
+
+fn cancelled(job: JobId, reason: String) -> (What, Envelope) {
+    let cancel = Cancel {
+        job_id: Some(job.clone()),
+        reason: Some(reason),
+    };
+    let frame = envelope(&cancel).with_job(job.clone());
+    (What::Cancel { job }, frame)
 }
 
 fn subscribe(job: JobId, from: Option<JobSeq>, history: bool) -> Envelope {

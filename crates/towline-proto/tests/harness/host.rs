@@ -241,7 +241,10 @@ impl Host {
             RequestKind::Unsubscribe { .. }
             | RequestKind::List(_)
             | RequestKind::WhoAmI
-            | RequestKind::RevokeSessions { .. } => Ok(()),
+            | RequestKind::RevokeSessions { .. }
+            | RequestKind::Answer { .. }
+            | RequestKind::Speak { .. }
+            | RequestKind::Inbox { .. } => Ok(()),
         };
         if let Err(refusal) = done {
             self.reply(connection, envelope(&refusal.payload(id)));

@@ -6,12 +6,13 @@ use serde::Serialize;
 use towline_store::{JobPage, JobRow, JobState, JobSummary, RecordKind, StoreError};
 use towline_wire::{
     Amount, ErrorCode, JobId, JobSeq, JobStatus, Lease, LeaseConstraints, RawJson, ResultId,
-    Timestamp, TraceId, payload,
+    Timestamp, TraceId, event, payload,
 };
 
 use crate::{
-    command::{budget_now, cursor_after, write_cursor},
+    command::{answers, budget_now, cursor_after, questions_of, write_cursor},
     hub::Hub,
+    session::SessionEntry,
 };
 
 /// A job, as far as whoever asks may know it [ARCP 16-1].
@@ -84,7 +85,7 @@ pub struct JobDocument {
     pub error: Option<JobFailure>,
     /// The questions that wait for an answer.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<serde_json::Value>))]
-    pub questions: Vec<RawJson>,
+    pub questions: Vec<event::InputRequest>,
     /// Credentials issued for it: only in the answer to its submit, and only where nobody else can read that.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<serde_json::Value>>))]
@@ -128,21 +129,32 @@ pub(super) enum End {
 }
 
 /// The document of a job.
-pub(super) async fn of_row(hub: &Hub, row: JobRow) -> Result<JobDocument, StoreError> {
+pub(super) async fn of_row(
+    hub: &Hub,
+    session: &SessionEntry,
+    row: JobRow,
+) -> Result<JobDocument, StoreError> {
+    let questions = questions(hub, session, &row.id);
     let end = end(hub, &row.id, &row.state).await?;
     let input = Some(row.input.clone()).filter(|input| !input.is_null());
     Ok(JobDocument {
         input,
+        questions,
         ..document(&row.summary(), end)
     })
 }
 
 /// A page of documents. It ends before it has too many bytes.
-pub(super) async fn page(hub: &Hub, page: JobPage) -> Result<JobsPage, StoreError> {
+pub(super) async fn page(
+    hub: &Hub,
+    session: &SessionEntry,
+    page: JobPage,
+) -> Result<JobsPage, StoreError> {
     let mut next_cursor = page.next.as_ref().map(write_cursor);
     let (mut jobs, mut bytes) = (Vec::new(), 0);
     for (place, summary) in page.jobs.iter().enumerate() {
-        let document = entry(hub, summary).await?;
+        let mut document = entry(hub, summary).await?;
+        document.questions = questions(hub, session, &summary.id);
         let message = document
             .error
             .as_ref()
@@ -190,6 +202,21 @@ pub(super) async fn end(
         RecordKind::Error => payload.read().ok().map(End::Error),
         _ => None,
     }))
+}
+
+/// The open questions of a job, marked for those who may not answer them.
+fn questions(hub: &Hub, session: &SessionEntry, job: &JobId) -> Vec<event::InputRequest> {
+    let Some(entry) = hub.books.jobs.get(job) else {
+        return Vec::new();
+    };
+    let answers = answers(hub, session, &entry.row);
+    let questions = questions_of(&entry).into_iter();
+    questions
+        .map(|question| event::InputRequest {
+            may_answer: (!answers).then_some(false),
+            ..question.request
+        })
+        .collect()
 }
 
 fn document(job: &JobSummary, end: Option<End>) -> JobDocument {

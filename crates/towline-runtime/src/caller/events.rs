@@ -3,10 +3,11 @@
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 use towline_proto::refusal::Refusal;
-use towline_store::{Block, RecordKind};
+use towline_store::{Block, JobRow, RecordKind};
 use towline_wire::{JobId, JobSeq, RawJson};
 
 use super::{Caller, log_refusal};
+use crate::{command, connection::without_form};
 
 /// One record of a job's log.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,8 @@ pub struct LogRecord {
 pub struct EventReader {
     caller: Caller,
     job: JobId,
+    /// Whether the caller may answer the job's questions [ARCP 15-5].
+    answers: bool,
     /// The next record to give.
     next: JobSeq,
     blocks: VecDeque<Arc<Block>>,
@@ -32,10 +35,11 @@ pub struct EventReader {
 }
 
 impl EventReader {
-    pub(super) fn new(caller: Caller, job: JobId, next: JobSeq) -> Self {
+    pub(super) fn new(caller: Caller, job: &JobRow, next: JobSeq) -> Self {
         Self {
+            answers: command::answers(&caller.hub, &caller.session, job),
             caller,
-            job,
+            job: job.id.clone(),
             next,
             blocks: VecDeque::new(),
             is_over: false,
@@ -121,6 +125,11 @@ impl EventReader {
                 if !kind.shows_with(features) {
                     continue;
                 }
+                let payload = if kind == RecordKind::Input && !self.answers {
+                    without_form(payload)
+                } else {
+                    payload
+                };
                 bytes += payload.as_str().len();
                 records.push(LogRecord { seq, kind, payload });
                 if bytes >= GIVEN_BYTES {

@@ -104,7 +104,7 @@ async fn push_next(
     for job in follower.take(MOST) {
         // As the store has it: nothing is told before it is durable.
         if let Ok(Some(row)) = hub.services.store.job(&job).await {
-            jobs.push(listing(&row.summary(), true));
+            jobs.push(listing(hub, &row.summary(), true));
         }
     }
     if !jobs.is_empty() {

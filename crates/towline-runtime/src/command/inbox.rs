@@ -41,6 +41,12 @@ pub(crate) fn open_questions(
     open
 }
 
+/// How many questions of a job wait for an answer.
+pub(super) fn waiting(hub: &Hub, job: &JobId) -> u64 {
+    let live = hub.books.jobs.get(job);
+    live.map_or(0, |job| job.lock().talk.open().len() as u64)
+}
+
 /// The open questions of a job, the oldest first.
 pub(crate) fn questions_of(job: &JobEntry) -> Vec<payload::OpenQuestion> {
     let core = job.lock();

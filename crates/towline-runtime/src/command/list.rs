@@ -12,7 +12,7 @@ use towline_wire::{
 
 use super::{
     asker::{Asker, envelope, store_refusal},
-    follow,
+    follow, inbox,
 };
 use crate::{hub::Hub, job::remaining, session::Reply};
 
@@ -47,7 +47,11 @@ async fn page(hub: &Hub, asker: &Asker, list: payload::ListJobs) -> Result<paylo
     let page = jobs(hub, &asker.session.principal, list).await?;
     Ok(payload::Jobs {
         request_id: asker.request.clone(),
-        jobs: page.jobs.iter().map(|row| listing(row, details)).collect(),
+        jobs: page
+            .jobs
+            .iter()
+            .map(|row| listing(hub, row, details))
+            .collect(),
         next_cursor: page.next.as_ref().map(write_cursor),
     })
 }
@@ -96,14 +100,14 @@ fn bad_cursor() -> Refusal {
 }
 
 /// With `details`, what no draft has as well.
-pub(super) fn listing(row: &JobSummary, details: bool) -> payload::JobListing {
+pub(super) fn listing(hub: &Hub, row: &JobSummary, details: bool) -> payload::JobListing {
     let state = &row.state;
     payload::JobListing {
         principal: details.then(|| row.principal.as_str().to_owned()),
         started_at: state.started_at.filter(|_| details),
         completed_at: state.finished_at.filter(|_| details),
         spent: details.then(|| spent_so_far(state)).flatten(),
-        open_questions: None,
+        open_questions: details.then(|| inbox::waiting(hub, &row.id)),
         job_id: row.id.clone(),
         agent: row.agent.to_string(),
         status: row.state.status,

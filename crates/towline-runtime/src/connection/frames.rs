@@ -177,7 +177,7 @@ impl JobFrames {
 }
 
 /// A question as those see it who may not answer.
-fn without_form(payload: RawJson) -> RawJson {
+pub(crate) fn without_form(payload: RawJson) -> RawJson {
     match payload.read::<EventPayload>() {
         Ok(event) if event.kind == EventKind::INPUT_REQUEST => EventPayload {
             body: event.body.with_member("may_answer", &false),

@@ -83,6 +83,7 @@ async fn the_newest_come_first() {
     assert_eq!(ids, jobs);
     for job in all {
         assert_eq!(job["principal"], "alice");
+        assert_eq!(job["open_questions"], 0);
         assert_eq!(job["spent"].to_string(), r#"{"USD":0.00}"#);
         assert!(
             job["started_at"].is_string() && job["completed_at"].is_string(),

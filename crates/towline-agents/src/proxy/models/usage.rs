@@ -223,7 +223,7 @@ fn mentions(data: &[u8], word: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn usage(input: u64, cached: u64, written: u64, output: u64) -> Usage {
+    const fn usage(input: u64, cached: u64, written: u64, output: u64) -> Usage {
         Usage {
             input,
             cached,
@@ -232,63 +232,66 @@ mod tests {
         }
     }
 
+    use Shape::{Chat, Messages, Responses};
+
+    const ANSWERS: [(Shape, &str, Option<Usage>); 15] = [
+        (
+            Chat,
+            r#"{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}"#,
+            Some(usage(7, 0, 0, 3)),
+        ),
+        (
+            Chat,
+            r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":5}}"#,
+            Some(usage(2, 5, 0, 3)),
+        ),
+        (
+            Chat,
+            r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":50}}"#,
+            Some(usage(0, 7, 0, 3)),
+        ),
+        (
+            Chat,
+            r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":null}"#,
+            Some(usage(7, 0, 0, 3)),
+        ),
+        (
+            Responses,
+            r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":4},"output_tokens":2}"#,
+            Some(usage(5, 4, 0, 2)),
+        ),
+        (
+            Messages,
+            r#"{"input_tokens":9,"cache_read_input_tokens":100,"cache_creation_input_tokens":20,"output_tokens":2}"#,
+            Some(usage(9, 100, 20, 2)),
+        ),
+        (
+            Messages,
+            r#"{"input_tokens":9.0,"cache_read_input_tokens":null,"output_tokens":2}"#,
+            Some(usage(9, 0, 0, 2)),
+        ),
+        (Chat, r#"{"prompt_tokens":7}"#, None),
+        (Chat, r#"{"prompt_tokens":-7,"completion_tokens":3}"#, None),
+        (Chat, r#"{"prompt_tokens":7.5,"completion_tokens":3}"#, None),
+        (Chat, r#"{"prompt_tokens":"7","completion_tokens":3}"#, None),
+        (
+            Chat,
+            r#"{"prompt_tokens":1e300,"completion_tokens":3}"#,
+            None,
+        ),
+        (
+            Chat,
+            r#"{"prompt_tokens":99999999999999999999,"completion_tokens":3}"#,
+            None,
+        ),
+        (Chat, "null", None),
+        (Chat, "[]", None),
+    ];
+
     /// [ARCP 18-3] Every name that a count has; and a count that is none is not taken for zero.
     #[test]
     fn answers_say_what_they_used() {
-        use Shape::{Chat, Messages, Responses};
-        for (shape, text, expected) in [
-            (
-                Chat,
-                r#"{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}"#,
-                Some(usage(7, 0, 0, 3)),
-            ),
-            (
-                Chat,
-                r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":5}}"#,
-                Some(usage(2, 5, 0, 3)),
-            ),
-            (
-                Chat,
-                r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":50}}"#,
-                Some(usage(0, 7, 0, 3)),
-            ),
-            (
-                Chat,
-                r#"{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":null}"#,
-                Some(usage(7, 0, 0, 3)),
-            ),
-            (
-                Responses,
-                r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":4},"output_tokens":2}"#,
-                Some(usage(5, 4, 0, 2)),
-            ),
-            (
-                Messages,
-                r#"{"input_tokens":9,"cache_read_input_tokens":100,"cache_creation_input_tokens":20,"output_tokens":2}"#,
-                Some(usage(9, 100, 20, 2)),
-            ),
-            (
-                Messages,
-                r#"{"input_tokens":9.0,"cache_read_input_tokens":null,"output_tokens":2}"#,
-                Some(usage(9, 0, 0, 2)),
-            ),
-            (Chat, r#"{"prompt_tokens":7}"#, None),
-            (Chat, r#"{"prompt_tokens":-7,"completion_tokens":3}"#, None),
-            (Chat, r#"{"prompt_tokens":7.5,"completion_tokens":3}"#, None),
-            (Chat, r#"{"prompt_tokens":"7","completion_tokens":3}"#, None),
-            (
-                Chat,
-                r#"{"prompt_tokens":1e300,"completion_tokens":3}"#,
-                None,
-            ),
-            (
-                Chat,
-                r#"{"prompt_tokens":99999999999999999999,"completion_tokens":3}"#,
-                None,
-            ),
-            (Chat, "null", None),
-            (Chat, "[]", None),
-        ] {
+        for (shape, text, expected) in ANSWERS {
             let body = format!(r#"{{"id":"x","usage":{text}}}"#);
             assert_eq!(
                 of_answer(shape, body.as_bytes(), false).ok(),
@@ -297,9 +300,12 @@ mod tests {
             );
         }
         let embedded = br#"{"usage":{"prompt_tokens":7,"total_tokens":7}}"#;
-        assert_eq!(of_answer(Chat, embedded, true), Ok(usage(7, 0, 0, 0)));
-        assert!(of_answer(Chat, embedded, false).is_err());
-        assert!(of_answer(Chat, b"not json", false).is_err());
+        assert_eq!(
+            of_answer(Shape::Chat, embedded, true),
+            Ok(usage(7, 0, 0, 0))
+        );
+        assert!(of_answer(Shape::Chat, embedded, false).is_err());
+        assert!(of_answer(Shape::Chat, b"not json", false).is_err());
     }
 
     #[test]
