@@ -31,6 +31,7 @@ use axum::{
     routing::{any, get, post},
 };
 use towline_runtime::Runtime;
+use towline_wire::Shown;
 
 use crate::{EndpointOptions, refusal::shown};
 use cors::Cors;
@@ -68,7 +69,7 @@ async fn enter(State(face): State<Shared>, request: Request, next: Next) -> Resp
         Ok(Some(request)) => next.run(request).await,
         Ok(None) => cors.preflight(),
         Err(problem) => {
-            tracing::debug!(%problem, "a request was refused");
+            tracing::debug!(problem = %Shown::new(&problem.to_string()), "a request was refused");
             problem.into_response()
         }
     };

@@ -434,7 +434,8 @@ mod tests {
                 .load()
                 .unwrap()
                 .as_str(),
-            "{\"a\":1.50}"
+            "{\"a\": 1.50}",
+            "as it was written"
         );
         let error = "hello".parse::<Input>().unwrap().load().unwrap_err();
         assert!(

@@ -109,7 +109,7 @@ async fn wrong_usage_is_status_2() {
         (&["run", "echo", "--budget", "1.00"], "1.00"),
         (&["run", "echo", "--expires-in", "soon"], "soon"),
         (&["run", "echo", "--max-runtime", "0"], "0"),
-        (&["run", "echo", "--url", "http://x"], "http://x"),
+        (&["run", "echo", "--url", "ftp://x"], "ftp://x"),
         (&["run", "echo", "-o", "yaml"], "yaml"),
         (&["serve", "--heartbeat", "0"], "0"),
         (&["serve", "--listen", "nowhere"], "nowhere"),

@@ -113,13 +113,7 @@ impl Stage {
         let id = job.id().clone();
         let outcome = soon(job.outcome()).await.unwrap();
         let (gave, failure) = match outcome {
-            Outcome::Success(success) => {
-                let text: String = success.result.to_json().unwrap();
-                (
-                    serde_json::from_str(&text).unwrap_or(Value::String(text)),
-                    None,
-                )
-            }
+            Outcome::Success(success) => (success.result.to_json().unwrap(), None),
             Outcome::Failure(failure) => (
                 Value::Null,
                 Some((failure.code.to_string(), failure.message)),

@@ -397,6 +397,7 @@ fn agents_are_listed() {
         .collect();
     let built_in = [
         "access",
+        "ask",
         "burst",
         "chatty",
         "delegate",
@@ -405,13 +406,14 @@ fn agents_are_listed() {
         "fail",
         "index",
         "kinds",
+        "listen",
         "sleep",
         "spend",
         "stream",
         "versioned",
     ];
     assert_eq!(names, built_in);
-    let versioned = &listed.as_array().unwrap()[12];
+    let versioned = &listed.as_array().unwrap()[14];
     assert_eq!(
         (&versioned["versions"], &versioned["default"]),
         (&json!(["1.0.0", "2.0.0"]), &json!("2.0.0"))

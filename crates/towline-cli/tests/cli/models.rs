@@ -69,7 +69,7 @@ print(urllib.request.urlopen(request).status, end='')";
     };
     let ran = run("USD:1");
     let lines = ran.ok().lines();
-    assert_eq!(lines.last().unwrap()["result"], "200");
+    assert_eq!(lines.last().unwrap()["result"], 200);
     let cost = lines
         .iter()
         .find(|line| line["body"]["name"] == "cost.model");

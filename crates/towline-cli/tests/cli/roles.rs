@@ -238,7 +238,7 @@ fn what_holds_is_printed_and_audited() {
         "who may do what:",
         "a token without a role: agents any; lease all but fs.*, net.fetch and exec:;",
         "role `dev` (dan, dora): agents access sleep delegate; lease agent.delegate: *; fs.read: /srv/**; budget USD:2.00 a job; 2 jobs at once; watches role:dev;",
-        "role `ops` (olga): agents any; lease anything; watches all; cancels all; answers own; admin",
+        "role `ops` (olga): agents any; lease anything; watches all; cancels all; answers all; admin",
     ] {
         assert!(said.contains(line), "no `{line}` in {said}");
     }

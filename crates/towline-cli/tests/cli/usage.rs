@@ -100,7 +100,7 @@ fn wrong_usage_names_the_value_and_the_remedy() {
             &["`ftp://x`", "ws://"],
         ),
         (&["run", "echo", "--detach"], &["--detach", "--url"]),
-        (&["jobs", "--status", "done"], &["`done`", "running"]),
+        (&["jobs", "--status", "done"], &["'done'", "running"]),
         (
             &[
                 "lease",

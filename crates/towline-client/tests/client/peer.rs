@@ -17,7 +17,7 @@ use towline_transport::{
 use towline_wire::{Envelope, Timestamp};
 
 pub(crate) const SESSION: &str = "sess_1";
-pub(crate) const ALL: [&str; 11] = [
+pub(crate) const ALL: [&str; 13] = [
     "heartbeat",
     "ack",
     "list_jobs",
@@ -29,6 +29,8 @@ pub(crate) const ALL: [&str; 11] = [
     "progress",
     "result_chunk",
     "agent_versions",
+    "x-vendor.towline.list",
+    "x-vendor.towline.input",
 ];
 
 /// The far end of one connection.

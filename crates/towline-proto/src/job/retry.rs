@@ -15,7 +15,7 @@ pub struct Retries {
 
 impl Retries {
     /// How long to wait before the next run; `None` when this failure is the job's. Only what may go better another time
-    /// is tried again: a code that is retryable [ARCP 12].
+    /// is tried again: a code that is retryable (§12).
     pub fn next(&self, failure: &Failure, retried: u32) -> Option<Duration> {
         let again = retried < self.most && failure.code.is_retryable();
         again.then(|| {

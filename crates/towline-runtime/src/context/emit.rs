@@ -139,6 +139,26 @@ impl JobContext {
     /// # Errors
     /// As [`JobContext::metric`].
     pub async fn emit_metric(&self, metric: event::Metric) -> Result<(), EventError> {
+        let spent = self.append_metric(&metric)?;
+        if spent {
+            // Nobody will ask: the program just goes on [ARCP 9.6-3].
+            life::stop_job(&self.hub, &self.job, Cause::BudgetSpent);
+        }
+        self.committed().await
+    }
+
+    /// A cost that whoever reports it answers for: one that uses the budget up does not end the job of an agent that
+    /// [spends unasked](crate::Agent::spends_unasked), for what is under way is to be finished first. The caller ends it then.
+    ///
+    /// # Errors
+    /// As [`JobContext::metric`].
+    pub async fn emit_metric_and_finish(&self, metric: event::Metric) -> Result<(), EventError> {
+        self.append_metric(&metric)?;
+        self.committed().await
+    }
+
+    /// Whether the cost has used up the budget of a job that ends with it.
+    fn append_metric(&self, metric: &event::Metric) -> Result<bool, EventError> {
         let spent;
         {
             let mut core = self.job.lock();
@@ -152,7 +172,7 @@ impl JobContext {
             )?;
             let now = self.hub.now();
             core.append_event(RecordKind::Event, &EventKind::METRIC, now, |out| {
-                serde_json::to_writer(out, &metric)
+                serde_json::to_writer(out, metric)
             })
             .map_err(refused)?;
             if matches!(charge, Charge::Spent { .. }) {
@@ -169,11 +189,7 @@ impl JobContext {
             spent = core.rules.ends_when_spent
                 && matches!(charge, Charge::Spent { exhausted_now, .. } if exhausted_now);
         }
-        if spent {
-            // Nobody will ask: the program just goes on [ARCP 9.6-3].
-            life::stop_job(&self.hub, &self.job, Cause::BudgetSpent);
-        }
-        self.committed().await
+        Ok(spent)
     }
 
     /// Something was made and can be fetched.

@@ -342,7 +342,8 @@ async fn looking_ends_nothing() {
     moment().await;
     assert_eq!((last.live_jobs(), runs.load(Ordering::Relaxed)), (1, 1));
     let mut peer = Peer::alice(&last).await;
-    let listed = peer.ask("session.list_jobs", json!({"status": ["running"]}));
+    let running = json!({"filter": {"status": ["running"]}});
+    let listed = peer.ask("session.list_jobs", running);
     assert_eq!(listed.await["payload"]["jobs"][0]["job_id"], kept);
 }
 
@@ -371,8 +372,8 @@ async fn looking_ends_nothing_that_waits() {
     let (last, _) = life(&store, false).await;
     moment().await;
     let mut peer = Peer::alice(&last).await;
-    let listed = peer.ask("session.list_jobs", json!({"status": ["running"]}));
-    let listed = listed.await;
+    let running = json!({"filter": {"status": ["running"]}});
+    let listed = peer.ask("session.list_jobs", running).await;
     let jobs = listed["payload"]["jobs"].as_array().unwrap();
     assert_eq!(jobs.len(), 1, "{listed}");
     assert_eq!(jobs[0]["job_id"], waits);

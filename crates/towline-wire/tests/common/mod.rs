@@ -1,6 +1,7 @@
 //! One of each message and event body we send, with every field set or with none that may be left out.
 
 mod events;
+mod input;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,14 @@ use towline_wire::{
 
 /// Every message with all its fields, by name.
 pub(crate) fn full() -> Vec<(&'static str, Envelope)> {
-    [session_messages(), job_messages(), events::events()].concat()
+    [
+        session_messages(),
+        job_messages(),
+        input::input_messages(),
+        events::events(),
+        input::input_events(),
+    ]
+    .concat()
 }
 
 /// Every message that has fields to leave out, with all of them left out.

@@ -86,7 +86,7 @@ impl Bill {
             unit: Some(price.currency().to_owned()),
             dimensions: RawJson::of(&dimensions).ok(),
         };
-        let charged = self.models.ctx.emit_metric(metric).await;
+        let charged = self.models.ctx.emit_metric_and_finish(metric).await;
         let left = self.models.ctx.budget();
         if left.values().any(|left| *left <= Amount::ZERO) {
             self.models.flight.spent();

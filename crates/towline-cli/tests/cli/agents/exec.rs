@@ -75,7 +75,15 @@ fn failures_complaints_and_the_environment() {
         .collect();
     assert_eq!(
         names,
-        ["ARCP_JOB_ID", "HOME", "LANG", "PATH", "TRACEPARENT"]
+        [
+            "ARCP_JOB_ID",
+            "HOME",
+            "LANG",
+            "PATH",
+            "TOWLINE_ATTEMPT",
+            "TOWLINE_EVENTS",
+            "TRACEPARENT"
+        ]
     );
     let script = "echo $TRACEPARENT";
     let ran = exec(
@@ -182,10 +190,10 @@ fn towlines_own_files_and_the_network_are_out_of_reach() {
         "net.fetch=https://example.com/**",
     ];
     // The network that a lease gives is the proxy of the job; without, there is not even that.
-    let proxy = ["sh", "-c", "echo [$HTTPS_PROXY]"];
+    let proxy = ["bash", "-c", "echo [$HTTPS_PROXY]"];
     let ran = exec(&place, &proxy, &fetch).ok();
     assert!(ran.stdout.contains("[http://127.0.0.1:"), "{ran:?}");
-    let ran = exec(&place, &proxy, &["--lease", "tool.call=exec:sh"]).ok();
+    let ran = exec(&place, &proxy, &["--lease", "tool.call=exec:bash"]).ok();
     assert!(ran.stdout.contains("[]"), "{ran:?}");
     // What it may fetch goes through the job's proxy, and nothing else goes anywhere.
     let script = "(exec 3<>/dev/tcp/127.0.0.1/22) && echo reached; echo ran";
