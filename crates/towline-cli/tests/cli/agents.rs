@@ -340,10 +340,11 @@ fn a_process_that_speaks_arcp_is_an_agent() {
         json!({"costs": [["USD", 0.6], ["USD", 0.6], ["USD", 0.6]]}),
         &["--lease", "tool.call=*", "--budget", "USD:1.00"],
     );
-    let lines = lines.ok().lines();
+    let lines = lines.status(1).lines();
+    let end = &lines.last().unwrap()["error"];
     assert_eq!(
-        lines.last().unwrap()["result"],
-        json!({"calls": 2, "refused": "BUDGET_EXHAUSTED"})
+        end["code"], "BUDGET_EXHAUSTED",
+        "it ends with its budget, asked or not: {end}"
     );
     let lines = run(
         "fail",
