@@ -443,3 +443,50 @@ mod agents_1 {
         std::process::ExitCode::SUCCESS
     }
 }
+
+#[rustfmt::skip]
+mod questions_0 {
+    use std::time::Duration;
+    use towline::runtime::{AgentError, JobContext, Question};
+
+    async fn release(ctx: JobContext, version: String) -> Result<String, AgentError> {
+        let question = Question::choice("Which branch?", [("main", "main"), ("dev", "development")])
+            .expires_in(Duration::from_secs(600))
+            .default_answer("main");
+        let branch: String = ctx.ask("branch", question).await?.read()?;
+        let go = ctx.ask("go", Question::approval(format!("Release {version} from {branch}?"))).await?;
+        Ok(if go.is_yes() { "released" } else { "left alone" }.to_owned())
+    }
+}
+
+#[rustfmt::skip]
+fn questions_1() {
+    use towline::runtime::{AgentError, AgentOptions, JobContext, Runtime};
+
+    async fn steered(ctx: JobContext, _input: ()) -> Result<(), AgentError> {
+        let mut messages = ctx.messages();
+        while let Some(message) = messages.next().await? {
+            ctx.log("info", format!("told {}", message.body)).await?;
+        }
+        Ok(())
+    }
+
+    let builder = Runtime::builder().agent_with("steered", steered, AgentOptions::default().listens(true));
+    drop(builder);
+}
+
+#[rustfmt::skip]
+async fn questions_2(client: Client) -> Done {
+    use towline::Event;
+
+    let mut job = client.submit("release").input("1.2").send().await?;
+    while let Some(event) = job.next_event().await? {
+        if let Event::InputRequest(request) = event.event()? {
+            job.answer(request.question_id, true).note("by the robot").await?;
+        }
+    }
+    for open in client.inbox().await? {
+        println!("{} asks {}", open.job_id, open.request.title);
+    }
+    Ok(())
+}
