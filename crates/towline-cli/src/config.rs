@@ -227,6 +227,34 @@ mod tests {
         Config::parse(text, Path::new("conf/towline.toml"))
     }
 
+    /// [ARCP 18-1] What decides who somebody is, and what something costs, is out of every job's reach.
+    #[test]
+    fn own_files_are_all_that_decide() {
+        let text = "[server]\ntls_cert = \"c.pem\"\ntls_key = \"k.pem\"\n[auth.jwt]\npublic_key_file = \"pub.pem\"\n\
+                    [models.m]\nstyle = \"openai\"\nbase_url = \"https://a.test/v1\"\nkey_file = \"m.key\"\nprices = \"p.toml\"\n";
+        let config = parse(text).unwrap();
+        let own = config.own_files();
+        for name in [
+            "c.pem",
+            "k.pem",
+            "pub.pem",
+            "m.key",
+            "p.toml",
+            "towline.toml",
+        ] {
+            assert!(
+                own.iter().any(|path| path.ends_with(name)),
+                "{name}: {own:?}"
+            );
+        }
+        let text = "[auth.jwt]\njwks_file = \"keys.json\"\n";
+        let own = parse(text).unwrap().own_files();
+        assert!(
+            own.iter().any(|path| path.ends_with("keys.json")),
+            "{own:?}"
+        );
+    }
+
     #[track_caller]
     fn refused(text: &str, parts: &[&str]) {
         let failure = parse(text).expect_err(text);

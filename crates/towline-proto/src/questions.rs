@@ -170,6 +170,14 @@ impl Questions {
         let open = &self.open[at];
         check::fits(&open.request, &answer.answer)
             .map_err(|why| Refusal::invalid(format!("`answer`: {why}")))?;
+        if answer
+            .note
+            .as_ref()
+            .is_some_and(|note| note.len() > MAX_NOTE)
+        {
+            let why = format!("`note`: it has more than {MAX_NOTE} bytes");
+            return Err(Refusal::invalid(why));
+        }
         let grant = open.grant(answer);
         let resolved = InputResolved {
             question_id: id.clone(),
@@ -311,7 +319,9 @@ impl Settled {
 pub const MAX_OPEN: usize = 64;
 /// How many answers a job may come back for.
 const MAX_SETTLED: usize = 1024;
-/// How many bytes they have together, about.
+/// The longest note beside an answer, in bytes.
+const MAX_NOTE: usize = 4096;
+/// How many bytes answers and notes have together, about.
 const MAX_KEPT_BYTES: usize = 1024 * 1024;
 /// How many settled ones are remembered for late answers alone.
 const MAX_PAST: usize = 64;

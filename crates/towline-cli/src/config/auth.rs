@@ -48,9 +48,13 @@ pub(crate) struct JwtSection {
 }
 
 impl AuthSection {
-    /// The files that hold its secrets.
-    pub(super) fn secret_files(&self) -> impl Iterator<Item = &PathBuf> {
-        let jwt = self.jwt.iter().filter_map(|jwt| jwt.secret_file.as_ref());
+    /// The files that say who somebody is: secrets, and what proves tokens. Whoever could write a public key would prove his
+    /// own tokens with it.
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let jwt = self.jwt.iter().flat_map(|jwt| {
+            let files = [&jwt.secret_file, &jwt.public_key_file, &jwt.jwks_file];
+            files.into_iter().flatten()
+        });
         let tokens = self.tokens.iter();
         jwt.chain(tokens.filter_map(|token| token.token_file.as_ref()))
     }

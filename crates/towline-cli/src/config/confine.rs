@@ -15,17 +15,18 @@ use crate::{
 };
 
 impl Config {
-    /// The files that are nobody's business but this program's: the file itself, and those it names that hold secrets or data.
+    /// The files that are nobody's business but this program's: the file itself, and those it names: secrets, data, and what
+    /// decides who somebody is and what something costs.
     pub(crate) fn own_files(&self) -> Vec<PathBuf> {
         let agents = self
             .agents
             .values()
             .filter_map(|agent| agent.token_file.as_ref());
-        let secrets = self.auth.secret_files();
-        let named = secrets.chain(agents).chain(&self.server.tls_key);
+        let server = self.server.tls_key.iter().chain(&self.server.tls_cert);
+        let named = self.auth.files().chain(agents).chain(server);
         let mut own: Vec<PathBuf> = named
             .chain(self.credentials.key_file())
-            .chain(self.models.values().map(ModelSection::key_file))
+            .chain(self.models.values().flat_map(ModelSection::files))
             .map(|file| self.path(file))
             .collect();
         own.extend(

@@ -12,7 +12,7 @@ use super::{Config, file::File};
 use crate::{failure::Outcome, nearest::nearest};
 
 /// `[models.NAME]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 pub(crate) struct ModelSection {
     style: String,
     base_url: String,
@@ -22,7 +22,7 @@ pub(crate) struct ModelSection {
 }
 
 /// A table, or the file that holds it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum Prices {
     File(PathBuf),
@@ -30,7 +30,7 @@ enum Prices {
 }
 
 /// What a million tokens of the models of a pattern cost.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PriceSection {
     currency: String,
@@ -43,7 +43,7 @@ struct PriceSection {
 }
 
 /// An amount: best as a text, which keeps its digits.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum Number {
     Text(String),
@@ -57,9 +57,13 @@ impl ModelSection {
         &self.base_url
     }
 
-    /// The file with the operator's key.
-    pub(super) fn key_file(&self) -> &PathBuf {
-        &self.key_file
+    /// The file with the operator's key, and the one with the prices.
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let prices = self.prices.iter().filter_map(|prices| match prices {
+            Prices::File(path) => Some(path),
+            Prices::Table(_) => None,
+        });
+        std::iter::once(&self.key_file).chain(prices)
     }
 
     pub(super) fn validate(&self, name: &str, file: &File) -> Outcome<()> {

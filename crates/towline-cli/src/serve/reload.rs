@@ -155,6 +155,7 @@ impl Live<'_> {
             ("server", old.server != new.server),
             ("store", old.store != new.store),
             ("credentials", old.credentials != new.credentials),
+            ("models", old.models != new.models),
         ]
         .into_iter()
         .filter_map(|(section, changed)| changed.then_some(section))

@@ -54,7 +54,10 @@ impl Settings {
         };
         let key = self.tls.iter().map(|(_, key)| key.clone());
         let tokens = self.token_files.iter().cloned();
-        store.into_iter().chain(key).chain(tokens).collect()
+        // Whoever could take the socket's place would keep the next start from listening.
+        let socket = self.unix.iter().cloned();
+        let own = store.into_iter().chain(key).chain(tokens);
+        own.chain(socket).collect()
     }
 
     pub(super) fn new(args: &ServeArgs, config: &Config, data: &DataDir) -> Outcome<Self> {

@@ -284,3 +284,17 @@ fn open_questions_are_bounded() {
     let more = questions.ask("more", Question::text("t"), id(999), at(0), None);
     assert_eq!(more, Err(QuestionError::TooManyOpen));
 }
+
+/// [ARCP 15-2] A note has a size, so that a long one does not use up what later answers need; the question stays open.
+#[test]
+fn a_note_has_a_size() {
+    let mut questions = Questions::default();
+    asked(&mut questions, "go", Question::approval("Go?"), 1);
+    let with = |bytes: usize| Answer {
+        note: Some("n".repeat(bytes)),
+        ..answer(1, serde_json::json!(true), "alice")
+    };
+    let refusal = questions.answer(&with(4097), false, at(1)).unwrap_err();
+    assert!(refusal.message.contains("`note`"), "{refusal:?}");
+    questions.answer(&with(4096), false, at(1)).unwrap();
+}

@@ -67,7 +67,8 @@ impl JobContext {
     }
 
     /// As much again as the job was given, within what its submitter's role may spend on one job. A child's money is its
-    /// parent's, so a child does not ask.
+    /// parent's, so a child does not ask; nor does a job of a principal whose days have a budget of their own in that currency,
+    /// for what a job may spend was set aside from the day when it was accepted [ARCP 20-1].
     fn money(&self) -> Option<Approval> {
         let core = self.job.lock();
         let default = self.hub.services.options.on_budget_exhausted;
@@ -79,6 +80,10 @@ impl JobContext {
         let currency = authority.budget().exhausted()?.currency;
         let mut amount = authority.leases().amounts().of(&currency)?;
         let policy = self.hub.services.access.as_ref();
+        let day = policy.and_then(|policy| policy.budget_per_day(self.principal()));
+        if day.is_some_and(|day| day.of(&currency).is_some()) {
+            return None;
+        }
         let ceiling = policy.and_then(|policy| policy.budget_ceiling(self.principal(), &currency));
         if let Some(ceiling) = ceiling {
             let left = ceiling.checked_sub(authority.budget().cap(&currency)?)?;

@@ -320,3 +320,26 @@ async fn money_has_a_ceiling() {
     assert_eq!(end["payload"]["result"]["calls"], 3);
     assert_eq!(end["payload"]["result"]["refused"], "BUDGET_EXHAUSTED");
 }
+
+/// [ARCP 15-8, 20-1] A principal whose days have a budget is not asked for more: the day would end with more than it has.
+#[tokio::test(start_paused = true)]
+async fn a_day_has_no_more_to_give() {
+    let role = Role::of_nobody()
+        .budget_per_day(&["USD:1".to_owned()])
+        .unwrap();
+    let runtime = agents(runtime())
+        .roles(Roles::new(role))
+        .build()
+        .await
+        .unwrap();
+    let mut peer = Peer::alice(&runtime).await;
+    let lease = json!({"tool.call": ["t"]});
+    let job = peer
+        .start(json!({"agent": "spends", "lease_request": lease}))
+        .await;
+    let frames = peer.until_end(&job).await;
+    let asked = |frame: &Value| frame["payload"]["kind"] == "x-vendor.towline.input_request";
+    assert!(!frames.iter().any(asked), "{frames:?}");
+    let end = &frames.last().unwrap()["payload"];
+    assert_eq!(end["result"]["refused"], "BUDGET_EXHAUSTED", "{end}");
+}
