@@ -11,12 +11,12 @@ use towline_wire::{JobId, payload};
 
 use super::{
     asker::{Asker, envelope, store_refusal},
-    cancel::too_late,
+    cancel::live_job,
     visible::may_answer,
 };
 use crate::{
     audit::{Audit, Verdict},
-    hub::{Command, Hub, JobView, Tx},
+    hub::{Command, Hub, Tx},
     job::JobEntry,
     session::Reply,
 };
@@ -26,7 +26,7 @@ use crate::{
 pub(super) async fn answer(hub: &Arc<Hub>, asker: Asker, job: JobId, answer: payload::Answer) {
     let repeats = !asker.has_stream();
     let by = asker.session.principal.as_str().to_owned();
-    match find(hub, &asker, &job).await {
+    match live_job(hub, &asker, &job, may_answer).await {
         Ok(entry) => hub.command(AnswerQuestion {
             job: entry,
             answer: questions::Answer {
@@ -47,19 +47,6 @@ pub(super) async fn answer(hub: &Arc<Hub>, asker: Asker, job: JobId, answer: pay
             hub.audit(Audit::at(hub.now()).answer(actor, &job, question, None, verdict));
             asker.refuse(&refusal);
         }
-    }
-}
-
-async fn find(hub: &Hub, asker: &Asker, job: &JobId) -> Result<Arc<JobEntry>, Refusal> {
-    let view = hub
-        .look_up(job)
-        .await
-        .map_err(|error| store_refusal(&error))?;
-    let view = view.ok_or_else(|| Refusal::job_not_found(job))?;
-    may_answer(hub, asker, view.row())?;
-    match view {
-        JobView::Live(entry) => Ok(entry),
-        JobView::Stored(row) => Err(too_late(job, row.state.status)),
     }
 }
 

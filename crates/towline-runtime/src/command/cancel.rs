@@ -6,7 +6,7 @@ use towline_proto::{
     job::{Cause, Stop},
     refusal::Refusal,
 };
-use towline_store::{AuditRow, StoreError};
+use towline_store::{AuditRow, JobRow, StoreError};
 use towline_wire::{ErrorCode, JobId, JobStatus, payload};
 
 use super::{
@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(super) async fn cancel(hub: &Arc<Hub>, asker: Asker, job: JobId, reason: Option<String>) {
-    match find(hub, &asker, &job).await {
+    match live_job(hub, &asker, &job, may_cancel).await {
         Ok(entry) => hub.command(CancelJob {
             job: entry,
             reason,
@@ -39,20 +39,26 @@ pub(super) async fn cancel(hub: &Arc<Hub>, asker: Asker, job: JobId, reason: Opt
     }
 }
 
-async fn find(hub: &Hub, asker: &Asker, job: &JobId) -> Result<Arc<JobEntry>, Refusal> {
+/// The job of a request that is about a live one, when `may` lets the asker.
+pub(super) async fn live_job(
+    hub: &Hub,
+    asker: &Asker,
+    job: &JobId,
+    may: fn(&Hub, &Asker, &JobRow) -> Result<(), Refusal>,
+) -> Result<Arc<JobEntry>, Refusal> {
     let view = hub
         .look_up(job)
         .await
         .map_err(|error| store_refusal(&error))?;
     let view = view.ok_or_else(|| Refusal::job_not_found(job))?;
-    may_cancel(hub, asker, view.row())?;
+    may(hub, asker, view.row())?;
     match view {
         JobView::Live(entry) => Ok(entry),
         JobView::Stored(row) => Err(too_late(job, row.state.status)),
     }
 }
 
-pub(super) fn too_late(job: &JobId, status: JobStatus) -> Refusal {
+fn too_late(job: &JobId, status: JobStatus) -> Refusal {
     let details = serde_json::json!({ "status": status });
     Refusal::invalid(format!(
         "job `{job}` has ended, or is about to end, as `{status}`"

@@ -8,19 +8,19 @@ use towline_wire::{JobId, JobSeq, RawJson, payload};
 
 use super::{
     asker::{Asker, envelope, store_refusal},
-    cancel::too_late,
+    cancel::live_job,
     visible::may_answer,
 };
 use crate::{
     audit::{Audit, Verdict},
-    hub::{Command, Hub, JobView, Tx},
+    hub::{Command, Hub, Tx},
     job::JobEntry,
     session::Reply,
 };
 
 /// Tells a job something. Who may answer its questions may speak to it.
 pub(super) async fn speak(hub: &Arc<Hub>, asker: Asker, job: JobId, body: RawJson) {
-    match find(hub, &asker, &job).await {
+    match live_job(hub, &asker, &job, may_answer).await {
         Ok(entry) => hub.command(SpeakToJob {
             job: entry,
             body,
@@ -34,19 +34,6 @@ pub(super) async fn speak(hub: &Arc<Hub>, asker: Asker, job: JobId, body: RawJso
             hub.audit(Audit::at(hub.now()).message(actor, &job, verdict));
             asker.refuse(&refusal);
         }
-    }
-}
-
-async fn find(hub: &Hub, asker: &Asker, job: &JobId) -> Result<Arc<JobEntry>, Refusal> {
-    let view = hub
-        .look_up(job)
-        .await
-        .map_err(|error| store_refusal(&error))?;
-    let view = view.ok_or_else(|| Refusal::job_not_found(job))?;
-    may_answer(hub, asker, view.row())?;
-    match view {
-        JobView::Live(entry) => Ok(entry),
-        JobView::Stored(row) => Err(too_late(job, row.state.status)),
     }
 }
 
