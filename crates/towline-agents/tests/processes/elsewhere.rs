@@ -11,7 +11,7 @@ use tokio::{io::split, sync::Notify, task::JoinHandle};
 use towline_agents::RemoteAgent;
 use towline_client::{Client, ClientOptions, Connecting, Connector, Outcome};
 use towline_runtime::{
-    AgentError, AgentOptions, JobContext, Question, Runtime, auth::StaticTokens,
+    AgentError, AgentOptions, JobContext, Question, Runtime, RuntimeOptions, auth::StaticTokens,
 };
 use towline_store::{EventStore, MemoryStore, SqliteStore};
 use towline_transport::{MemoryTransport, StdioOptions, StdioTransport, Transport, TransportError};
@@ -143,6 +143,7 @@ async fn near_with(lines: &Lines, store: Arc<dyn EventStore>) -> (Runtime, Clien
     let runtime = Runtime::builder()
         .authenticator(tokens())
         .shared_store(store)
+        .options(RuntimeOptions::default().drain(std::time::Duration::ZERO))
         .agent_with("work", agent(), lasting)
         .agent("spend", agent())
         .agent("ask", agent())
@@ -207,8 +208,9 @@ async fn a_job_elsewhere_survives_its_runtime() {
         }
     }
     let id = job.id().clone();
+    drop((job, client));
     first.shutdown().await;
-    drop((job, client, first));
+    drop(first);
     let (_second, client) = open().await;
     let mut watched = client
         .subscribe(id.clone())
