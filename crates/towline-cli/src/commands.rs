@@ -16,6 +16,7 @@ mod get;
 mod inbox;
 mod jobs;
 pub(crate) mod lease;
+mod past;
 mod ready;
 mod result;
 mod run;

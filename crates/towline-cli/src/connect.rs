@@ -15,6 +15,7 @@ use crate::{
     config,
     context::Context,
     embedded::{Embedded, Purpose},
+    exit,
     failure::{Failure, Outcome, chain},
     job_name, output,
     sessions::{SavedSession, Sessions},
@@ -25,10 +26,20 @@ use crate::{
 
 pub(crate) use crate::refused::failed;
 
-/// A session, and the runtime behind it when it is ours.
+/// A session, and whose the runtime behind it is.
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    embedded: Option<Embedded>,
+    behind: Behind,
+}
+
+/// Whose a runtime is.
+enum Behind {
+    /// A server's.
+    Server,
+    /// Another command's on this data directory; it ends with that.
+    Beside,
+    /// This program's.
+    Embedded(Embedded),
 }
 
 impl Connection {
@@ -41,7 +52,7 @@ impl Connection {
         match &args.url {
             Some(url) => Ok(Self {
                 client: to_server(context, url, args, Opening::default()).await?,
-                embedded: None,
+                behind: Behind::Server,
             }),
             None => Self::embed(context, purpose).await,
         }
@@ -60,7 +71,7 @@ impl Connection {
         };
         Ok(Self {
             client: to_server(context, url, args, opening).await?,
-            embedded: None,
+            behind: Behind::Server,
         })
     }
 
@@ -116,7 +127,7 @@ impl Connection {
         match resume(context, &saved, args).await {
             Ok(client) => Ok(Self {
                 client,
-                embedded: None,
+                behind: Behind::Server,
             }),
             Err(failure) if failure.code() == Some(&ErrorCode::RESUME_WINDOW_EXPIRED) => {
                 context.sessions().forget(&saved.job_id);
@@ -143,7 +154,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 // Another command may have the store, and be about to let others use its runtime.
-                client = beside(context) => return Ok(Self { client, embedded: None }),
+                client = beside(context) => return Ok(Self { client, behind: Behind::Beside }),
                 embedded = starting => embedded?,
             }
         };
@@ -154,7 +165,7 @@ impl Connection {
         let client = Client::connect(near, options).await.map_err(failed)?;
         Ok(Self {
             client,
-            embedded: Some(embedded),
+            behind: Behind::Embedded(embedded),
         })
     }
 
@@ -166,9 +177,21 @@ impl Connection {
     /// Closes the session, and ends the runtime if it is ours. What goes wrong here changes nothing for the command.
     pub(crate) async fn close(self) {
         drop(self.client.close("done").await);
-        if let Some(embedded) = self.embedded {
+        if let Behind::Embedded(embedded) = self.behind {
             embedded.stop().await;
         }
+    }
+
+    /// Whether nobody runs the jobs that are there: what has not ended was left by a command that was killed, and waits for
+    /// one that runs jobs.
+    pub(crate) fn nobody_runs_jobs(&self) -> bool {
+        matches!(&self.behind, Behind::Embedded(embedded) if !embedded.runs_jobs())
+    }
+
+    /// Whether somebody has to look again: what was wanted failed because the command ended whose runtime it was asked of.
+    pub(crate) fn went_away<T>(&self, outcome: &Outcome<T>) -> bool {
+        let is_lost = |failure: &Failure| failure.status() == exit::CONNECTION;
+        matches!(self.behind, Behind::Beside) && outcome.as_ref().is_err_and(is_lost)
     }
 }
 

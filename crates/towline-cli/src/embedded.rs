@@ -36,6 +36,7 @@ pub(crate) enum Purpose {
 pub(crate) struct Embedded {
     runtime: Runtime,
     token: String,
+    purpose: Purpose,
     /// Those who look on, while jobs run.
     #[cfg(unix)]
     beside: Option<Beside>,
@@ -85,6 +86,7 @@ impl Embedded {
         Ok(Self {
             runtime,
             token,
+            purpose,
             #[cfg(unix)]
             beside,
         })
@@ -98,6 +100,11 @@ impl Embedded {
     /// The token that lets this program in.
     pub(crate) fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Whether it runs jobs.
+    pub(crate) fn runs_jobs(&self) -> bool {
+        self.purpose == Purpose::Work
     }
 
     /// Ends the runtime and lets go of the store.

@@ -16,7 +16,7 @@ use towline::{
     wire::{JobSeq, payload::Accepted},
 };
 
-use super::asking::Asking;
+use super::{asking::Asking, past::Past};
 use crate::{
     connect::failed,
     exit,
@@ -29,13 +29,11 @@ use crate::{
 const LAST_NEWS: Duration = Duration::from_secs(5);
 
 /// A job that is followed: one's own, or one that is watched.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one is made, and it is not moved about"
-)]
 pub(super) enum Followed {
     Own(JobHandle),
     Watched(Subscription),
+    /// One that nobody runs: what there is of it.
+    Left(Past),
 }
 
 impl Followed {
@@ -43,6 +41,7 @@ impl Followed {
         match self {
             Self::Own(job) => job.next_event().await,
             Self::Watched(job) => job.next_event().await,
+            Self::Left(past) => past.next_event().await,
         }
     }
 
@@ -50,6 +49,7 @@ impl Followed {
         match self {
             Self::Own(job) => job.outcome().await,
             Self::Watched(job) => job.outcome().await,
+            Self::Left(past) => past.subscription.outcome().await,
         }
     }
 }
@@ -61,13 +61,27 @@ enum FromChild {
     Ended(Result<JobOutcome, ClientError>),
 }
 
+/// Follows a job of this session from its acceptance to its end.
+pub(super) async fn follow_own(
+    client: &Client,
+    handle: JobHandle,
+    follower: &mut Follower,
+) -> Outcome {
+    let job = handle.id().clone();
+    follower.accepted(&job, &accepted(&handle))?;
+    let mut seen = JobSeq::ZERO;
+    follow(client, &job, Followed::Own(handle), follower, &mut seen).await
+}
+
 /// Follows a job until it ends. Ctrl-C cancels it when it is one's own, and a second one leaves; on a job that is only
-/// watched the first one leaves. Returns the program's exit status.
+/// watched the first one leaves. Returns the program's exit status. `seen` is the last event that was told before, and then
+/// the last that was told at all.
 pub(super) async fn follow(
     client: &Client,
     job: &JobId,
     mut followed: Followed,
     follower: &mut Follower,
+    seen: &mut JobSeq,
 ) -> Outcome {
     let mut children = follower.shows_children().then(|| Children::of(client, job));
     let mut signals = Signals::new()?;
@@ -77,7 +91,7 @@ pub(super) async fn follow(
         job,
         follower,
         own: matches!(followed, Followed::Own(_)),
-        seen: JobSeq::default(),
+        seen,
         interrupted: false,
         lost: false,
         asking: Asking::new(client, follower_is_human),
@@ -105,6 +119,10 @@ pub(super) async fn follow(
         while let Some((child, news)) = children.last_news().await {
             tell_child(state.follower, &child, news)?;
         }
+    }
+    if let Followed::Left(past) = &followed {
+        let status = &past.subscription.subscribed().current_status;
+        return state.follower.interrupted(job, status);
     }
     let outcome = whole_outcome(client, job, &mut followed).await?;
     let status = state.follower.ended(ending(job, outcome)?)?;
@@ -139,7 +157,7 @@ struct Following<'f> {
     follower: &'f mut Follower,
     own: bool,
     /// The last event told.
-    seen: JobSeq,
+    seen: &'f mut JobSeq,
     interrupted: bool,
     lost: bool,
     asking: Asking,
@@ -151,8 +169,8 @@ impl Following<'_> {
             Happened::Event(None) => return Ok(Next::Ended),
             Happened::Event(Some(event)) => {
                 // A session that was taken up again may send what the history sends too.
-                let again = event.job_seq().is_some_and(|seq| seq <= self.seen);
-                self.seen = event.job_seq().unwrap_or(self.seen).max(self.seen);
+                let again = event.job_seq().is_some_and(|seq| seq <= *self.seen);
+                *self.seen = event.job_seq().unwrap_or(*self.seen).max(*self.seen);
                 if !again {
                     tell(self.follower, self.job, &event)?;
                     self.ask(self.job, &event);

@@ -6,7 +6,7 @@ use towline::{
     wire::{RawJson, namespace},
 };
 
-use super::{following, following::Followed, lease};
+use super::{following, lease};
 use crate::{
     args::{OutputFormat, RerunArgs, RunArgs},
     connect::{self, Connection, failed},
@@ -72,15 +72,7 @@ async fn follow(
 ) -> Outcome {
     let mut follower = Follower::new(args.format.output, args.quiet, args.raw);
     let handle = submit(context, connection, args, input).await?;
-    let job = handle.id().clone();
-    follower.accepted(&job, &following::accepted(&handle))?;
-    following::follow(
-        &connection.client,
-        &job,
-        Followed::Own(handle),
-        &mut follower,
-    )
-    .await
+    following::follow_own(&connection.client, handle, &mut follower).await
 }
 
 async fn detach(
