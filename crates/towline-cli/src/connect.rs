@@ -14,11 +14,12 @@ use crate::{
     args::ConnectArgs,
     config,
     context::Context,
-    embedded::{Embedded, Purpose},
+    embedded::{Embedded, Purpose, Stay},
     exit,
     failure::{Failure, Outcome, chain},
     job_name, output,
     sessions::{SavedSession, Sessions},
+    store_choice::StoreChoice,
     target::Target,
     telemetry::traced,
     values::{without_mark, without_user},
@@ -36,7 +37,7 @@ pub(crate) struct Connection {
 enum Behind {
     /// A server's.
     Server,
-    /// Another command's on this data directory; it ends with that.
+    /// Another process's on this data directory; it ends with that.
     Beside,
     /// This program's.
     Embedded(Embedded),
@@ -56,6 +57,15 @@ impl Connection {
             }),
             None => Self::embed(context, purpose).await,
         }
+    }
+
+    /// Opens a session with the server that has this data directory; nothing when there is none.
+    pub(crate) async fn to_server_here(context: &Context) -> Option<Self> {
+        let client = look_beside(context, Stay::Stays).await?;
+        Some(Self {
+            client,
+            behind: Behind::Beside,
+        })
     }
 
     /// Opens a session with a server that is to be left to somebody else: nothing is acknowledged, for nobody here sees the
@@ -147,16 +157,16 @@ impl Connection {
     }
 
     async fn embed(context: &Context, purpose: Purpose) -> Outcome<Self> {
-        let starting = Embedded::start(&context.config, &context.data, purpose);
-        let embedded = if purpose == Purpose::Work {
-            starting.await?
-        } else {
-            tokio::select! {
-                biased;
-                // Another command may have the store, and be about to let others use its runtime.
-                client = beside(context) => return Ok(Self { client, behind: Behind::Beside }),
-                embedded = starting => embedded?,
-            }
+        let wanted = match purpose {
+            // A job would end with the command that it is run in.
+            Purpose::Work => Stay::Stays,
+            Purpose::Look | Purpose::Cancel => Stay::Ends,
+        };
+        let embedded = tokio::select! {
+            biased;
+            // Another process may have the store, and be about to let others use its runtime.
+            client = beside(context, wanted) => return Ok(Self { client, behind: Behind::Beside }),
+            embedded = Embedded::start(&context.config, &context.data, purpose) => embedded?,
         };
         let (near, far) = MemoryTransport::pair();
         let near = traced(Box::new(near), context.traced);
@@ -182,6 +192,11 @@ impl Connection {
         }
     }
 
+    /// Whether the runtime is this program's own, with the agents of this configuration.
+    pub(crate) fn is_of_this_program(&self) -> bool {
+        matches!(self.behind, Behind::Embedded(_))
+    }
+
     /// Whether nobody runs the jobs that are there: what has not ended was left by a command that was killed, and waits for
     /// one that runs jobs.
     pub(crate) fn nobody_runs_jobs(&self) -> bool {
@@ -195,25 +210,29 @@ impl Connection {
     }
 }
 
-/// A session with the runtime that another command runs on this data directory; waits for one for ever.
-async fn beside(context: &Context) -> Client {
-    #[cfg(unix)]
+/// A session with the runtime that another process has on this data directory; waits for one for ever.
+async fn beside(context: &Context, wanted: Stay) -> Client {
     loop {
-        let options = |token| named(ClientOptions::bearer(token));
-        if let Some(client) = crate::beside::client(&context.data, options).await {
+        if let Some(client) = look_beside(context, wanted).await {
             return client;
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    #[cfg(not(unix))]
-    {
-        let _ = context;
-        std::future::pending().await
-    }
 }
 
-/// How often it is looked whether another command lets others in.
 #[cfg(unix)]
+async fn look_beside(context: &Context, wanted: Stay) -> Option<Client> {
+    let store = StoreChoice::of_commands(&context.config, &context.data).ok()?;
+    let options = |token| named(ClientOptions::bearer(token));
+    crate::beside::client(&context.data, &store, wanted, options).await
+}
+
+#[cfg(not(unix))]
+async fn look_beside(_: &Context, _: Stay) -> Option<Client> {
+    None
+}
+
+/// How often it is looked whether another process lets others in.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The session that was left behind for a job, with the server that was named.

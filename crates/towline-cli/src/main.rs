@@ -27,6 +27,7 @@ mod nearest;
 #[cfg(unix)]
 mod notify;
 mod output;
+mod owner;
 mod refused;
 mod serve;
 mod sessions;

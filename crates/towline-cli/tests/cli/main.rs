@@ -10,6 +10,7 @@ mod credentials;
 mod dashboard;
 mod demo;
 mod embedded;
+mod here;
 mod interrupted;
 mod models;
 mod operate;
