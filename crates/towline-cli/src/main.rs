@@ -22,6 +22,7 @@ mod failure;
 mod guard;
 mod hosting;
 mod job_name;
+mod keyboard;
 mod logging;
 mod nearest;
 #[cfg(unix)]

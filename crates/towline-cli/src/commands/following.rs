@@ -140,7 +140,7 @@ enum Happened {
     Child(JobId, FromChild),
     Signal,
     /// Somebody typed.
-    Line(String),
+    Line(Option<String>),
     Connection(Connection),
 }
 
@@ -186,7 +186,7 @@ impl Following<'_> {
                     self.ask(&child, &event);
                 }
             }
-            Happened::Line(line) => self.asking.typed(&line, self.follower),
+            Happened::Line(line) => self.asking.typed(line.as_deref(), self.follower),
             Happened::Signal if self.interrupted || !self.own => return Ok(Next::Leave),
             Happened::Signal => {
                 self.interrupted = true;

@@ -22,5 +22,6 @@ mod roles;
 mod served;
 mod strangers;
 mod support;
+mod terminal;
 mod trust;
 mod usage;
