@@ -14,6 +14,7 @@ mod export;
 mod following;
 mod get;
 mod inbox;
+mod interruption;
 mod jobs;
 pub(crate) mod lease;
 mod past;

@@ -186,7 +186,7 @@ impl Connection {
 
     /// Closes the session, and ends the runtime if it is ours. What goes wrong here changes nothing for the command.
     pub(crate) async fn close(self) {
-        drop(self.client.close("done").await);
+        drop(tokio::time::timeout(CLOSING, self.client.close("done")).await);
         if let Behind::Embedded(embedded) = self.behind {
             embedded.stop().await;
         }
@@ -231,6 +231,9 @@ async fn look_beside(context: &Context, wanted: Stay) -> Option<Client> {
 async fn look_beside(_: &Context, _: Stay) -> Option<Client> {
     None
 }
+
+/// How long a runtime may take to be told that a session is over.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether another process lets others in.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);

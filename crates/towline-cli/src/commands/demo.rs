@@ -157,7 +157,7 @@ async fn approve(client: &Client, job: JobId) -> Outcome<()> {
 
 async fn follow(client: &Client, handle: JobHandle) -> Outcome {
     let mut follower = Follower::new(OutputFormat::Human, false, false);
-    following::follow_own(client, handle, &mut follower).await
+    following::follow_own(client, handle, None, &mut follower).await
 }
 
 /// The directory all of it is in, and the token of the one who looks.

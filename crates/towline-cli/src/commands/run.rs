@@ -8,7 +8,7 @@ use towline::{
 
 use super::{following, lease};
 use crate::{
-    args::{OutputFormat, RerunArgs, RunArgs},
+    args::{ConnectArgs, OutputFormat, RerunArgs, RunArgs},
     connect::{self, Connection, failed},
     context::Context,
     embedded::Purpose,
@@ -17,6 +17,7 @@ use crate::{
     job_name::job_id,
     output::{self, Follower},
     sessions::SavedSession,
+    values::without_user,
 };
 
 /// `towline rerun`
@@ -84,7 +85,9 @@ async fn follow(
     let mut follower = Follower::new(args.format.output, args.quiet, args.raw);
     let handle = submit(context, connection, args, input).await?;
     let job = output::clean(handle.id());
-    let outcome = following::follow_own(&connection.client, handle, &mut follower).await;
+    let found_by = found_by(connection, &args.connect, &job);
+    let client = &connection.client;
+    let outcome = following::follow_own(client, handle, found_by, &mut follower).await;
     if connection.went_away(&outcome) {
         let help = format!(
             "the server on this data directory has ended; at its next start `towline watch {job}` shows what became of the job"
@@ -92,6 +95,21 @@ async fn follow(
         return outcome.map_err(|failure| failure.help(help));
     }
     outcome
+}
+
+/// The command that finds a job where it goes on without this program, if it does.
+fn found_by(connection: &Connection, args: &ConnectArgs, job: &str) -> Option<String> {
+    if connection.is_of_this_program() {
+        return None;
+    }
+    match &args.url {
+        None => Some(format!("towline watch {job}")),
+        Some(url) => {
+            let stays = connect::target(url).is_ok_and(|target| !target.is_child());
+            let url = output::clean(without_user(url));
+            stays.then(|| format!("towline watch {job} --url {url}"))
+        }
+    }
 }
 
 async fn detach(

@@ -12,6 +12,7 @@ mod demo;
 mod embedded;
 mod here;
 mod interrupted;
+mod leaving;
 mod models;
 mod operate;
 mod questions;
