@@ -22,11 +22,13 @@ mod failure;
 mod guard;
 mod hosting;
 mod job_name;
+mod keyboard;
 mod logging;
 mod nearest;
 #[cfg(unix)]
 mod notify;
 mod output;
+mod owner;
 mod refused;
 mod serve;
 mod sessions;
