@@ -173,24 +173,30 @@ impl Connection {
 }
 
 /// A session with the runtime that another command runs on this data directory; waits for one for ever.
-async fn beside(context: &Context) -> Client {
-    #[cfg(unix)]
+pub(crate) async fn beside(context: &Context) -> Client {
     loop {
-        let options = |token| named(ClientOptions::bearer(token));
-        if let Some(client) = crate::beside::client(&context.data, options).await {
+        if let Some(client) = join(context).await {
             return client;
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+/// A session with the runtime that another command runs on this data directory; nothing when there is none just now.
+pub(crate) async fn join(context: &Context) -> Option<Client> {
+    #[cfg(unix)]
+    {
+        let options = |token| named(ClientOptions::bearer(token));
+        crate::beside::client(&context.data, options).await
+    }
     #[cfg(not(unix))]
     {
         let _ = context;
-        std::future::pending().await
+        None
     }
 }
 
 /// How often it is looked whether another command lets others in.
-#[cfg(unix)]
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The session that was left behind for a job, with the server that was named.

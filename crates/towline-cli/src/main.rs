@@ -23,6 +23,7 @@ mod guard;
 mod hosting;
 mod job_name;
 mod logging;
+mod mcp;
 mod nearest;
 #[cfg(unix)]
 mod notify;
