@@ -87,6 +87,7 @@ enum News {
 /// A question the user is looking at.
 struct Asking {
     question: InputRequest,
+    since: Instant,
     reply: BoxFuture<'static, Result<ElicitResult, ServiceError>>,
 }
 
@@ -96,7 +97,7 @@ impl Waiting<'_> {
     ///
     /// The log is read from where the job stood when it was looked at, so nothing falls in between.
     pub(crate) async fn run(self) -> Result<Halt, Refusal> {
-        let deadline = Instant::now() + self.limit;
+        let mut deadline = Instant::now() + self.limit;
         let token = self.context.meta.get_progress_token();
         let mut reports = Reports::new(self.context.peer.clone(), token);
         let mut view = self.desk.job(self.job).await?;
@@ -109,7 +110,7 @@ impl Waiting<'_> {
         let mut asking: Option<Asking> = None;
         let mut aside = BTreeSet::new();
         loop {
-            if let Some(halt) = self.look(&view, &mut asking, &aside) {
+            if let Some(halt) = self.look(&view, &mut asking, &aside, &mut deadline) {
                 if let (Halt::Ended(_), true, None) = (&halt, self.from_start, &log) {
                     self.catch_up(&mut reports, view.last_seq).await;
                 }
@@ -137,12 +138,14 @@ impl Waiting<'_> {
                 }
                 News::Replied(reply) => {
                     if let Some(asked) = asking.take() {
+                        deadline += asked.since.elapsed();
                         aside.extend(self.replied(&asked.question, reply).await);
                     }
                     view = self.desk.job(self.job).await?;
                 }
                 News::Step => reports.step().await,
-                News::Time | News::Gone => return Ok(Halt::Time(view)),
+                News::Time => return Ok(Halt::Time(self.desk.job(self.job).await?)),
+                News::Gone => return Ok(Halt::Time(view)),
             }
         }
     }
@@ -153,14 +156,17 @@ impl Waiting<'_> {
         view: &JobView,
         asking: &mut Option<Asking>,
         aside: &BTreeSet<QuestionId>,
+        deadline: &mut Instant,
     ) -> Option<Halt> {
         if view.status.is_terminal() {
             return Some(Halt::Ended(view.clone()));
         }
-        asking.take_if(|asked| {
+        let settled = asking.take_if(|asked| {
             let id = &asked.question.question_id;
             !view.questions.iter().any(|open| open.question_id == *id)
         });
+        // The time that people take is not the call's.
+        *deadline += settled.map_or(Duration::ZERO, |asked| asked.since.elapsed());
         if view.questions.is_empty() || asking.is_some() {
             return None;
         }
@@ -169,6 +175,7 @@ impl Waiting<'_> {
             let request = elicit::request(self.job, question).filter(|_| can)?;
             Some(Asking {
                 question: question.clone(),
+                since: Instant::now(),
                 reply: self.put(request),
             })
         };
