@@ -10,6 +10,7 @@ mod credentials;
 mod elsewhere;
 mod file;
 mod keys;
+mod mcp;
 mod mistake;
 mod models;
 mod roles;
@@ -65,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) store: StoreSection,
     /// `[credentials]`
     pub(crate) credentials: credentials::CredentialsSection,
+    /// `[mcp]`
+    pub(crate) mcp: mcp::McpSection,
     /// `[models.NAME]`
     pub(crate) models: BTreeMap<String, models::ModelSection>,
     /// `[agents.NAME]`
@@ -126,6 +129,7 @@ impl Config {
     /// Leaves out all the file would do by itself, because nobody said that it is trusted.
     pub(crate) fn withhold(&mut self) {
         self.credentials = credentials::CredentialsSection::default();
+        self.mcp = mcp::McpSection::default();
         self.models.clear();
         let agents = std::mem::take(&mut self.agents);
         self.withheld = Some(agents.into_keys().collect());

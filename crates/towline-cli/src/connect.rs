@@ -211,7 +211,7 @@ impl Connection {
 }
 
 /// A session with the runtime that another process has on this data directory; waits for one for ever.
-async fn beside(context: &Context, wanted: Stay) -> Client {
+pub(crate) async fn beside(context: &Context, wanted: Stay) -> Client {
     loop {
         if let Some(client) = look_beside(context, wanted).await {
             return client;
@@ -220,15 +220,16 @@ async fn beside(context: &Context, wanted: Stay) -> Client {
     }
 }
 
+/// A session with the runtime that another process has on this data directory; nothing when there is none just now.
 #[cfg(unix)]
-async fn look_beside(context: &Context, wanted: Stay) -> Option<Client> {
+pub(crate) async fn look_beside(context: &Context, wanted: Stay) -> Option<Client> {
     let store = StoreChoice::of_commands(&context.config, &context.data).ok()?;
     let options = |token| named(ClientOptions::bearer(token));
     crate::beside::client(&context.data, &store, wanted, options).await
 }
 
 #[cfg(not(unix))]
-async fn look_beside(_: &Context, _: Stay) -> Option<Client> {
+pub(crate) async fn look_beside(_: &Context, _: Stay) -> Option<Client> {
     None
 }
 

@@ -132,6 +132,7 @@ static FILE: Shape = Keys(&[
             ),
         ]),
     ),
+    ("mcp", Keys(&[("may_approve", Leaf)])),
     (
         "credentials",
         Keys(&[(
