@@ -225,7 +225,7 @@ impl ProcessAgent {
     }
 
     async fn job(self, ctx: JobContext, input: RawJson) -> Result<RawJson, AgentError> {
-        let network = Network::of(&ctx, &self.confinement.network)?;
+        let network = Network::of(&ctx, &self.confinement.network);
         let agent = self.run_with(ctx, input, network.clone());
         Network::run(network, Box::pin(agent)).await
     }

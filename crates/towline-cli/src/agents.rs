@@ -8,6 +8,7 @@ mod chatty;
 pub(crate) mod coder;
 mod configured;
 mod delegate;
+mod described;
 mod echo;
 mod fail;
 mod kinds;
@@ -24,32 +25,32 @@ pub(crate) use configured::{Hosted, configured, is_built_in};
 
 use towline::{
     agents::{Confinement, ExecAgent, IndexAgent},
-    runtime::{AgentOptions, RuntimeBuilder},
+    runtime::RuntimeBuilder,
 };
 
 /// Registers the built-in agents. None of them is run again after a restart, but `ask` and `listen`, which lose nothing.
 pub(crate) fn built_in(builder: RuntimeBuilder, confinement: &Confinement) -> RuntimeBuilder {
+    let confined = ExecAgent::new().confinement(confinement.clone());
+    let told = described::options;
+    let asks = told("ask").restartable(true);
+    let listens = told("listen").restartable(true).listens(true);
     builder
-        .agent("access", access::run)
-        .restartable_agent("ask", ask::run)
-        .agent("burst", burst::run)
-        .agent("chatty", chatty::run)
-        .agent("delegate", delegate::run)
-        .agent("echo", echo::run)
-        .agent("exec", ExecAgent::new().confinement(confinement.clone()))
-        .agent("fail", fail::run)
-        .agent("index", IndexAgent::new())
-        .agent("kinds", kinds::run)
-        .agent_with(
-            "listen",
-            listen::run,
-            AgentOptions::default().restartable(true).listens(true),
-        )
-        .agent("sleep", sleep::run)
-        .agent("spend", spend::run)
-        .agent("stream", stream::run)
-        .agent("versioned@1.0.0", versioned::one)
-        .agent("versioned@2.0.0", versioned::two)
+        .agent_with("access", access::run, told("access"))
+        .agent_with("ask", ask::run, asks)
+        .agent_with("burst", burst::run, told("burst"))
+        .agent_with("chatty", chatty::run, told("chatty"))
+        .agent_with("delegate", delegate::run, told("delegate"))
+        .agent_with("echo", echo::run, told("echo"))
+        .agent_with("exec", confined, told("exec"))
+        .agent_with("fail", fail::run, told("fail"))
+        .agent_with("index", IndexAgent::new(), told("index"))
+        .agent_with("kinds", kinds::run, told("kinds"))
+        .agent_with("listen", listen::run, listens)
+        .agent_with("sleep", sleep::run, told("sleep"))
+        .agent_with("spend", spend::run, told("spend"))
+        .agent_with("stream", stream::run, told("stream"))
+        .agent_with("versioned@1.0.0", versioned::one, told("versioned"))
+        .agent_with("versioned@2.0.0", versioned::two, told("versioned"))
         .default_version("versioned@2.0.0")
 }
 

@@ -18,6 +18,7 @@ mod registry;
 mod services;
 mod sessions;
 mod tx;
+mod unwatch;
 mod witness;
 mod write;
 
@@ -43,6 +44,7 @@ pub(crate) use registry::{AgentEntry, Registry};
 pub(crate) use services::Services;
 pub(crate) use sessions::{EndSession, SaveSession};
 pub(crate) use tx::{Command, Tx};
+pub(crate) use unwatch::StopWatching;
 
 /// Everything the parts of a runtime share.
 pub(crate) struct Hub {
