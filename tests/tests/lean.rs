@@ -64,5 +64,5 @@ fn a_client_over_a_plain_websocket() {
 #[test]
 fn everything() {
     let without = ["aws-lc-rs", "aws-lc-sys", "native-tls", "openssl", "tonic"];
-    check("full", 285, &without);
+    check("full", 295, &without);
 }

@@ -15,6 +15,7 @@ mod confinement;
 mod connect;
 mod context;
 mod data_dir;
+mod database;
 mod embedded;
 mod exit;
 mod facts;

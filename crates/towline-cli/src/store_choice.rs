@@ -1,4 +1,4 @@
-//! Which store: in memory, or a file.
+//! Which store: in memory, a file, or a database.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,6 +11,7 @@ use towline::store::{Durability, EventStore, MemoryStore, SqliteOptions, SqliteS
 use crate::{
     config::Config,
     data_dir::{self, DataDir},
+    database::Database,
     failure::{Failure, Outcome, chain},
     guard::{self, store_files},
     output,
@@ -31,6 +32,8 @@ pub(crate) enum StoreChoice {
         /// Whether commits survive a power cut, or the end of the process only.
         power: bool,
     },
+    /// In a database.
+    Postgres(Database),
 }
 
 impl StoreChoice {
@@ -57,6 +60,7 @@ impl StoreChoice {
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
                 format!("sqlite:{}", path.display())
             }
+            Self::Postgres(database) => database.shown(),
         }
     }
 
@@ -66,16 +70,22 @@ impl StoreChoice {
         let power = section.durability.as_deref() == Some("power");
         match flag {
             Some("memory") => Ok(Self::Memory),
+            Some(text) if Database::is_address(text) => {
+                Database::named(text, config).map(Self::Postgres)
+            }
             Some(text) => match text.strip_prefix("sqlite:") {
                 Some(path) if !path.is_empty() => Ok(Self::Sqlite {
                     path: path.into(),
                     power,
                 }),
                 _ => Err(Failure::usage(format!("`{text}` is not a store"))
-                    .help("write --store sqlite:PATH or --store memory")),
+                    .help("write --store sqlite:PATH, --store postgres://USER@HOST/DATABASE or --store memory")),
             },
             None if section.memory == Some(true) => Ok(Self::Memory),
             None => {
+                if let Some(database) = Database::of_file(config)? {
+                    return Ok(Self::Postgres(database));
+                }
                 let path = section
                     .sqlite
                     .as_ref()
@@ -87,8 +97,10 @@ impl StoreChoice {
 
     /// Opens the store. While another process has it, waits for `patience`.
     pub(crate) async fn open(&self, patience: Duration) -> Outcome<Arc<dyn EventStore>> {
-        let Self::Sqlite { path, power } = self else {
-            return Ok(Arc::new(MemoryStore::new()));
+        let (path, power) = match self {
+            Self::Sqlite { path, power } => (path, power),
+            Self::Memory => return Ok(Arc::new(MemoryStore::new())),
+            Self::Postgres(database) => return Box::pin(database.open(patience)).await,
         };
         if let Some(parent) = path
             .parent()
@@ -179,7 +191,14 @@ mod tests {
         assert_eq!(choose(None, &config), sqlite("x.db"));
         assert_eq!(choose(Some("sqlite:y.db"), &config), sqlite("y.db"));
         assert_eq!(choose(Some("memory"), &config), Ok(StoreChoice::Memory));
-        for wrong in ["", "sqlite:", "y.db", "postgres:x"] {
+        let named = |choice: Result<StoreChoice, String>| choice.map(|choice| choice.name());
+        let url = "postgres://u@h1,h2/d";
+        assert_eq!(named(choose(Some(url), &config)), Ok(url.to_owned()));
+        config.store.sqlite = None;
+        config.store.postgres = Some(url.to_owned());
+        assert_eq!(named(choose(None, &config)), Ok(url.to_owned()));
+        assert_eq!(choose(Some("memory"), &config), Ok(StoreChoice::Memory));
+        for wrong in ["", "sqlite:", "y.db"] {
             assert!(
                 choose(Some(wrong), &config)
                     .unwrap_err()

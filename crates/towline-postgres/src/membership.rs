@@ -37,27 +37,28 @@ struct Seen {
     moved: bool,
 }
 
-/// Waits for the store as the options say, and takes it.
+/// Waits for the store as the options say, and takes it. The connection is this incarnation's until it has another one: an
+/// incarnation without one counts as dead to the next of its name.
 pub(crate) async fn join(
     connector: &Connector,
     options: &PostgresOptions,
-) -> Result<i64, StoreError> {
+) -> Result<(i64, Line), StoreError> {
     let mut line = None;
     let mut watch = Watch::new(options);
     loop {
-        let attempt = async {
-            let line = match &line {
-                Some(line) => line,
-                None => line.insert(prepared(connector).await?),
-            };
-            watch.look(line).await
+        let attempt = match line.take() {
+            Some(line) => Ok(line),
+            None => prepared(connector).await,
         };
-        match attempt.await {
-            Ok(Some(inc)) => return Ok(inc),
-            Ok(None) => {}
+        let looked = match attempt {
+            Ok(line) => watch.look(&line).await.map(|inc| (inc, line)),
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok((Some(inc), line)) => return Ok((inc, line)),
+            Ok((None, same)) => line = Some(same),
             Err(error) if options.standby && error.is_transient() => {
                 tracing::warn!(target: "towline::store", %error, "the database is out of reach; waiting");
-                line = None;
                 watch.forget();
             }
             Err(error) => return Err(error),
@@ -221,8 +222,7 @@ impl<'a> Watch<'a> {
         for row in fenced {
             tracing::warn!(target: "towline::store", incarnation = row.get::<_, i64>(0), "declared dead; its place is taken");
         }
-        let sql =
-            "INSERT INTO node (inc, name, state, writer_pid, version) VALUES ($1, $2, 0, 0, $3)";
+        let sql = "INSERT INTO node (inc, name, state, writer_pid, version) VALUES ($1, $2, 0, pg_backend_pid(), $3)";
         let (name, version) = (
             self.options.node.as_bytes(),
             env!("CARGO_PKG_VERSION").as_bytes(),
@@ -237,7 +237,8 @@ impl<'a> Watch<'a> {
                    UNION ALL SELECT $1::bigint, 0, false, 0, 0, 0, 0 WHERE NOT EXISTS (SELECT FROM token)";
         client.execute(sql, &[&me]).await.map_err(of_statement)?;
         client
-            .execute("DELETE FROM pulse WHERE inc = ANY($1)", &[&incs])
+            // Whoever stands by begins again.
+            .execute("DELETE FROM pulse WHERE inc <> $1", &[&me])
             .await
             .map_err(of_statement)?;
         let sql = "DELETE FROM node WHERE state = 2 AND fenced_at < clock_timestamp() - interval '30 days'";

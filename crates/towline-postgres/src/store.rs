@@ -99,12 +99,13 @@ impl PostgresStore {
         let address = Address::parse(url, &options)?;
         let shown = address.to_string();
         let connector = Arc::new(Connector::new(address, options.require_sync)?);
-        let me = membership::join(&connector, &options).await?;
+        let (me, line) = membership::join(&connector, &options).await?;
         connector.tell_durability().await;
         let shared = Arc::new(Shared::new());
         let readers = Readers::new(&connector)?;
         let mut writer = Writer::new(Arc::clone(&connector), Arc::clone(&shared), me);
         writer.start().await?;
+        drop(line);
         let (commands, asked) = mpsc::channel(WAITING);
         tokio::spawn(writer.run(asked));
         let living = CancellationToken::new();

@@ -13,6 +13,17 @@ pub(crate) struct StoreArgs {
     /// The store's file [default: DATA-DIR/towline.db]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) path: Option<PathBuf>,
+
+    /// The store, as `serve` takes it: postgres://USER@HOST/DATABASE or sqlite:PATH
+    #[arg(
+        long,
+        global = true,
+        value_name = "STORE",
+        env = "TOWLINE_STORE",
+        hide_env_values = true,
+        conflicts_with = "path"
+    )]
+    pub(crate) store: Option<String>,
 }
 
 /// `towline store …`

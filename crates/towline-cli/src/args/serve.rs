@@ -49,9 +49,31 @@ pub(crate) struct ServeArgs {
     #[arg(long, requires = "dangerously_allow_anonymous")]
     pub(crate) dangerously_allow_anonymous_from_anywhere: bool,
 
-    /// Where jobs and events are kept: sqlite:PATH or memory [default: sqlite:DATA-DIR/towline.db]
-    #[arg(short, long, value_name = "STORE", env = "TOWLINE_STORE")]
+    /// Where jobs and events are kept: sqlite:PATH, postgres://USER@HOST/DATABASE or memory [default: sqlite:DATA-DIR/towline.db]
+    #[arg(
+        short,
+        long,
+        value_name = "STORE",
+        env = "TOWLINE_STORE",
+        hide_env_values = true
+    )]
     pub(crate) store: Option<String>,
+
+    /// What this node is called among those of the database [default: the machine's name]
+    #[arg(long, value_name = "NAME", env = "TOWLINE_NODE")]
+    pub(crate) node: Option<String>,
+
+    /// Wait for as long as another node has the database, and take its place when it leaves or is silent for 6 s
+    #[arg(long, env = "TOWLINE_STANDBY")]
+    pub(crate) standby: bool,
+
+    /// Refuse a database that does not wait for a synchronous standby
+    #[arg(long, env = "TOWLINE_REQUIRE_SYNC")]
+    pub(crate) require_sync: bool,
+
+    /// Speak to a database on another machine without TLS (sslmode=disable), where whoever is on the way reads and changes all
+    #[arg(long)]
+    pub(crate) dangerously_store_in_the_clear: bool,
 
     /// Also host the built-in demo agents (echo, sleep, stream, …) and the real ones (index, exec)
     #[arg(long, env = "TOWLINE_DEMO")]

@@ -6,14 +6,8 @@ use towline::{
     store::{AuditRow, SqliteStore},
 };
 
-use super::store;
-use crate::{
-    args::AuditArgs,
-    context::Context,
-    exit,
-    failure::{Failure, Outcome},
-    output,
-};
+use super::store::{self, Place};
+use crate::{args::AuditArgs, context::Context, exit, failure::Outcome, output};
 
 /// In which order the fields of an entry stand in a table, beside the first four.
 const DETAILS: [&str; 12] = [
@@ -32,12 +26,16 @@ const DETAILS: [&str; 12] = [
 ];
 
 pub(super) async fn run(context: &Context, args: AuditArgs) -> Outcome {
-    let path = store::path(context, &args.store)?;
-    if !path.exists() {
-        let failure = Failure::local(format!("there is no store at `{}`", path.display()));
-        return Err(failure.help("name it with --path, or the data directory with --data-dir"));
-    }
-    let rows = store::blocking(path, |path| SqliteStore::audit_of(path, usize::MAX)).await?;
+    let rows = match store::place(context, &args.store)? {
+        Place::File(path) => {
+            let path = store::present(path)?;
+            store::blocking(path, |path| SqliteStore::audit_of(path, usize::MAX)).await?
+        }
+        Place::Database(database) => {
+            let rows = database.look().await?.audit(usize::MAX).await;
+            rows.map_err(|error| database.failed(&error))?
+        }
+    };
     let since = args.since.map(|span| {
         let micros = i64::try_from(span.0.as_micros()).unwrap_or(i64::MAX);
         SystemClock.now().unix_micros().saturating_sub(micros)

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use towline::store::{EventStore as _, SqliteStore, StoreError, StoreStats};
+use towline::store::{EventStore as _, SqliteStore, StoreError, StoreStats, VerifyReport};
 
 use crate::{
-    args::{StoreArgs, StoreCommand},
+    args::{FormatArgs, StoreArgs, StoreCommand},
     context::Context,
+    database::Database,
     exit,
     failure::{Failure, Outcome, chain},
     guard, output,
@@ -18,30 +19,14 @@ use crate::{
 const DAMAGED: u8 = 1;
 
 pub(super) async fn run(context: &Context, args: &StoreArgs, command: StoreCommand) -> Outcome {
-    let path = path(context, args)?;
-    if !path.exists() {
-        let failure = Failure::local(format!("there is no store at `{}`", path.display()));
-        return Err(failure.help("name it with --path, or the data directory with --data-dir"));
-    }
+    let path = match place(context, args)? {
+        Place::File(path) => present(path)?,
+        Place::Database(database) => return of_database(&database, command).await,
+    };
     match command {
         StoreCommand::Verify { format } => {
             let report = blocking(path.clone(), |path| SqliteStore::verify(path)).await?;
-            let problems = &report.problems;
-            let document = json!({"ok": report.is_ok(), "schema": report.schema, "problems": problems, "stats": stats_fields(&report.stats)});
-            output::one(format.output, &document, |_| match problems.as_slice() {
-                [] => format!("{}: ok; {}", path.display(), stats_text(&report.stats)),
-                problems => format!(
-                    "{}: {} problems\n  {}",
-                    path.display(),
-                    problems.len(),
-                    problems.join("\n  ")
-                ),
-            })?;
-            Ok(if report.is_ok() {
-                exit::SUCCESS
-            } else {
-                DAMAGED
-            })
+            show_report(&path.display().to_string(), &report, format)
         }
         StoreCommand::Backup { to } => {
             let target = to.clone();
@@ -58,12 +43,20 @@ pub(super) async fn run(context: &Context, args: &StoreArgs, command: StoreComma
     }
 }
 
-/// The store's file: the one that was named, or the one commands here use. It has to be ours alone.
-pub(super) fn path(context: &Context, args: &StoreArgs) -> Outcome<PathBuf> {
+/// A store that a command looks at.
+pub(super) enum Place {
+    /// A file, which has to be ours alone.
+    File(PathBuf),
+    Database(Database),
+}
+
+/// The store that was named, or the one commands here use.
+pub(super) fn place(context: &Context, args: &StoreArgs) -> Outcome<Place> {
     let path = match &args.path {
         Some(path) => path.clone(),
-        None => match StoreChoice::new(None, &context.config, &context.data)? {
+        None => match StoreChoice::new(args.store.as_deref(), &context.config, &context.data)? {
             StoreChoice::Sqlite { path, .. } => path,
+            StoreChoice::Postgres(database) => return Ok(Place::Database(database)),
             StoreChoice::Memory => {
                 return Err(Failure::usage(
                     "towline.toml keeps the store in memory; name a file with --path",
@@ -72,7 +65,60 @@ pub(super) fn path(context: &Context, args: &StoreArgs) -> Outcome<PathBuf> {
         },
     };
     guard::store(&path)?;
-    Ok(path)
+    Ok(Place::File(path))
+}
+
+/// The file of a store that has to be there.
+pub(super) fn present(path: PathBuf) -> Outcome<PathBuf> {
+    if path.exists() {
+        return Ok(path);
+    }
+    let failure = Failure::local(format!("there is no store at `{}`", path.display()));
+    Err(failure.help("name it with --path, or the data directory with --data-dir"))
+}
+
+/// Checks a database, or counts what is in it. Copies and free space are the server's own business.
+async fn of_database(database: &Database, command: StoreCommand) -> Outcome {
+    let tool = match command {
+        StoreCommand::Verify { format } => {
+            let report = database.look().await?.verify().await;
+            let report = report.map_err(|error| database.failed(&error))?;
+            return show_report(&database.shown(), &report, format);
+        }
+        StoreCommand::Stats { format } => {
+            let stats = database.look().await?.stats().await;
+            let stats = stats.map_err(|error| database.failed(&error))?;
+            output::one(format.output, &stats_fields(&stats), |_| stats_text(&stats))?;
+            return Ok(exit::SUCCESS);
+        }
+        StoreCommand::Backup { .. } => "pg_basebackup or your provider's backups copy a database",
+        StoreCommand::Compact => {
+            "PostgreSQL gives space back by itself (autovacuum), or with VACUUM FULL"
+        }
+    };
+    Err(Failure::usage(format!(
+        "`{}` is no file; {tool}",
+        database.shown()
+    )))
+}
+
+/// Says what a check found.
+fn show_report(name: &str, report: &VerifyReport, format: FormatArgs) -> Outcome {
+    let problems = &report.problems;
+    let document = json!({"ok": report.is_ok(), "schema": report.schema, "problems": problems, "stats": stats_fields(&report.stats)});
+    output::one(format.output, &document, |_| match problems.as_slice() {
+        [] => format!("{name}: ok; {}", stats_text(&report.stats)),
+        problems => format!(
+            "{name}: {} problems\n  {}",
+            problems.len(),
+            problems.join("\n  ")
+        ),
+    })?;
+    Ok(if report.is_ok() {
+        exit::SUCCESS
+    } else {
+        DAMAGED
+    })
 }
 
 async fn compact(path: &Path) -> Outcome {

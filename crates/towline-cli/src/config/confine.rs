@@ -26,6 +26,7 @@ impl Config {
         let named = self.auth.files().chain(agents).chain(server);
         let mut own: Vec<PathBuf> = named
             .chain(self.credentials.key_file())
+            .chain(&self.store.postgres_file)
             .chain(self.models.values().flat_map(ModelSection::files))
             .map(|file| self.path(file))
             .collect();

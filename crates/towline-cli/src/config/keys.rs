@@ -118,6 +118,9 @@ static FILE: Shape = Keys(&[
         Keys(&[
             ("sqlite", Leaf),
             ("memory", Leaf),
+            ("postgres", Leaf),
+            ("postgres_file", Leaf),
+            ("node", Leaf),
             ("durability", Leaf),
             (
                 "retention",

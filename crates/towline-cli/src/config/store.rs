@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::file::{File, SpanValue};
-use crate::{failure::Outcome, values};
+use crate::{database::Database, failure::Outcome, values};
 
 /// `[store]`
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -13,6 +13,12 @@ use crate::{failure::Outcome, values};
 pub(crate) struct StoreSection {
     pub(crate) sqlite: Option<PathBuf>,
     pub(crate) memory: Option<bool>,
+    /// A database's address, without a password.
+    pub(crate) postgres: Option<String>,
+    /// A file whose first line is a database's address, with its password.
+    pub(crate) postgres_file: Option<PathBuf>,
+    /// What this node is called among those of the database.
+    pub(crate) node: Option<String>,
     pub(crate) durability: Option<String>,
     pub(crate) retention: RetentionSection,
 }
@@ -36,12 +42,20 @@ impl StoreSection {
             let key = format!("store.retention.{key}");
             file.span(&key, span.as_ref(), values::positive_span)?;
         }
-        if self.sqlite.is_some() && self.memory == Some(true) {
+        let places = [
+            ("sqlite", self.sqlite.is_some()),
+            ("postgres", self.postgres.is_some()),
+            ("postgres_file", self.postgres_file.is_some()),
+            ("memory", self.memory == Some(true)),
+        ];
+        let mut named = places.iter().filter(|(_, is_named)| *is_named);
+        if let (Some((one, _)), Some((other, _))) = (named.next(), named.next()) {
             return Err(file.wrong(
-                "store.memory",
-                "and store.sqlite exclude each other; keep one",
+                &format!("store.{other}"),
+                &format!("and store.{one} exclude each other; keep one"),
             ));
         }
+        file.checked("store.postgres", &self.postgres, address)?;
         file.checked("store.durability", &self.durability, durability)
     }
 }
@@ -53,4 +67,17 @@ fn durability(text: &str) -> Result<(), String> {
             "`{other}` is not a durability; write process (survives kill -9) or power (survives a power cut)"
         )),
     }
+}
+
+fn address(text: &str) -> Result<(), String> {
+    if !Database::is_address(text) {
+        return Err(
+            "is no address of a PostgreSQL database; write postgres://USER@HOST/DATABASE"
+                .to_owned(),
+        );
+    }
+    if towline::postgres::has_password(text) {
+        return Err("has a password in it; put the whole address into a file of your own and name that as store.postgres_file".to_owned());
+    }
+    Ok(())
 }

@@ -50,6 +50,7 @@ impl Settings {
     pub(super) fn own_files(&self) -> Vec<PathBuf> {
         let store = match &self.store {
             StoreChoice::Sqlite { path, .. } => store_files(path).to_vec(),
+            StoreChoice::Postgres(database) => database.own_files(),
             StoreChoice::Memory => Vec::new(),
         };
         let key = self.tls.iter().map(|(_, key)| key.clone());
@@ -108,7 +109,7 @@ impl Settings {
             tls_terminated: args.tls_terminated || server.tls_terminated == Some(true),
             hello_timeout: pick(args.hello_timeout, &server.hello_timeout)
                 .unwrap_or(DEFAULT_HELLO_TIMEOUT),
-            store: StoreChoice::new(args.store.as_deref(), config, data)?,
+            store: store(args, config, data)?,
             demo: args.demo || server.demo == Some(true),
             dashboard,
             dashboard_connect: server.dashboard_connect.clone().unwrap_or_default(),
@@ -154,6 +155,26 @@ impl Settings {
         let first = found.next();
         let first = first.ok_or_else(|| Failure::usage(format!("`{listen}` names no address")))?;
         Ok(Some(first))
+    }
+}
+
+/// Where jobs are kept; a database with what `serve` alone says of it.
+fn store(args: &ServeArgs, config: &Config, data: &DataDir) -> Outcome<StoreChoice> {
+    let choice = StoreChoice::new(args.store.as_deref(), config, data)?;
+    if let StoreChoice::Postgres(database) = choice {
+        return Ok(StoreChoice::Postgres(database.serving(args)));
+    }
+    let flags = [
+        ("--node", args.node.is_some()),
+        ("--standby", args.standby),
+        ("--require-sync", args.require_sync),
+    ];
+    match flags.iter().find(|(_, is_given)| *is_given) {
+        None => Ok(choice),
+        Some((flag, _)) => Err(
+            Failure::usage(format!("{flag} is for a store in a database"))
+                .help("give --store postgres://USER@HOST/DATABASE, or leave it out"),
+        ),
     }
 }
 

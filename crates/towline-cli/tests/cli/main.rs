@@ -8,6 +8,7 @@ mod bounds;
 mod conformance;
 mod credentials;
 mod dashboard;
+mod database;
 mod demo;
 mod embedded;
 mod here;

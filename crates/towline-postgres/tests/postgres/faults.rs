@@ -257,3 +257,50 @@ async fn a_database_that_forgot_is_reported() {
     let again = try_commit(&store, [job(2).into()]).await.unwrap_err();
     assert_eq!(again.remedy(), Remedy::Fall);
 }
+
+/// A commit whose wait for a standby is cut short, which the server reports as success with a warning, is not acknowledged
+/// before a standby has it or none is waited for any more; and is done once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_a_standby_may_lack_is_not_acknowledged() {
+    let Some(server) = Server::another(&["-c", "fsync=off"]) else {
+        return;
+    };
+    let store = Store::open(&server.url("towline")).await.unwrap();
+    commit(&store, [job(1).into()]).await;
+    server
+        .run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        .await;
+    server.run("SELECT pg_reload_conf()").await;
+    let store = std::sync::Arc::new(store);
+    let waiting = tokio::spawn({
+        let store = std::sync::Arc::clone(&store);
+        async move { try_commit(&*store, [block(&job_id(1), 1, 2).into()]).await }
+    });
+    let mut cancelled = std::collections::BTreeSet::new();
+    while cancelled.len() < 3 {
+        let sql =
+            "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query = 'COMMIT'";
+        for message in server.run(sql).await {
+            if let tokio_postgres::SimpleQueryMessage::Row(row) = message {
+                let pid = row.get(0).unwrap().to_owned();
+                server
+                    .run(&format!("SELECT pg_cancel_backend({pid})"))
+                    .await;
+                cancelled.insert(pid);
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(
+        !waiting.is_finished(),
+        "each wait was cut short, and none was believed"
+    );
+    server
+        .run("ALTER SYSTEM RESET synchronous_standby_names")
+        .await;
+    server.run("SELECT pg_reload_conf()").await;
+    waiting.await.unwrap().unwrap();
+    commit(&*store, [block(&job_id(1), 3, 1).into()]).await;
+    assert_log(&*store, &job_id(1), 1, 3).await;
+    store.close().await.unwrap();
+}
