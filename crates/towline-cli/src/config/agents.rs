@@ -280,9 +280,10 @@ fn builtin(text: &str) -> Result<(), String> {
 
 fn protocol(text: &str) -> Result<(), String> {
     match text {
-        "arcp" | "exec" => Ok(()),
+        "arcp" | "exec" | "acp" => Ok(()),
         other => Err(format!(
-            "`{other}` is not a protocol; write arcp (the child speaks ARCP over stdio) or exec (a plain command)"
+            "`{other}` is not a protocol; write acp (a coding agent that speaks the Agent Client Protocol), arcp (the child speaks ARCP over stdio) \
+             or exec (a plain command)"
         )),
     }
 }
