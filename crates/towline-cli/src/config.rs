@@ -7,6 +7,7 @@ mod agents;
 mod auth;
 mod confine;
 mod credentials;
+mod elsewhere;
 mod file;
 mod keys;
 mod mcp;
@@ -41,6 +42,7 @@ use crate::{
 pub(crate) use agents::{AgentSection, on_budget_exhausted};
 use auth::AuthSection;
 pub(crate) use auth::JwtSection;
+pub(crate) use elsewhere::agent as elsewhere;
 use file::File;
 pub(crate) use file::{SpanValue, first_line};
 pub(crate) use server::LimitsSection;
@@ -105,7 +107,10 @@ impl Config {
             .iter()
             .map(|(name, agent)| match &agent.builtin {
                 Some(own) => format!("agent {name}: the built-in {own}"),
-                None => format!("agent {name}: {}", agent.command.join(" ")),
+                None => match &agent.elsewhere.url {
+                    Some(url) => format!("agent {name}: at {}", without_user(url)),
+                    None => format!("agent {name}: {}", agent.command.join(" ")),
+                },
             });
         let proxy = self.credentials.litellm.iter();
         let proxy = proxy.map(|proxy| format!("keys for jobs: {}", without_user(proxy.url())));
@@ -429,6 +434,18 @@ mod tests {
         refused(
             "[agents.a]\nbuiltin = \"chatty\"",
             &["`agents.a.builtin`", "`chatty`", "exec, index"],
+        );
+        refused(
+            "[agents.a]\nurl = \"wss://a.test/arcp\"\ncwd = \"x\"",
+            &["`agents.a.cwd`", "programs"],
+        );
+        refused(
+            "[agents.a]\nurl = \"wss://u:secret@a.test/arcp\"",
+            &["`agents.a.url`", "token_file"],
+        );
+        refused(
+            "[agents.a]\nurl = \"stdio:python3 agent.py\"",
+            &["`agents.a.url`", "command"],
         );
         refused(
             "[agents.a]\nbuiltin = \"exec\"\ncommand = [\"x\"]",

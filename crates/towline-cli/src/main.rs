@@ -22,12 +22,14 @@ mod failure;
 mod guard;
 mod hosting;
 mod job_name;
+mod keyboard;
 mod logging;
 mod mcp;
 mod nearest;
 #[cfg(unix)]
 mod notify;
 mod output;
+mod owner;
 mod refused;
 mod serve;
 mod sessions;

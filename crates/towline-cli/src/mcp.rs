@@ -21,7 +21,7 @@ use crate::{
     args::ConnectArgs,
     connect::{self, Connection},
     context::Context,
-    embedded::{Embedded, Purpose},
+    embedded::{Embedded, Purpose, Stay},
     failure::{Failure, Outcome},
 };
 use remote::Remote;
@@ -99,9 +99,10 @@ impl Seat {
             return Ok(Self::Guest(Arc::new(Remote::to(context, args).await?)));
         }
         // Whoever can be asked at once is not waited for beside a message that somebody has the store.
-        if let (Some(asking), Some(watching)) =
-            (connect::join(context).await, connect::join(context).await)
-        {
+        if let (Some(asking), Some(watching)) = (
+            connect::look_beside(context, Stay::Ends).await,
+            connect::look_beside(context, Stay::Ends).await,
+        ) {
             return Ok(Self::Guest(Arc::new(Remote::new(asking, watching))));
         }
         tokio::select! {
@@ -118,8 +119,8 @@ impl Seat {
 
 /// Two sessions with the runtime that another command runs on this data directory; waits for one for ever.
 async fn beside(context: &Context) -> Outcome<Remote> {
-    let asking = connect::beside(context).await;
-    let watching = connect::beside(context).await;
+    let asking = connect::beside(context, Stay::Ends).await;
+    let watching = connect::beside(context, Stay::Ends).await;
     Ok(Remote::new(asking, watching))
 }
 

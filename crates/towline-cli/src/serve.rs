@@ -2,6 +2,7 @@
 
 mod auth;
 mod door;
+mod here;
 mod http;
 mod listeners;
 mod reload;
@@ -31,6 +32,7 @@ use crate::{
     telemetry::traced,
 };
 use auth::Minting;
+use here::{Here, Open};
 use listeners::{Listeners, Serving};
 use reload::Live;
 pub(crate) use settings::DEFAULT_LISTEN;
@@ -50,6 +52,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     if args.stdio {
         let (settings, mut live, _) = prepare(context, &args)?;
         let runtime = start(context, &settings, &live, |builder| builder).await?;
+        let _here = live.here.open(context, &runtime, &live.tokens);
         return stdio(&mut live, runtime, signals, &notify).await;
     }
     let mut server = Server::open(context, &args, |builder| builder).await?;
@@ -77,6 +80,8 @@ pub(crate) struct Server<'s> {
     minted: Option<String>,
     runtime: Runtime,
     serving: Serving,
+    /// Commands on the data directory.
+    _here: Option<Open>,
 }
 
 impl<'s> Server<'s> {
@@ -93,12 +98,14 @@ impl<'s> Server<'s> {
         live.certificate = listeners.certificate().zip(settings.tls.clone());
         let runtime = start(context, &settings, &live, more).await?;
         let serving = listeners.serve(context, &runtime, &settings, metrics)?;
+        let here = live.here.open(context, &runtime, &live.tokens);
         Ok(Self {
             settings,
             live,
             minted,
             runtime,
             serving,
+            _here: here,
         })
     }
 
@@ -137,11 +144,13 @@ fn prepare<'s>(
     };
     let admission = auth::admission(args, &context.config, minting)?;
     let roles = roles::roles(&context.config, args.dangerously_grant_any_lease)?;
+    let here = Here::new(context, &settings)?;
     let live = Live {
         context,
         args,
         authenticator: Replaceable::new(Arc::from(admission.authenticator)),
-        roles: LiveRoles::new(roles),
+        roles: LiveRoles::new(here.roles(roles, &admission.tokens)),
+        here,
         certificate: None,
         minted: admission.minted.clone(),
         demo: settings.demo,
@@ -160,9 +169,10 @@ async fn start(
 ) -> Outcome<Runtime> {
     let store = settings.store.open(std::time::Duration::ZERO).await?;
     settings.store.take_names(&context.data);
+    let known = live.here.authenticator(live.authenticator.clone())?;
     let builder = Runtime::builder()
         .name("towline", env!("CARGO_PKG_VERSION"))
-        .authenticator(live.roles.authenticator(live.authenticator.clone()))
+        .authenticator(live.roles.authenticator(known))
         .shared_store(store)
         .options(settings.options.clone().protect(own_files(
             &context.config,

@@ -10,7 +10,7 @@ use towline::{
 };
 
 use crate::{
-    config::{AgentSection, Config},
+    config::{AgentSection, Config, elsewhere},
     failure::Outcome,
 };
 
@@ -75,6 +75,11 @@ pub(crate) fn configured(
                 Hosted::new(name, section, config, agent)?
             }
             Some(_) => Hosted::new(name, section, config, IndexAgent::new())?,
+            None if section.elsewhere.url.is_some() => {
+                let url = section.elsewhere.url.as_deref().unwrap_or_default();
+                let agent = elsewhere(name, url, section, config)?;
+                Hosted::new(name, section, config, agent)?
+            }
             None => {
                 let agent = process(name, section, config)?.confinement(confinement);
                 Hosted::new(name, section, config, agent)?

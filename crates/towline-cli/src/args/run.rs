@@ -51,7 +51,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "KEY")]
     pub(crate) key: Option<String>,
 
-    /// Return as soon as the job is accepted; `watch`, `cancel` and `result` come back to it (needs --url)
+    /// Return as soon as the job is accepted; `watch`, `cancel` and `result` come back to it (needs a server)
     #[arg(short, long)]
     pub(crate) detach: bool,
 

@@ -11,6 +11,7 @@ use towline::{
 
 use super::{
     Config,
+    elsewhere::Elsewhere,
     file::{File, SpanValue},
 };
 use crate::{
@@ -28,6 +29,8 @@ pub(crate) struct AgentSection {
     pub(crate) command: Vec<String>,
     #[serde(default)]
     pub(crate) builtin: Option<String>,
+    #[serde(flatten)]
+    pub(crate) elsewhere: Elsewhere,
     #[serde(default)]
     pub(crate) protocol: Option<String>,
     #[serde(default)]
@@ -109,7 +112,9 @@ impl AgentSection {
                 "and builtin exclude each other; keep one",
             ));
         }
-        if self.builtin.is_none() && self.command.first().is_none_or(String::is_empty) {
+        if self.elsewhere.url.is_some() {
+            self.validate_elsewhere(&key, file)?;
+        } else if self.builtin.is_none() && self.command.first().is_none_or(String::is_empty) {
             return Err(file.wrong(
                 &format!("{key}.command"),
                 "is empty; write the program and its arguments as a list",
@@ -190,6 +195,33 @@ impl AgentSection {
     pub(crate) fn form(&self) -> ResultForm {
         let named = self.result.as_deref().and_then(form);
         named.unwrap_or_default()
+    }
+
+    /// An agent of another runtime has no program here.
+    fn validate_elsewhere(&self, key: &str, file: &File) -> Outcome<()> {
+        let of_programs = [
+            ("command", !self.command.is_empty()),
+            ("builtin", self.builtin.is_some()),
+            (
+                "protocol",
+                self.protocol.as_deref().is_some_and(|text| text != "arcp"),
+            ),
+            ("cwd", self.cwd.is_some()),
+            ("env", !self.env.is_empty()),
+            ("env_pass", !self.env_pass.is_empty()),
+            ("confine", self.confine.is_some()),
+            ("read", !self.read.is_empty()),
+            ("state", self.state.is_some()),
+            ("limits", self.limits != AgentLimits::default()),
+            ("model", self.model.is_some()),
+        ];
+        if let Some((name, _)) = of_programs.iter().find(|(_, given)| *given) {
+            return Err(file.wrong(
+                &format!("{key}.{name}"),
+                "is for programs that run here, and url names a runtime elsewhere; keep one of them",
+            ));
+        }
+        self.elsewhere.validate(key, file)
     }
 
     /// What is said of a program's output is about programs that have one.

@@ -18,6 +18,7 @@ use towline::runtime::{
 
 use super::{
     auth::{self, Minting},
+    here::Here,
     roles, tls,
 };
 use crate::{
@@ -34,6 +35,7 @@ use crate::{
 pub(super) struct Live<'s> {
     pub(super) context: &'s Context,
     pub(super) args: &'s ServeArgs,
+    pub(super) here: Here,
     pub(super) authenticator: Replaceable,
     pub(super) roles: LiveRoles,
     /// The listener's certificate, and the files it is read from.
@@ -50,7 +52,7 @@ pub(super) struct Live<'s> {
 }
 
 /// The hashes of each principal's tokens.
-type Tokens = BTreeMap<String, BTreeSet<String>>;
+pub(super) type Tokens = BTreeMap<String, BTreeSet<String>>;
 
 /// What was read, and can be put in place.
 struct Next {
@@ -88,6 +90,7 @@ impl Live<'_> {
             return Err(Failure::usage("whether anybody is let in cannot change"));
         }
         let roles = roles::roles(&config, self.args.dangerously_grant_any_lease)?;
+        let roles = self.here.roles(roles, &admission.tokens);
         let certificate = self.certificate.as_ref();
         let certificate = certificate
             .map(|(_, (chain, key))| tls::config(chain, key))
