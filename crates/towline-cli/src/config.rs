@@ -118,7 +118,8 @@ impl Config {
             .models
             .iter()
             .map(|(name, model)| format!("model {name}: {}", without_user(model.base_url())));
-        agents.chain(proxy).chain(models).collect()
+        let approving = self.mcp.acts();
+        agents.chain(proxy).chain(models).chain(approving).collect()
     }
 
     /// Leaves out what would take something away from the user's own jobs, because nobody said that the file is trusted.

@@ -7,11 +7,13 @@ use towline::{
     agents::{Confinement, ExecAgent, IndexAgent, ProcessAgent},
     otel::TransportTracing as _,
     runtime::{Agent, AgentOptions, IntoAgent, RegisterError, Runtime, RuntimeBuilder},
+    wire::RawJson,
 };
 
 use crate::{
     config::{AgentSection, Config, elsewhere},
     failure::Outcome,
+    values::without_mark,
 };
 
 /// An agent of the file, made and not hosted yet.
@@ -36,7 +38,7 @@ impl Hosted {
             section: name.to_owned(),
             name: version.map_or_else(|| name.to_owned(), |version| format!("{name}@{version}")),
             agent: agent.into_agent(),
-            options: config.agent_options(name, section)?,
+            options: options(name, section, config)?,
         })
     }
 
@@ -49,6 +51,25 @@ impl Hosted {
     pub(crate) fn add_to(self, runtime: &Runtime) -> Result<(), RegisterError> {
         runtime.add_agent_with(&self.name, self.agent, self.options)
     }
+}
+
+/// How the jobs of an agent are run, and what it says of itself.
+fn options(name: &str, section: &AgentSection, config: &Config) -> Outcome<AgentOptions> {
+    let options = section.options();
+    let Some(file) = &section.input_schema else {
+        return Ok(options);
+    };
+    let path = config.path(file);
+    let wrong = |why: String| {
+        let why = format!("`{}`: {why}", path.display());
+        config.wrong(&format!("agents.{name}.input_schema"), &why)
+    };
+    let bytes = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
+    let text = String::from_utf8(without_mark(bytes));
+    let text = text.map_err(|_| wrong("is not UTF-8".to_owned()))?;
+    let schema = RawJson::parse(text);
+    let schema = schema.map_err(|error| wrong(format!("is not JSON: {error}")))?;
+    Ok(options.input_schema(schema))
 }
 
 /// Whether a section names a built-in agent that is hosted anyway.
