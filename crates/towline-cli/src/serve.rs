@@ -19,7 +19,6 @@ use towline::{
 };
 
 use crate::{
-    agents,
     args::ServeArgs,
     confinement::{confinement, own_files},
     context::Context,
@@ -183,13 +182,9 @@ async fn start(
         .access_policy(live.roles.clone())
         .trace_link(OpenTelemetryLink);
     let confinement = confinement(&context.config, &context.data, settings.own_files());
-    let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
+    let ours = live.our_agents(&confinement);
+    let builder = hosting::host(builder, &context.config, ours, &confinement)?;
     let builder = hosting::credentials(builder, &context.config)?;
-    let builder = if settings.demo {
-        agents::for_kits(builder)
-    } else {
-        builder
-    };
     let runtime = more(builder)
         .build()
         .await
