@@ -20,7 +20,7 @@ use crate::{
     job_name, output,
     sessions::{SavedSession, Sessions},
     store_choice::StoreChoice,
-    target::Target,
+    target::{Target, absolute},
     telemetry::traced,
     values::{without_mark, without_user},
 };
@@ -61,7 +61,7 @@ impl Connection {
 
     /// Opens a session with the server that has this data directory; nothing when there is none.
     pub(crate) async fn to_server_here(context: &Context) -> Option<Self> {
-        let client = look_beside(context, Stay::Stays).await?;
+        let client = join(context, Stay::Stays).await?;
         Some(Self {
             client,
             behind: Behind::Beside,
@@ -213,22 +213,23 @@ impl Connection {
 /// A session with the runtime that another process has on this data directory; waits for one for ever.
 async fn beside(context: &Context, wanted: Stay) -> Client {
     loop {
-        if let Some(client) = look_beside(context, wanted).await {
+        if let Some(client) = join(context, wanted).await {
             return client;
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
+/// A session with the runtime that another process has on this data directory; nothing when there is none just now.
 #[cfg(unix)]
-async fn look_beside(context: &Context, wanted: Stay) -> Option<Client> {
+async fn join(context: &Context, wanted: Stay) -> Option<Client> {
     let store = StoreChoice::of_commands(&context.config, &context.data).ok()?;
     let options = |token| named(ClientOptions::bearer(token));
     crate::beside::client(&context.data, &store, wanted, options).await
 }
 
 #[cfg(not(unix))]
-async fn look_beside(_: &Context, _: Stay) -> Option<Client> {
+async fn join(_: &Context, _: Stay) -> Option<Client> {
     None
 }
 
@@ -241,7 +242,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The session that was left behind for a job, with the server that was named.
 fn saved(context: &Context, args: &ConnectArgs, job: &str) -> Outcome<Option<SavedSession>> {
     let saved = context.sessions().find_beginning(job)?;
-    Ok(saved.filter(|saved| args.url.as_ref().is_none_or(|url| *url == saved.url)))
+    Ok(saved.filter(|saved| {
+        args.url
+            .as_ref()
+            .is_none_or(|url| absolute(url) == saved.url)
+    }))
 }
 
 /// The flags, with what a saved session knows beside them.
@@ -369,8 +374,9 @@ async fn resume(context: &Context, saved: &SavedSession, args: &ConnectArgs) -> 
 }
 
 /// The server that a job left behind here runs at.
-pub(crate) fn url_of(context: &Context, job: &str) -> Option<String> {
-    context.sessions().find(job).map(|saved| saved.url)
+pub(crate) fn url_of(context: &Context, job: &str) -> Outcome<Option<String>> {
+    let saved = context.sessions().find_beginning(job)?;
+    Ok(saved.map(|saved| saved.url))
 }
 
 /// Saves a session as it stands now.
