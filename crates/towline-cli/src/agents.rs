@@ -8,6 +8,7 @@ mod chatty;
 pub(crate) mod coder;
 mod configured;
 mod delegate;
+mod described;
 mod echo;
 mod fail;
 mod kinds;
@@ -33,26 +34,26 @@ use configured::Shelf;
 /// several versions is the highest.
 pub(crate) fn built_in(confinement: &Confinement) -> Vec<Hosted> {
     let confined = ExecAgent::new().confinement(confinement.clone());
-    let plain = AgentOptions::default;
-    let asks = plain().restartable(true);
-    let listens = plain().restartable(true).listens(true);
+    let told = described::options;
+    let asks = told("ask").restartable(true);
+    let listens = told("listen").restartable(true).listens(true);
     Shelf::default()
-        .agent_with("access", access::run, plain())
+        .agent_with("access", access::run, told("access"))
         .agent_with("ask", ask::run, asks)
-        .agent_with("burst", burst::run, plain())
-        .agent_with("chatty", chatty::run, plain())
-        .agent_with("delegate", delegate::run, plain())
-        .agent_with("echo", echo::run, plain())
-        .agent_with("exec", confined, plain())
-        .agent_with("fail", fail::run, plain())
-        .agent_with("index", IndexAgent::new(), plain())
-        .agent_with("kinds", kinds::run, plain())
+        .agent_with("burst", burst::run, told("burst"))
+        .agent_with("chatty", chatty::run, told("chatty"))
+        .agent_with("delegate", delegate::run, told("delegate"))
+        .agent_with("echo", echo::run, told("echo"))
+        .agent_with("exec", confined, told("exec"))
+        .agent_with("fail", fail::run, told("fail"))
+        .agent_with("index", IndexAgent::new(), told("index"))
+        .agent_with("kinds", kinds::run, told("kinds"))
         .agent_with("listen", listen::run, listens)
-        .agent_with("sleep", sleep::run, plain())
-        .agent_with("spend", spend::run, plain())
-        .agent_with("stream", stream::run, plain())
-        .agent_with("versioned@1.0.0", versioned::one, plain())
-        .agent_with("versioned@2.0.0", versioned::two, plain())
+        .agent_with("sleep", sleep::run, told("sleep"))
+        .agent_with("spend", spend::run, told("spend"))
+        .agent_with("stream", stream::run, told("stream"))
+        .agent_with("versioned@1.0.0", versioned::one, told("versioned"))
+        .agent_with("versioned@2.0.0", versioned::two, told("versioned"))
         .take()
 }
 

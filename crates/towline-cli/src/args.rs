@@ -4,6 +4,7 @@ mod ask;
 mod conformance;
 mod connect;
 mod demo;
+mod mcp;
 mod operate;
 mod ready;
 mod run;
@@ -17,6 +18,7 @@ pub(crate) use ask::{AnswerArgs, ApproveArgs, InboxArgs, QuestionArgs, SayArgs};
 pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
 pub(crate) use demo::DemoArgs;
+pub(crate) use mcp::McpArgs;
 pub(crate) use operate::{
     AuditArgs, CompleteArgs, CompleteWhat, CredentialsArgs, LeaseCommand, SessionsCommand,
     StoreArgs, StoreCommand,
@@ -118,6 +120,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Cancel a job
     Cancel(CancelArgs),
+    /// Show the agents as tools of the Model Context Protocol, on standard input and output
+    Mcp(McpArgs),
     /// List the open questions that one may answer
     Inbox(InboxArgs),
     /// Say yes to a question of a job

@@ -7,8 +7,10 @@ mod agents;
 mod auth;
 mod confine;
 mod credentials;
+mod elsewhere;
 mod file;
 mod keys;
+mod mcp;
 mod mistake;
 mod models;
 mod roles;
@@ -40,6 +42,7 @@ use crate::{
 pub(crate) use agents::{AgentSection, on_budget_exhausted};
 use auth::AuthSection;
 pub(crate) use auth::JwtSection;
+pub(crate) use elsewhere::agent as elsewhere;
 use file::File;
 pub(crate) use file::{SpanValue, first_line};
 pub(crate) use server::LimitsSection;
@@ -63,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) store: StoreSection,
     /// `[credentials]`
     pub(crate) credentials: credentials::CredentialsSection,
+    /// `[mcp]`
+    pub(crate) mcp: mcp::McpSection,
     /// `[models.NAME]`
     pub(crate) models: BTreeMap<String, models::ModelSection>,
     /// `[agents.NAME]`
@@ -102,7 +107,10 @@ impl Config {
             .iter()
             .map(|(name, agent)| match &agent.builtin {
                 Some(own) => format!("agent {name}: the built-in {own}"),
-                None => format!("agent {name}: {}", agent.command.join(" ")),
+                None => match &agent.elsewhere.url {
+                    Some(url) => format!("agent {name}: at {}", without_user(url)),
+                    None => format!("agent {name}: {}", agent.command.join(" ")),
+                },
             });
         let proxy = self.credentials.litellm.iter();
         let proxy = proxy.map(|proxy| format!("keys for jobs: {}", without_user(proxy.url())));
@@ -121,6 +129,7 @@ impl Config {
     /// Leaves out all the file would do by itself, because nobody said that it is trusted.
     pub(crate) fn withhold(&mut self) {
         self.credentials = credentials::CredentialsSection::default();
+        self.mcp = mcp::McpSection::default();
         self.models.clear();
         let agents = std::mem::take(&mut self.agents);
         self.withheld = Some(agents.into_keys().collect());
@@ -424,6 +433,18 @@ mod tests {
         refused(
             "[agents.a]\nbuiltin = \"chatty\"",
             &["`agents.a.builtin`", "`chatty`", "exec, index"],
+        );
+        refused(
+            "[agents.a]\nurl = \"wss://a.test/arcp\"\ncwd = \"x\"",
+            &["`agents.a.cwd`", "programs"],
+        );
+        refused(
+            "[agents.a]\nurl = \"wss://u:secret@a.test/arcp\"",
+            &["`agents.a.url`", "token_file"],
+        );
+        refused(
+            "[agents.a]\nurl = \"stdio:python3 agent.py\"",
+            &["`agents.a.url`", "command"],
         );
         refused(
             "[agents.a]\nbuiltin = \"exec\"\ncommand = [\"x\"]",

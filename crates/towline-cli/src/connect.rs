@@ -61,7 +61,7 @@ impl Connection {
 
     /// Opens a session with the server that has this data directory; nothing when there is none.
     pub(crate) async fn to_server_here(context: &Context) -> Option<Self> {
-        let client = join(context, Stay::Stays).await?;
+        let client = look_beside(context, Stay::Stays).await?;
         Some(Self {
             client,
             behind: Behind::Beside,
@@ -211,9 +211,9 @@ impl Connection {
 }
 
 /// A session with the runtime that another process has on this data directory; waits for one for ever.
-async fn beside(context: &Context, wanted: Stay) -> Client {
+pub(crate) async fn beside(context: &Context, wanted: Stay) -> Client {
     loop {
-        if let Some(client) = join(context, wanted).await {
+        if let Some(client) = look_beside(context, wanted).await {
             return client;
         }
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -222,14 +222,14 @@ async fn beside(context: &Context, wanted: Stay) -> Client {
 
 /// A session with the runtime that another process has on this data directory; nothing when there is none just now.
 #[cfg(unix)]
-async fn join(context: &Context, wanted: Stay) -> Option<Client> {
+pub(crate) async fn look_beside(context: &Context, wanted: Stay) -> Option<Client> {
     let store = StoreChoice::of_commands(&context.config, &context.data).ok()?;
     let options = |token| named(ClientOptions::bearer(token));
     crate::beside::client(&context.data, &store, wanted, options).await
 }
 
 #[cfg(not(unix))]
-async fn join(_: &Context, _: Stay) -> Option<Client> {
+pub(crate) async fn look_beside(_: &Context, _: Stay) -> Option<Client> {
     None
 }
 

@@ -24,6 +24,7 @@ mod hosting;
 mod job_name;
 mod keyboard;
 mod logging;
+mod mcp;
 mod nearest;
 #[cfg(unix)]
 mod notify;

@@ -37,6 +37,10 @@ impl SubmitBuilder {
             rerun_of: None,
             checkpoint: None,
         };
+        Self::of(shared, submit)
+    }
+
+    pub(crate) const fn of(shared: Arc<Shared>, submit: Submit) -> Self {
         Self {
             shared,
             submit,

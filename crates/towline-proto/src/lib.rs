@@ -21,6 +21,8 @@ pub mod outbox;
 pub mod questions;
 pub mod refusal;
 pub mod roles;
+#[cfg(feature = "schedules")]
+pub mod schedule;
 pub mod server;
 pub mod span;
 

@@ -154,6 +154,12 @@ impl JobContext {
         self.job.stop.is_cancelled()
     }
 
+    /// Whether the job is left as it stands to the next start of the runtime: this run of the agent has to stop, and the job goes
+    /// on. What works for it elsewhere need not be ended.
+    pub fn is_left(&self) -> bool {
+        self.job.lock().machine.is_released()
+    }
+
     /// Waits until the job has to end. The agent then has the grace period to stop by itself. Cancel safe.
     pub async fn cancelled(&self) {
         self.job.stop.cancelled().await;

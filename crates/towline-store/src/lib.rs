@@ -5,14 +5,18 @@
 //! a list of [`Span`]s that point into those logs, so an event is kept once however many watch it.
 
 mod block;
+pub mod building;
 mod check;
+mod codec;
 mod error;
 mod memory;
 mod rows;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod verify;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -27,8 +31,9 @@ pub use rows::{
     RetentionPolicy, RetentionReport, SessionRow, StoreStats,
 };
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Durability, SqliteOptions, SqliteStore, VerifyReport};
+pub use sqlite::{Durability, SqliteOptions, SqliteStore};
 pub use towline_proto::span::{RecordKind, Span, SpanView};
+pub use verify::VerifyReport;
 
 /// What store methods return.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -15,6 +15,8 @@
 //! | `credentials` | yes | the ready-made provisioner of model keys |
 //! | `axum` | no | mount a runtime on an axum router; with `axum-ws` also on axum's own WebSockets, with `axum-http` also as jobs over plain HTTP |
 //! | `dashboard` | no | the operator's page, embedded |
+//! | `mcp` | no | agents as tools of the Model Context Protocol; with `axum` also over HTTP |
+//! | `schemars` | no | the input an agent takes, told by its type |
 //! | `otel` | no | tracing around any transport |
 //! | `agents` | no | agents that are programs and processes |
 //! | `full` | no | all of them |
@@ -95,6 +97,10 @@ pub use towline_axum as axum;
 /// Agents that are programs and processes.
 #[cfg(feature = "agents")]
 pub use towline_agents as agents;
+
+/// Agents as tools of the Model Context Protocol.
+#[cfg(feature = "mcp")]
+pub use towline_mcp as mcp;
 
 /// Tracing around any transport.
 #[cfg(feature = "otel")]

@@ -10,7 +10,7 @@ use towline::{
 };
 
 use crate::{
-    config::{AgentSection, Config},
+    config::{AgentSection, Config, elsewhere},
     failure::Outcome,
 };
 
@@ -25,14 +25,19 @@ pub(crate) struct Hosted {
 }
 
 impl Hosted {
-    fn new<M>(name: &str, section: &AgentSection, agent: impl IntoAgent<M>) -> Self {
+    fn new<M>(
+        name: &str,
+        section: &AgentSection,
+        config: &Config,
+        agent: impl IntoAgent<M>,
+    ) -> Outcome<Self> {
         let version = section.version.as_ref();
-        Self {
+        Ok(Self {
             section: name.to_owned(),
             name: version.map_or_else(|| name.to_owned(), |version| format!("{name}@{version}")),
             agent: agent.into_agent(),
-            options: section.options(),
-        }
+            options: config.agent_options(name, section)?,
+        })
     }
 
     /// Hosts it from the start.
@@ -94,12 +99,17 @@ pub(crate) fn configured(
         hosted.push(match section.builtin.as_deref() {
             Some("exec") => {
                 let agent = ExecAgent::new().confinement(confinement);
-                Hosted::new(name, section, agent)
+                Hosted::new(name, section, config, agent)?
             }
-            Some(_) => Hosted::new(name, section, IndexAgent::new()),
+            Some(_) => Hosted::new(name, section, config, IndexAgent::new())?,
+            None if section.elsewhere.url.is_some() => {
+                let url = section.elsewhere.url.as_deref().unwrap_or_default();
+                let agent = elsewhere(name, url, section, config)?;
+                Hosted::new(name, section, config, agent)?
+            }
             None => {
                 let agent = process(name, section, config)?.confinement(confinement);
-                Hosted::new(name, section, agent)
+                Hosted::new(name, section, config, agent)?
             }
         });
     }

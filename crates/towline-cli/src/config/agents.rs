@@ -6,11 +6,18 @@ use serde::Deserialize;
 use towline::{
     agents::{ResultForm, may_pass},
     runtime::{AgentOptions, OnBudgetExhausted},
-    wire::AgentRef,
+    wire::{AgentRef, RawJson},
 };
 
-use super::file::{File, SpanValue};
-use crate::{failure::Outcome, values};
+use super::{
+    Config,
+    elsewhere::Elsewhere,
+    file::{File, SpanValue},
+};
+use crate::{
+    failure::Outcome,
+    values::{self, without_mark},
+};
 
 /// The built-in agents that may be hosted by name.
 pub(crate) const BUILT_IN: [&str; 2] = ["exec", "index"];
@@ -22,10 +29,18 @@ pub(crate) struct AgentSection {
     pub(crate) command: Vec<String>,
     #[serde(default)]
     pub(crate) builtin: Option<String>,
+    #[serde(flatten)]
+    pub(crate) elsewhere: Elsewhere,
     #[serde(default)]
     pub(crate) protocol: Option<String>,
     #[serde(default)]
     pub(crate) version: Option<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub(super) description: Option<String>,
+    /// The file of a JSON Schema.
+    #[serde(default)]
+    pub(super) input_schema: Option<PathBuf>,
     #[serde(default)]
     pub(crate) cwd: Option<PathBuf>,
     #[serde(default)]
@@ -97,7 +112,9 @@ impl AgentSection {
                 "and builtin exclude each other; keep one",
             ));
         }
-        if self.builtin.is_none() && self.command.first().is_none_or(String::is_empty) {
+        if self.elsewhere.url.is_some() {
+            self.validate_elsewhere(&key, file)?;
+        } else if self.builtin.is_none() && self.command.first().is_none_or(String::is_empty) {
             return Err(file.wrong(
                 &format!("{key}.command"),
                 "is empty; write the program and its arguments as a list",
@@ -124,9 +141,37 @@ impl AgentSection {
     }
 }
 
+impl Config {
+    /// How an agent's jobs are run, and what it says of itself.
+    pub(crate) fn agent_options(
+        &self,
+        name: &str,
+        section: &AgentSection,
+    ) -> Outcome<AgentOptions> {
+        let mut options = section.options();
+        if let Some(description) = &section.description {
+            options = options.description(description.as_str());
+        }
+        let Some(file) = &section.input_schema else {
+            return Ok(options);
+        };
+        let path = self.path(file);
+        let wrong = |why: String| {
+            let why = format!("`{}`: {why}", path.display());
+            self.wrong(&format!("agents.{name}.input_schema"), &why)
+        };
+        let text = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
+        let text = String::from_utf8(without_mark(text));
+        let text = text.map_err(|_| wrong("is not UTF-8".to_owned()))?;
+        let schema = RawJson::parse(text);
+        let schema = schema.map_err(|error| wrong(format!("is not JSON: {error}")))?;
+        Ok(options.input_schema(schema))
+    }
+}
+
 impl AgentSection {
     /// How the agent's jobs are run.
-    pub(crate) fn options(&self) -> AgentOptions {
+    fn options(&self) -> AgentOptions {
         let mut options = AgentOptions::default()
             .restartable(self.restartable)
             .listens(self.listens)
@@ -150,6 +195,33 @@ impl AgentSection {
     pub(crate) fn form(&self) -> ResultForm {
         let named = self.result.as_deref().and_then(form);
         named.unwrap_or_default()
+    }
+
+    /// An agent of another runtime has no program here.
+    fn validate_elsewhere(&self, key: &str, file: &File) -> Outcome<()> {
+        let of_programs = [
+            ("command", !self.command.is_empty()),
+            ("builtin", self.builtin.is_some()),
+            (
+                "protocol",
+                self.protocol.as_deref().is_some_and(|text| text != "arcp"),
+            ),
+            ("cwd", self.cwd.is_some()),
+            ("env", !self.env.is_empty()),
+            ("env_pass", !self.env_pass.is_empty()),
+            ("confine", self.confine.is_some()),
+            ("read", !self.read.is_empty()),
+            ("state", self.state.is_some()),
+            ("limits", self.limits != AgentLimits::default()),
+            ("model", self.model.is_some()),
+        ];
+        if let Some((name, _)) = of_programs.iter().find(|(_, given)| *given) {
+            return Err(file.wrong(
+                &format!("{key}.{name}"),
+                "is for programs that run here, and url names a runtime elsewhere; keep one of them",
+            ));
+        }
+        self.elsewhere.validate(key, file)
     }
 
     /// What is said of a program's output is about programs that have one.

@@ -1,6 +1,8 @@
 //! The built-in agents that do real work, and those of `towline.toml`.
 
 #[cfg(unix)]
+mod elsewhere;
+#[cfg(unix)]
 mod exec;
 
 use std::collections::BTreeMap;
