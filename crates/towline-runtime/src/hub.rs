@@ -35,7 +35,7 @@ use away::Away;
 use queue::CommitQueue;
 
 pub(crate) use books::{Books, Queued, hash_token};
-pub(crate) use days::{Day, DayShare, Known, amounts};
+pub(crate) use days::{Day, DayShare, Known, amounts, beginning, day_of};
 pub(crate) use followers::Follower;
 pub(crate) use keys::KeyGuard;
 pub(crate) use lookup::JobView;
