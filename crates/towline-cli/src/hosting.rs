@@ -19,6 +19,8 @@ pub(crate) fn host(
     built_in: bool,
     confinement: &Confinement,
 ) -> Outcome<RuntimeBuilder> {
+    let queues = config.queues()?.into_iter();
+    let builder = queues.fold(builder, |builder, (name, rules)| builder.queue(name, rules));
     let builder = if built_in {
         agents::built_in(builder, confinement)
     } else {

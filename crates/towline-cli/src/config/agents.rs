@@ -58,6 +58,8 @@ pub(crate) struct AgentSection {
     live: Option<String>,
     #[serde(default)]
     pub(super) model: Option<String>,
+    #[serde(default)]
+    pub(super) queue: Option<String>,
 }
 
 /// `[agents.NAME.limits]`
@@ -134,6 +136,9 @@ impl AgentSection {
         let then = self.on_budget_exhausted.as_deref();
         if let Some(then) = then.and_then(|text| on_budget_exhausted(text).ok()) {
             options = options.on_budget_exhausted(then);
+        }
+        if let Some(queue) = &self.queue {
+            options = options.queue(queue);
         }
         match self.backoff.as_ref().and_then(SpanValue::span) {
             Some(span) => options.backoff(span.0),

@@ -157,6 +157,10 @@ static FILE: Shape = Keys(&[
         ])),
     ),
     (
+        "queues",
+        Named(&Keys(&[("limit", Leaf), ("rate", Leaf), ("key", Leaf)])),
+    ),
+    (
         "agents",
         Named(&Keys(&[
             ("command", Leaf),
@@ -178,6 +182,7 @@ static FILE: Shape = Keys(&[
             ("result", Leaf),
             ("live", Leaf),
             ("model", Leaf),
+            ("queue", Leaf),
             (
                 "limits",
                 Keys(&[

@@ -14,8 +14,8 @@ use super::{
     error::{DbError, corrupt},
 };
 use crate::{
-    AuditRow, CredentialRow, IdempotencyRow, JobRow, JobState, JobSummary, Principal, SessionRow,
-    Span,
+    AuditRow, CredentialRow, IdempotencyRow, JobRow, JobState, JobSummary, Principal, ScheduleRow,
+    SessionRow, Span,
 };
 
 /// A number for SQLite, whose integers have a sign. None of ours comes near the end of the range.
@@ -81,7 +81,7 @@ macro_rules! summary_columns {
     () => {
         "j.id, j.principal, j.session, j.agent, j.version, j.lease, j.constraints, j.max_runtime, j.parent, j.depth, \
          j.trace, j.created_at, s.status, s.last, s.budget, s.finished_at, s.ending, s.attempt, s.progressed, \
-         s.started_at, s.chunked, s.retried, j.rerun_of"
+         s.started_at, s.chunked, s.retried, j.rerun_of, j.planned"
     };
 }
 
@@ -96,18 +96,19 @@ pub(super) fn read_job(row: &Row<'_>) -> Result<JobRow, DbError> {
         id: summary.id,
         principal: summary.principal,
         session: summary.session,
-        request_id: optional_text(row, 23)?
+        request_id: optional_text(row, 24)?
             .map(MessageId::parse)
             .transpose()
             .map_err(corrupt)?,
         agent: summary.agent,
-        input: json(row, 24)?,
+        input: json(row, 25)?,
         lease: summary.lease,
         constraints: summary.constraints,
         max_runtime: summary.max_runtime,
         parent: summary.parent,
         depth: summary.depth,
         rerun_of: summary.rerun_of,
+        planned: summary.planned,
         trace: summary.trace,
         created_at: summary.created_at,
         state: summary.state,
@@ -139,6 +140,10 @@ pub(super) fn read_summary(row: &Row<'_>) -> Result<JobSummary, DbError> {
         depth: row.get(9)?,
         rerun_of: optional_text(row, 22)?
             .map(JobId::parse)
+            .transpose()
+            .map_err(corrupt)?,
+        planned: optional_text(row, 23)?
+            .map(serde_json::from_str)
             .transpose()
             .map_err(corrupt)?,
         trace,
@@ -221,6 +226,19 @@ pub(super) fn read_audit(row: &Row<'_>) -> Result<AuditRow, DbError> {
         at: time(row, 0)?,
         action: text(row, 1)?.to_owned(),
         data: json(row, 2)?,
+    })
+}
+
+/// Columns `name, done, paused, job`.
+pub(super) fn read_schedule(row: &Row<'_>) -> Result<ScheduleRow, DbError> {
+    Ok(ScheduleRow {
+        name: text(row, 0)?.to_owned(),
+        done: time(row, 1)?,
+        paused: row.get(2)?,
+        job: optional_text(row, 3)?
+            .map(JobId::parse)
+            .transpose()
+            .map_err(corrupt)?,
     })
 }
 
