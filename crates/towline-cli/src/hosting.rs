@@ -19,6 +19,8 @@ pub(crate) fn host(
     ours: Vec<Hosted>,
     confinement: &Confinement,
 ) -> Outcome<RuntimeBuilder> {
+    let queues = config.queues()?.into_iter();
+    let builder = queues.fold(builder, |builder, (name, rules)| builder.queue(name, rules));
     let theirs = agents::configured(config, !ours.is_empty(), confinement)?;
     let ours = ours.into_iter().filter(|agent| {
         let is_replaced = |theirs: &Hosted| theirs.section == agent.section;

@@ -45,6 +45,22 @@ pub(crate) struct NewJobArgs {
     #[arg(long, value_name = "SPAN", value_parser = values::positive_span)]
     pub(crate) max_runtime: Option<Span>,
 
+    /// Begin no sooner than this moment, as in 2026-01-31T02:30:00Z; until then the job is pending
+    #[arg(long, value_name = "TIME", conflicts_with = "after")]
+    pub(crate) at: Option<towline::wire::Timestamp>,
+
+    /// Begin no sooner than after this long, as in 2h
+    #[arg(long = "in", value_name = "SPAN", value_parser = values::positive_span)]
+    pub(crate) after: Option<Span>,
+
+    /// Stand in this queue of the runtime's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+
+    /// Go before jobs of lower priority in the queue, from -100 to 100 [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-100..=100))]
+    pub(crate) priority: Option<i64>,
+
     /// An idempotency key: the same key and parameters again find the first job instead of starting another
     #[arg(short, long, value_name = "KEY")]
     pub(crate) key: Option<String>,

@@ -202,6 +202,16 @@ async fn submit(
     if let Some(span) = args.max_runtime {
         submit = submit.max_runtime(span.0);
     }
+    let after = args.after.map(|span| SystemClock.now().plus(span.0));
+    if let Some(at) = args.at.or(after) {
+        submit = submit.not_before(at);
+    }
+    if let Some(queue) = &args.queue {
+        submit = submit.queue(queue);
+    }
+    if let Some(priority) = args.priority {
+        submit = submit.priority(priority);
+    }
     if let Some(key) = &args.key {
         submit = submit.idempotency_key(key);
     }

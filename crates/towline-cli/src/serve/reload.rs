@@ -178,6 +178,7 @@ impl Live<'_> {
             ("store", old.store != new.store),
             ("credentials", old.credentials != new.credentials),
             ("models", old.models != new.models),
+            ("queues", !old.same_queues(new)),
         ]
         .into_iter()
         .filter_map(|(section, changed)| changed.then_some(section))
