@@ -131,6 +131,12 @@ pub trait EventStore: Send + Sync + 'static {
     /// Whether what is committed survives the process: a runtime offers credentials only then [ARCP 6.2-5].
     fn is_durable(&self) -> bool;
 
+    /// Waits until nothing is committed any more through this store though nobody closed it, and says why: another process
+    /// has it, or it lost what it had acknowledged. That never comes of a store that one process has for itself. Cancel safe.
+    fn fallen(&self) -> Pin<Box<dyn Future<Output = StoreError> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+
     /// Finishes what is under way and lets go of files. Later calls fail with [`StoreError::Closed`].
     fn close(&self) -> StoreFuture<'_, ()>;
 }
