@@ -96,7 +96,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Watch(args) => watch::run(&context, args).await,
         Command::Result(args) => result::run(&context, args).await,
         Command::Cancel(args) => cancel::run(&context, args).await,
-        Command::Mcp(args) => mcp::run(context, args).await,
+        Command::Mcp(args) => Box::pin(mcp::run(context, args)).await,
         Command::Inbox(args) => inbox::run(&context, args).await,
         Command::Approve(args) => answer::approve(&context, args).await,
         Command::Deny(args) => answer::deny(&context, args).await,

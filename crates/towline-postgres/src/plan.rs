@@ -7,7 +7,7 @@ use std::{
 
 use towline_store::{
     AuditRow, Batch, Block, Change, CredentialRow, IdempotencyRow, JobRow, JobState, Reason,
-    SessionRow, StoreError,
+    ScheduleRow, SessionRow, StoreError,
     building::{Stream, StreamOp, Tail, put_head, put_op, status_number},
 };
 use towline_wire::{EventSeq, JobId, RawJson, SessionId};
@@ -34,6 +34,7 @@ pub(crate) struct Plan<'a> {
     audits: Vec<(i64, &'a AuditRow)>,
     checkpoints: BTreeMap<i64, &'a RawJson>,
     talks: BTreeMap<i64, &'a RawJson>,
+    schedules: BTreeMap<&'a str, ScheduleRow>,
     /// Changes of streams, packed.
     pub(crate) streams: Vec<u8>,
 }
@@ -65,6 +66,11 @@ impl<'a> Plan<'a> {
                 self.keys.insert((row.principal.as_str(), &row.key), row);
             }
             Change::Credential(row) => self.put_credential(row, state),
+            Change::Schedule(change) => {
+                let row = change.apply(state.schedules.get(&change.name).cloned());
+                state.schedules.insert(row.name.clone(), row.clone());
+                self.schedules.insert(&change.name, row);
+            }
             Change::Audit(row) => {
                 self.audits.push((state.next.audit, row));
                 state.next.audit += 1;
@@ -211,6 +217,9 @@ impl<'a> Plan<'a> {
         if !self.audits.is_empty() {
             steps.push(audit_rows(&self.audits));
         }
+        if !self.schedules.is_empty() {
+            steps.push(schedule_rows(&self.schedules));
+        }
         for (sql, values) in [
             (Sql::Checkpoint, &self.checkpoints),
             (Sql::Talk, &self.talks),
@@ -263,6 +272,10 @@ fn job_rows<'a>(jobs: &[(i64, &'a JobRow)]) -> Result<Step<'a>, StoreError> {
     let ints =
         |of: &dyn Fn(&JobRow) -> i64| Value::Ints(jobs.iter().map(|(_, row)| of(row)).collect());
     let leases = jobs.iter().map(|(_, row)| json(row, &row.lease));
+    let planned = jobs.iter().map(|(_, row)| {
+        let planned = row.planned.as_ref();
+        planned.map(|planned| json(row, planned)).transpose()
+    });
     let constraints = jobs.iter().map(|(_, row)| json(row, &row.constraints));
     let runtimes = jobs.iter().map(|(_, row)| {
         let time = row.max_runtime?;
@@ -288,6 +301,7 @@ fn job_rows<'a>(jobs: &[(i64, &'a JobRow)]) -> Result<Step<'a>, StoreError> {
             Value::Owned(traces.collect()),
             ints(&|row| row.created_at.unix_micros()),
             maybe(jobs, |row| row.rerun_of.as_ref().map(|id| id.as_str())),
+            Value::MaybeOwned(planned.collect::<Result<_, _>>()?),
         ],
     ))
 }
@@ -421,6 +435,21 @@ fn credential_rows<'a>(rows: &[(i64, &'a CredentialRow)]) -> Step<'a> {
             texts(&|row| row.job.as_str()),
             Value::Bools(rows.iter().map(|(_, row)| row.outstanding).collect()),
             Value::Secrets(secrets.collect()),
+        ],
+    )
+}
+
+fn schedule_rows<'a>(rows: &BTreeMap<&'a str, ScheduleRow>) -> Step<'a> {
+    let jobs = rows
+        .values()
+        .map(|row| row.job.as_ref().map(|id| id.as_str().as_bytes().to_vec()));
+    Step::new(
+        Sql::Schedule,
+        vec![
+            Value::Texts(rows.keys().map(|name| name.as_bytes()).collect()),
+            Value::Ints(rows.values().map(|row| row.done.unix_micros()).collect()),
+            Value::Bools(rows.values().map(|row| row.paused).collect()),
+            Value::MaybeOwned(jobs.collect()),
         ],
     )
 }

@@ -6,7 +6,8 @@ use futures_util::{StreamExt as _, pin_mut};
 use tokio_postgres::{Client, Row, types::ToSql};
 use towline_store::{
     AuditRow, Block, CredentialRow, IdempotencyRow, JobPage, JobQuery, JobRow, ListCursor,
-    Principal, Recovered, RecoveredSession, SessionRow, StoreError, building::status_number,
+    Principal, Recovered, RecoveredSession, ScheduleRow, SessionRow, StoreError,
+    building::status_number,
 };
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson};
 
@@ -14,8 +15,8 @@ use crate::{
     error::of_statement,
     rows::{
         JOBS, LAST, SESSION_COLUMNS, SUMMARY_COLUMNS, job_id, json, read_audit, read_block,
-        read_credential, read_idempotency, read_job, read_session, read_span, read_summary,
-        unsigned,
+        read_credential, read_idempotency, read_job, read_schedule, read_session, read_span,
+        read_summary, unsigned,
     },
     statements::int,
 };
@@ -174,6 +175,7 @@ pub(crate) async fn recover(client: &Client) -> Result<Recovered, StoreError> {
         }
     });
     Ok(Recovered {
+        schedules: schedules(client).await?,
         sessions: sessions.collect(),
         jobs: all(client, &jobs, &[], read_job).await?,
         credentials: outstanding(client).await?,
@@ -182,6 +184,12 @@ pub(crate) async fn recover(client: &Client) -> Result<Recovered, StoreError> {
         })
         .await?,
     })
+}
+
+/// How far schedules are.
+pub(crate) async fn schedules(client: &Client) -> Result<Vec<ScheduleRow>, StoreError> {
+    let sql = "SELECT name, done, paused, job FROM schedule ORDER BY name";
+    all(client, sql, &[], read_schedule).await
 }
 
 /// A page of jobs.

@@ -6,7 +6,7 @@ use bytestring::ByteString;
 use tokio_postgres::Row;
 use towline_store::{
     AuditRow, Block, CredentialRow, IdempotencyRow, JobRow, JobState, JobSummary, Principal,
-    SessionRow, Span, StoreError,
+    ScheduleRow, SessionRow, Span, StoreError,
     building::{Head, block, status_of, view_of},
 };
 use towline_wire::{
@@ -95,7 +95,7 @@ macro_rules! summary_columns {
     () => {
         "j.id, j.principal, j.session, j.agent, j.version, j.lease, j.constraints, j.max_runtime, j.parent, j.depth, \
          j.trace, j.created_at, s.status, l.last, s.budget, s.finished_at, s.ending, s.attempt, s.progressed, \
-         s.started_at, s.chunked, s.retried, j.rerun_of"
+         s.started_at, s.chunked, s.retried, j.rerun_of, j.planned"
     };
 }
 
@@ -126,18 +126,19 @@ pub(crate) fn read_job(row: &Row) -> Read<JobRow> {
         id: summary.id,
         principal: summary.principal,
         session: summary.session,
-        request_id: maybe_text(row, 23)?
+        request_id: maybe_text(row, 24)?
             .map(MessageId::parse)
             .transpose()
             .map_err(corrupt)?,
         agent: summary.agent,
-        input: json(row, 24)?,
+        input: json(row, 25)?,
         lease: summary.lease,
         constraints: summary.constraints,
         max_runtime: summary.max_runtime,
         parent: summary.parent,
         depth: summary.depth,
         rerun_of: summary.rerun_of,
+        planned: summary.planned,
         trace: summary.trace,
         created_at: summary.created_at,
         state: summary.state,
@@ -165,6 +166,10 @@ pub(crate) fn read_summary(row: &Row) -> Read<JobSummary> {
         parent: maybe_job_id(row, 8)?,
         depth: small(row, 9)?,
         rerun_of: maybe_job_id(row, 22)?,
+        planned: maybe_bytes(row, 23)?
+            .map(serde_json::from_slice)
+            .transpose()
+            .map_err(corrupt)?,
         trace,
         created_at: time(row, 11)?,
         state: read_state(row)?,
@@ -263,6 +268,16 @@ pub(crate) fn read_credential(row: &Row) -> Read<CredentialRow> {
         job: job_id(row, 1)?,
         outstanding: boolean(row, 2)?,
         data: Secret::new(text(row, 3)?),
+    })
+}
+
+/// Columns `name, done, paused, job`.
+pub(crate) fn read_schedule(row: &Row) -> Read<ScheduleRow> {
+    Ok(ScheduleRow {
+        name: text(row, 0)?.to_owned(),
+        done: time(row, 1)?,
+        paused: boolean(row, 2)?,
+        job: maybe_job_id(row, 3)?,
     })
 }
 

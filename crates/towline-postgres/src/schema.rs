@@ -6,10 +6,21 @@ use towline_store::StoreError;
 use crate::error::of_statement;
 
 /// What takes schema `i` to schema `i + 1`. A released step is never changed; a new one is put after it.
-pub(crate) const STEPS: &[&str] = &[V1];
+pub(crate) const STEPS: &[&str] = &[V1, SCHEDULES];
+
+/// When and in which order jobs are to run, and how far schedules are.
+const SCHEDULES: &str = "
+ALTER TABLE job ADD COLUMN planned bytea;
+CREATE TABLE schedule (
+    name   bytea PRIMARY KEY,
+    done   bigint NOT NULL,
+    paused boolean NOT NULL,
+    job    bytea
+);
+";
 
 /// The oldest version of this program, by the newest schema it knows, that may use tables of the newest schema here.
-pub(crate) const COMPATIBLE_FROM: i64 = 1;
+pub(crate) const COMPATIBLE_FROM: i64 = 2;
 
 /// All text is `bytea`: what peers write may hold what `text` cannot, and sorts byte by byte. Times are microseconds. Numbers
 /// of rows (`key`, `n`) are given out by the writer, the incarnation in their upper bits.

@@ -3,18 +3,19 @@
 //! All of it can be read from the tables again, which is what happens at the start, on a new connection, and after a
 //! transaction failed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tokio_postgres::{Client, Row};
 use towline_store::{
-    Batch, Change, StoreError,
+    Batch, Change, ScheduleRow, StoreError,
     building::{Kept, Reader, Stream, Tail, read_op, view_bits},
 };
-use towline_wire::{EventSeq, JobId, JobSeq, SessionId};
+use towline_wire::{EventSeq, JobId, JobSeq, SessionId, Timestamp};
 
 use crate::{
     error::{corrupt, of_statement},
     line::WriterLine,
+    read::schedules,
     rows::{bytes, job_id, read_span, session_id, unsigned},
     statements::{Sql, Step, Value, int},
 };
@@ -32,6 +33,8 @@ pub(crate) struct State {
     waiting: usize,
     pub(crate) next: Next,
     pub(crate) tally: Tally,
+    /// How far schedules are: there are as many as the configuration names.
+    pub(crate) schedules: BTreeMap<String, ScheduleRow>,
 }
 
 /// Numbers not given out yet.
@@ -94,6 +97,9 @@ impl State {
             row: first_row,
             audit: row.get::<_, i64>(0) + 1,
         };
+        for row in schedules(client).await? {
+            state.schedules.insert(row.name.clone(), row);
+        }
         state.load_jobs(client).await?;
         state.load_streams(client).await?;
         Ok(state)
@@ -322,6 +328,10 @@ impl Kept for State {
 
     fn last(&mut self, session: &SessionId) -> Result<Option<EventSeq>, StoreError> {
         Ok(self.streams.get(session).map(|stream| stream.last))
+    }
+
+    fn done(&mut self, schedule: &str) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.schedules.get(schedule).map(|row| row.done))
     }
 }
 

@@ -24,10 +24,10 @@ statements! {
              INSERT INTO token (inc, seq, void, jobs, live, events, bytes, streams) \
              SELECT $1, $2::bigint / (SELECT count(*) FROM me), false, $3::bigint, $4::bigint, $5::bigint, $6::bigint, $7::bytea";
     Job = "INSERT INTO job (key, id, principal, session, request_id, agent, version, input, lease, constraints, max_runtime, \
-           parent, depth, trace, created_at, rerun_of) \
+           parent, depth, trace, created_at, rerun_of, planned) \
            SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[], \
            $8::bytea[], $9::bytea[], $10::bytea[], $11::bigint[], $12::bytea[], $13::bigint[], $14::bytea[], $15::bigint[], \
-           $16::bytea[])";
+           $16::bytea[], $17::bytea[])";
     NewState = "INSERT INTO job_state (key, status, budget, finished_at, ending, attempt, progressed, started_at, chunked, \
                 retried, ended_at) \
                 SELECT u.key, u.status, u.budget, u.finished_at, u.ending, u.attempt, u.progressed, u.started_at, u.chunked, \
@@ -73,6 +73,9 @@ statements! {
                   ON CONFLICT (id) DO UPDATE SET outstanding = excluded.outstanding, data = excluded.data";
     Audit = "INSERT INTO audit (n, at, action, data, refused) \
              SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[], $5::boolean[])";
+    Schedule = "INSERT INTO schedule (name, done, paused, job) \
+                SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::boolean[], $4::bytea[]) \
+                ON CONFLICT (name) DO UPDATE SET done = excluded.done, paused = excluded.paused, job = excluded.job";
     Checkpoint = "INSERT INTO checkpoint (job, value) SELECT * FROM unnest($1::bigint[], $2::bytea[]) \
                   ON CONFLICT (job) DO UPDATE SET value = excluded.value";
     Talk = "INSERT INTO talk (job, value) SELECT * FROM unnest($1::bigint[], $2::bytea[]) \
@@ -143,6 +146,7 @@ pub(crate) enum Value<'a> {
     Texts(Vec<&'a [u8]>),
     MaybeTexts(Vec<Option<&'a [u8]>>),
     Owned(Vec<Vec<u8>>),
+    MaybeOwned(Vec<Option<Vec<u8>>>),
     Secrets(Vec<Hidden<'a>>),
 }
 
@@ -157,6 +161,7 @@ impl Value<'_> {
             Self::Texts(value) => value,
             Self::MaybeTexts(value) => value,
             Self::Owned(value) => value,
+            Self::MaybeOwned(value) => value,
             Self::Secrets(value) => value,
         }
     }

@@ -15,6 +15,7 @@ mod lookup;
 mod queue;
 mod refusals;
 mod registry;
+mod schedules;
 mod services;
 mod sessions;
 mod tx;
@@ -35,7 +36,7 @@ use away::Away;
 use queue::CommitQueue;
 
 pub(crate) use books::{Books, Queued, hash_token};
-pub(crate) use days::{Day, DayShare, Known, amounts};
+pub(crate) use days::{Day, DayShare, Known, amounts, beginning, day_of};
 pub(crate) use followers::Follower;
 pub(crate) use keys::KeyGuard;
 pub(crate) use lookup::JobView;

@@ -54,18 +54,30 @@ pub(super) enum Place {
 pub(super) fn place(context: &Context, args: &StoreArgs) -> Outcome<Place> {
     let path = match &args.path {
         Some(path) => path.clone(),
-        None => match StoreChoice::new(args.store.as_deref(), &context.config, &context.data)? {
-            StoreChoice::Sqlite { path, .. } => path,
+        None => match chosen(context, args)? {
+            StoreChoice::Sqlite { path, .. } => {
+                if args.store.is_none() {
+                    tell_of_server(&path);
+                }
+                path
+            }
             StoreChoice::Postgres(database) => return Ok(Place::Database(database)),
             StoreChoice::Memory => {
                 return Err(Failure::usage(
-                    "towline.toml keeps the store in memory; name a file with --path",
+                    "the store is in memory, as TOWLINE_STORE or towline.toml says; name a file with --path",
                 ));
             }
         },
     };
     guard::store(&path)?;
     Ok(Place::File(path))
+}
+
+fn chosen(context: &Context, args: &StoreArgs) -> Outcome<StoreChoice> {
+    match args.store.as_deref().filter(|store| !store.is_empty()) {
+        Some(store) => StoreChoice::new(Some(store), &context.config, &context.data),
+        None => StoreChoice::of_commands(&context.config, &context.data),
+    }
 }
 
 /// The file of a store that has to be there.
@@ -119,6 +131,16 @@ fn show_report(name: &str, report: &VerifyReport, format: FormatArgs) -> Outcome
     } else {
         DAMAGED
     })
+}
+
+/// Whoever named a server may think that it is asked.
+fn tell_of_server(path: &Path) {
+    if std::env::var_os("TOWLINE_URL").is_some_and(|url| !url.is_empty()) {
+        output::note(&format!(
+            "TOWLINE_URL names a server, and this command reads a file here: `{}`",
+            path.display()
+        ));
+    }
 }
 
 async fn compact(path: &Path) -> Outcome {

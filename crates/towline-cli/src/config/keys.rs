@@ -161,6 +161,10 @@ static FILE: Shape = Keys(&[
         ])),
     ),
     (
+        "queues",
+        Named(&Keys(&[("limit", Leaf), ("rate", Leaf), ("key", Leaf)])),
+    ),
+    (
         "agents",
         Named(&Keys(&[
             ("command", Leaf),
@@ -185,6 +189,7 @@ static FILE: Shape = Keys(&[
             ("result", Leaf),
             ("live", Leaf),
             ("model", Leaf),
+            ("queue", Leaf),
             (
                 "limits",
                 Keys(&[

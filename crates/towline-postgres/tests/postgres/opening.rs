@@ -99,7 +99,7 @@ async fn only_our_tables_are_used() {
     // A later schema that this version may use is used, and stays what it is.
     server
         .run(&format!(
-            "UPDATE {later}.towline_meta SET compatible_from = 1"
+            "UPDATE {later}.towline_meta SET compatible_from = 2"
         ))
         .await;
     let store = open(&later).await.unwrap();

@@ -267,7 +267,7 @@ impl Field {
 
     fn number(&self, text: &str) -> Option<u32> {
         let name = |known: &&str| known.eq_ignore_ascii_case(text);
-        if let Some(place) = self.names.iter().position(|known| name(&known)) {
+        if let Some(place) = self.names.iter().position(name) {
             return u32::try_from(place)
                 .ok()
                 .map(|place| place + self.first_name);
