@@ -14,6 +14,7 @@ mod http;
 mod key;
 mod models;
 mod progress;
+mod recall;
 mod result;
 mod tools;
 mod trace;

@@ -18,7 +18,7 @@ use crate::{
 
 /// An agent of the file, made and not hosted yet.
 pub(crate) struct Hosted {
-    /// The name of its section.
+    /// The name of its section, or that it would have.
     pub(crate) section: String,
     /// What it is hosted as: the name, and the version where it has one.
     pub(crate) name: String,
@@ -72,8 +72,35 @@ fn options(name: &str, section: &AgentSection, config: &Config) -> Outcome<Agent
     Ok(options.input_schema(schema))
 }
 
+/// Agents of this program, as they are collected.
+#[derive(Default)]
+pub(super) struct Shelf(Vec<Hosted>);
+
+impl Shelf {
+    /// Adds one, as `name` or `name@version`.
+    pub(super) fn agent_with<M>(
+        mut self,
+        name: &str,
+        agent: impl IntoAgent<M>,
+        options: AgentOptions,
+    ) -> Self {
+        let section = name.split_once('@').map_or(name, |(bare, _)| bare);
+        self.0.push(Hosted {
+            section: section.to_owned(),
+            name: name.to_owned(),
+            agent: agent.into_agent(),
+            options,
+        });
+        self
+    }
+
+    pub(super) fn take(self) -> Vec<Hosted> {
+        self.0
+    }
+}
+
 /// Whether a section names a built-in agent that is hosted anyway.
-pub(crate) fn is_built_in(name: &str, section: &AgentSection, built_in: bool) -> bool {
+fn is_built_in(name: &str, section: &AgentSection, built_in: bool) -> bool {
     let own = section.builtin.as_deref();
     built_in && own == Some(name) && section.version.is_none()
 }
@@ -115,6 +142,7 @@ fn process(name: &str, section: &AgentSection, config: &Config) -> Outcome<Proce
         Some("exec") => ProcessAgent::exec(&section.command)
             .result(section.form())
             .live_lines(section.is_live()),
+        Some("acp") => ProcessAgent::acp(&section.command),
         _ => ProcessAgent::arcp(&section.command),
     };
     if let Some(file) = &section.token_file {

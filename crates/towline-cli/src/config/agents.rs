@@ -69,6 +69,8 @@ pub(crate) struct AgentSection {
     live: Option<String>,
     #[serde(default)]
     pub(super) model: Option<String>,
+    #[serde(default)]
+    pub(super) queue: Option<String>,
 }
 
 /// `[agents.NAME.limits]`
@@ -150,6 +152,9 @@ impl AgentSection {
         }
         if let Some(description) = &self.description {
             options = options.description(description.as_str());
+        }
+        if let Some(queue) = &self.queue {
+            options = options.queue(queue);
         }
         match self.backoff.as_ref().and_then(SpanValue::span) {
             Some(span) => options.backoff(span.0),
@@ -251,9 +256,10 @@ fn builtin(text: &str) -> Result<(), String> {
 
 fn protocol(text: &str) -> Result<(), String> {
     match text {
-        "arcp" | "exec" => Ok(()),
+        "arcp" | "exec" | "acp" => Ok(()),
         other => Err(format!(
-            "`{other}` is not a protocol; write arcp (the child speaks ARCP over stdio) or exec (a plain command)"
+            "`{other}` is not a protocol; write acp (a coding agent that speaks the Agent Client Protocol), arcp (the child speaks ARCP over stdio) \
+             or exec (a plain command)"
         )),
     }
 }
