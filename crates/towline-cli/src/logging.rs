@@ -22,8 +22,8 @@ use crate::{
 /// the other commands at `error`, for they report what happens themselves.
 pub(crate) fn install(cli: &Cli, telemetry: &Telemetry) {
     let default = if matches!(cli.command, Command::Serve(_)) {
-        // Spans are for collectors; on every line they would be in the way.
-        "info,towline::trace=off"
+        // Spans are for collectors; on every line they would be in the way. The library of MCP tells of each request.
+        "info,towline::trace=off,rmcp=warn"
     } else {
         "error"
     };
