@@ -175,6 +175,9 @@ async fn start(
     let confinement = confinement(&context.config, &context.data, settings.own_files());
     let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
     let builder = hosting::credentials(builder, &context.config)?;
+    // Only a server fires: any other runtime ends with its command.
+    let schedules = context.config.schedules()?.into_iter();
+    let builder = schedules.fold(builder, RuntimeBuilder::schedule);
     let builder = if settings.demo {
         agents::for_kits(builder)
     } else {
