@@ -7,6 +7,7 @@ use towline_transport::Transport;
 use towline_wire::{RawJson, Secret};
 
 use crate::{
+    acp::{self, AcpChild},
     collected::ResultForm,
     confined::Confinement,
     environment::Environment,
@@ -46,6 +47,7 @@ pub struct ProcessAgent {
 enum Speaks {
     Arcp,
     Plain,
+    Acp,
 }
 
 impl ProcessAgent {
@@ -65,6 +67,15 @@ impl ProcessAgent {
     /// `TOWLINE_EVENTS` names [ARCP 18-5].
     pub fn exec<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
         Self::new(Speaks::Plain, command)
+    }
+
+    /// A program that speaks the Agent Client Protocol on its standard input and output, as coding agents do [ARCP 17-1]. A job is one
+    /// prompt of one session; what the agent says, does, plans and costs are events of the job, the last message is its result.
+    /// Its permissions are the lease's, a person's where an ask pattern covers, and none else.
+    ///
+    /// The input is a text, or `{prompt | blocks, cwd?, dirs?, mode?, model?, continue?}`.
+    pub fn acp<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
+        Self::new(Speaks::Acp, command)
     }
 
     fn new<A: Into<OsString>>(speaks: Speaks, command: impl IntoIterator<Item = A>) -> Self {
@@ -225,7 +236,7 @@ impl ProcessAgent {
     }
 
     async fn job(self, ctx: JobContext, input: RawJson) -> Result<RawJson, AgentError> {
-        let network = Network::of(&ctx, &self.confinement.network)?;
+        let network = Network::of(&ctx, &self.confinement.network);
         let agent = self.run_with(ctx, input, network.clone());
         Network::run(network, Box::pin(agent)).await
     }
@@ -248,6 +259,22 @@ impl ProcessAgent {
                     layer: self.layer,
                 };
                 relay::run(ctx, child, input).await
+            }
+            Speaks::Acp => {
+                let subject = agent_process(ctx.agent().name());
+                let directory = match &self.directory {
+                    Some(directory) => std::path::absolute(directory)?,
+                    None => std::env::current_dir()?,
+                };
+                let (program, kept) = self.program(&ctx, &subject, network).await?;
+                let output = self.confinement.limits.output;
+                let child = AcpChild {
+                    program,
+                    kept,
+                    directory,
+                    output,
+                };
+                acp::run(ctx, child, input).await
             }
             Speaks::Plain => {
                 let mut stdin = input.as_str().as_bytes().to_vec();

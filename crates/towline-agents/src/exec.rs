@@ -100,7 +100,7 @@ async fn run(
         .authorize_call(Operation::ToolCall(&tool), &call)
         .await?;
     tracing::debug!(job = %ctx.job_id(), tool = permit.value(), "running a program");
-    let network = Network::of(&ctx, &confinement.network)?;
+    let network = Network::of(&ctx, &confinement.network);
     let ran = start_and_run(
         &ctx,
         launcher,

@@ -30,6 +30,8 @@
 //! nothing of the runtime's environment but what it is given. It has no network; where its lease holds `net.fetch`, or its agent
 //! has a [`Model`], it reaches a proxy of its job's own, which decides by the lease and sees to the budget.
 
+mod acp;
+pub mod acp_script;
 mod agent;
 mod ask;
 mod collected;
@@ -53,6 +55,7 @@ mod plain;
 mod process;
 mod proxy;
 mod relay;
+mod remote;
 mod said;
 mod sandbox;
 mod side;
@@ -69,3 +72,4 @@ pub use index::IndexAgent;
 pub use launcher::Launcher;
 pub use limits::Limits;
 pub use proxy::{Model, ModelError, Outside, Price, Style};
+pub use remote::RemoteAgent;

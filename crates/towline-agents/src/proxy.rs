@@ -34,7 +34,7 @@ use hyper::{Request, Response, StatusCode, body::Incoming};
 use tokio::{net::TcpListener, time::timeout};
 use towline_env::Ids;
 use towline_runtime::{AgentError, JobContext};
-use towline_wire::{ErrorCode, RawJson, Secret, namespace};
+use towline_wire::{ErrorCode, RawJson, Secret};
 
 use answer::{Body, Refused};
 use fetch::Fetches;
@@ -66,7 +66,7 @@ pub(crate) struct Network {
 }
 
 struct Inner {
-    /// Whether the lease lets the program fetch anything.
+    /// Whether the lease lets the program fetch anything, or a person may.
     fetches_any: bool,
     fetches: Fetches,
     models: Option<Arc<Models>>,
@@ -74,24 +74,21 @@ struct Inner {
 
 impl Network {
     /// What a job's program gets; `None` when that is nothing.
-    ///
-    /// # Errors
-    /// The lease cannot be read.
-    pub(crate) fn of(ctx: &JobContext, settings: &Settings) -> Result<Option<Self>, AgentError> {
-        let fetches_any = !ctx.lease().patterns(namespace::NET_FETCH).is_empty();
+    pub(crate) fn of(ctx: &JobContext, settings: &Settings) -> Option<Self> {
+        let fetches_any = fetch::patterns(ctx.lease()).next().is_some();
         if !fetches_any && settings.model.is_none() {
-            return Ok(None);
+            return None;
         }
         let outside = settings.outside.clone();
         let outside = outside.unwrap_or_else(|| Arc::new(System));
         let inner = Inner {
             fetches_any,
-            fetches: Fetches::new(ctx, outside)?,
+            fetches: Fetches::new(ctx, outside),
             models: settings.model.clone().map(|model| Models::new(ctx, model)),
         };
-        Ok(Some(Self {
+        Some(Self {
             inner: Arc::new(inner),
-        }))
+        })
     }
 
     /// Whether there is something for a program that is not confined, and reaches everything else by itself.

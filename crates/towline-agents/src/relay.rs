@@ -1,7 +1,10 @@
-//! A job handed on to a runtime in a child process. What its agent says and gives becomes what the job says and gives.
+//! A job handed on to another runtime, in a child process or elsewhere. What its agent says and gives becomes what the job says
+//! and gives.
 
 mod asking;
 mod forward;
+mod marks;
+mod remote;
 mod strict;
 
 use std::{convert::Infallible, io, process::ExitStatus, sync::Arc, time::Duration};
@@ -30,7 +33,10 @@ use crate::{
     trouble::{agent_process, cancelled, chain, failed},
 };
 use forward::Forward;
+use marks::Marks;
 use strict::{Strays, Strict};
+
+pub(crate) use remote::run_elsewhere;
 
 /// The longest line of a child, as long as a message of a client may be.
 const LINE: usize = 16 << 20;
@@ -98,6 +104,7 @@ pub(crate) async fn run(
         subject: &subject,
         kept,
         allowance,
+        relayed: Relayed::ToChild,
     };
     let relayed = relay.run(transport, options, strays, input);
     let (client, gave) = relay
@@ -184,6 +191,15 @@ async fn unheard(stderr: &mut (impl AsyncRead + Unpin)) -> Infallible {
     std::future::pending().await
 }
 
+/// Where the runtime is that a job is handed on to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relayed {
+    /// In a process of ours, which is made for the job and starts no jobs of its own.
+    ToChild,
+    /// Elsewhere: a runtime that lives without us, and may have agents that ours must not reach.
+    Elsewhere,
+}
+
 /// One job's way through a child.
 struct Relay<'j> {
     ctx: &'j JobContext,
@@ -193,6 +209,7 @@ struct Relay<'j> {
     /// What an earlier run of the job kept.
     kept: Option<RawJson>,
     allowance: Option<Allowance>,
+    relayed: Relayed,
 }
 
 impl Relay<'_> {
@@ -247,50 +264,87 @@ impl Relay<'_> {
         strays: Strays,
         input: RawJson,
     ) -> Gave {
-        let connected = tokio::select! {
-            connected = Client::connect(transport, options) => connected,
-            () = self.used_up() => return (None, Err(said_too_much(self.subject).into())),
-            () = self.ctx.cancelled() => return (None, Err(cancelled().into())),
+        let client = match self.connected(Client::connect(transport, options)).await {
+            Ok(client) => client,
+            Err(broken) => return (None, Err(broken)),
         };
-        match connected {
-            Ok(client) => {
-                let gave = self.relay(&client, strays, input).await;
-                (Some(client), gave)
-            }
-            Err(error) => (None, Err(self.broken(error))),
+        let gave = match self.submitted(&client, input, None).await {
+            Ok(job) => self.follow(&client, job, strays, None).await,
+            Err(broken) => Err(broken),
+        };
+        (Some(client), gave)
+    }
+
+    async fn connected(
+        &self,
+        connecting: impl Future<Output = Result<Client, ClientError>>,
+    ) -> Result<Client, Broken> {
+        tokio::select! {
+            connected = connecting => connected.map_err(|error| self.broken(error)),
+            () = self.used_up() => Err(said_too_much(self.subject).into()),
+            () = self.ctx.cancelled() => Err(cancelled().into()),
         }
     }
 
-    async fn relay(
+    async fn submitted(
         &self,
         client: &Client,
-        mut strays: Strays,
         input: RawJson,
+        key: Option<&str>,
+    ) -> Result<JobHandle, Broken> {
+        tokio::select! {
+            submitted = self.submit(client, input, key) => submitted,
+            () = self.used_up() => Err(said_too_much(self.subject).into()),
+            () = self.ctx.cancelled() => Err(cancelled().into()),
+        }
+    }
+
+    /// Passes on what a job over there says, up to what it gives.
+    async fn follow(
+        &self,
+        client: &Client,
+        mut job: JobHandle,
+        mut strays: Strays,
+        mut marks: Option<&mut Marks<'_>>,
     ) -> Result<RawJson, Broken> {
-        let mut job = tokio::select! {
-            submitted = self.submit(client, input) => submitted?,
-            () = self.used_up() => return Err(said_too_much(self.subject).into()),
-            () = self.ctx.cancelled() => return Err(cancelled().into()),
-        };
         let mut forward = Forward::new(self.ctx, client.clone(), job.id().clone());
         loop {
             tokio::select! {
                 event = job.next_event() => match event.map_err(|error| self.broken(error))? {
-                    Some(event) => forward.event(&event).await?,
+                    Some(event) if marks.as_mut().is_none_or(|marks| marks.is_news()) => {
+                        forward.event(&event).await?;
+                    }
+                    Some(event) => forward.again(&event),
                     None => break,
                 },
+                () = due(marks.as_deref()) => {
+                    if let Some(marks) = &mut marks {
+                        marks.keep().await.map_err(AgentError::from)?;
+                    }
+                }
                 Some(stray) = strays.recv() => {
                     self.ctx.log("warn", stray).await.map_err(AgentError::from)?;
                 }
                 () = self.used_up() => return Err(said_too_much(self.subject).into()),
-                () = self.ctx.cancelled() => return stop(job, &forward).await,
+                () = self.ctx.cancelled() => match &mut marks {
+                    Some(marks) if self.ctx.is_left() => {
+                        marks.keep().await.map_err(AgentError::from)?;
+                        return Err(cancelled().into());
+                    }
+                    _ => return stop(job, &forward).await,
+                },
             }
         }
         let outcome = job.outcome().await.map_err(|error| self.broken(error))?;
         conclude(outcome, forward).await.map_err(Broken::from)
     }
 
-    async fn submit(&self, client: &Client, input: RawJson) -> Result<JobHandle, Broken> {
+    async fn submit(
+        &self,
+        client: &Client,
+        input: RawJson,
+        key: Option<&str>,
+    ) -> Result<JobHandle, Broken> {
         let session = client.session();
         let limit = session
             .as_ref()
@@ -300,9 +354,12 @@ impl Relay<'_> {
         let mut submit = client
             .submit(self.name)
             .input(input)
-            .lease(told(self.ctx.lease(), features))
+            .lease(told(self.ctx.lease(), features, self.relayed))
             .within(self.ctx.trace_id(), self.ctx.span_id());
         let tells = features.has(Feature::LeaseExpiresAt);
+        if let Some(key) = key {
+            submit = submit.idempotency_key(key);
+        }
         if let Some(kept) = &self.kept {
             submit = submit.checkpoint(kept.clone());
         }
@@ -374,9 +431,19 @@ impl Relay<'_> {
     }
 }
 
+/// Waits until there is something to keep of how far a job was followed.
+async fn due(marks: Option<&Marks<'_>>) {
+    match marks {
+        Some(marks) => marks.due().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The lease as a child can be told it. The one that counts is the job's own, whatever the child knows of it.
-fn told(lease: &Lease, features: FeatureSet) -> Lease {
+fn told(lease: &Lease, features: FeatureSet, relayed: Relayed) -> Lease {
     let knows = |name: &str| match name {
+        // What its agent delegates is ours [ARCP 10-1]; its own runtime would do it there a second time.
+        namespace::AGENT_DELEGATE => relayed == Relayed::ToChild,
         namespace::COST_BUDGET => features.has(Feature::CostBudget),
         namespace::MODEL_USE => features.has(Feature::ModelUse),
         _ => true,

@@ -9,12 +9,12 @@ mod body;
 mod cors;
 mod document;
 mod events;
-mod face;
+pub(crate) mod face;
 mod job;
 mod jobs;
 mod openapi;
 mod prefer;
-mod problem;
+pub(crate) mod problem;
 mod query;
 mod questions;
 mod range;
@@ -63,7 +63,7 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
 }
 
 /// What every request goes through: host and origin, who asks, and what browsers want to hear.
-async fn enter(State(face): State<Shared>, request: Request, next: Next) -> Response {
+pub(crate) async fn enter(State(face): State<Shared>, request: Request, next: Next) -> Response {
     let cors = Cors::of(face.gate(), request.headers());
     let mut response = match face.admit(request).await {
         Ok(Some(request)) => next.run(request).await,

@@ -5,6 +5,8 @@
 //!
 //! With the feature `http`, `RouterExt::route_http` adds jobs over plain HTTP.
 //!
+//! With the feature `mcp`, `RouterExt::route_mcp` adds the agents as tools of the Model Context Protocol.
+//!
 //! With the feature `dashboard`, `dashboard_routes` serves the operator's page, which is embedded in the crate.
 //!
 //! ```no_run
@@ -34,6 +36,8 @@ mod health;
 mod host;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod options;
 mod proxies;
 mod refusal;

@@ -33,6 +33,24 @@ pub trait RouterExt {
     #[cfg(feature = "http")]
     #[must_use]
     fn route_http(self, runtime: &Runtime, options: EndpointOptions) -> Self;
+
+    /// Serves the agents of `runtime` as tools of the Model Context Protocol at `path`, usually `/mcp`, over Streamable HTTP
+    /// (§19): the revision 2026-07-28, and those before it.
+    ///
+    /// Hosts, origins, proxies, TLS and bearer tokens are as for [`route_http`](Self::route_http), and what a tool does has the
+    /// authority of the token's principal.
+    ///
+    /// # Panics
+    /// As [`Router::route`]: when the path does not begin with `/`, or is taken.
+    #[cfg(feature = "mcp")]
+    #[must_use]
+    fn route_mcp(
+        self,
+        path: &str,
+        runtime: &Runtime,
+        options: EndpointOptions,
+        mcp: towline_mcp::Options,
+    ) -> Self;
 }
 
 impl<S: Clone + Send + Sync + 'static> RouterExt for Router<S> {
@@ -44,5 +62,16 @@ impl<S: Clone + Send + Sync + 'static> RouterExt for Router<S> {
     #[cfg(feature = "http")]
     fn route_http(self, runtime: &Runtime, options: EndpointOptions) -> Self {
         self.merge(crate::http::routes(runtime, options))
+    }
+
+    #[cfg(feature = "mcp")]
+    fn route_mcp(
+        self,
+        path: &str,
+        runtime: &Runtime,
+        options: EndpointOptions,
+        mcp: towline_mcp::Options,
+    ) -> Self {
+        self.merge(crate::mcp::routes(path, runtime, options, mcp))
     }
 }

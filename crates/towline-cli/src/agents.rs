@@ -8,6 +8,7 @@ mod chatty;
 pub(crate) mod coder;
 mod configured;
 mod delegate;
+mod described;
 mod echo;
 mod fail;
 mod kinds;
@@ -20,42 +21,49 @@ mod tck_log_emitter;
 mod versioned;
 mod waiting;
 
-pub(crate) use configured::{Hosted, configured, is_built_in};
+pub(crate) use configured::{Hosted, configured};
 
 use towline::{
     agents::{Confinement, ExecAgent, IndexAgent},
-    runtime::{AgentOptions, RuntimeBuilder},
+    runtime::AgentOptions,
 };
 
-/// Registers the built-in agents. None of them is run again after a restart, but `ask` and `listen`, which lose nothing.
-pub(crate) fn built_in(builder: RuntimeBuilder, confinement: &Confinement) -> RuntimeBuilder {
-    builder
-        .agent("access", access::run)
-        .restartable_agent("ask", ask::run)
-        .agent("burst", burst::run)
-        .agent("chatty", chatty::run)
-        .agent("delegate", delegate::run)
-        .agent("echo", echo::run)
-        .agent("exec", ExecAgent::new().confinement(confinement.clone()))
-        .agent("fail", fail::run)
-        .agent("index", IndexAgent::new())
-        .agent("kinds", kinds::run)
-        .agent_with(
-            "listen",
-            listen::run,
-            AgentOptions::default().restartable(true).listens(true),
-        )
-        .agent("sleep", sleep::run)
-        .agent("spend", spend::run)
-        .agent("stream", stream::run)
-        .agent("versioned@1.0.0", versioned::one)
-        .agent("versioned@2.0.0", versioned::two)
-        .default_version("versioned@2.0.0")
+use configured::Shelf;
+
+/// The built-in agents. None of them is run again after a restart, but `ask` and `listen`, which lose nothing. The default of
+/// several versions is the highest.
+pub(crate) fn built_in(confinement: &Confinement) -> Vec<Hosted> {
+    let confined = ExecAgent::new().confinement(confinement.clone());
+    let told = described::options;
+    let asks = told("ask").restartable(true);
+    let listens = told("listen").restartable(true).listens(true);
+    Shelf::default()
+        .agent_with("access", access::run, told("access"))
+        .agent_with("ask", ask::run, asks)
+        .agent_with("burst", burst::run, told("burst"))
+        .agent_with("chatty", chatty::run, told("chatty"))
+        .agent_with("delegate", delegate::run, told("delegate"))
+        .agent_with("echo", echo::run, told("echo"))
+        .agent_with("exec", confined, told("exec"))
+        .agent_with("fail", fail::run, told("fail"))
+        .agent_with("index", IndexAgent::new(), told("index"))
+        .agent_with("kinds", kinds::run, told("kinds"))
+        .agent_with("listen", listen::run, listens)
+        .agent_with("sleep", sleep::run, told("sleep"))
+        .agent_with("spend", spend::run, told("spend"))
+        .agent_with("stream", stream::run, told("stream"))
+        .agent_with("versioned@1.0.0", versioned::one, told("versioned"))
+        .agent_with("versioned@2.0.0", versioned::two, told("versioned"))
+        .take()
 }
 
-/// Registers the agents that the conformance kits of other SDKs ask a runtime for.
-pub(crate) fn for_kits(builder: RuntimeBuilder) -> RuntimeBuilder {
-    builder
-        .agent("tck-echo@1.0.0", tck_echo::run)
-        .agent("tck-log-emitter@1.0.0", tck_log_emitter::run)
+/// Those that a server has for tries: the built-in ones, and those that the conformance kits of other SDKs ask a runtime for.
+pub(crate) fn demo(confinement: &Confinement) -> Vec<Hosted> {
+    let plain = AgentOptions::default;
+    let kits = Shelf::default()
+        .agent_with("tck-echo@1.0.0", tck_echo::run, plain())
+        .agent_with("tck-log-emitter@1.0.0", tck_log_emitter::run, plain());
+    let mut all = built_in(confinement);
+    all.extend(kits.take());
+    all
 }

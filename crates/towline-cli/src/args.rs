@@ -4,6 +4,7 @@ mod ask;
 mod conformance;
 mod connect;
 mod demo;
+mod mcp;
 mod operate;
 mod ready;
 mod run;
@@ -18,14 +19,15 @@ pub(crate) use ask::{AnswerArgs, ApproveArgs, InboxArgs, QuestionArgs, SayArgs};
 pub(crate) use conformance::ConformanceArgs;
 pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
 pub(crate) use demo::DemoArgs;
+pub(crate) use mcp::McpArgs;
 pub(crate) use operate::{
     AuditArgs, CompleteArgs, CompleteWhat, CredentialsArgs, LeaseCommand, SessionsCommand,
     StoreArgs, StoreCommand,
 };
 pub(crate) use ready::ReadyArgs;
 pub(crate) use run::{
-    CancelArgs, ExportArgs, GetArgs, JobsArgs, RerunArgs, ResultArgs, RunArgs, TopArgs, WaitArgs,
-    WatchArgs,
+    CancelArgs, ExportArgs, GetArgs, JobsArgs, NewJobArgs, RerunArgs, ResultArgs, RunArgs, TopArgs,
+    WaitArgs, WatchArgs,
 };
 pub(crate) use schedule::{ScheduleArgs, ScheduleCommand};
 pub(crate) use serve::ServeArgs;
@@ -120,6 +122,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Cancel a job
     Cancel(CancelArgs),
+    /// Show the agents as tools of the Model Context Protocol, on standard input and output
+    Mcp(McpArgs),
     /// List the open questions that one may answer
     Inbox(InboxArgs),
     /// Say yes to a question of a job

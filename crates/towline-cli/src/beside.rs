@@ -1,5 +1,6 @@
 //! A runtime in one command, used by others: what runs jobs on a data directory listens on a socket in it, and whoever only
-//! looks, or cancels, on the same directory asks through that instead of waiting for the store.
+//! looks, or cancels, on the same directory asks through that instead of waiting for the store. A server's runtime stays, so
+//! jobs are run through it too.
 //!
 //! The socket is its owner's alone, and so is the token that is shown on it, a new one each time.
 
@@ -13,52 +14,97 @@ use towline::{
 };
 
 use crate::{
-    config,
     data_dir::{self, DataDir},
+    embedded::Stay,
     guard,
+    store_choice::StoreChoice,
     unix_socket::{self, SocketFile},
 };
+
+/// What stands in the token's file, a line each: the token, whether the runtime stays, and which store it has.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Card {
+    token: String,
+    stay: Stay,
+    store: String,
+}
+
+impl Card {
+    pub(crate) fn new(token: &str, stay: Stay, store: &StoreChoice) -> Self {
+        Self {
+            token: token.to_owned(),
+            stay,
+            store: store.name(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let stay = match self.stay {
+            Stay::Ends => "ends",
+            Stay::Stays => "stays",
+        };
+        format!("{}\n{stay}\n{}\n", self.token, self.store)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let (token, stay, store) = (lines.next()?, lines.next()?, lines.next()?);
+        let stay = match stay {
+            "ends" => Stay::Ends,
+            "stays" => Stay::Stays,
+            _ => return None,
+        };
+        let (token, store) = (token.to_owned(), store.to_owned());
+        Some(Self { token, stay, store })
+    }
+}
 
 /// A runtime that others on its data directory can use; they no longer can when this is dropped.
 pub(crate) struct Beside {
     accepting: tokio::task::JoinHandle<()>,
-    token: PathBuf,
+    card: PathBuf,
     _socket: SocketFile,
 }
 
 impl Beside {
     /// Lets others use a runtime; nobody when that cannot be, which is no reason to run no jobs.
-    pub(crate) fn open(data: &DataDir, runtime: &Runtime, token: &str) -> Option<Self> {
-        match Self::try_open(data, runtime.clone(), token) {
+    pub(crate) fn open(data: &DataDir, runtime: &Runtime, card: &Card) -> Option<Self> {
+        match Self::try_open(data, runtime.clone(), card) {
             Ok(beside) => Some(beside),
             Err(error) => {
-                tracing::debug!(%error, "nobody can look on through the data directory");
+                tracing::debug!(%error, "nobody can work through the data directory");
                 None
             }
         }
     }
 
-    fn try_open(data: &DataDir, runtime: Runtime, token: &str) -> std::io::Result<Self> {
+    fn try_open(data: &DataDir, runtime: Runtime, card: &Card) -> std::io::Result<Self> {
         let (listener, socket) = unix_socket::listen(&data.socket())?;
-        data_dir::write_private(&data.socket_token(), format!("{token}\n").as_bytes())?;
+        data_dir::write_private(&data.socket_token(), card.text().as_bytes())?;
         let listener = tokio::net::UnixListener::from_std(listener)?;
         let accepting = tokio::spawn(async move {
-            // An error is this one connection's, or the process has no descriptors left: then a moment helps.
-            loop {
-                match listener.accept().await {
-                    Ok((stream, _)) => drop(runtime.accept(over(stream))),
-                    Err(error) => {
-                        tracing::debug!(%error, "nobody was let in");
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                }
-            }
+            // Whoever comes when it ends waits for the store.
+            let ends = runtime.shutting_down();
+            ends.run_until_cancelled(accept(&listener, &runtime)).await;
         });
         Ok(Self {
             accepting,
-            token: data.socket_token(),
+            card: data.socket_token(),
             _socket: socket,
         })
+    }
+}
+
+async fn accept(listener: &tokio::net::UnixListener, runtime: &Runtime) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(runtime.accept(over(stream))),
+            // It is this one connection's, or the process has no descriptors left: then a moment helps.
+            Err(error) => {
+                tracing::debug!(%error, "nobody was let in");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
     }
 }
 
@@ -66,13 +112,16 @@ impl Drop for Beside {
     fn drop(&mut self) {
         self.accepting.abort();
         // Gone is what it should be.
-        let _ = std::fs::remove_file(&self.token);
+        let _ = std::fs::remove_file(&self.card);
     }
 }
 
-/// A session with the runtime that runs on this directory; nothing when there is none, or it is about to end.
+/// A session with the runtime that runs on this directory and has this store; nothing when there is none, it is about to end, or
+/// one is `wanted` that stays and this one does not.
 pub(crate) async fn client(
     data: &DataDir,
+    store: &StoreChoice,
+    wanted: Stay,
     options: impl Fn(Secret) -> ClientOptions,
 ) -> Option<Client> {
     let socket = data.socket();
@@ -80,9 +129,12 @@ pub(crate) async fn client(
         return None;
     }
     let stream = tokio::net::UnixStream::connect(&socket).await.ok()?;
-    let token = config::first_line(&data.socket_token()).ok()?;
-    let options = options(Secret::from(token));
-    match Client::connect(over(stream), options).await {
+    let card = Card::parse(&std::fs::read_to_string(data.socket_token()).ok()?)?;
+    let stays = card.stay == Stay::Stays || wanted == Stay::Ends;
+    if !stays || card.store != store.name() {
+        return None;
+    }
+    match Client::connect(over(stream), options(Secret::from(card.token))).await {
         Ok(client) => Some(client),
         Err(error) => {
             tracing::debug!(%error, "the runtime on this directory lets nobody in");
@@ -105,3 +157,19 @@ const LINE: usize = 16 << 20;
 
 /// How long accepting waits after an error.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cards_go_round() {
+        for stay in [Stay::Ends, Stay::Stays] {
+            let card = Card::new("t", stay, &StoreChoice::Memory);
+            assert_eq!(Card::parse(&card.text()), Some(card));
+        }
+        for text in ["", "t\n", "t\nmaybe\nmemory\n"] {
+            assert_eq!(Card::parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -14,8 +14,11 @@ mod export;
 mod following;
 mod get;
 mod inbox;
+mod interruption;
 mod jobs;
 pub(crate) mod lease;
+mod mcp;
+mod past;
 mod ready;
 mod result;
 mod run;
@@ -95,6 +98,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Watch(args) => watch::run(&context, args).await,
         Command::Result(args) => result::run(&context, args).await,
         Command::Cancel(args) => cancel::run(&context, args).await,
+        Command::Mcp(args) => Box::pin(mcp::run(context, args)).await,
         Command::Inbox(args) => inbox::run(&context, args).await,
         Command::Approve(args) => answer::approve(&context, args).await,
         Command::Deny(args) => answer::deny(&context, args).await,

@@ -7,8 +7,10 @@ mod agents;
 mod auth;
 mod confine;
 mod credentials;
+mod elsewhere;
 mod file;
 mod keys;
+mod mcp;
 mod mistake;
 mod models;
 mod queues;
@@ -43,6 +45,7 @@ use crate::{
 pub(crate) use agents::{AgentSection, on_budget_exhausted};
 use auth::AuthSection;
 pub(crate) use auth::JwtSection;
+pub(crate) use elsewhere::agent as elsewhere;
 use file::File;
 pub(crate) use file::{SpanValue, first_line};
 pub(crate) use server::LimitsSection;
@@ -66,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) store: StoreSection,
     /// `[credentials]`
     pub(crate) credentials: credentials::CredentialsSection,
+    /// `[mcp]`
+    pub(crate) mcp: mcp::McpSection,
     /// `[models.NAME]`
     pub(crate) models: BTreeMap<String, models::ModelSection>,
     /// `[schedules.NAME]`
@@ -109,7 +114,10 @@ impl Config {
             .iter()
             .map(|(name, agent)| match &agent.builtin {
                 Some(own) => format!("agent {name}: the built-in {own}"),
-                None => format!("agent {name}: {}", agent.command.join(" ")),
+                None => match &agent.elsewhere.url {
+                    Some(url) => format!("agent {name}: at {}", without_user(url)),
+                    None => format!("agent {name}: {}", agent.command.join(" ")),
+                },
             });
         let proxy = self.credentials.litellm.iter();
         let proxy = proxy.map(|proxy| format!("keys for jobs: {}", without_user(proxy.url())));
@@ -117,7 +125,8 @@ impl Config {
             .models
             .iter()
             .map(|(name, model)| format!("model {name}: {}", without_user(model.base_url())));
-        agents.chain(proxy).chain(models).collect()
+        let approving = self.mcp.acts();
+        agents.chain(proxy).chain(models).chain(approving).collect()
     }
 
     /// Leaves out what would take something away from the user's own jobs, because nobody said that the file is trusted.
@@ -128,6 +137,7 @@ impl Config {
     /// Leaves out all the file would do by itself, because nobody said that it is trusted.
     pub(crate) fn withhold(&mut self) {
         self.credentials = credentials::CredentialsSection::default();
+        self.mcp = mcp::McpSection::default();
         self.models.clear();
         let agents = std::mem::take(&mut self.agents);
         self.withheld = Some(agents.into_keys().collect());
@@ -471,6 +481,18 @@ mod tests {
         refused(
             "[agents.a]\nbuiltin = \"chatty\"",
             &["`agents.a.builtin`", "`chatty`", "exec, index"],
+        );
+        refused(
+            "[agents.a]\nurl = \"wss://a.test/arcp\"\ncwd = \"x\"",
+            &["`agents.a.cwd`", "programs"],
+        );
+        refused(
+            "[agents.a]\nurl = \"wss://u:secret@a.test/arcp\"",
+            &["`agents.a.url`", "token_file"],
+        );
+        refused(
+            "[agents.a]\nurl = \"stdio:python3 agent.py\"",
+            &["`agents.a.url`", "command"],
         );
         refused(
             "[agents.a]\nbuiltin = \"exec\"\ncommand = [\"x\"]",

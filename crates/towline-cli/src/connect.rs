@@ -14,21 +14,33 @@ use crate::{
     args::ConnectArgs,
     config,
     context::Context,
-    embedded::{Embedded, Purpose},
+    embedded::{Embedded, Purpose, Stay},
+    exit,
     failure::{Failure, Outcome, chain},
     job_name, output,
     sessions::{SavedSession, Sessions},
-    target::Target,
+    store_choice::StoreChoice,
+    target::{Target, absolute},
     telemetry::traced,
     values::{without_mark, without_user},
 };
 
 pub(crate) use crate::refused::failed;
 
-/// A session, and the runtime behind it when it is ours.
+/// A session, and whose the runtime behind it is.
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    embedded: Option<Embedded>,
+    behind: Behind,
+}
+
+/// Whose a runtime is.
+enum Behind {
+    /// A server's.
+    Server,
+    /// Another process's on this data directory; it ends with that.
+    Beside,
+    /// This program's.
+    Embedded(Embedded),
 }
 
 impl Connection {
@@ -41,10 +53,19 @@ impl Connection {
         match &args.url {
             Some(url) => Ok(Self {
                 client: to_server(context, url, args, Opening::default()).await?,
-                embedded: None,
+                behind: Behind::Server,
             }),
             None => Self::embed(context, purpose).await,
         }
+    }
+
+    /// Opens a session with the server that has this data directory; nothing when there is none.
+    pub(crate) async fn to_server_here(context: &Context) -> Option<Self> {
+        let client = look_beside(context, Stay::Stays).await?;
+        Some(Self {
+            client,
+            behind: Behind::Beside,
+        })
     }
 
     /// Opens a session with a server that is to be left to somebody else: nothing is acknowledged, for nobody here sees the
@@ -60,7 +81,7 @@ impl Connection {
         };
         Ok(Self {
             client: to_server(context, url, args, opening).await?,
-            embedded: None,
+            behind: Behind::Server,
         })
     }
 
@@ -116,7 +137,7 @@ impl Connection {
         match resume(context, &saved, args).await {
             Ok(client) => Ok(Self {
                 client,
-                embedded: None,
+                behind: Behind::Server,
             }),
             Err(failure) if failure.code() == Some(&ErrorCode::RESUME_WINDOW_EXPIRED) => {
                 context.sessions().forget(&saved.job_id);
@@ -136,16 +157,16 @@ impl Connection {
     }
 
     async fn embed(context: &Context, purpose: Purpose) -> Outcome<Self> {
-        let starting = Embedded::start(&context.config, &context.data, purpose);
-        let embedded = if purpose == Purpose::Work {
-            starting.await?
-        } else {
-            tokio::select! {
-                biased;
-                // Another command may have the store, and be about to let others use its runtime.
-                client = beside(context) => return Ok(Self { client, embedded: None }),
-                embedded = starting => embedded?,
-            }
+        let wanted = match purpose {
+            // A job would end with the command that it is run in.
+            Purpose::Work => Stay::Stays,
+            Purpose::Look | Purpose::Cancel => Stay::Ends,
+        };
+        let embedded = tokio::select! {
+            biased;
+            // Another process may have the store, and be about to let others use its runtime.
+            client = beside(context, wanted) => return Ok(Self { client, behind: Behind::Beside }),
+            embedded = Embedded::start(&context.config, &context.data, purpose) => embedded?,
         };
         let (near, far) = MemoryTransport::pair();
         let near = traced(Box::new(near), context.traced);
@@ -154,7 +175,7 @@ impl Connection {
         let client = Client::connect(near, options).await.map_err(failed)?;
         Ok(Self {
             client,
-            embedded: Some(embedded),
+            behind: Behind::Embedded(embedded),
         })
     }
 
@@ -165,38 +186,67 @@ impl Connection {
 
     /// Closes the session, and ends the runtime if it is ours. What goes wrong here changes nothing for the command.
     pub(crate) async fn close(self) {
-        drop(self.client.close("done").await);
-        if let Some(embedded) = self.embedded {
+        drop(tokio::time::timeout(CLOSING, self.client.close("done")).await);
+        if let Behind::Embedded(embedded) = self.behind {
             embedded.stop().await;
         }
     }
+
+    /// Whether the runtime is this program's own, with the agents of this configuration.
+    pub(crate) fn is_of_this_program(&self) -> bool {
+        matches!(self.behind, Behind::Embedded(_))
+    }
+
+    /// Whether nobody runs the jobs that are there: what has not ended was left by a command that was killed, and waits for
+    /// one that runs jobs.
+    pub(crate) fn nobody_runs_jobs(&self) -> bool {
+        matches!(&self.behind, Behind::Embedded(embedded) if !embedded.runs_jobs())
+    }
+
+    /// Whether somebody has to look again: what was wanted failed because the command ended whose runtime it was asked of.
+    pub(crate) fn went_away<T>(&self, outcome: &Outcome<T>) -> bool {
+        let is_lost = |failure: &Failure| failure.status() == exit::CONNECTION;
+        matches!(self.behind, Behind::Beside) && outcome.as_ref().is_err_and(is_lost)
+    }
 }
 
-/// A session with the runtime that another command runs on this data directory; waits for one for ever.
-async fn beside(context: &Context) -> Client {
-    #[cfg(unix)]
+/// A session with the runtime that another process has on this data directory; waits for one for ever.
+pub(crate) async fn beside(context: &Context, wanted: Stay) -> Client {
     loop {
-        let options = |token| named(ClientOptions::bearer(token));
-        if let Some(client) = crate::beside::client(&context.data, options).await {
+        if let Some(client) = look_beside(context, wanted).await {
             return client;
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    #[cfg(not(unix))]
-    {
-        let _ = context;
-        std::future::pending().await
-    }
 }
 
-/// How often it is looked whether another command lets others in.
+/// A session with the runtime that another process has on this data directory; nothing when there is none just now.
 #[cfg(unix)]
+pub(crate) async fn look_beside(context: &Context, wanted: Stay) -> Option<Client> {
+    let store = StoreChoice::of_commands(&context.config, &context.data).ok()?;
+    let options = |token| named(ClientOptions::bearer(token));
+    crate::beside::client(&context.data, &store, wanted, options).await
+}
+
+#[cfg(not(unix))]
+pub(crate) async fn look_beside(_: &Context, _: Stay) -> Option<Client> {
+    None
+}
+
+/// How long a runtime may take to be told that a session is over.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether another process lets others in.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The session that was left behind for a job, with the server that was named.
 fn saved(context: &Context, args: &ConnectArgs, job: &str) -> Outcome<Option<SavedSession>> {
     let saved = context.sessions().find_beginning(job)?;
-    Ok(saved.filter(|saved| args.url.as_ref().is_none_or(|url| *url == saved.url)))
+    Ok(saved.filter(|saved| {
+        args.url
+            .as_ref()
+            .is_none_or(|url| absolute(url) == saved.url)
+    }))
 }
 
 /// The flags, with what a saved session knows beside them.
@@ -324,8 +374,9 @@ async fn resume(context: &Context, saved: &SavedSession, args: &ConnectArgs) -> 
 }
 
 /// The server that a job left behind here runs at.
-pub(crate) fn url_of(context: &Context, job: &str) -> Option<String> {
-    context.sessions().find(job).map(|saved| saved.url)
+pub(crate) fn url_of(context: &Context, job: &str) -> Outcome<Option<String>> {
+    let saved = context.sessions().find_beginning(job)?;
+    Ok(saved.map(|saved| saved.url))
 }
 
 /// Saves a session as it stands now.

@@ -5,18 +5,16 @@ use std::time::Duration;
 use towline::runtime::{Runtime, RuntimeOptions, auth::StaticTokens};
 
 #[cfg(unix)]
-use crate::beside::Beside;
+use crate::beside::{Beside, Card};
 use crate::{
+    agents,
     config::Config,
     confinement::{confinement, own_files},
     data_dir::DataDir,
     failure::{Failure, Outcome, chain},
-    hosting,
+    hosting, owner,
     store_choice::StoreChoice,
 };
-
-/// Whose the jobs of an embedded runtime are.
-pub(crate) const PRINCIPAL: &str = "local";
 
 /// How long a command waits for another one to let go of the store.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,10 +30,20 @@ pub(crate) enum Purpose {
     Cancel,
 }
 
+/// Whether a runtime outlives those who use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// It ends with the command it is in.
+    Ends,
+    /// It is a server's.
+    Stays,
+}
+
 /// A runtime inside this program.
 pub(crate) struct Embedded {
     runtime: Runtime,
     token: String,
+    purpose: Purpose,
     /// Those who look on, while jobs run.
     #[cfg(unix)]
     beside: Option<Beside>,
@@ -44,9 +52,7 @@ pub(crate) struct Embedded {
 impl Embedded {
     /// Starts one on the store of the data directory, with the built-in agents and those of `towline.toml`.
     pub(crate) async fn start(config: &Config, data: &DataDir, purpose: Purpose) -> Outcome<Self> {
-        let named = std::env::var("TOWLINE_STORE").ok();
-        let named = named.as_deref().filter(|named| !named.is_empty());
-        let choice = StoreChoice::new(named, config, data)?;
+        let choice = StoreChoice::of_commands(config, data)?;
         let store = choice.open(PATIENCE).await?;
         choice.take_names(data);
         // The token never leaves this process; it is there because a runtime lets nobody in without one.
@@ -54,7 +60,8 @@ impl Embedded {
             .resume_token()
             .expose()
             .to_owned();
-        let tokens = StaticTokens::new([(PRINCIPAL, token.as_str())]).map_err(Failure::local)?;
+        let tokens =
+            StaticTokens::new([(owner::PRINCIPAL, token.as_str())]).map_err(Failure::local)?;
         let own = own_files(config, data, []);
         let options = RuntimeOptions::default()
             .principal_cancels(true)
@@ -66,9 +73,15 @@ impl Embedded {
             .authenticator(tokens)
             .shared_store(store)
             .options(options)
+            .roles(owner::roles())
             .trace_link(towline::otel::OpenTelemetryLink);
         let confinement = confinement(config, data, []);
-        let builder = hosting::host(builder, config, true, &confinement)?;
+        let builder = hosting::host(
+            builder,
+            config,
+            agents::built_in(&confinement),
+            &confinement,
+        )?;
         let builder = match purpose {
             Purpose::Work | Purpose::Cancel => hosting::credentials(builder, config)?,
             // Whoever looks asks no upstream for keys, and gives none back.
@@ -80,11 +93,12 @@ impl Embedded {
             .map_err(|error| Failure::local(chain(&error)))?;
         #[cfg(unix)]
         let beside = (purpose == Purpose::Work && choice.is_kept())
-            .then(|| Beside::open(data, &runtime, &token))
+            .then(|| Beside::open(data, &runtime, &Card::new(&token, Stay::Ends, &choice)))
             .flatten();
         Ok(Self {
             runtime,
             token,
+            purpose,
             #[cfg(unix)]
             beside,
         })
@@ -98,6 +112,11 @@ impl Embedded {
     /// The token that lets this program in.
     pub(crate) fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Whether it runs jobs.
+    pub(crate) fn runs_jobs(&self) -> bool {
+        self.purpose == Purpose::Work
     }
 
     /// Ends the runtime and lets go of the store.

@@ -56,7 +56,7 @@ pub(crate) fn table() -> String {
     line(SUCCESS, "success");
     line(
         JOB_FAILED,
-        "the job ended otherwise: error, cancelled, timed out; for `conformance`: a rule failed",
+        "the job ended otherwise: error, cancelled, timed out, or nobody runs it; for `conformance`: a rule failed",
     );
     line(
         USAGE,

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use towline::{
-    Amount, Lease, Timestamp,
+    Amount, JobId, JobStatus, Lease, Timestamp,
     env::{Clock as _, SystemClock},
     lease::Amounts,
     wire::{namespace, payload::JobListing},
 };
+
+use crate::{failure::Failure, output};
 
 /// What was spent of each budgeted currency: what it had, without what is left.
 pub(crate) fn spent(
@@ -32,6 +34,19 @@ pub(crate) fn spent_of(job: &JobListing) -> BTreeMap<String, Amount> {
 
 fn spent_of_budget(job: &JobListing) -> BTreeMap<String, Amount> {
     spent(&job.lease, job.budget.as_ref())
+}
+
+/// What goes on with jobs that nobody runs.
+pub(crate) const GOES_ON: &str =
+    "the next `towline run` or `towline serve` on this data directory goes on with it";
+
+/// What is said of a job that has not ended, and that nobody runs.
+pub(crate) fn interrupted(job: &JobId, status: &JobStatus) -> Failure {
+    let job = output::clean(job);
+    let message = format!("job {job} is interrupted: it is {status}, and nobody runs it");
+    Failure::of_job(message).help(format!(
+        "{GOES_ON}; `towline rerun {job}` begins it anew, `towline cancel {job}` ends it"
+    ))
 }
 
 /// Amounts as a person reads them.

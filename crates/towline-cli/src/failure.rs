@@ -40,6 +40,11 @@ impl Failure {
         Self::new(exit::LOCAL, message)
     }
 
+    /// A job did not end with success.
+    pub(crate) fn of_job(message: impl fmt::Display) -> Self {
+        Self::new(exit::JOB_FAILED, message)
+    }
+
     /// The server could not be reached, or was lost.
     pub(crate) fn connection(message: impl fmt::Display) -> Self {
         Self::new(exit::CONNECTION, message)

@@ -2,6 +2,7 @@
 
 mod auth;
 mod door;
+mod here;
 mod http;
 mod listeners;
 mod reload;
@@ -18,7 +19,6 @@ use towline::{
 };
 
 use crate::{
-    agents,
     args::ServeArgs,
     confinement::{confinement, own_files},
     context::Context,
@@ -31,6 +31,7 @@ use crate::{
     telemetry::traced,
 };
 use auth::Minting;
+use here::{Here, Open};
 use listeners::{Listeners, Serving};
 use reload::Live;
 pub(crate) use settings::DEFAULT_LISTEN;
@@ -50,9 +51,16 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     if args.stdio {
         let (settings, mut live, _) = prepare(context, &args)?;
         let runtime = start(context, &settings, &live, |builder| builder).await?;
+        let here = live.here.open(context, &runtime);
+        if here.is_some() {
+            Here::tell(context, &live.tokens);
+        }
         return stdio(&mut live, runtime, signals, &notify).await;
     }
     let mut server = Server::open(context, &args, |builder| builder).await?;
+    if server.here.is_some() {
+        Here::tell(context, &server.live.tokens);
+    }
     if let Some(token) = &server.minted {
         output::line(&format!("token: {token}"))?;
     }
@@ -77,6 +85,8 @@ pub(crate) struct Server<'s> {
     minted: Option<String>,
     runtime: Runtime,
     serving: Serving,
+    /// Commands on the data directory.
+    here: Option<Open>,
 }
 
 impl<'s> Server<'s> {
@@ -93,12 +103,14 @@ impl<'s> Server<'s> {
         live.certificate = listeners.certificate().zip(settings.tls.clone());
         let runtime = start(context, &settings, &live, more).await?;
         let serving = listeners.serve(context, &runtime, &settings, metrics)?;
+        let here = live.here.open(context, &runtime);
         Ok(Self {
             settings,
             live,
             minted,
             runtime,
             serving,
+            here,
         })
     }
 
@@ -137,11 +149,13 @@ fn prepare<'s>(
     };
     let admission = auth::admission(args, &context.config, minting)?;
     let roles = roles::roles(&context.config, args.dangerously_grant_any_lease)?;
+    let here = Here::new(context, &settings)?;
     let live = Live {
         context,
         args,
         authenticator: Replaceable::new(Arc::from(admission.authenticator)),
-        roles: LiveRoles::new(roles),
+        roles: LiveRoles::new(here.roles(roles, &admission.tokens)),
+        here,
         certificate: None,
         minted: admission.minted.clone(),
         demo: settings.demo,
@@ -160,9 +174,10 @@ async fn start(
 ) -> Outcome<Runtime> {
     let store = settings.store.open(std::time::Duration::ZERO).await?;
     settings.store.take_names(&context.data);
+    let known = live.here.authenticator(live.authenticator.clone())?;
     let builder = Runtime::builder()
         .name("towline", env!("CARGO_PKG_VERSION"))
-        .authenticator(live.roles.authenticator(live.authenticator.clone()))
+        .authenticator(live.roles.authenticator(known))
         .shared_store(store)
         .options(settings.options.clone().protect(own_files(
             &context.config,
@@ -173,16 +188,12 @@ async fn start(
         .access_policy(live.roles.clone())
         .trace_link(OpenTelemetryLink);
     let confinement = confinement(&context.config, &context.data, settings.own_files());
-    let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
+    let ours = live.our_agents(&confinement);
+    let builder = hosting::host(builder, &context.config, ours, &confinement)?;
     let builder = hosting::credentials(builder, &context.config)?;
     // Only a server fires: any other runtime ends with its command.
     let schedules = context.config.schedules()?.into_iter();
     let builder = schedules.fold(builder, RuntimeBuilder::schedule);
-    let builder = if settings.demo {
-        agents::for_kits(builder)
-    } else {
-        builder
-    };
     let runtime = more(builder)
         .build()
         .await

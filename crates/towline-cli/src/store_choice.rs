@@ -39,6 +39,27 @@ impl StoreChoice {
         *self != Self::Memory
     }
 
+    /// The one of commands that name no store: what the environment, the file and the default say.
+    pub(crate) fn of_commands(config: &Config, data: &DataDir) -> Outcome<Self> {
+        let named = std::env::var("TOWLINE_STORE").ok();
+        Self::new(
+            named.as_deref().filter(|named| !named.is_empty()),
+            config,
+            data,
+        )
+    }
+
+    /// What tells it from others on this machine.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Memory => "memory".to_owned(),
+            Self::Sqlite { path, .. } => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                format!("sqlite:{}", path.display())
+            }
+        }
+    }
+
     /// What flag, file and default say, in this order.
     pub(crate) fn new(flag: Option<&str>, config: &Config, data: &DataDir) -> Outcome<Self> {
         let section = &config.store;
@@ -91,7 +112,7 @@ impl StoreChoice {
                 }
                 Err(StoreError::InUse(message)) => {
                     if !std::mem::replace(&mut told, true) {
-                        output::note(&format!("waiting: {message}"));
+                        output::note(&format!("waiting for up to {patience:?}: {message}"));
                     }
                     tokio::time::sleep(RETRY).await;
                 }

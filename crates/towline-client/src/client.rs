@@ -5,7 +5,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use towline_proto::client::{Counters, Request};
 use towline_transport::Transport;
-use towline_wire::{JobId, JobSeq, QuestionId, RawJson, payload::OpenQuestion};
+use towline_wire::{
+    JobId, JobSeq, QuestionId, RawJson,
+    payload::{OpenQuestion, Submit},
+};
 
 use crate::{
     AnswerBuilder, ClientError, ClientOptions, Connection, JobHandle, ListBuilder, ResumeState,
@@ -82,6 +85,11 @@ impl Client {
     /// A job to be submitted to an agent: `name`, or `name@version` (which needs `agent_versions`).
     pub fn submit(&self, agent: impl Into<String>) -> SubmitBuilder {
         SubmitBuilder::new(self.shared.clone(), agent.into())
+    }
+
+    /// A job to be submitted as a payload says that was made elsewhere.
+    pub fn submit_payload(&self, submit: Submit) -> SubmitBuilder {
+        SubmitBuilder::of(self.shared.clone(), submit)
     }
 
     /// Asks the runtime to end a job of this session; see [`JobHandle::cancel`].

@@ -40,6 +40,10 @@ impl SubmitBuilder {
             priority: None,
             checkpoint: None,
         };
+        Self::of(shared, submit)
+    }
+
+    pub(crate) const fn of(shared: Arc<Shared>, submit: Submit) -> Self {
         Self {
             shared,
             submit,

@@ -1,8 +1,9 @@
 //! How the jobs of one agent are run.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use towline_proto::job::Retries;
+use towline_wire::RawJson;
 
 /// What a deployment decides about an agent's jobs when it registers the agent.
 ///
@@ -19,6 +20,8 @@ pub struct AgentOptions {
     pub(crate) listens: bool,
     pub(crate) queue: Option<String>,
     pub(crate) on_budget_exhausted: Option<OnBudgetExhausted>,
+    pub(crate) description: Option<Arc<str>>,
+    pub(crate) input_schema: Option<RawJson>,
 }
 
 /// What becomes of an operation when the job's budget is used up [ARCP 15-8].
@@ -71,6 +74,29 @@ impl AgentOptions {
     pub fn on_budget_exhausted(mut self, then: OnBudgetExhausted) -> Self {
         self.on_budget_exhausted = Some(then);
         self
+    }
+
+    /// What the agent is for, in a sentence or two. People and models choose by it: `towline agents`, the welcome, HTTP and MCP
+    /// show it [ARCP 19-1]. Default: nothing.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<Arc<str>>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// What the agent's input has to look like, as a JSON Schema (draft 2020-12), at most 64 KiB of it: shown beside the
+    /// description. It tells and does not check; what does not fit is the agent's to refuse. Default: nothing.
+    #[must_use]
+    pub fn input_schema(mut self, schema: impl Into<RawJson>) -> Self {
+        self.input_schema = Some(schema.into());
+        self
+    }
+
+    /// [`AgentOptions::input_schema`] by the type that the agent reads its input as.
+    #[cfg(feature = "schemars")]
+    #[must_use]
+    pub fn input<I: schemars::JsonSchema>(self) -> Self {
+        self.input_schema(schemars::schema_for!(I).to_value())
     }
 
     /// How long the first retry waits; each further one waits twice as long as the one before, an hour at most. Default: 5 s.

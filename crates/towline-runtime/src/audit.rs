@@ -12,7 +12,7 @@ use towline_proto::questions::Answered;
 use towline_store::{AuditRow, Principal};
 use towline_wire::{
     AgentRef, CredentialId, ErrorCode, JobId, QuestionId, RawJson, SessionId, Shown, Timestamp,
-    event,
+    event, write_string,
 };
 
 /// The `tracing` target of audit entries. A subscriber that filters on it gets the audit log and nothing else.
@@ -348,15 +348,16 @@ impl Audit {
         Entry {
             at: self.at,
             action,
-            data: Map::new(),
+            data: Vec::with_capacity(USUAL_BYTES),
         }
     }
 }
 
+/// An entry being written: there is one for each job, so its JSON is written as it is told.
 struct Entry {
     at: Timestamp,
     action: &'static str,
-    data: Map<String, Value>,
+    data: Vec<u8>,
 }
 
 impl Entry {
@@ -382,7 +383,8 @@ impl Entry {
     /// How many others of its kind an entry stands for.
     fn more(mut self, count: u32) -> Self {
         if count > 0 {
-            self.data.insert("more".to_owned(), count.into());
+            self.name("more");
+            self.data.extend_from_slice(count.to_string().as_bytes());
         }
         self
     }
@@ -395,15 +397,33 @@ impl Entry {
     }
 
     fn text(mut self, field: &'static str, value: &str) -> Self {
-        self.data.insert(field.to_owned(), shown(value).into());
+        self.name(field);
+        if is_shown_as_it_is(value) {
+            write_string(&mut self.data, value);
+        } else {
+            write_string(&mut self.data, &shown(value));
+        }
         self
     }
 
-    fn row(self) -> AuditRow {
+    /// Begins a field.
+    fn name(&mut self, field: &str) {
+        self.data
+            .push(if self.data.is_empty() { b'{' } else { b',' });
+        write_string(&mut self.data, field);
+        self.data.push(b':');
+    }
+
+    fn row(mut self) -> AuditRow {
+        self.data.push(b'}');
+        // Made of texts, so it is one.
+        let text = String::from_utf8(self.data);
         AuditRow {
             at: self.at,
             action: self.action.to_owned(),
-            data: Value::Object(self.data).into(),
+            data: text.map_or(RawJson::EMPTY_OBJECT, |text| {
+                RawJson::from_checked(text.into())
+            }),
         }
     }
 }
@@ -413,7 +433,15 @@ fn shown(text: &str) -> String {
     Shown::new(text).at_most(MAX_TEXT_BYTES).to_string()
 }
 
+/// Whether that changes nothing of a text, as of most.
+fn is_shown_as_it_is(text: &str) -> bool {
+    text.len() <= MAX_TEXT_BYTES && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 const MAX_TEXT_BYTES: usize = 256;
+
+/// Entries about jobs are about as long.
+const USUAL_BYTES: usize = 224;
 
 /// The fields [`record`] gives to `tracing`: those an entry of ours can have.
 #[derive(Debug, Default, Deserialize)]

@@ -6,6 +6,7 @@ mod result;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
+use tokio_util::sync::CancellationToken;
 use towline_proto::{
     refusal::Refusal,
     server::{Reply, RequestKind, read_alone},
@@ -22,6 +23,7 @@ use crate::{
     command::{self, Asker, Call, Way, shutting_down, store_refusal},
     connection::{Unproven, prove},
     hub::Hub,
+    life,
     session::{Attachment, SessionEntry},
 };
 
@@ -43,6 +45,8 @@ pub struct Caller {
     session: Arc<SessionEntry>,
     attachment: Arc<Attachment>,
     proof: Proof,
+    /// Cancelled when the principal's sessions are ended [ARCP 14-7].
+    revoked: CancellationToken,
 }
 
 /// The trace a request is part of.
@@ -68,6 +72,8 @@ pub enum NotProven {
 impl Caller {
     pub(crate) fn new(hub: &Arc<Hub>, proven: Proven, confidential: bool) -> Self {
         let Proven { principal, proof } = proven;
+        let callers = &hub.books.callers;
+        let (known, is_new) = callers.of(&principal, || hub.services.ids.session());
         let features = if confidential {
             hub.services.features
         } else {
@@ -75,13 +81,14 @@ impl Caller {
                 .features
                 .without(Feature::ProvisionedCredentials)
         };
-        let (session, attachment, is_new) =
-            command::virtual_session(hub, principal, features, confidential);
+        let (session, attachment) =
+            command::virtual_session(hub, known.name, principal, features, confidential);
         let caller = Self {
             hub: Arc::clone(hub),
             session,
             attachment,
             proof,
+            revoked: known.revoked,
         };
         if is_new {
             caller.tell_of_session();
@@ -184,8 +191,8 @@ impl Caller {
             .map_err(|error| store_refusal(&error))
     }
 
-    /// Waits for a job's end, but not for longer than this; returns earlier when the runtime shuts down. For a job that is
-    /// not running at once.
+    /// Waits for a job's end, but not for longer than this; returns earlier when the runtime shuts down, and within a second when
+    /// the caller's access is taken away [ARCP 14-7]. For a job that is not running at once.
     pub async fn ended(&self, job: &JobId, limit: Duration) {
         let Some(entry) = self.hub.books.jobs.get(job) else {
             return;
@@ -193,6 +200,7 @@ impl Caller {
         tokio::select! {
             () = entry.ended.cancelled() => {}
             () = tokio::time::sleep(limit) => {}
+            () = self.barred(&entry.row.principal) => {}
             () = self.hub.scope.draining.cancelled() => {}
         }
     }
@@ -230,7 +238,23 @@ impl Caller {
     /// Whether what proved the principal proves it still [ARCP 14-7]. Whoever goes on reading asks now and then.
     pub fn is_still_proved(&self) -> bool {
         let services = &self.hub.services;
-        services.still_proved(self.principal(), &self.proof)
+        !self.revoked.is_cancelled() && services.still_proved(self.principal(), &self.proof)
+    }
+
+    /// Whether the caller may watch jobs of this principal now, and is still who it was.
+    fn still_watches(&self, owner: &Principal) -> bool {
+        self.is_still_proved() && self.hub.services.observes(self.principal(), owner)
+    }
+
+    /// Waits until the caller may watch jobs of this principal no more. Found out within a second, as for those who are
+    /// connected. Cancel safe.
+    async fn barred(&self, owner: &Principal) {
+        while self.still_watches(owner) {
+            tokio::select! {
+                () = self.revoked.cancelled() => {}
+                () = tokio::time::sleep(life::LOOK_EVERY) => {}
+            }
+        }
     }
 
     fn features(&self) -> FeatureSet {

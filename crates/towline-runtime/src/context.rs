@@ -14,6 +14,7 @@ mod http;
 mod key;
 mod models;
 mod progress;
+mod recall;
 mod result;
 mod tools;
 mod trace;
@@ -152,6 +153,12 @@ impl JobContext {
     /// Whether the job has to end: cancelled, out of time, or the runtime is shutting down.
     pub fn is_cancelled(&self) -> bool {
         self.job.stop.is_cancelled()
+    }
+
+    /// Whether the job is left as it stands to the next start of the runtime: this run of the agent has to stop, and the job goes
+    /// on. What works for it elsewhere need not be ended.
+    pub fn is_left(&self) -> bool {
+        self.job.lock().machine.is_released()
     }
 
     /// Waits until the job has to end. The agent then has the grace period to stop by itself. Cancel safe.

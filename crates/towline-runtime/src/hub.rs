@@ -19,6 +19,7 @@ mod schedules;
 mod services;
 mod sessions;
 mod tx;
+mod unwatch;
 mod witness;
 mod write;
 
@@ -35,7 +36,7 @@ use away::Away;
 use queue::CommitQueue;
 
 pub(crate) use books::{Books, Queued, hash_token};
-pub(crate) use days::{Day, DayShare, Known, amounts};
+pub(crate) use days::{Day, DayShare, Known, amounts, beginning, day_of};
 pub(crate) use followers::Follower;
 pub(crate) use keys::KeyGuard;
 pub(crate) use lookup::JobView;
@@ -44,6 +45,7 @@ pub(crate) use registry::{AgentEntry, Registry};
 pub(crate) use services::Services;
 pub(crate) use sessions::{EndSession, SaveSession};
 pub(crate) use tx::{Command, Tx};
+pub(crate) use unwatch::StopWatching;
 
 /// Everything the parts of a runtime share.
 pub(crate) struct Hub {

@@ -89,6 +89,15 @@ impl Roles {
         Ok(self)
     }
 
+    /// Gives a principal a role of its own, for good. No proof can bring it to somebody else: it is not among those that
+    /// are found by name.
+    #[must_use]
+    pub fn give(mut self, principal: &str, role: Role) -> Self {
+        let assigned = &mut Arc::make_mut(&mut self.book).assigned;
+        assigned.insert(Principal::new(principal), Arc::new(role));
+        self
+    }
+
     /// Notes what a principal's latest proof says of its role. What was assigned stands above it.
     ///
     /// # Errors
@@ -356,5 +365,18 @@ mod tests {
         );
         roles.learn(&guest, None).unwrap();
         assert_eq!(roles.role_of(&guest), None);
+    }
+
+    /// [ARCP 20-1] A role that was given is its holder's alone, whatever others prove.
+    #[test]
+    fn a_role_of_ones_own_is_nobody_elses() {
+        let (olivia, mallory) = (Principal::new("olivia"), Principal::new("mallory"));
+        let roles = roles().give("olivia", Role::named("owner").admin(true));
+        assert!(roles.may_cancel(&olivia, &mallory) && roles.is_admin(&olivia));
+        assert_eq!(
+            roles.learn(&mallory, Some("owner")),
+            Err(UnknownRole("owner".to_owned()))
+        );
+        assert!(!roles.may_cancel(&mallory, &olivia));
     }
 }

@@ -188,9 +188,10 @@ impl Runtime {
     }
 
     /// Looks at what proved each session now, instead of a while later: after tokens, keys or roles were replaced, those whose
-    /// access was taken away lose their connection at once [ARCP 14-7].
+    /// access was taken away lose their connection at once [ARCP 14-7], and those who may watch a job no more stop watching it.
     pub fn recheck_sessions(&self) {
         life::end_unproved_sessions(&self.hub);
+        self.hub.end_barred_watching();
     }
 
     /// Whether new sessions are taken: not while shutting down, and not while the store refuses what is to be committed.

@@ -8,22 +8,22 @@ use crate::{Batch, Block, Change, Span, StoreError};
 
 /// Where a job's log ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tail {
+pub struct Tail {
     /// Its last record.
-    pub(crate) last: JobSeq,
+    pub last: JobSeq,
     /// Whether that record is the job's terminal.
-    pub(crate) ended: bool,
+    pub ended: bool,
 }
 
 impl Tail {
     /// The end of a log without a record.
-    pub(crate) const EMPTY: Self = Self {
+    pub const EMPTY: Self = Self {
         last: JobSeq::ZERO,
         ended: false,
     };
 
     /// Where the log ends once `block` is added.
-    pub(crate) fn after(block: &Block) -> Self {
+    pub fn after(block: &Block) -> Self {
         Self {
             last: block.last(),
             ended: block.kinds().last().is_some_and(|kind| kind.is_terminal()),
@@ -32,7 +32,7 @@ impl Tail {
 }
 
 /// What a check has to know of what is kept.
-pub(crate) trait Kept {
+pub trait Kept {
     /// Where a job's log ends; `None` for an unknown job.
     fn tail(&mut self, job: &JobId) -> Result<Option<Tail>, StoreError>;
 
@@ -45,7 +45,7 @@ pub(crate) trait Kept {
 
 /// Checks a batch against what is kept and against itself, before anything of it is applied, so that a refused batch
 /// leaves no trace.
-pub(crate) fn check(batch: &Batch, kept: &mut impl Kept) -> Result<(), StoreError> {
+pub fn check(batch: &Batch, kept: &mut impl Kept) -> Result<(), StoreError> {
     let mut check = Check {
         kept,
         jobs: HashMap::new(),

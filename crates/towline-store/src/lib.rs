@@ -5,14 +5,18 @@
 //! a list of [`Span`]s that point into those logs, so an event is kept once however many watch it.
 
 mod block;
+pub mod building;
 mod check;
+mod codec;
 mod error;
 mod memory;
 mod rows;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod verify;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -28,8 +32,9 @@ pub use rows::{
     StoreStats,
 };
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Durability, SqliteOptions, SqliteStore, VerifyReport};
+pub use sqlite::{Durability, SqliteOptions, SqliteStore};
 pub use towline_proto::span::{RecordKind, Span, SpanView};
+pub use verify::VerifyReport;
 
 /// What store methods return.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -125,6 +130,12 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Whether what is committed survives the process: a runtime offers credentials only then [ARCP 6.2-5].
     fn is_durable(&self) -> bool;
+
+    /// Waits until nothing is committed any more through this store though nobody closed it, and says why: another process
+    /// has it, or it lost what it had acknowledged. That never comes of a store that one process has for itself. Cancel safe.
+    fn fallen(&self) -> Pin<Box<dyn Future<Output = StoreError> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
 
     /// Finishes what is under way and lets go of files. Later calls fail with [`StoreError::Closed`].
     fn close(&self) -> StoreFuture<'_, ()>;

@@ -3,7 +3,6 @@
 mod apply;
 mod cache;
 mod checkpoint;
-mod codec;
 mod error;
 mod maintain;
 mod open;
@@ -25,6 +24,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
+pub use self::options::{Durability, SqliteOptions};
 use self::{
     cache::Lookup,
     error::{DbError, no_thread},
@@ -32,10 +32,6 @@ use self::{
     rows::{all, read_credential, read_idempotency},
     running::Running,
     writer::{Command, Shared, Writer},
-};
-pub use self::{
-    options::{Durability, SqliteOptions},
-    verify::VerifyReport,
 };
 use crate::{
     AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,

@@ -6,6 +6,8 @@ use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
+use crate::quote::push_string;
+
 /// One JSON value as text, known to be well formed, cheap to clone and to pass on untouched.
 ///
 /// ```
@@ -106,16 +108,20 @@ impl RawJson {
         else {
             return self;
         };
-        let (Ok(name), Ok(value)) = (serde_json::to_string(name), serde_json::to_string(value))
-        else {
+        let Ok(value) = serde_json::to_string(value) else {
             return self;
         };
-        let comma = if inside.trim_ascii().is_empty() {
-            ""
-        } else {
-            ","
-        };
-        Self(format!("{{{inside}{comma}{name}:{value}}}").into())
+        let mut text = String::with_capacity(self.0.len() + name.len() + value.len() + 4);
+        text.push('{');
+        text.push_str(inside);
+        if !inside.trim_ascii().is_empty() {
+            text.push(',');
+        }
+        push_string(&mut text, name);
+        text.push(':');
+        text.push_str(&value);
+        text.push('}');
+        Self(text.into())
     }
 
     /// Reads the value as a type.

@@ -73,28 +73,53 @@ struct Escaping<'a, 'f> {
 }
 
 impl Escaping<'_, '_> {
-    fn put(&mut self, shown: impl Iterator<Item = char> + Clone) -> fmt::Result {
-        let Some(left) = self.left else { return Ok(()) };
-        let bytes: usize = shown.clone().map(char::len_utf8).sum();
+    /// Takes this much of the room there is; `false` when there is none, and then that is said.
+    fn claim(&mut self, bytes: usize) -> Result<bool, fmt::Error> {
+        let Some(left) = self.left else {
+            return Ok(false);
+        };
         self.left = left.checked_sub(bytes);
         if self.left.is_none() {
-            return self.to.write_char('…');
+            self.to.write_char('…')?;
         }
-        shown.into_iter().try_for_each(|c| self.to.write_char(c))
+        Ok(self.left.is_some())
+    }
+
+    /// Writes characters that stay as they are, all at once: most texts are nothing else.
+    fn put_plain(&mut self, run: &str) -> fmt::Result {
+        let left = self.left.unwrap_or_default();
+        let mut fits = run.len().min(left);
+        while !run.is_char_boundary(fits) {
+            fits -= 1;
+        }
+        self.to.write_str(&run[..fits])?;
+        self.claim(fits)?;
+        if fits < run.len() {
+            self.claim(usize::MAX)?;
+        }
+        Ok(())
+    }
+
+    fn stays(&self, c: char) -> bool {
+        matches!(c, ' '..='~') || !is_obeyed(c) || (self.lines && matches!(c, '\n' | '\t'))
     }
 }
 
 impl fmt::Write for Escaping<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            if self.left.is_none() {
-                return Ok(());
+        let mut rest = text;
+        while self.left.is_some() && !rest.is_empty() {
+            let plain = rest.find(|c| !self.stays(c)).unwrap_or(rest.len());
+            let (run, after) = rest.split_at(plain);
+            self.put_plain(run)?;
+            let mut after = after.chars();
+            if let Some(c) = after.next() {
+                let escaped = c.escape_default();
+                if self.claim(escaped.clone().map(char::len_utf8).sum())? {
+                    write!(self.to, "{escaped}")?;
+                }
             }
-            if !is_obeyed(c) || (self.lines && matches!(c, '\n' | '\t')) {
-                self.put(std::iter::once(c))?;
-            } else {
-                self.put(c.escape_default())?;
-            }
+            rest = after.as_str();
         }
         Ok(())
     }

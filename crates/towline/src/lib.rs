@@ -10,11 +10,14 @@
 //! | `websocket` | yes | the WebSocket transport; with `tls` also `wss` |
 //! | `stdio` | yes | lines over this process's stdin and stdout, or any two streams; with `child` those of a child process |
 //! | `sqlite` | yes | the store that survives the process |
+//! | `postgres` | no | the store in PostgreSQL, which outlives the machine |
 //! | `files`, `http` | yes | files and the web for agents, through their lease |
 //! | `jwt` | yes | JSON Web Tokens as bearer tokens |
 //! | `credentials` | yes | the ready-made provisioner of model keys |
 //! | `axum` | no | mount a runtime on an axum router; with `axum-ws` also on axum's own WebSockets, with `axum-http` also as jobs over plain HTTP |
 //! | `dashboard` | no | the operator's page, embedded |
+//! | `mcp` | no | agents as tools of the Model Context Protocol; with `axum` also over HTTP |
+//! | `schemars` | no | the input an agent takes, told by its type |
 //! | `otel` | no | tracing around any transport |
 //! | `agents` | no | agents that are programs and processes |
 //! | `full` | no | all of them |
@@ -88,6 +91,10 @@ pub use towline_runtime as runtime;
 #[cfg(feature = "runtime")]
 pub use towline_store as store;
 
+/// The store in PostgreSQL.
+#[cfg(feature = "postgres")]
+pub use towline_postgres as postgres;
+
 /// Mounting a runtime on an axum router.
 #[cfg(feature = "axum")]
 pub use towline_axum as axum;
@@ -95,6 +102,10 @@ pub use towline_axum as axum;
 /// Agents that are programs and processes.
 #[cfg(feature = "agents")]
 pub use towline_agents as agents;
+
+/// Agents as tools of the Model Context Protocol.
+#[cfg(feature = "mcp")]
+pub use towline_mcp as mcp;
 
 /// Tracing around any transport.
 #[cfg(feature = "otel")]

@@ -11,7 +11,7 @@ use towline_proto::{
     address::is_public,
     lease::{Kind, LeaseSet, Operation, Pattern},
 };
-use towline_runtime::{AgentError, JobContext};
+use towline_runtime::JobContext;
 use towline_wire::{CallId, ErrorCode, Lease, event, namespace};
 use url::{Host, Url};
 
@@ -37,8 +37,7 @@ const SHOWN: usize = 2048;
 #[derive(Debug)]
 pub(super) struct Fetches {
     ctx: JobContext,
-    leases: Arc<LeaseSet>,
-    /// Patterns that name one host, without wildcards.
+    /// Patterns that name one host, without wildcards: of the lease, and of what a person may let through.
     literal: Vec<Pattern>,
     outside: Arc<dyn Outside>,
 }
@@ -51,18 +50,15 @@ struct Target {
 }
 
 impl Fetches {
-    pub(super) fn new(ctx: &JobContext, outside: Arc<dyn Outside>) -> Result<Self, AgentError> {
-        let lease = ctx.lease();
-        let patterns = lease.patterns(namespace::NET_FETCH).iter();
-        let literal = patterns
+    pub(super) fn new(ctx: &JobContext, outside: Arc<dyn Outside>) -> Self {
+        let literal = patterns(ctx.lease())
             .filter_map(|pattern| Pattern::parse(pattern, Kind::Url).ok())
             .filter(Pattern::has_literal_host);
-        Ok(Self {
+        Self {
             literal: literal.collect(),
-            leases: Arc::new(LeaseSet::compile(lease)?),
             ctx: ctx.clone(),
             outside,
-        })
+        }
     }
 
     /// A request of plain HTTP, whose whole URL is seen.
@@ -94,7 +90,8 @@ impl Fetches {
                 "`CONNECT {authority}` names no port; write CONNECT HOST:443"
             )));
         }
-        let url = format!("https://{authority}/");
+        // Whoever is asked about it is asked about what it opens.
+        let url = format!("https://{authority}/**");
         let target = self.decide(&Method::CONNECT, &url).await?;
         match self.connect(&target).await {
             Ok((stream, address)) => {
@@ -124,7 +121,10 @@ impl Fetches {
             }
             Err(denied) => return Err(denied.into()),
         };
-        match self.target(through, permit.value()).await {
+        match self
+            .target(through && !permit.is_approved(), permit.value())
+            .await
+        {
             Ok((url, addresses)) => Ok(Target {
                 call,
                 url,
@@ -137,10 +137,10 @@ impl Fetches {
         }
     }
 
-    /// The second half of a decision, about a URL that the lease covers.
-    async fn target(&self, through: bool, value: &str) -> Result<(Url, Vec<SocketAddr>), Refused> {
+    /// The second half of a decision, about a URL that may be fetched; `whole` when all of its host has to be covered.
+    async fn target(&self, whole: bool, value: &str) -> Result<(Url, Vec<SocketAddr>), Refused> {
         let url = Url::parse(value).map_err(|cause| Refused::invalid(cause.to_string()))?;
-        if through && !self.covers_every_path(&url).await {
+        if whole && !self.covers_every_path(&url).await {
             let message = format!("net.fetch `{value}` denied: {TUNNEL}");
             return Err(Refused::forbidden(message));
         }
@@ -158,10 +158,10 @@ impl Fetches {
             return false;
         }
         let every = Lease::new().with(namespace::NET_FETCH, format!("https://{host}:{port}/**"));
-        let leases = Arc::clone(&self.leases);
+        let reach = self.ctx.reach();
         // Comparing patterns takes a while when they are made for it.
         let covered = tokio::task::spawn_blocking(move || {
-            LeaseSet::compile(&every).is_ok_and(|every| leases.contains(&every).is_ok())
+            LeaseSet::compile(&every).is_ok_and(|every| reach.contains(&every))
         });
         covered.await.unwrap_or(false)
     }
@@ -259,6 +259,14 @@ impl Fetches {
         // A job that has ended needs no record of it.
         let _ = self.ctx.tool_failed(call, error).await;
     }
+}
+
+/// The patterns of what a lease lets its job fetch, and of what a person may be asked to let it fetch [ARCP 15-6].
+pub(super) fn patterns(lease: &Lease) -> impl Iterator<Item = &str> {
+    let granted = lease.patterns(namespace::NET_FETCH).iter();
+    let asked = lease.patterns(namespace::ASK).iter();
+    let asked = asked.filter_map(|text| text.strip_prefix(namespace::NET_FETCH)?.strip_prefix('='));
+    granted.map(String::as_str).chain(asked)
 }
 
 /// Makes a request to a proxy one to the host: what was allowed, and no more of it.

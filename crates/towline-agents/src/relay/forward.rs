@@ -70,6 +70,18 @@ impl<'j> Forward<'j> {
         }
     }
 
+    /// What an earlier run of the job passed on. Its questions are asked as before: the job has kept them, and their answers, and
+    /// hands those on that come now.
+    pub(super) fn again(&mut self, event: &JobEvent) {
+        let said = event
+            .payload()
+            .ok()
+            .and_then(|payload| payload.event().ok());
+        if let Some(Event::InputRequest(request)) = said {
+            self.asking.ask(request);
+        }
+    }
+
     /// Of what a child says that was asked to end, its checkpoints count: another run of the job may begin from there.
     pub(super) async fn last_word(&self, event: &JobEvent) {
         let Ok(payload) = event.payload() else {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use towline_agents::Confinement;
 
-use crate::support::{Server, Stage, World, http};
+use crate::support::{Server, Stage, World, http, soon};
 
 /// A public address that is nobody's in a test.
 const PUBLIC: &str = "93.184.216.34";
@@ -102,7 +102,7 @@ give({
     assert_eq!(calls[0].1["tool"], "net.fetch");
     assert_eq!(
         calls[0].1["args"],
-        json!({"method": "CONNECT", "url": "https://a.test/"})
+        json!({"method": "CONNECT", "url": "https://a.test/**"})
     );
     assert_eq!(results[0].1["result"], json!({"address": PUBLIC}));
     assert_eq!(results[2].1["error"]["code"], "PERMISSION_DENIED");
@@ -186,4 +186,40 @@ async fn a_private_address_has_to_be_named() {
     let (gave, reached, _) = tried(&server, script, &lease).await;
     assert_eq!(gave, json!(["200", "403", "403", "403"]));
     assert_eq!(reached, ["10.0.0.1:80"]);
+}
+
+/// [ARCP 15-6, 18-2] A host that an ask pattern covers is reached when a person lets it be: the whole of it, for what goes through
+/// a tunnel is not seen; and for the rest of the job where that was to be remembered.
+#[tokio::test]
+async fn a_person_opens_a_host() {
+    let server = Server::new(vec!["welcome".to_owned(), "again".to_owned()]).await;
+    let script = "give([tunnel('a.test:443').split('\\r\\n\\r\\n')[1], tunnel('a.test:443').split('\\r\\n\\r\\n')[1], tunnel('p.test:443').split('\\r\\n')[0], tunnel('b.test:443').split('\\r\\n')[0]])";
+    let world = World::new(server.address, &names());
+    let stage = Stage::new(script, Confinement::new().outside(world.clone())).await;
+    let lease = [
+        ("x-vendor.towline.ask", "net.fetch=https://a.test/**"),
+        ("x-vendor.towline.ask", "net.fetch=https://p.test/**"),
+    ];
+    let mut job = stage.submit(&lease).await;
+    let mut asked = Vec::new();
+    while let Some(event) = soon(job.next_event()).await.unwrap() {
+        let payload = event.payload().unwrap();
+        if payload.kind.as_str() != "x-vendor.towline.input_request" {
+            continue;
+        }
+        let body: Value = payload.body.read().unwrap();
+        let value = body["operation"]["value"].as_str().unwrap().to_owned();
+        let yes = value.contains("a.test");
+        let question = body["question_id"].as_str().unwrap().parse().unwrap();
+        let answer = job.answer(question, json!(yes)).remember(yes);
+        answer.send().await.unwrap();
+        asked.push(value);
+    }
+    let gave: Value = soon(job.result_json()).await.unwrap();
+    assert_eq!(asked, ["https://a.test/**", "https://p.test/**"]);
+    assert_eq!(gave[0], "welcome");
+    assert_eq!(gave[1], "again");
+    for refused in [&gave[2], &gave[3]] {
+        assert!(refused.as_str().unwrap().contains(" 403 "), "{gave}");
+    }
 }

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Serialize;
 use towline_runtime::Caller;
-use towline_wire::payload::AgentListing;
+use towline_wire::{RawJson, payload::AgentListing};
 
 use super::{accept, document::document, problem::Problem, query};
 
@@ -16,24 +16,38 @@ use super::{accept, document::document, problem::Problem, query};
 #[schema(as = Agents)]
 pub(super) struct AgentsPage {
     /// The agents.
-    #[schema(value_type = Vec<Agent>)]
-    agents: Vec<AgentListing>,
+    agents: Vec<Agent>,
 }
 
-/// An agent. Written down for the description.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "the schema is made of it, and nothing else")]
+/// An agent.
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Agent {
     /// Its name.
     name: String,
     /// Its versions.
     versions: Vec<String>,
     /// The version a bare name means.
+    #[serde(skip_serializing_if = "Option::is_none")]
     default: Option<String>,
     /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
     /// What its input has to look like: a JSON Schema.
-    input_schema: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    input_schema: Option<RawJson>,
+}
+
+impl From<AgentListing> for Agent {
+    fn from(agent: AgentListing) -> Self {
+        Self {
+            name: agent.name,
+            versions: agent.versions,
+            default: agent.default,
+            description: agent.description,
+            input_schema: agent.input_schema,
+        }
+    }
 }
 
 /// Lists the agents.
@@ -48,7 +62,7 @@ pub(super) async fn list(
     accept::json(request.headers())?;
     query::members(request.uri(), &[])?;
     let page = AgentsPage {
-        agents: caller.agents(),
+        agents: caller.agents().into_iter().map(Agent::from).collect(),
     };
     Ok(document(&page)?.into_response())
 }

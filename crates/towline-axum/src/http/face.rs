@@ -13,15 +13,15 @@ use super::problem::Problem;
 use crate::{EndpointOptions, Visit, gate::Gate, proxies};
 
 /// A runtime as it is served.
-pub(super) struct Face {
+pub(crate) struct Face {
     runtime: Runtime,
     options: EndpointOptions,
 }
 
-pub(super) type Shared = Arc<Face>;
+pub(crate) type Shared = Arc<Face>;
 
 impl Face {
-    pub(super) fn new(runtime: &Runtime, options: EndpointOptions) -> Self {
+    pub(crate) fn new(runtime: &Runtime, options: EndpointOptions) -> Self {
         Self {
             runtime: runtime.clone(),
             options,
@@ -34,7 +34,7 @@ impl Face {
     }
 
     /// The longest body.
-    pub(super) fn body_bytes(&self) -> usize {
+    pub(crate) fn body_bytes(&self) -> usize {
         self.options.body_bytes
     }
 
@@ -105,7 +105,7 @@ fn is_preflight(request: &Request) -> bool {
 }
 
 /// The request goes on for longer than a plain request may: the server's clock stops [ARCP 14-5].
-pub(super) fn takes_long(parts: &Parts) {
+pub(crate) fn takes_long(parts: &Parts) {
     if let Some(visit) = parts.extensions.get::<Visit>() {
         visit.taken();
     }

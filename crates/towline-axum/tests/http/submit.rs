@@ -241,3 +241,27 @@ async fn a_virtual_session_is_no_session() {
         .await;
     assert_eq!(cancelled.status, 202, "{cancelled:?}");
 }
+
+/// [ARCP 16-1, 5-2] A member that would bound the job, at a place where it bounds nothing, is told of: nobody shall believe in it.
+#[tokio::test]
+async fn bounds_at_the_wrong_place_are_told_of() {
+    let server = Server::start().await;
+    for (member, place) in [
+        (r#""budget":["USD:1"]"#, "cost.budget"),
+        (r#""lease":{"cost.budget":["USD:1"]}"#, "lease_request"),
+        (
+            r#""expires_at":"2030-01-01T00:00:00Z""#,
+            "lease_constraints",
+        ),
+    ] {
+        let body = format!(r#"{{"agent":"echo",{member}}}"#);
+        let problem = server.post("/v1/jobs", &body).await;
+        let problem = problem.is_problem(400, "INVALID_REQUEST");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(place),
+            "{problem}"
+        );
+    }
+    let other = server.post("/v1/jobs", r#"{"agent":"echo","x":1}"#).await;
+    assert_eq!(other.status, 202, "{other:?}");
+}

@@ -1,11 +1,7 @@
 //! Questions of a followed job, asked on the terminal.
 
-use std::{
-    collections::VecDeque,
-    io::{BufRead as _, IsTerminal as _},
-};
+use std::collections::VecDeque;
 
-use tokio::sync::mpsc;
 use towline::{
     Event, JobId,
     client::Client,
@@ -15,14 +11,19 @@ use towline::{
     },
 };
 
-use crate::{connect::failed, output, output::Follower};
+use crate::{
+    connect::failed,
+    keyboard::{self, Keyboard},
+    output::{self, Follower},
+};
 
 /// Asks a person who sits at the terminal; nobody where standard input is none.
 pub(super) struct Asking {
     client: Client,
     /// Those that wait, the one that is asked now first.
     open: VecDeque<(JobId, InputRequest)>,
-    lines: Option<mpsc::Receiver<String>>,
+    keyboard: Option<Keyboard>,
+    /// Whether a person reads what is told, and there may be one who types.
     is_attended: bool,
 }
 
@@ -31,8 +32,8 @@ impl Asking {
         Self {
             client: client.clone(),
             open: VecDeque::new(),
-            lines: None,
-            is_attended: shows_to_people && std::io::stdin().is_terminal(),
+            keyboard: None,
+            is_attended: shows_to_people,
         }
     }
 
@@ -42,7 +43,10 @@ impl Asking {
             return;
         }
         match payload.event() {
-            Ok(Event::InputRequest(request)) if request.may_answer != Some(false) => {
+            // One that nobody could be asked waits in the inbox.
+            Ok(Event::InputRequest(request))
+                if request.may_answer != Some(false) && keyboard::is_attended() =>
+            {
                 self.open.push_back((job.clone(), request));
                 if self.open.len() == 1 {
                     self.prompt(follower);
@@ -54,7 +58,7 @@ impl Asking {
                     front.is_some_and(|(_, open)| open.question_id == resolved.question_id);
                 self.open
                     .retain(|(_, open)| open.question_id != resolved.question_id);
-                if was_asked && !self.open.is_empty() {
+                if was_asked {
                     self.prompt(follower);
                 }
             }
@@ -62,18 +66,23 @@ impl Asking {
         }
     }
 
-    /// The next line that somebody typed. Cancel safe; waits for ever where nobody is asked.
-    pub(super) async fn line(&mut self) -> String {
-        if let Some(lines) = &mut self.lines
-            && let Some(line) = lines.recv().await
-        {
-            return line;
+    /// The next line that somebody typed, none when there are no more. Cancel safe; waits for ever where nobody is asked.
+    pub(super) async fn line(&mut self) -> Option<String> {
+        match &mut self.keyboard {
+            Some(keyboard) => keyboard.line().await,
+            None => std::future::pending().await,
         }
-        std::future::pending().await
     }
 
     /// Somebody typed a line.
-    pub(super) fn typed(&mut self, line: &str, follower: &Follower) {
+    pub(super) fn typed(&mut self, line: Option<&str>, follower: &Follower) {
+        let Some(line) = line else {
+            if !self.open.is_empty() {
+                follower.note("nobody types any more; `towline inbox` shows what is asked");
+            }
+            (self.is_attended, self.keyboard) = (false, None);
+            return;
+        };
         let Some((job, request)) = self.open.front() else {
             return;
         };
@@ -88,39 +97,27 @@ impl Asking {
             .client
             .answer(job.clone(), request.question_id.clone(), answer);
         self.open.pop_front();
+        self.prompt(follower);
         tokio::spawn(async move {
             if let Err(error) = answer.remember(remember).await {
                 output::note(&format!("the answer was not accepted: {}", failed(error)));
             }
         });
-        if !self.open.is_empty() {
-            self.prompt(follower);
-        }
     }
 
+    /// Asks the first of those that wait.
     fn prompt(&mut self, follower: &Follower) {
         let Some((_, request)) = self.open.front() else {
+            if let Some(keyboard) = &self.keyboard {
+                keyboard.withdraw();
+            }
             return;
         };
+        self.keyboard.get_or_insert_with(Keyboard::new).put();
         for line in prompt_of(request) {
             follower.note(&line);
         }
-        self.lines.get_or_insert_with(read_lines);
     }
-}
-
-/// Lines of standard input, read by a thread that ends with the program.
-fn read_lines() -> mpsc::Receiver<String> {
-    let (to_us, lines) = mpsc::channel(1);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            if to_us.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
 }
 
 /// What a person is shown.

@@ -12,7 +12,7 @@ use towline::{
     wire::RawJson,
 };
 
-use super::{following, following::Followed};
+use super::following;
 use crate::{
     agents::coder,
     args::{DemoArgs, GlobalArgs, OutputFormat, ServeArgs},
@@ -157,9 +157,7 @@ async fn approve(client: &Client, job: JobId) -> Outcome<()> {
 
 async fn follow(client: &Client, handle: JobHandle) -> Outcome {
     let mut follower = Follower::new(OutputFormat::Human, false, false);
-    let job = handle.id().clone();
-    follower.accepted(&job, &following::accepted(&handle))?;
-    following::follow(client, &job, Followed::Own(handle), &mut follower).await
+    following::follow_own(client, handle, None, &mut follower).await
 }
 
 /// The directory all of it is in, and the token of the one who looks.

@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
-use towline::{JobId, client::Subscription, wire::JobSeq};
+use towline::{JobId, wire::JobSeq};
 
-use super::following;
+use super::{following, past::Past};
 use crate::{
     args::ExportArgs,
     connect::{Connection, failed},
@@ -26,9 +26,10 @@ pub(super) async fn run(context: &Context, args: ExportArgs) -> Outcome {
 
 async fn export(connection: &Connection, job: &JobId, args: &ExportArgs) -> Outcome<()> {
     let subscribe = connection.client.subscribe(job.clone()).history(true);
-    let mut subscription = subscribe.send().await.map_err(failed)?;
+    let subscription = subscribe.send().await.map_err(failed)?;
+    let mut past = Past::after(subscription, JobSeq::ZERO);
     let Some(file) = &args.output else {
-        let written = write(job, &mut subscription, &mut |line| output::line(&line)).await?;
+        let written = write(job, &mut past, &mut |line| output::line(&line)).await?;
         output::note(&format!("{written} entries"));
         return Ok(());
     };
@@ -36,7 +37,7 @@ async fn export(connection: &Connection, job: &JobId, args: &ExportArgs) -> Outc
         Failure::local(format!("cannot write to `{}`: {error}", file.display()))
     };
     let mut whole = Whole::begin(file).map_err(refuse)?;
-    let written = write(job, &mut subscription, &mut |line| {
+    let written = write(job, &mut past, &mut |line| {
         writeln!(whole, "{line}").map_err(refuse)
     })
     .await?;
@@ -48,16 +49,11 @@ async fn export(connection: &Connection, job: &JobId, args: &ExportArgs) -> Outc
 /// The job's log, a line an entry, as far as it goes now.
 async fn write(
     job: &JobId,
-    subscription: &mut Subscription,
+    past: &mut Past,
     line: &mut dyn FnMut(String) -> Outcome<()>,
 ) -> Outcome<u64> {
-    let is_over = subscription.subscribed().current_status.is_terminal();
-    let last = subscription.subscribed().subscribed_from;
     let mut written = 0;
-    if !is_over && last == JobSeq::ZERO {
-        return Ok(written);
-    }
-    while let Some(event) = subscription.next_event().await.map_err(failed)? {
+    while let Some(event) = past.next_event().await.map_err(failed)? {
         let payload = event.payload().map_err(Failure::connection)?;
         line(
             json!({
@@ -71,11 +67,12 @@ async fn write(
             .to_string(),
         )?;
         written += 1;
-        if !is_over && event.job_seq().is_none_or(|seq| seq >= last) {
-            return Ok(written);
-        }
     }
-    let outcome = subscription.outcome().await.map_err(failed)?;
+    if !past.is_over() {
+        return Ok(written);
+    }
+    let last = past.subscription.subscribed().subscribed_from;
+    let outcome = past.subscription.outcome().await.map_err(failed)?;
     let mut end: Map<String, Value> = output::end_of(following::ending(job, outcome)?);
     if last > JobSeq::ZERO {
         end.insert("job_seq".to_owned(), json!(last));

@@ -16,7 +16,11 @@ use towline::{
     wire::{JobSeq, payload::Accepted},
 };
 
-use super::asking::Asking;
+use super::{
+    asking::Asking,
+    interruption::{Interruption, News},
+    past::Past,
+};
 use crate::{
     connect::failed,
     exit,
@@ -29,27 +33,31 @@ use crate::{
 const LAST_NEWS: Duration = Duration::from_secs(5);
 
 /// A job that is followed: one's own, or one that is watched.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one is made, and it is not moved about"
-)]
 pub(super) enum Followed {
-    Own(JobHandle),
+    /// One's own, and the command that finds it where it goes on without this one.
+    Own {
+        handle: JobHandle,
+        found_by: Option<String>,
+    },
     Watched(Subscription),
+    /// One that nobody runs: what there is of it.
+    Left(Past),
 }
 
 impl Followed {
     async fn next_event(&mut self) -> Result<Option<JobEvent>, ClientError> {
         match self {
-            Self::Own(job) => job.next_event().await,
+            Self::Own { handle, .. } => handle.next_event().await,
             Self::Watched(job) => job.next_event().await,
+            Self::Left(past) => past.next_event().await,
         }
     }
 
     async fn outcome(&mut self) -> Result<JobOutcome, ClientError> {
         match self {
-            Self::Own(job) => job.outcome().await,
+            Self::Own { handle, .. } => handle.outcome().await,
             Self::Watched(job) => job.outcome().await,
+            Self::Left(past) => past.subscription.outcome().await,
         }
     }
 }
@@ -61,13 +69,30 @@ enum FromChild {
     Ended(Result<JobOutcome, ClientError>),
 }
 
-/// Follows a job until it ends. Ctrl-C cancels it when it is one's own, and a second one leaves; on a job that is only
-/// watched the first one leaves. Returns the program's exit status.
+/// Follows a job of this session from its acceptance to its end. `found_by` is the command that finds it where it goes on when
+/// this program ends.
+pub(super) async fn follow_own(
+    client: &Client,
+    handle: JobHandle,
+    found_by: Option<String>,
+    follower: &mut Follower,
+) -> Outcome {
+    let job = handle.id().clone();
+    follower.accepted(&job, &accepted(&handle))?;
+    let mut seen = JobSeq::ZERO;
+    let followed = Followed::Own { handle, found_by };
+    follow(client, &job, followed, follower, &mut seen).await
+}
+
+/// Follows a job until it ends. Ctrl-C cancels it when it is one's own, and a second one leaves, as does the first when the
+/// runtime is silent; on a job that is only watched the first one leaves. Returns the program's exit status. `seen` is the last
+/// event that was told before, and then the last that was told at all.
 pub(super) async fn follow(
     client: &Client,
     job: &JobId,
     mut followed: Followed,
     follower: &mut Follower,
+    seen: &mut JobSeq,
 ) -> Outcome {
     let mut children = follower.shows_children().then(|| Children::of(client, job));
     let mut signals = Signals::new()?;
@@ -76,9 +101,9 @@ pub(super) async fn follow(
         client,
         job,
         follower,
-        own: matches!(followed, Followed::Own(_)),
-        seen: JobSeq::default(),
-        interrupted: false,
+        own: matches!(followed, Followed::Own { .. }),
+        seen,
+        interruption: None,
         lost: false,
         asking: Asking::new(client, follower_is_human),
     };
@@ -89,6 +114,7 @@ pub(super) async fn follow(
             event = followed.next_event() => Happened::Event(event.map_err(failed)?),
             Some((child, news)) = next_news(children.as_mut()) => Happened::Child(child, news),
             _ = signals.next() => Happened::Signal,
+            news = next_of(state.interruption.as_mut()) => Happened::Interruption(news),
             line = state.asking.line() => Happened::Line(line),
             _ = &mut changed => {
                 changed = Box::pin(client.connection_changed());
@@ -98,7 +124,10 @@ pub(super) async fn follow(
         match state.handle(happened)? {
             Next::Wait => {}
             Next::Ended => break,
-            Next::Leave => return Ok(exit::INTERRUPTED),
+            Next::Leave => {
+                state.leave(&followed);
+                return Ok(exit::INTERRUPTED);
+            }
         }
     }
     if let Some(children) = &mut children {
@@ -106,14 +135,7 @@ pub(super) async fn follow(
             tell_child(state.follower, &child, news)?;
         }
     }
-    let outcome = whole_outcome(client, job, &mut followed).await?;
-    let status = state.follower.ended(ending(job, outcome)?)?;
-    let interrupted = state.interrupted && status != exit::SUCCESS;
-    Ok(if interrupted {
-        exit::INTERRUPTED
-    } else {
-        status
-    })
+    state.end(&mut followed).await
 }
 
 /// What to react to.
@@ -121,8 +143,9 @@ enum Happened {
     Event(Option<JobEvent>),
     Child(JobId, FromChild),
     Signal,
+    Interruption(News),
     /// Somebody typed.
-    Line(String),
+    Line(Option<String>),
     Connection(Connection),
 }
 
@@ -139,8 +162,9 @@ struct Following<'f> {
     follower: &'f mut Follower,
     own: bool,
     /// The last event told.
-    seen: JobSeq,
-    interrupted: bool,
+    seen: &'f mut JobSeq,
+    /// Since the first signal, of a job of one's own.
+    interruption: Option<Interruption>,
     lost: bool,
     asking: Asking,
 }
@@ -151,8 +175,8 @@ impl Following<'_> {
             Happened::Event(None) => return Ok(Next::Ended),
             Happened::Event(Some(event)) => {
                 // A session that was taken up again may send what the history sends too.
-                let again = event.job_seq().is_some_and(|seq| seq <= self.seen);
-                self.seen = event.job_seq().unwrap_or(self.seen).max(self.seen);
+                let again = event.job_seq().is_some_and(|seq| seq <= *self.seen);
+                *self.seen = event.job_seq().unwrap_or(*self.seen).max(*self.seen);
                 if !again {
                     tell(self.follower, self.job, &event)?;
                     self.ask(self.job, &event);
@@ -168,14 +192,21 @@ impl Following<'_> {
                     self.ask(&child, &event);
                 }
             }
-            Happened::Line(line) => self.asking.typed(&line, self.follower),
-            Happened::Signal if self.interrupted || !self.own => return Ok(Next::Leave),
+            Happened::Line(line) => self.asking.typed(line.as_deref(), self.follower),
+            Happened::Signal if self.interruption.is_some() || !self.own => return Ok(Next::Leave),
             Happened::Signal => {
-                self.interrupted = true;
                 self.follower
                     .note("cancelling; Ctrl-C again leaves at once");
-                cancel_beside(self.client.clone(), self.job.clone());
+                let interruption = Interruption::of(self.client.clone(), self.job.clone());
+                self.interruption = Some(interruption);
             }
+            Happened::Interruption(News::Accepted) => {}
+            Happened::Interruption(News::Refused(error)) => {
+                let why = failed(error);
+                self.follower
+                    .note(&format!("the cancel was not accepted: {why}"));
+            }
+            Happened::Interruption(News::Silence) => return Ok(Next::Leave),
             Happened::Connection(connection) => self.connection(&connection),
         }
         Ok(Next::Wait)
@@ -191,6 +222,9 @@ impl Following<'_> {
     /// Says once that the connection is lost, and once that it is back: nothing is missed meanwhile.
     fn connection(&mut self, connection: &Connection) {
         let live = matches!(connection, Connection::Live);
+        if let Some(interruption) = &mut self.interruption {
+            interruption.connection(live);
+        }
         if live == self.lost {
             self.lost = !live;
             let text = if live {
@@ -200,6 +234,47 @@ impl Following<'_> {
             };
             self.follower.note(text);
         }
+    }
+}
+
+impl Following<'_> {
+    /// Tells how the job ended, or that nobody runs it. Returns the program's exit status.
+    async fn end(&mut self, followed: &mut Followed) -> Outcome {
+        if let Followed::Left(past) = followed {
+            let status = &past.subscription.subscribed().current_status;
+            return self.follower.interrupted(self.job, status);
+        }
+        let outcome = whole_outcome(self.client, self.job, followed).await?;
+        let status = self.follower.ended(ending(self.job, outcome)?)?;
+        if self.interruption.is_some() && status != exit::SUCCESS {
+            return Ok(exit::INTERRUPTED);
+        }
+        Ok(status)
+    }
+
+    /// Says where a job goes on that was not told to end.
+    fn leave(&self, followed: &Followed) {
+        let is_told = self
+            .interruption
+            .as_ref()
+            .is_some_and(Interruption::is_accepted);
+        if let Followed::Own {
+            found_by: Some(command),
+            ..
+        } = followed
+            && !is_told
+        {
+            self.follower
+                .note(&format!("the job goes on at the server: {command}"));
+        }
+    }
+}
+
+/// Cancel safe. Without an interruption it waits for ever.
+async fn next_of(interruption: Option<&mut Interruption>) -> News {
+    match interruption {
+        Some(interruption) => interruption.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -351,14 +426,6 @@ pub(super) fn bare(job: &JobId) -> Accepted {
         parent_job_id: None,
         delegate_id: None,
     }
-}
-
-fn cancel_beside(client: Client, job: JobId) {
-    tokio::spawn(async move {
-        if let Err(error) = client.cancel(job, "interrupted").await {
-            output::note(&format!("the cancel was not accepted: {}", failed(error)));
-        }
-    });
 }
 
 /// How a job ended, in the form the output takes.

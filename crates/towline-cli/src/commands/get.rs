@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Serialize;
 use towline::{
     Amount, ErrorCode, Event, JobId, Lease, LeaseConstraints, Timestamp,
-    client::{JobEvent, JobOutput, Outcome as JobOutcome, Subscription},
+    client::{JobEvent, JobOutput, Outcome as JobOutcome},
     wire::{
-        RawJson, event,
+        JobSeq, RawJson, event,
         payload::{JobListing, Subscribed},
     },
 };
 
-use super::following;
+use super::{following, past::Past};
 use crate::{
     args::GetArgs,
     connect::{Connection, failed},
@@ -32,6 +32,9 @@ struct Shown {
     job_id: String,
     agent: String,
     status: String,
+    /// Whether nobody runs it, though it has not ended.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    interrupted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     principal: Option<String>,
     lease: Lease,
@@ -82,49 +85,36 @@ pub(super) async fn run(context: &Context, args: GetArgs) -> Outcome {
 
 async fn show(connection: &Connection, job: &JobId) -> Outcome<Shown> {
     let subscribe = connection.client.subscribe(job.clone()).history(true);
-    let mut subscription = subscribe.send().await.map_err(failed)?;
-    let past = Past::read(&mut subscription).await?;
-    let mut shown = Shown::of(job, subscription.subscribed());
+    let subscription = subscribe.send().await.map_err(failed)?;
+    let mut past = Past::after(subscription, JobSeq::ZERO);
+    let mut told = Told::default();
+    while let Some(event) = past.next_event().await.map_err(failed)? {
+        told.note(&event);
+    }
+    let mut shown = Shown::of(job, past.subscription.subscribed());
     let mut end = None;
-    if subscription.subscribed().current_status.is_terminal() {
-        let outcome = subscription.outcome().await.map_err(failed)?;
-        end = shown.ended(job, outcome, &past)?;
+    if past.is_over() {
+        let outcome = past.subscription.outcome().await.map_err(failed)?;
+        end = shown.ended(job, outcome, &told)?;
+    } else {
+        shown.interrupted = connection.nobody_runs_jobs();
     }
     let listed = job_name::listed(&connection.client, job).await?;
-    shown.when(listed.as_ref(), &past, end);
-    shown.spends(listed.as_ref(), past.costs);
+    shown.when(listed.as_ref(), &told, end);
+    shown.spends(listed.as_ref(), told.costs);
     shown.principal = listed.and_then(|listed| listed.principal);
     Ok(shown)
 }
 
 /// What the events of a job say of it.
 #[derive(Default)]
-struct Past {
+struct Told {
     started: Option<Timestamp>,
     costs: BTreeMap<String, Amount>,
     lines: VecDeque<String>,
 }
 
-impl Past {
-    /// Reads what has happened: all of it for a job that is over, up to now for one that runs.
-    async fn read(subscription: &mut Subscription) -> Outcome<Self> {
-        let is_over = subscription.subscribed().current_status.is_terminal();
-        let last = subscription.subscribed().subscribed_from;
-        let mut past = Self::default();
-        if !is_over && last.value() == 0 {
-            return Ok(past);
-        }
-        while let Some(event) = subscription.next_event().await.map_err(failed)? {
-            past.note(&event);
-            // A runtime that does not count a job's events would be waited for.
-            let is_last = event.job_seq().is_none_or(|seq| seq >= last);
-            if !is_over && is_last {
-                break;
-            }
-        }
-        Ok(past)
-    }
-
+impl Told {
     fn note(&mut self, event: &JobEvent) {
         let Ok(payload) = event.payload() else {
             return;
@@ -160,6 +150,7 @@ impl Shown {
             job_id: job.to_string(),
             agent: subscribed.agent.clone(),
             status: subscribed.current_status.to_string(),
+            interrupted: false,
             principal: None,
             lease: subscribed.lease.clone(),
             lease_constraints: subscribed.lease_constraints.clone(),
@@ -187,7 +178,7 @@ impl Shown {
         &mut self,
         job: &JobId,
         outcome: JobOutcome,
-        past: &Past,
+        told: &Told,
     ) -> Outcome<Option<Timestamp>> {
         if let JobOutcome::Success(success) = &outcome {
             match &success.result {
@@ -198,17 +189,17 @@ impl Shown {
         let ending = following::ending(job, outcome)?;
         self.summary = ending.summary;
         if let Some(error) = ending.error {
-            self.last_lines = past.lines.iter().cloned().collect();
+            self.last_lines = told.lines.iter().cloned().collect();
             self.remedy = remedy(&error);
             self.error = Some(error);
         }
         Ok(ending.completed_at)
     }
 
-    fn when(&mut self, listed: Option<&JobListing>, past: &Past, end: Option<Timestamp>) {
+    fn when(&mut self, listed: Option<&JobListing>, told: &Told, end: Option<Timestamp>) {
         let of_list = |pick: fn(&JobListing) -> Option<Timestamp>| listed.and_then(pick);
         let created = of_list(JobListing::created);
-        let started = of_list(|listed| listed.started_at).or(past.started);
+        let started = of_list(|listed| listed.started_at).or(told.started);
         let completed = of_list(|listed| listed.completed_at).or(end);
         let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
         self.duration_ms = match (started.or(created), completed) {
@@ -291,6 +282,9 @@ fn facts_of(shown: &Shown) -> Vec<(&'static str, String)> {
         ("agent", shown.agent.clone()),
         ("status", shown.status.clone()),
     ];
+    if shown.interrupted {
+        lines.push(("remedy", facts::GOES_ON.to_owned()));
+    }
     lines.extend(shown.principal.clone().map(|who| ("principal", who)));
     lines.extend(shown.created_at.clone().map(|at| ("created", at)));
     lines.extend(shown.started_at.clone().map(|at| ("started", at)));

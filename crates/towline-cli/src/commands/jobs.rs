@@ -26,6 +26,7 @@ const PAGE: u64 = 1000;
 pub(super) async fn run(context: &Context, args: JobsArgs) -> Outcome {
     let connection = Connection::open(context, &args.connect, Purpose::Look).await?;
     let jobs = newest(&connection, &args).await;
+    let nobody_runs = connection.nobody_runs_jobs();
     connection.close().await;
     let jobs = jobs?;
     let documents: Vec<Value> = jobs.iter().map(document).collect::<Outcome<_>>()?;
@@ -33,6 +34,12 @@ pub(super) async fn run(context: &Context, args: JobsArgs) -> Outcome {
         [] => "no jobs".to_owned(),
         jobs => table(jobs),
     })?;
+    if nobody_runs && jobs.iter().any(|job| !job.status.is_terminal()) {
+        output::note(&format!(
+            "a job that is pending or running is interrupted, nobody runs it: {}",
+            facts::GOES_ON
+        ));
+    }
     Ok(exit::SUCCESS)
 }
 

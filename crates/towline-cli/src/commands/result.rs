@@ -7,40 +7,44 @@ use crate::{
     args::ResultArgs,
     connect::{Connection, failed},
     context::Context,
-    data_dir, exit,
+    data_dir, exit, facts,
     failure::{Failure, Outcome},
     output,
 };
 
 pub(super) async fn run(context: &Context, args: ResultArgs) -> Outcome {
-    let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
-    let outcome = result(&connection, job, &args).await;
-    connection.close().await;
-    outcome
+    loop {
+        let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
+        let outcome = outcome_of(&connection, &job).await;
+        let again = connection.went_away(&outcome);
+        connection.close().await;
+        if !again {
+            return tell(&job, outcome?, &args);
+        }
+    }
 }
 
-async fn result(connection: &Connection, job: JobId, args: &ResultArgs) -> Outcome {
-    let subscription = connection
-        .client
-        .subscribe(job.clone())
-        .history(true)
-        .send()
-        .await;
-    let outcome = subscription
-        .map_err(failed)?
-        .outcome()
-        .await
-        .map_err(failed)?;
+async fn outcome_of(connection: &Connection, job: &JobId) -> Outcome<JobOutcome> {
+    let subscribe = connection.client.subscribe(job.clone()).history(true);
+    let mut subscription = subscribe.send().await.map_err(failed)?;
+    let status = &subscription.subscribed().current_status;
+    if connection.nobody_runs_jobs() && !status.is_terminal() {
+        return Err(facts::interrupted(job, status));
+    }
+    subscription.outcome().await.map_err(failed)
+}
+
+fn tell(job: &JobId, outcome: JobOutcome, args: &ResultArgs) -> Outcome {
     if args.output.is_none() && output::stdout_is_terminal() && is_binary(&outcome) {
         return Err(
             Failure::usage("the result is not text").help("write it to a file with -o FILE")
         );
     }
-    let ending = following::ending(&job, outcome)?;
+    let ending = following::ending(job, outcome)?;
     if let Some(error) = ending.error {
         output::note(&format!(
             "error: {} ended as {}: {}: {}",
-            output::clean(&job),
+            output::clean(job),
             output::clean(ending.status),
             output::clean(&error.code),
             output::clean(&error.message)

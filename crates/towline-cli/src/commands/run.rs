@@ -6,42 +6,45 @@ use towline::{
     wire::{RawJson, namespace},
 };
 
-use super::{following, following::Followed, lease};
+use super::{following, lease};
 use crate::{
-    args::{OutputFormat, RerunArgs, RunArgs},
+    args::{ConnectArgs, NewJobArgs, OutputFormat, RerunArgs, RunArgs},
     connect::{self, Connection, failed},
     context::Context,
     embedded::Purpose,
     exit,
     failure::{Failure, Outcome},
-    job_name::job_id,
+    job_name,
     output::{self, Follower},
     sessions::SavedSession,
+    target::absolute,
+    values::without_user,
 };
+
+/// What is run.
+enum What<'w> {
+    Agent(&'w str),
+    /// Another run of this job.
+    Again(&'w str),
+}
 
 /// `towline rerun`
 pub(super) async fn again(context: &Context, mut args: RerunArgs) -> Outcome {
-    if args.connect.url.is_none() {
+    if args.job.connect.url.is_none() {
         // A job that was left behind here is at the server its session knows.
-        args.connect.url = connect::url_of(context, &args.job);
+        args.job.connect.url = connect::url_of(context, &args.earlier)?;
     }
-    run(context, args.into_run()).await
+    start(context, &What::Again(&args.earlier), &args.job).await
 }
 
+/// `towline run`
 pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
+    start(context, &What::Agent(&args.agent), &args.job).await
+}
+
+async fn start(context: &Context, what: &What<'_>, args: &NewJobArgs) -> Outcome {
     let server = args.connect.url.as_deref();
-    let stays = server
-        .map(connect::target)
-        .transpose()?
-        .is_some_and(|target| !target.is_child());
-    if args.detach && !stays {
-        let failure =
-            Failure::usage("--detach needs a server: any other runtime ends with this program");
-        return Err(failure.help("start one with `towline serve` and name it with --url"));
-    }
-    if args.connect.url.is_none() && args.rerun_of.is_none() {
-        context.config.check_trust(&args.agent)?;
-    }
+    let target = server.map(connect::target).transpose()?;
     // Read before connecting: a wrong input is no reason to open a session.
     let input = args
         .input
@@ -49,60 +52,104 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
         .map(crate::values::Input::load)
         .transpose()
         .map_err(Failure::usage)?;
-    if let Some(url) = server.filter(|_| args.detach) {
-        let connection = Connection::open_for_others(url, context, &args.connect).await?;
-        let outcome = detach(context, &connection, &args, input).await;
-        match outcome {
-            Ok(_) => connection.leave().await,
-            Err(_) => connection.close().await,
+    let here = match server {
+        Some(_) => None,
+        None => Connection::to_server_here(context).await,
+    };
+    let stays = here.is_some() || target.is_some_and(|target| !target.is_child());
+    if args.detach && !stays {
+        let failure =
+            Failure::usage("--detach needs a server: any other runtime ends with this program");
+        return Err(failure.help(
+            "start one with `towline serve`, on this data directory or elsewhere, and name that one with --url",
+        ));
+    }
+    let connection = match (here, server) {
+        (Some(here), _) => here,
+        (None, Some(url)) if args.detach => {
+            Connection::open_for_others(url, context, &args.connect).await?
         }
+        (None, server) => {
+            if let (None, What::Agent(agent)) = (server, what) {
+                context.config.check_trust(agent)?;
+            }
+            Connection::open(context, &args.connect, Purpose::Work).await?
+        }
+    };
+    if !args.detach {
+        let outcome = follow(context, &connection, what, args, input).await;
+        connection.close().await;
         return outcome;
     }
-    let connection = Connection::open(context, &args.connect, Purpose::Work).await?;
-    let outcome = follow(context, &connection, &args, input).await;
-    connection.close().await;
+    let outcome = detach(context, &connection, what, args, input).await;
+    match outcome {
+        Ok(_) => connection.leave().await,
+        Err(_) => connection.close().await,
+    }
     outcome
 }
 
 async fn follow(
     context: &Context,
     connection: &Connection,
-    args: &RunArgs,
+    what: &What<'_>,
+    args: &NewJobArgs,
     input: Option<RawJson>,
 ) -> Outcome {
     let mut follower = Follower::new(args.format.output, args.quiet, args.raw);
-    let handle = submit(context, connection, args, input).await?;
-    let job = handle.id().clone();
-    follower.accepted(&job, &following::accepted(&handle))?;
-    following::follow(
-        &connection.client,
-        &job,
-        Followed::Own(handle),
-        &mut follower,
-    )
-    .await
+    let handle = submit(context, connection, what, args, input).await?;
+    let job = output::clean(handle.id());
+    let found_by = found_by(connection, &args.connect, &job);
+    let client = &connection.client;
+    let outcome = following::follow_own(client, handle, found_by, &mut follower).await;
+    if connection.went_away(&outcome) {
+        let help = format!(
+            "the server on this data directory has ended; at its next start `towline watch {job}` shows what became of the job"
+        );
+        return outcome.map_err(|failure| failure.help(help));
+    }
+    outcome
+}
+
+/// The command that finds a job where it goes on without this program, if it does.
+fn found_by(connection: &Connection, args: &ConnectArgs, job: &str) -> Option<String> {
+    if connection.is_of_this_program() {
+        return None;
+    }
+    match &args.url {
+        None => Some(format!("towline watch {job}")),
+        Some(url) => {
+            let stays = connect::target(url).is_ok_and(|target| !target.is_child());
+            let url = output::clean(without_user(&absolute(url)));
+            stays.then(|| format!("towline watch {job} --url {url}"))
+        }
+    }
 }
 
 async fn detach(
     context: &Context,
     connection: &Connection,
-    args: &RunArgs,
+    what: &What<'_>,
+    args: &NewJobArgs,
     input: Option<RawJson>,
 ) -> Outcome {
-    let handle = submit(context, connection, args, input).await?;
+    let handle = submit(context, connection, what, args, input).await?;
     let job = handle.id().to_string();
     let agent = following::accepted(&handle).agent;
-    let saved = SavedSession {
-        url: args.connect.url.clone().unwrap_or_default(),
-        session_id: String::new(),
-        job_id: job.clone(),
-        agent: agent.clone(),
-        created_at: SystemClock.now().to_string(),
-        token: connect::token(&args.connect)?.map(|token| token.expose().to_owned()),
-        until: None,
-        resume: serde_json::Value::Null,
-    };
-    connect::save(&connection.client, saved, &context.sessions()).await?;
+    // The server on this data directory needs no session of the past: its owner may do everything.
+    if let Some(url) = &args.connect.url {
+        let saved = SavedSession {
+            url: absolute(url),
+            session_id: String::new(),
+            job_id: job.clone(),
+            agent: agent.clone(),
+            created_at: SystemClock.now().to_string(),
+            token: connect::token(&args.connect)?.map(|token| token.expose().to_owned()),
+            until: None,
+            resume: serde_json::Value::Null,
+        };
+        connect::save(&connection.client, saved, &context.sessions()).await?;
+    }
     let document = serde_json::json!({"job_id": job, "agent": agent, "detached": true});
     match args.format.output {
         OutputFormat::Human => output::line(&output::clean(&job))?,
@@ -124,15 +171,16 @@ async fn agent_of(connection: &Connection, job: JobId) -> Outcome<String> {
 async fn submit(
     context: &Context,
     connection: &Connection,
-    args: &RunArgs,
+    what: &What<'_>,
+    args: &NewJobArgs,
     input: Option<RawJson>,
 ) -> Outcome<towline::client::JobHandle> {
-    let mut submit = match &args.rerun_of {
-        None => connection.client.submit(&args.agent),
-        Some(job) => {
-            let job = job_id(job)?;
+    let mut submit = match what {
+        What::Agent(agent) => connection.client.submit(*agent),
+        What::Again(job) => {
+            let job = job_name::resolve(&connection.client, job).await?;
             let agent = agent_of(connection, job.clone()).await?;
-            if args.connect.url.is_none() {
+            if connection.is_of_this_program() {
                 context.config.check_trust(&agent)?;
             }
             connection.client.submit(agent).rerun_of(job)

@@ -26,7 +26,7 @@ use crate::{
     exit, facts,
     failure::Outcome,
     output,
-    signals::{Signal, Signals},
+    signals::Signals,
 };
 
 /// How many jobs are watched for what they say; the others show what a listing says.
@@ -42,15 +42,51 @@ pub(super) async fn run(context: &Context, args: TopArgs) -> Outcome {
     let connection = Connection::open(context, &args.connect, Purpose::Look).await?;
     let live =
         args.format.output == OutputFormat::Human && !args.once && std::io::stdout().is_terminal();
+    if live {
+        return refresh(context, &args, connection).await;
+    }
     let mut top = Top::default();
-    let outcome = if live {
-        top.refresh(&connection.client, args.every.map_or(EVERY, |span| span.0))
-            .await
-    } else {
-        top.once(&connection.client, args.format.output).await
-    };
+    let outcome = top.once(&connection.client, args.format.output).await;
     drop(top);
     connection.close().await;
+    outcome
+}
+
+/// Looks again and again until a signal ends it. Where nobody runs jobs, the store is let go of meanwhile, for somebody who
+/// comes to.
+async fn refresh(context: &Context, args: &TopArgs, connection: Connection) -> Outcome {
+    let mut signals = Signals::new()?;
+    let screen = Screen::open();
+    let mut ticks = tokio::time::interval(args.every.map_or(EVERY, |span| span.0));
+    let mut top = Top::default();
+    let mut open = Some(connection);
+    let outcome = loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = signals.next() => break Ok(exit::SUCCESS),
+        }
+        let connection = match open.take() {
+            Some(connection) => connection,
+            None => match Connection::open(context, &args.connect, Purpose::Look).await {
+                Ok(connection) => connection,
+                Err(failure) => break Err(failure),
+            },
+        };
+        let outcome = top.draw(&connection.client).await;
+        if connection.nobody_runs_jobs() || connection.went_away(&outcome) {
+            top = Top::default();
+            connection.close().await;
+        } else {
+            open = Some(connection);
+            if let Err(failure) = outcome {
+                break Err(failure);
+            }
+        }
+    };
+    drop((screen, top));
+    if let Some(connection) = open {
+        connection.close().await;
+    }
     outcome
 }
 
@@ -97,21 +133,10 @@ impl Top {
         Ok(exit::SUCCESS)
     }
 
-    async fn refresh(&mut self, client: &Client, every: Duration) -> Outcome {
-        let mut signals = Signals::new()?;
-        let _screen = Screen::open();
-        let mut ticks = tokio::time::interval(every);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                signal = signals.next() => match signal {
-                    Signal::End(_) | Signal::Hangup => return Ok(exit::SUCCESS),
-                },
-            }
-            let jobs = self.look(client).await?;
-            let table = self.table(&jobs).await;
-            draw(&table)?;
-        }
+    async fn draw(&mut self, client: &Client) -> Outcome<()> {
+        let jobs = self.look(client).await?;
+        let table = self.table(&jobs).await;
+        draw(&table)
     }
 
     /// The live jobs, oldest first. Those that are new are watched, those that ended no longer.

@@ -2,10 +2,13 @@
 
 use towline::{
     JobId,
-    wire::{JobSeq, payload::Accepted},
+    wire::{
+        JobSeq,
+        payload::{Accepted, Subscribed},
+    },
 };
 
-use super::{following, following::Followed};
+use super::{following, following::Followed, past::Past};
 use crate::{
     args::WatchArgs,
     connect::{Connection, failed},
@@ -15,39 +18,71 @@ use crate::{
 };
 
 pub(super) async fn run(context: &Context, args: WatchArgs) -> Outcome {
-    let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
-    let outcome = watch(&connection, job, &args).await;
-    connection.close().await;
-    outcome
+    // The flag names the first event that is wanted, the protocol the one before it.
+    let before = args.from.map_or(0, |from| from.saturating_sub(1));
+    let mut watch = Watch {
+        follower: Follower::new(args.format.output, false, args.raw),
+        seen: JobSeq::new(before),
+        has_begun: false,
+        live: args.live,
+    };
+    loop {
+        let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
+        let outcome = watch.follow(&connection, job).await;
+        let again = connection.went_away(&outcome);
+        connection.close().await;
+        if !again {
+            return outcome;
+        }
+        watch
+            .follower
+            .note("the command that ran jobs here has ended");
+    }
 }
 
-async fn watch(connection: &Connection, job: JobId, args: &WatchArgs) -> Outcome {
-    let mut subscribe = connection.client.subscribe(job.clone());
-    if !args.live {
-        subscribe = subscribe.history(true);
+/// What is kept when the job is watched through one runtime after another.
+struct Watch {
+    follower: Follower,
+    /// The last event that was told, or is not wanted.
+    seen: JobSeq,
+    has_begun: bool,
+    live: bool,
+}
+
+impl Watch {
+    async fn follow(&mut self, connection: &Connection, job: JobId) -> Outcome {
+        let wants_past = !self.live || self.has_begun;
+        let mut subscribe = connection.client.subscribe(job.clone()).history(wants_past);
+        if self.seen > JobSeq::ZERO {
+            subscribe = subscribe.from(self.seen);
+        }
+        let subscription = subscribe.send().await.map_err(failed)?;
+        let subscribed = subscription.subscribed();
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.follower.accepted(&job, &accepted(&job, subscribed))?;
+            if self.live {
+                self.seen = subscribed.subscribed_from;
+            }
+        }
+        let is_left = connection.nobody_runs_jobs() && !subscribed.current_status.is_terminal();
+        let followed = if is_left {
+            Followed::Left(Past::after(subscription, self.seen))
+        } else {
+            Followed::Watched(subscription)
+        };
+        let client = &connection.client;
+        following::follow(client, &job, followed, &mut self.follower, &mut self.seen).await
     }
-    if let Some(from) = args.from {
-        // The flag names the first event that is wanted, the protocol the one before it.
-        subscribe = subscribe.from(JobSeq::new(from.saturating_sub(1)));
-    }
-    let subscription = subscribe.send().await.map_err(failed)?;
-    let mut follower = Follower::new(args.format.output, false, args.raw);
-    let subscribed = subscription.subscribed();
-    let accepted = Accepted {
+}
+
+fn accepted(job: &JobId, subscribed: &Subscribed) -> Accepted {
+    Accepted {
         agent: subscribed.agent.clone(),
         lease: subscribed.lease.clone(),
         lease_constraints: subscribed.lease_constraints.clone(),
         budget: subscribed.budget.clone(),
         trace_id: subscribed.trace_id,
         parent_job_id: subscribed.parent_job_id.clone(),
-        ..following::bare(&job)
-    };
-    follower.accepted(&job, &accepted)?;
-    following::follow(
-        &connection.client,
-        &job,
-        Followed::Watched(subscription),
-        &mut follower,
-    )
-    .await
+        ..following::bare(job)
+    }
 }

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use crate::{
     args::{ConnectArgs, OutputFormat},
     asking::{self, Question},
-    embedded, exit,
+    exit,
     failure::Outcome,
-    output,
+    output, owner,
 };
 
 /// Asks, and answers: vendor types of ours, which another runtime passes over.
@@ -26,7 +26,7 @@ pub(super) async fn run(args: &ConnectArgs, format: OutputFormat) -> Outcome {
         }
         // Whoever embeds a runtime asks for leases on their own behalf.
         None => json!({
-            "principal": embedded::PRINCIPAL,
+            "principal": owner::PRINCIPAL,
             "role": null,
             "lease_ceiling_text": "anything",
         }),

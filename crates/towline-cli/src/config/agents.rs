@@ -9,7 +9,10 @@ use towline::{
     wire::AgentRef,
 };
 
-use super::file::{File, SpanValue};
+use super::{
+    elsewhere::Elsewhere,
+    file::{File, SpanValue},
+};
 use crate::{failure::Outcome, values};
 
 /// The built-in agents that may be hosted by name.
@@ -22,10 +25,18 @@ pub(crate) struct AgentSection {
     pub(crate) command: Vec<String>,
     #[serde(default)]
     pub(crate) builtin: Option<String>,
+    #[serde(flatten)]
+    pub(crate) elsewhere: Elsewhere,
     #[serde(default)]
     pub(crate) protocol: Option<String>,
     #[serde(default)]
     pub(crate) version: Option<String>,
+    /// What it is for.
+    #[serde(default)]
+    description: Option<String>,
+    /// The file of a JSON Schema.
+    #[serde(default)]
+    pub(crate) input_schema: Option<PathBuf>,
     #[serde(default)]
     pub(crate) cwd: Option<PathBuf>,
     #[serde(default)]
@@ -99,7 +110,9 @@ impl AgentSection {
                 "and builtin exclude each other; keep one",
             ));
         }
-        if self.builtin.is_none() && self.command.first().is_none_or(String::is_empty) {
+        if self.elsewhere.url.is_some() {
+            self.validate_elsewhere(&key, file)?;
+        } else if self.builtin.is_none() && self.command.first().is_none_or(String::is_empty) {
             return Err(file.wrong(
                 &format!("{key}.command"),
                 "is empty; write the program and its arguments as a list",
@@ -127,7 +140,7 @@ impl AgentSection {
 }
 
 impl AgentSection {
-    /// How the agent's jobs are run.
+    /// How the agent's jobs are run, but for what its input looks like, which stands in a file.
     pub(crate) fn options(&self) -> AgentOptions {
         let mut options = AgentOptions::default()
             .restartable(self.restartable)
@@ -136,6 +149,9 @@ impl AgentSection {
         let then = self.on_budget_exhausted.as_deref();
         if let Some(then) = then.and_then(|text| on_budget_exhausted(text).ok()) {
             options = options.on_budget_exhausted(then);
+        }
+        if let Some(description) = &self.description {
+            options = options.description(description.as_str());
         }
         if let Some(queue) = &self.queue {
             options = options.queue(queue);
@@ -155,6 +171,33 @@ impl AgentSection {
     pub(crate) fn form(&self) -> ResultForm {
         let named = self.result.as_deref().and_then(form);
         named.unwrap_or_default()
+    }
+
+    /// An agent of another runtime has no program here.
+    fn validate_elsewhere(&self, key: &str, file: &File) -> Outcome<()> {
+        let of_programs = [
+            ("command", !self.command.is_empty()),
+            ("builtin", self.builtin.is_some()),
+            (
+                "protocol",
+                self.protocol.as_deref().is_some_and(|text| text != "arcp"),
+            ),
+            ("cwd", self.cwd.is_some()),
+            ("env", !self.env.is_empty()),
+            ("env_pass", !self.env_pass.is_empty()),
+            ("confine", self.confine.is_some()),
+            ("read", !self.read.is_empty()),
+            ("state", self.state.is_some()),
+            ("limits", self.limits != AgentLimits::default()),
+            ("model", self.model.is_some()),
+        ];
+        if let Some((name, _)) = of_programs.iter().find(|(_, given)| *given) {
+            return Err(file.wrong(
+                &format!("{key}.{name}"),
+                "is for programs that run here, and url names a runtime elsewhere; keep one of them",
+            ));
+        }
+        self.elsewhere.validate(key, file)
     }
 
     /// What is said of a program's output is about programs that have one.
@@ -213,9 +256,10 @@ fn builtin(text: &str) -> Result<(), String> {
 
 fn protocol(text: &str) -> Result<(), String> {
     match text {
-        "arcp" | "exec" => Ok(()),
+        "arcp" | "exec" | "acp" => Ok(()),
         other => Err(format!(
-            "`{other}` is not a protocol; write arcp (the child speaks ARCP over stdio) or exec (a plain command)"
+            "`{other}` is not a protocol; write acp (a coding agent that speaks the Agent Client Protocol), arcp (the child speaks ARCP over stdio) \
+             or exec (a plain command)"
         )),
     }
 }

@@ -132,6 +132,7 @@ static FILE: Shape = Keys(&[
             ),
         ]),
     ),
+    ("mcp", Keys(&[("may_approve", Leaf)])),
     (
         "credentials",
         Keys(&[(
@@ -179,6 +180,9 @@ static FILE: Shape = Keys(&[
         Named(&Keys(&[
             ("command", Leaf),
             ("builtin", Leaf),
+            ("url", Leaf),
+            ("agent", Leaf),
+            ("ca_cert", Leaf),
             ("protocol", Leaf),
             ("version", Leaf),
             ("cwd", Leaf),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     args::OutputFormat,
-    exit,
+    exit, facts,
     failure::{Failure, Outcome},
 };
 
@@ -247,6 +247,24 @@ impl Follower {
             Shape::Human(_) | Shape::Quiet => self.ended_for_people(ending)?,
         }
         Ok(status)
+    }
+
+    /// Nobody runs the job any more, and what there is of it was told. The failure says so to a person.
+    pub(crate) fn interrupted(&mut self, job: &JobId, status: &JobStatus) -> Outcome {
+        let mut document = match &mut self.shape {
+            Shape::Json => std::mem::take(&mut self.accepted),
+            Shape::Ndjson => Map::from_iter([("type".to_owned(), json!("job.interrupted"))]),
+            Shape::Human(human) => {
+                human.end(job);
+                return Err(facts::interrupted(job, status));
+            }
+            Shape::Quiet => return Err(facts::interrupted(job, status)),
+        };
+        document.insert("job_id".to_owned(), json!(job.as_str()));
+        document.insert("status".to_owned(), json!(status.as_str()));
+        document.insert("interrupted".to_owned(), json!(true));
+        super::json(&document)?;
+        Err(facts::interrupted(job, status))
     }
 
     fn ended_for_people(&mut self, ending: Ending) -> Outcome<()> {

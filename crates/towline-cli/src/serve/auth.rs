@@ -15,6 +15,7 @@ use crate::{
     data_dir::{DataDir, make_data_dir, write_private},
     failure::{Failure, Outcome},
     guard,
+    owner::ButOwner,
     values::PrincipalToken,
 };
 
@@ -96,7 +97,7 @@ pub(super) fn admission(
     let fixed = StaticTokens::new(tokens.iter().map(|pair| (&pair.principal, &pair.token)))
         .map_err(Failure::usage)?;
     let authenticator: Box<dyn Authenticator> = match jwt {
-        Some(jwt) => Box::new(Chain::new().or(fixed).or(jwt)),
+        Some(jwt) => Box::new(Chain::new().or(fixed).or(ButOwner(jwt))),
         None => Box::new(fixed),
     };
     Ok(Admission {

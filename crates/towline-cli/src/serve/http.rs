@@ -116,10 +116,15 @@ pub(super) fn router(
     let router = guarded_health_routes(runtime, &options)
         .merge(options.guard(Router::new().route("/metrics", get(render))))
         .merge(dashboard(settings, &options)?);
-    let router =
-        router
-            .route_http(runtime, options.clone())
-            .route_arcp(&settings.path, runtime, options);
+    let router = router
+        .route_http(runtime, options.clone())
+        .route_mcp(
+            "/mcp",
+            runtime,
+            options.clone(),
+            context.config.mcp.options(),
+        )
+        .route_arcp(&settings.path, runtime, options);
     Ok(router.layer(map_response(async |response| last(response))))
 }
 

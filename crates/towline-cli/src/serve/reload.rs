@@ -10,14 +10,18 @@ use std::{
 };
 
 use axum_server::tls_rustls::RustlsConfig;
-use towline::runtime::{
-    Runtime,
-    auth::{Authenticator, Replaceable},
-    roles::{LiveRoles, Roles},
+use towline::{
+    agents::Confinement,
+    runtime::{
+        Runtime,
+        auth::{Authenticator, Replaceable},
+        roles::{LiveRoles, Roles},
+    },
 };
 
 use super::{
     auth::{self, Minting},
+    here::Here,
     roles, tls,
 };
 use crate::{
@@ -34,6 +38,7 @@ use crate::{
 pub(super) struct Live<'s> {
     pub(super) context: &'s Context,
     pub(super) args: &'s ServeArgs,
+    pub(super) here: Here,
     pub(super) authenticator: Replaceable,
     pub(super) roles: LiveRoles,
     /// The listener's certificate, and the files it is read from.
@@ -50,7 +55,7 @@ pub(super) struct Live<'s> {
 }
 
 /// The hashes of each principal's tokens.
-type Tokens = BTreeMap<String, BTreeSet<String>>;
+pub(super) type Tokens = BTreeMap<String, BTreeSet<String>>;
 
 /// What was read, and can be put in place.
 struct Next {
@@ -88,6 +93,7 @@ impl Live<'_> {
             return Err(Failure::usage("whether anybody is let in cannot change"));
         }
         let roles = roles::roles(&config, self.args.dangerously_grant_any_lease)?;
+        let roles = self.here.roles(roles, &admission.tokens);
         let certificate = self.certificate.as_ref();
         let certificate = certificate
             .map(|(_, (chain, key))| tls::config(chain, key))
@@ -95,6 +101,10 @@ impl Live<'_> {
         let changed: BTreeSet<&String> = self.changed_agents(&config).collect();
         let confinement = confinement(&config, &self.context.data, self.own_files.clone());
         let mut agents = agents::configured(&config, self.demo, &confinement)?;
+        // One of ours is there again when the file no longer has another in its place.
+        let mut ours = self.our_agents(&confinement);
+        ours.retain(|agent| agents.iter().all(|other| other.section != agent.section));
+        agents.append(&mut ours);
         agents.retain(|agent| changed.contains(&agent.section));
         Ok(Next {
             config,
@@ -104,6 +114,15 @@ impl Live<'_> {
             certificate,
             agents,
         })
+    }
+
+    /// The agents of this program that are hosted beside those of the file.
+    pub(super) fn our_agents(&self, confinement: &Confinement) -> Vec<agents::Hosted> {
+        if self.demo {
+            agents::demo(confinement)
+        } else {
+            Vec::new()
+        }
     }
 
     fn changed_agents<'c>(&'c self, next: &'c Config) -> impl Iterator<Item = &'c String> {
@@ -120,10 +139,13 @@ impl Live<'_> {
             said.push("certificate read".to_owned());
         }
         for (name, section) in &self.config.agents {
-            let is_same = next.config.agents.get(name) == Some(section);
-            if !is_same && !agents::is_built_in(name, section, self.demo) {
+            if next.config.agents.get(name) != Some(section) {
                 runtime.remove_agent(name);
             }
+        }
+        // What has the name of one that comes now is one of ours.
+        for agent in &next.agents {
+            runtime.remove_agent(&agent.section);
         }
         for agent in next.agents {
             let name = agent.name.clone();

@@ -159,7 +159,14 @@ impl Settings {
 
 /// Refuses an endpoint where the server has something else.
 fn beside_others(path: &str) -> Outcome<()> {
-    let taken = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/v1"];
+    let taken = [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/mcp",
+        "/v1",
+    ];
     if !taken.contains(&path) && !path.starts_with("/v1/") {
         return Ok(());
     }

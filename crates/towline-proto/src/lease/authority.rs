@@ -69,6 +69,13 @@ pub struct Ask<'v> {
     every_model: bool,
 }
 
+/// The patterns of a job at one moment, to compare others with.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    leases: Arc<LeaseSet>,
+    granted: Option<Arc<LeaseSet>>,
+}
+
 /// An operation that may be done, now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant<'l, 'v> {
@@ -206,6 +213,15 @@ impl Authority {
         &self.leases
     }
 
+    /// What it covers now: the lease, and what a person granted beside it. Cheap; whoever holds a lock around an authority need
+    /// not hold it while patterns are compared.
+    pub fn reach(&self) -> Reach {
+        Reach {
+            leases: Arc::clone(&self.leases),
+            granted: self.granted.clone(),
+        }
+    }
+
     /// When the lease's time is over.
     pub const fn expires_at(&self) -> Option<Timestamp> {
         self.expires_at
@@ -224,6 +240,15 @@ impl Authority {
     /// Whether the lease leaves models open.
     pub(super) fn allows_every_model(&self) -> bool {
         self.models == UnnamedModels::Free && !self.leases.names(namespace::MODEL_USE)
+    }
+}
+
+impl Reach {
+    /// Whether everything that a lease covers is covered, by the job's lease or by what was granted beside it.
+    pub fn contains(&self, wanted: &LeaseSet) -> bool {
+        let granted = self.granted.as_ref();
+        self.leases.contains(wanted).is_ok()
+            || granted.is_some_and(|granted| granted.contains(wanted).is_ok())
     }
 }
 

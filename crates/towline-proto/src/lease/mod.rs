@@ -39,7 +39,7 @@ mod syntax;
 mod tests;
 mod url_pattern;
 
-pub use authority::{Ask, Authority, Denial, Grant, Operation, UnnamedModels};
+pub use authority::{Ask, Authority, Denial, Grant, Operation, Reach, UnnamedModels};
 pub use budget::{Amounts, Budget, BudgetError, Charge, MetricRefused, Remaining, ReserveError};
 pub use child::{BoundedLease, ChildGrant, Refusal};
 pub use day::{DayRest, DaySpent};

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 use towline_proto::refusal::Refusal;
-use towline_store::{Block, JobRow, RecordKind};
+use towline_store::{Block, JobRow, Principal, RecordKind};
 use towline_wire::{JobId, JobSeq, RawJson};
 
 use super::{Caller, log_refusal};
@@ -26,6 +26,8 @@ pub struct LogRecord {
 pub struct EventReader {
     caller: Caller,
     job: JobId,
+    /// Whose job it is.
+    owner: Principal,
     /// Whether the caller may answer the job's questions [ARCP 15-5].
     answers: bool,
     /// The next record to give.
@@ -40,6 +42,7 @@ impl EventReader {
             answers: command::answers(&caller.hub, &caller.session, job),
             caller,
             job: job.id.clone(),
+            owner: job.principal.clone(),
             next,
             blocks: VecDeque::new(),
             is_over: false,
@@ -52,14 +55,14 @@ impl EventReader {
     }
 
     /// The next records, at least one, as many as are at hand; waits until there are some. Empty when nothing follows any
-    /// more: after the terminal, when the runtime shuts down, or when what proved the principal proves nothing any more
-    /// [ARCP 14-7]. Cancel safe.
+    /// more: after the terminal, when the runtime shuts down, or when the caller may watch the job no more, which is found out
+    /// within a second [ARCP 14-7, 20-1]. Cancel safe.
     ///
     /// # Errors
     /// The refusal, when the store cannot be read or no longer has what comes next.
     pub async fn next(&mut self) -> Result<Vec<LogRecord>, Refusal> {
         while !self.is_over {
-            if !self.caller.is_still_proved() {
+            if !self.caller.still_watches(&self.owner) {
                 break;
             }
             let records = self.at_hand();
@@ -107,6 +110,7 @@ impl EventReader {
             None => self.is_over = true,
             Some(news) => tokio::select! {
                 () = news => {}
+                () = self.caller.barred(&self.owner) => self.is_over = true,
                 () = hub.scope.draining.cancelled() => self.is_over = true,
             },
         }

@@ -5,25 +5,22 @@ use std::sync::Arc;
 use towline_proto::{Dialect, outbox::Outbox};
 use towline_store::{Principal, SessionRow};
 use towline_transport::TransportKind;
-use towline_wire::{EventSeq, FeatureSet};
+use towline_wire::{EventSeq, FeatureSet, SessionId};
 
 use crate::{
     hub::Hub,
     session::{Attachment, SessionEntry},
 };
 
-/// The virtual session of a principal, what stands for its connection, and whether it is new. It is in no book and in no store:
+/// The virtual session of a principal under its name, and what stands for its connection. It is in no book and in no store:
 /// nothing can take it up, and nothing is sent to it.
 pub(crate) fn virtual_session(
     hub: &Hub,
+    id: SessionId,
     principal: Principal,
     features: FeatureSet,
     confidential: bool,
-) -> (Arc<SessionEntry>, Arc<Attachment>, bool) {
-    let (id, is_new) = hub
-        .books
-        .callers
-        .of(&principal, || hub.services.ids.session());
+) -> (Arc<SessionEntry>, Arc<Attachment>) {
     let row = SessionRow {
         id,
         principal,
@@ -41,5 +38,5 @@ pub(crate) fn virtual_session(
     let session = SessionEntry::new(&row, Outbox::default(), Dialect::Draft);
     let attachment = Attachment::new(TransportKind::Other, confidential);
     session.lock().attachment = Some(Arc::clone(&attachment));
-    (session, attachment, is_new)
+    (session, attachment)
 }

@@ -8,7 +8,7 @@ use towline_store::{JobQuery, Principal, StoreError};
 use towline_wire::{ErrorCode, Lease, Timestamp};
 
 use super::asker::store_refusal;
-use crate::hub::{Day, DayShare, Hub, JobView, Known, amounts};
+use crate::hub::{Day, DayShare, Hub, JobView, Known, amounts, beginning, day_of};
 
 /// The lease with no more than is left of the principal's day, and the share that is set aside for it. Nothing is set aside
 /// for those without such a budget.
@@ -26,7 +26,7 @@ pub(super) async fn within_day(
     };
     let day = hub.books.days.of(principal);
     let _turn = day.turn().await;
-    let today = hub.now().unix_micros().div_euclid(DAY);
+    let today = day_of(hub.now());
     if !day.is(today) {
         let read = read(hub, &day, principal, today).await;
         read.map_err(|error| store_refusal(&error))?;
@@ -47,7 +47,8 @@ async fn read(hub: &Hub, day: &Day, principal: &Principal, today: i64) -> Result
     let mut jobs = Vec::new();
     let mut query = JobQuery {
         principals: Some(vec![principal.clone()]),
-        created_after: Some(Timestamp::from_unix_micros(today * DAY - 1)),
+        // The bound itself is left out.
+        created_after: Some(just_before(beginning(today))),
         limit: PAGE,
         ..JobQuery::default()
     };
@@ -68,6 +69,10 @@ async fn read(hub: &Hub, day: &Day, principal: &Principal, today: i64) -> Result
     Ok(())
 }
 
+fn just_before(moment: Timestamp) -> Timestamp {
+    Timestamp::from_unix_micros(moment.unix_micros() - 1)
+}
+
 fn exhausted(hub: &Hub, principal: &Principal, most: &Amounts, currency: &str) -> Refusal {
     let role = hub.services.role_of(principal);
     let whose = role.map_or_else(
@@ -83,9 +88,6 @@ fn exhausted(hub: &Hub, principal: &Principal, most: &Amounts, currency: &str) -
         ),
     )
 }
-
-/// A day in microseconds; it begins at midnight UTC.
-const DAY: i64 = 86_400_000_000;
 
 /// How many jobs are read at once.
 const PAGE: usize = 1000;

@@ -34,7 +34,9 @@ pub(crate) async fn fire(
 ) -> Result<JobId, Refusal> {
     let features = hub.services.features;
     let principal = schedule.principal().clone();
-    let (session, attachment, _) = virtual_session(hub, principal, features, true);
+    let callers = &hub.books.callers;
+    let (known, _) = callers.of(&principal, || hub.services.ids.session());
+    let (session, attachment) = virtual_session(hub, known.name, principal, features, true);
     let mut envelope = Envelope::new(MessageType::JOB_SUBMIT);
     envelope.payload = schedule.submit((!by_hand).then_some(at));
     let RequestKind::Submit(submission) = read_alone(envelope, features)?.kind else {

@@ -86,6 +86,10 @@ async fn push_next(
         () = attachment.detach.cancelled() => return false,
         () = hub.scope.draining.cancelled() => return false,
     }
+    let principal = session.upgrade().map(|session| session.principal.clone());
+    let Some(principal) = principal else {
+        return false;
+    };
     let is_here = || {
         let session = session.upgrade();
         session.is_some_and(|session| session.lock().is_attached(attachment))
@@ -103,7 +107,10 @@ async fn push_next(
     let mut jobs = Vec::new();
     for job in follower.take(MOST) {
         // As the store has it: nothing is told before it is durable.
-        if let Ok(Some(row)) = hub.services.store.job(&job).await {
+        let row = hub.services.store.job(&job).await.ok().flatten();
+        // What the principal could see when it began to follow it may not see any more [ARCP 20-1].
+        let row = row.filter(|row| hub.services.observes(&principal, &row.principal));
+        if let Some(row) = row {
             jobs.push(listing(hub, &row.summary(), true));
         }
     }

@@ -144,10 +144,10 @@ pub(crate) fn budget_now(state: &JobState) -> Option<BTreeMap<String, Amount>> {
     remaining(&budget)
 }
 
-/// What a job spent of each budgeted currency.
+/// What a job spent of each currency.
 fn spent_so_far(state: &JobState) -> Option<BTreeMap<String, Amount>> {
     let budget: Budget = state.budget.as_ref()?.read().ok()?;
-    Some(budget.spent().collect()).filter(|spent: &BTreeMap<String, Amount>| !spent.is_empty())
+    Some(budget.costs().collect()).filter(|spent: &BTreeMap<String, Amount>| !spent.is_empty())
 }
 
 /// Where a page that ends with this job goes on.

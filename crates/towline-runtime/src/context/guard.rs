@@ -2,7 +2,7 @@
 
 use towline_proto::{
     job::Cause,
-    lease::{Denial, Operation},
+    lease::{Denial, Operation, Reach},
 };
 use towline_wire::{CallId, ErrorCode, event};
 
@@ -16,6 +16,7 @@ use crate::{life, trace};
 pub struct Permit {
     namespace: String,
     value: String,
+    approved: bool,
     span: tracing::Span,
 }
 
@@ -25,6 +26,7 @@ impl Permit {
         Self {
             namespace: operation.namespace().to_owned(),
             value: value.to_owned(),
+            approved: true,
             span: tracing::Span::none(),
         }
     }
@@ -37,6 +39,11 @@ impl Permit {
     /// The value the operation has to be carried out on: normalised, so it may differ from the text that was asked for.
     pub fn value(&self) -> &str {
         &self.value
+    }
+
+    /// Whether a person let this one operation through, which no pattern of the job covers [ARCP 15-6].
+    pub const fn is_approved(&self) -> bool {
+        self.approved
     }
 
     /// The span of the operation. It lasts as long as the permit; run the operation inside it.
@@ -84,6 +91,11 @@ impl JobContext {
         }
     }
 
+    /// What the job's patterns cover now, with what a person granted beside them.
+    pub fn reach(&self) -> Reach {
+        self.job.lock().authority.reach()
+    }
+
     /// Asks without a record of the answer.
     pub(super) fn decide(&self, operation: Operation<'_>) -> Result<Permit, Denial> {
         // Patterns are matched without the job's lock, for which everybody waits whom the job has to do with.
@@ -97,6 +109,7 @@ impl JobContext {
         Ok(Permit {
             namespace: operation.namespace().to_owned(),
             value,
+            approved: false,
             span: tracing::Span::none(),
         })
     }

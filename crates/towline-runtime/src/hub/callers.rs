@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 use towline_store::Principal;
 use towline_wire::SessionId;
 
@@ -13,33 +14,55 @@ pub(crate) struct VirtualSessions(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
-    names: HashMap<Principal, SessionId>,
+    sessions: HashMap<Principal, Virtual>,
     /// The one that is known longest first.
     order: VecDeque<Principal>,
 }
 
+/// The virtual session of a principal.
+#[derive(Debug, Clone)]
+pub(crate) struct Virtual {
+    pub(crate) name: SessionId,
+    /// Cancelled when the principal's sessions are ended [ARCP 14-7]: whoever reads in it stops.
+    pub(crate) revoked: CancellationToken,
+}
+
 impl VirtualSessions {
-    /// The name of a principal's virtual session, and whether it is new. At most [`MOST`] are remembered: the principal that is
+    /// A principal's virtual session, and whether it is new. At most [`MOST`] are remembered: the principal that is
     /// known longest is forgotten then and would get another name, which takes nothing from it but that a job of the old
     /// name cannot be the parent of a new one.
     pub(crate) fn of(
         &self,
         principal: &Principal,
         mint: impl FnOnce() -> SessionId,
-    ) -> (SessionId, bool) {
+    ) -> (Virtual, bool) {
         let mut known = self.0.lock();
-        if let Some(name) = known.names.get(principal) {
-            return (name.clone(), false);
+        if let Some(session) = known.sessions.get(principal) {
+            return (session.clone(), false);
         }
         if known.order.len() >= MOST
             && let Some(oldest) = known.order.pop_front()
         {
-            known.names.remove(&oldest);
+            known.sessions.remove(&oldest);
         }
-        let name = mint();
-        known.names.insert(principal.clone(), name.clone());
+        let session = Virtual {
+            name: mint(),
+            revoked: CancellationToken::new(),
+        };
+        known.sessions.insert(principal.clone(), session.clone());
         known.order.push_back(principal.clone());
-        (name, true)
+        (session, true)
+    }
+
+    /// Ends what goes on in a principal's virtual session; requests that come later find it as new. Its name stays, for its
+    /// jobs bear it. Says whether there was one.
+    pub(crate) fn revoke(&self, principal: &Principal) -> bool {
+        let mut known = self.0.lock();
+        let session = known.sessions.get_mut(principal);
+        session.is_some_and(|session| {
+            std::mem::take(&mut session.revoked).cancel();
+            true
+        })
     }
 }
 
@@ -63,12 +86,27 @@ mod tests {
         };
         let (alice, is_new) = of("alice");
         assert!(is_new);
-        assert_eq!(of("alice"), (alice.clone(), false));
-        assert_ne!(of("bob").0, alice);
+        let (again, is_new) = of("alice");
+        assert!(!is_new);
+        assert_eq!(again.name, alice.name);
+        assert_ne!(of("bob").0.name, alice.name);
         for number in 0..MOST {
             of(&number.to_string());
         }
-        assert_ne!(of("alice").0, alice);
-        assert_eq!(sessions.0.lock().names.len(), MOST);
+        assert_ne!(of("alice").0.name, alice.name);
+        assert_eq!(sessions.0.lock().sessions.len(), MOST);
+    }
+
+    /// [ARCP 14-7] What went on before a principal's sessions were ended stops, and what comes later does not; the name stays.
+    #[test]
+    fn what_went_on_is_ended() {
+        let sessions = VirtualSessions::default();
+        let alice = Principal::new("alice");
+        assert!(!sessions.revoke(&alice));
+        let of = || sessions.of(&alice, || SessionId::minted("1")).0;
+        let before = of();
+        assert!(sessions.revoke(&alice) && before.revoked.is_cancelled());
+        assert!(!of().revoked.is_cancelled());
+        assert_eq!(of().name, before.name);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use towline_proto::lease::{Amounts, Budget};
 use towline_store::{JobState, Principal};
-use towline_wire::{Amount, Lease, namespace};
+use towline_wire::{Amount, Lease, Timestamp, namespace};
 
 use crate::job::JobEntry;
 
@@ -92,10 +92,18 @@ impl Day {
         self.tally.lock().day == Some(today)
     }
 
-    /// It is this day, with these jobs.
+    /// It is this day, with these jobs. What was set aside for jobs that do not exist yet stays so: they may begin today.
     pub(crate) fn read(&self, today: i64, jobs: Vec<Known>) {
+        let mut current = self.tally.lock();
+        let before = std::mem::take(&mut *current);
+        let planned = before.open.into_iter();
         let mut tally = Tally {
             day: Some(today),
+            open: planned
+                .filter(|(_, open)| matches!(open, Open::Planned(_)))
+                .collect(),
+            // A share names its number, so none is given twice.
+            next: before.next,
             ..Tally::default()
         };
         for job in jobs {
@@ -106,7 +114,7 @@ impl Day {
                 Known::Over(state) => tally.count(spent(&state)),
             }
         }
-        *self.tally.lock() = tally;
+        *current = tally;
     }
 
     /// What is used, or set aside, of each currency.
@@ -159,9 +167,12 @@ impl Tally {
 impl DayShare {
     /// There is a job: what it uses, and gives back, says the job from now on.
     pub(crate) fn becomes(self, job: &Arc<JobEntry>) {
-        // Gone when the day is over; then it counts to yesterday.
-        if let Some(open) = self.day.tally.lock().open.get_mut(&self.number) {
-            *open = Open::Job(Arc::clone(job));
+        let mut tally = self.day.tally.lock();
+        if tally.day == Some(day_of(job.row.created_at)) {
+            tally.open.insert(self.number, Open::Job(Arc::clone(job)));
+        } else {
+            // It was accepted on the day before the one that is counted.
+            tally.open.remove(&self.number);
         }
     }
 }
@@ -174,6 +185,19 @@ impl Drop for DayShare {
         }
     }
 }
+
+/// The day of a moment, counted from 1970; it begins at midnight UTC.
+pub(crate) const fn day_of(at: Timestamp) -> i64 {
+    at.unix_micros().div_euclid(DAY)
+}
+
+/// When a day begins.
+pub(crate) fn beginning(day: i64) -> Timestamp {
+    Timestamp::from_unix_micros(day * DAY)
+}
+
+/// A day in microseconds.
+const DAY: i64 = 86_400_000_000;
 
 /// Whether a job's spending is what it will ever be: it has ended, and so have those that may give something back to it.
 fn is_settled(job: &JobEntry) -> bool {
@@ -218,3 +242,28 @@ fn add(sums: &mut BTreeMap<String, Amount>, amounts: Vec<(String, Amount)>) {
 
 /// How many principals' days are kept before those that nobody uses are let go.
 const MANY: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [ARCP 20-1] What is set aside when midnight comes stays set aside, and is given back by whoever has it, and by nobody else.
+    #[test]
+    fn midnight_keeps_what_is_set_aside() {
+        let day = Arc::new(Day::default());
+        let aside = |text: &str| {
+            let amounts = Amounts::parse(&[text.to_owned()]);
+            day.clone().set_aside(amounts.unwrap_or_default())
+        };
+        let used = || day.used().remove("USD").unwrap_or_default().to_string();
+        day.read(1, Vec::new());
+        let before = aside("USD:5");
+        day.read(2, Vec::new());
+        let after = aside("USD:3");
+        assert_eq!(used(), "8");
+        drop(before);
+        assert_eq!(used(), "3");
+        drop(after);
+        assert_eq!(used(), "0");
+    }
+}

@@ -33,7 +33,20 @@ pub enum RegisterError {
     /// The default version is not there.
     #[error("the default version `{0}` is not registered")]
     UnknownDefault(AgentRef),
+    /// What it says of its input is not a JSON Schema, or too long: a welcome lists all agents.
+    #[error(
+        "the input schema of the agent `{agent}` {fault}; write a JSON Schema, as an object, of at most {MOST_SCHEMA_BYTES} bytes"
+    )]
+    Schema {
+        /// The agent.
+        agent: AgentRef,
+        /// What is wrong.
+        fault: &'static str,
+    },
 }
+
+/// The longest schema, in bytes.
+const MOST_SCHEMA_BYTES: usize = 64 * 1024;
 
 /// Why an agent cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +86,7 @@ struct Versions {
 
 impl Registry {
     pub(crate) fn add(&self, agent: &AgentRef, entry: AgentEntry) -> Result<(), RegisterError> {
+        check_schema(agent, &entry)?;
         let mut names = self.names.write();
         let versions = names.entry(agent.name().into()).or_default();
         let version = agent.version().unwrap_or("");
@@ -148,11 +162,21 @@ impl Registry {
                 .filter(|version| !version.is_empty())
                 .collect();
             known.sort_by(|left, right| by_precedence(left, right));
-            let default = versions.default().filter(|version| !version.is_empty());
+            let default = versions.default();
+            // Whoever names no version gets this one, so it is the one that speaks for the name.
+            let entry = default.and_then(|version| versions.entries.get(version));
+            let options = entry.map(|entry| entry.agent.rules().options);
+            let (description, input_schema) = options.map_or((None, None), |options| {
+                let description = options.description.map(|text| text.to_string());
+                (description, options.input_schema)
+            });
+            let default = default.filter(|version| !version.is_empty());
             AgentListing {
                 name: name.to_string(),
                 versions: known.into_iter().map(str::to_owned).collect(),
                 default: default.map(str::to_owned),
+                description,
+                input_schema,
             }
         });
         listed.collect()
@@ -169,6 +193,19 @@ impl Versions {
         };
         self.default.as_deref().or_else(highest)
     }
+}
+
+fn check_schema(agent: &AgentRef, entry: &AgentEntry) -> Result<(), RegisterError> {
+    let fault = match entry.agent.rules().options.input_schema {
+        None => return Ok(()),
+        Some(schema) if schema.as_str().len() > MOST_SCHEMA_BYTES => "is too long",
+        Some(schema) if !schema.as_str().trim_start().starts_with('{') => "is not an object",
+        Some(_) => return Ok(()),
+    };
+    Err(RegisterError::Schema {
+        agent: agent.clone(),
+        fault,
+    })
 }
 
 /// SemVer order; versions that are not SemVer come before those that are, in lexical order [ARCP 7.5-2].
@@ -265,6 +302,43 @@ mod tests {
         assert!(agents.remove(&AgentRef::parse("a").unwrap()));
         assert_eq!(resolve(&agents, "a"), Err(ErrorCode::AGENT_NOT_AVAILABLE));
         assert!(!agents.remove(&AgentRef::parse("a").unwrap()));
+    }
+
+    /// What is asked for by name alone is described by the version that gets it.
+    #[test]
+    fn the_default_version_speaks_for_the_name() {
+        struct Described(&'static str);
+
+        impl RunJob for Described {
+            fn run(&self, _job: Arc<JobEntry>) -> BoxFuture<'static, Result<RawJson, Failure>> {
+                Box::pin(async { Ok(RawJson::NULL) })
+            }
+
+            fn rules(&self) -> RunRules {
+                let schema = RawJson::parse(r#"{"type":"object"}"#).unwrap();
+                RunRules {
+                    options: crate::AgentOptions::default()
+                        .description(self.0)
+                        .input_schema(schema),
+                    ..RunRules::default()
+                }
+            }
+        }
+
+        let agents = registry(&["plain"]);
+        for (agent, text) in [("a@1.0.0", "old"), ("a@2.0.0", "new")] {
+            let entry = AgentEntry {
+                agent: Arc::new(Described(text)),
+            };
+            agents.add(&AgentRef::parse(agent).unwrap(), entry).unwrap();
+        }
+        let listed = agents.listing();
+        assert_eq!(listed[0].description.as_deref(), Some("new"));
+        assert!(listed[0].input_schema.is_some());
+        assert_eq!(
+            (&listed[1].description, &listed[1].input_schema),
+            (&None, &None)
+        );
     }
 
     #[test]

@@ -50,6 +50,11 @@ impl Services {
             .find(|schedule| schedule.name() == name)
     }
 
+    /// Whether a principal may watch jobs of another: its own always [ARCP 7.6-5].
+    pub(crate) fn observes(&self, observer: &Principal, owner: &Principal) -> bool {
+        observer == owner || self.observe.may_observe(observer, owner)
+    }
+
     /// The role under which decisions about a principal are told of [ARCP 20-2].
     pub(crate) fn role_of(&self, principal: &Principal) -> Option<String> {
         self.access.as_ref()?.role_of(principal)

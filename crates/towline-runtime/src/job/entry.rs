@@ -559,7 +559,7 @@ pub(crate) fn remaining(budget: &Budget) -> Option<BTreeMap<String, Amount>> {
 
 /// The counters as the store keeps them.
 fn budget_row(budget: &Budget) -> Option<RawJson> {
-    if budget.is_empty() {
+    if budget.is_untouched() {
         None
     } else {
         RawJson::of(budget).ok()

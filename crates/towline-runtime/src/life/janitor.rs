@@ -20,7 +20,7 @@ use crate::{
 
 /// Runs until the runtime stops.
 pub(super) async fn run(hub: Arc<Hub>) {
-    let mut tick = interval(TICK);
+    let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0u64;
     loop {
@@ -29,6 +29,7 @@ pub(super) async fn run(hub: Arc<Hub>) {
             () = hub.scope.stopping.cancelled() => return,
         }
         end_unproved_sessions(&hub);
+        hub.end_barred_watching();
         end_lost_sessions(&hub);
         if ticks.is_multiple_of(RETAIN_EVERY) && ticks > 0 {
             retain(&hub).await;
@@ -70,8 +71,9 @@ fn measure(hub: &Hub) {
 }
 
 /// Has what proved a principal's sessions prove nothing any more, so that they end and are not resumed, after a restart
-/// neither [ARCP 14-7]. Says how many there were.
+/// neither [ARCP 14-7]. What the principal reads without a connection ends too. Says how many sessions there were.
 pub(crate) fn revoke_sessions(hub: &Hub, principal: &Principal) -> usize {
+    hub.books.callers.revoke(principal);
     let mut sessions = hub.books.sessions.all();
     sessions.retain(|session| session.principal == *principal);
     for session in &sessions {
@@ -218,7 +220,8 @@ fn forget_evicted(hub: &Arc<Hub>, report: towline_store::RetentionReport) {
     }
 }
 
-const TICK: Duration = Duration::from_secs(1);
+/// How soon it is noticed that an access was taken away, or a window has passed.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Retention runs once a minute.
 const RETAIN_EVERY: u64 = 60;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use towline_proto::{lease::Amounts, refusal::Refusal};
 use towline_store::Principal;
-use towline_wire::{AgentRef, Lease};
+use towline_wire::{AgentRef, Amount, Lease};
 
 use super::{Book, Roles, WithRoles};
 use crate::{
@@ -88,6 +88,10 @@ impl AccessPolicy for LiveRoles {
         self.now().budget_per_day(principal)
     }
 
+    fn budget_ceiling(&self, principal: &Principal, currency: &str) -> Option<Amount> {
+        self.now().budget_ceiling(principal, currency)
+    }
+
     fn may_cancel(&self, asker: &Principal, owner: &Principal) -> bool {
         self.now().may_cancel(asker, owner)
     }
@@ -116,6 +120,17 @@ mod tests {
     use towline_proto::roles::{Reach, Role};
 
     use super::*;
+
+    /// [ARCP 15-8] What a role lets a job spend bounds approvals here as well.
+    #[test]
+    fn a_ceiling_holds() {
+        let dev = Role::named("dev").budget_per_job(&["USD:5".to_owned()]);
+        let roles = Roles::new(Role::of_nobody()).role(dev.unwrap());
+        let live = LiveRoles::new(roles.assign("dan", "dev").unwrap());
+        let ceiling = |who: &str| live.budget_ceiling(&Principal::new(who), "USD");
+        assert_eq!(ceiling("dan"), "5".parse().ok());
+        assert_eq!(ceiling("guest"), None);
+    }
 
     /// [ARCP 20-1, 14-7] A changed role holds from now on, one that was learned by its name; one that is gone is gone.
     #[test]

@@ -10,9 +10,10 @@ use serde_json::json;
 use towline_runtime::{
     Runtime,
     auth::{AuthRefusal, Authenticator, Credentials, Proof, Proven, StaticTokens},
-    roles::{Reach, Role, Roles},
+    roles::{LiveRoles, Reach, Role, Roles},
 };
 use towline_store::{MemoryStore, Principal};
+use towline_wire::JobSeq;
 
 use crate::{
     agents::{echo, patient},
@@ -151,4 +152,93 @@ async fn roles_decide_who_cancels() {
         assert_eq!(reply["type"], "job.cancelled", "{reply}");
         alice.until_end(&job).await;
     }
+}
+
+/// Bob watches whom this says.
+fn watches(reach: Reach) -> Roles {
+    let ops = Role::named("ops").may_watch(reach).admin(false);
+    let roles = Roles::new(Role::of_nobody()).role(ops);
+    roles.assign("bob", "ops").unwrap()
+}
+
+/// [ARCP 20-1, 7.6-5] Whose right to watch is taken away hears no more of the job, and is told so; whoever reads its log without a
+/// connection is at the end of it.
+#[tokio::test(start_paused = true)]
+async fn whoever_may_watch_no_more_hears_no_more() {
+    let roles = LiveRoles::new(watches(Reach::All));
+    let runtime = runtime()
+        .access_policy(roles.clone())
+        .observe_policy(roles.clone())
+        .agent("patient", patient())
+        .build()
+        .await
+        .unwrap();
+    let (mut alice, mut bob) = (Peer::alice(&runtime).await, Peer::bob(&runtime).await);
+    let job = alice.start(json!({"agent": "patient"})).await;
+    let watched = bob.ask("job.subscribe", json!({"job_id": job})).await;
+    assert_eq!(watched["type"], "job.subscribed", "{watched}");
+    let scheme = Some("bearer".to_owned());
+    let proven = runtime.prove(scheme, Some(BOB.into()), None).await.unwrap();
+    let caller = runtime.caller(proven, true);
+    let events = caller.events(&job.parse().unwrap(), JobSeq::ZERO).await;
+    let mut reader = events.unwrap().unwrap();
+    assert!(!reader.next().await.unwrap().is_empty());
+
+    roles.replace(watches(Reach::Own));
+    assert!(reader.next().await.unwrap().is_empty());
+    let told = bob.expect_error("PERMISSION_DENIED").await;
+    assert_eq!(told["payload"]["job_id"], job, "{told}");
+    let own = bob.start(json!({"agent": "patient"})).await;
+    let cancelled = alice.ask("job.cancel", json!({"job_id": job})).await;
+    assert_eq!(cancelled["type"], "job.cancelled", "{cancelled}");
+    alice.until_end(&job).await;
+    bob.ask("job.cancel", json!({"job_id": own})).await;
+    let heard = bob.until_end(&own).await;
+    assert!(
+        heard.iter().all(|frame| frame["job_id"] == own),
+        "{heard:?}"
+    );
+}
+
+/// [ARCP 14-7] Ending a principal's sessions ends what it reads without one, and whoever waits for a job's end waits no longer;
+/// what it asks for later is as before.
+#[tokio::test(start_paused = true)]
+async fn callers_are_ended_with_sessions() {
+    let admin = Roles::new(Role::of_nobody()).role(Role::named("ops").admin(true));
+    let runtime = runtime()
+        .roles(admin.assign("alice", "ops").unwrap())
+        .agent("patient", patient())
+        .build()
+        .await
+        .unwrap();
+    let mut bob = Peer::bob(&runtime).await;
+    let job = bob.start(json!({"agent": "patient"})).await;
+    let job = job.parse().unwrap();
+    let caller = async || {
+        let scheme = Some("bearer".to_owned());
+        let proven = runtime.prove(scheme, Some(BOB.into()), None).await.unwrap();
+        runtime.caller(proven, true)
+    };
+    let (reading, waiting) = (caller().await, caller().await);
+    let mut reader = reading.events(&job, JobSeq::ZERO).await.unwrap().unwrap();
+    assert!(!reader.next().await.unwrap().is_empty());
+    let began = tokio::time::Instant::now();
+    let waits = tokio::spawn({
+        let job = job.clone();
+        async move {
+            waiting
+                .ended(&job, std::time::Duration::from_secs(60))
+                .await
+        }
+    });
+    moment().await;
+    let mut alice = Peer::alice(&runtime).await;
+    let revoke = "x-vendor.towline.sessions.revoke";
+    alice.ask(revoke, json!({"principal": "bob"})).await;
+    assert!(reader.next().await.unwrap().is_empty());
+    waits.await.unwrap();
+    assert!(began.elapsed().as_secs() < 2);
+    let later = caller().await;
+    assert!(later.is_still_proved() && !reading.is_still_proved());
+    assert!(later.events(&job, JobSeq::ZERO).await.unwrap().is_some());
 }

@@ -7,15 +7,16 @@ use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use super::{
     cache::Numbered,
-    codec::{StreamOp, put_head, put_op},
     error::DbError,
-    rows::{int, seq, status_number},
-    state::{Known, State, Stream, Unindexed},
+    rows::{int, seq},
+    state::{Known, State, Unindexed},
 };
 use crate::{
     Batch, Block, Change, CredentialRow, IdempotencyRow, JobRow, JobState, Reason, ScheduleChange,
     SessionRow, StoreError,
     check::{Kept, Tail, check},
+    codec::{StreamOp, put_head, put_op, status_number},
+    stream::Stream,
 };
 
 /// A transaction under way.

@@ -9,9 +9,9 @@ use super::{
     error::DbError,
     open::{self, Place},
     rows::{all, int, read_audit},
-    verify::{self, VerifyReport},
+    verify,
 };
-use crate::{AuditRow, EventStore, StoreError, StoreStats};
+use crate::{AuditRow, EventStore, StoreError, StoreStats, VerifyReport};
 
 impl SqliteStore {
     /// Checks the file at `path` in depth: SQLite's own check, and that logs, streams and counters fit together. Works

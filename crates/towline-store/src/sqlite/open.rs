@@ -139,11 +139,16 @@ impl Place {
         }
         let file = private(&path).map_err(|error| at(&path, "open", error))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => {
+                // Unsigned it is as good.
+                let _ = sign(&file);
+                Ok(file)
+            }
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse(
                 format!(
-                    "`{}` is in use by another towline process; stop it or name another file",
-                    self.name()
+                    "`{}` is in use by another towline process{}; stop it or name another file",
+                    self.name(),
+                    holder(&path).map_or_else(String::new, |pid| format!(" ({pid})"))
                 )
                 .into(),
             )
@@ -151,6 +156,19 @@ impl Place {
             Err(TryLockError::Error(error)) => Err(at(&path, "lock", error)),
         }
     }
+}
+
+/// Says whose a lock is, for those who find it taken.
+fn sign(mut lock: &File) -> io::Result<()> {
+    use std::io::Write as _;
+
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())
+}
+
+/// The process that has a lock, where that can be read; one that has just taken it may not have signed yet.
+fn holder(lock: &Path) -> Option<u32> {
+    fs::read_to_string(lock).ok()?.trim().parse().ok()
 }
 
 /// Creates a file that must not be there yet.

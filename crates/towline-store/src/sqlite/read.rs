@@ -7,16 +7,16 @@ use towline_wire::{EventSeq, JobId, JobSeq, RawJson};
 
 use super::{
     cache::{Cache, up_to},
-    codec,
     error::{DbError, corrupt},
     rows::{
         JOB_COLUMNS, SESSION_COLUMNS, SUMMARY_COLUMNS, all, int, read_credential, read_job,
-        read_schedule, read_session, read_span, read_summary, seq, status_number,
+        read_schedule, read_session, read_span, read_summary, seq,
     },
 };
 use crate::{
     Block, CredentialRow, JobPage, JobQuery, JobRow, JobSummary, ListCursor, Principal, Recovered,
     RecoveredSession, SessionRow, StoreError,
+    codec::{self, status_number},
 };
 
 /// The blocks of a log from `from` on; `recent` is how the log ended a moment ago, as the cache had it.

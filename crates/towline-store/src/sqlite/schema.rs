@@ -4,11 +4,8 @@ use std::collections::HashSet;
 
 use rusqlite::Connection;
 
-use super::{
-    codec::Head,
-    error::{DbError, corrupt},
-};
-use crate::{RecordKind, StoreError};
+use super::error::{DbError, corrupt};
+use crate::{RecordKind, StoreError, codec::Head};
 
 /// `towl`, in the header of every file of ours.
 pub(super) const APPLICATION_ID: i32 = 0x746f_776c;

@@ -2,17 +2,20 @@
 //!
 //! All of it can be read from the file again, which is what happens at the start and after a transaction failed.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use towline_wire::{EventSeq, JobId, JobSeq, SessionId};
 
 use super::{
-    codec::{Head, Reader, StreamOp, read_op, view_bits},
     error::{DbError, corrupt},
     rows::{int, read_span, seq},
 };
-use crate::{Span, check::Tail};
+use crate::{
+    check::Tail,
+    codec::{Head, Reader, read_op, view_bits},
+    stream::{Stream, Unflushed},
+};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -64,91 +67,33 @@ pub(super) struct Unindexed {
     pub(super) n: u64,
 }
 
-/// A session's stream.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) key: i64,
-    /// The last number given out.
-    pub(super) last: EventSeq,
-    /// The last span, if it is still kept: the next one may join it.
-    end: Option<Span>,
-    /// Spans the file has not; the first may be one it has, grown.
-    pending: VecDeque<Span>,
-    /// Spans in the file that end at or before this may go.
-    trim: EventSeq,
-}
-
-impl Stream {
-    pub(super) fn new(key: i64, last: EventSeq, end: Option<Span>) -> Self {
-        Self {
-            key,
-            last,
-            end,
-            pending: VecDeque::new(),
-            trim: EventSeq::ZERO,
-        }
+/// Brings the file's rows of a stream up to date.
+fn write_stream(stream: &mut Stream, conn: &Connection) -> Result<(), DbError> {
+    let Unflushed { trim, spans } = stream.take_unflushed();
+    if trim > EventSeq::ZERO {
+        conn.prepare_cached(
+            "DELETE FROM span WHERE session = ?1 AND first <= ?2 AND first + count - 1 <= ?2",
+        )?
+        .execute(params![stream.key, int(trim.value())])?;
     }
-
-    pub(super) fn apply(&mut self, op: StreamOp) {
-        match op {
-            StreamOp::Span(span) => self.extend(span),
-            StreamOp::Trim(up_to) => self.trim(up_to),
-        }
+    let mut insert =
+        conn.prepare_cached(
+            "INSERT OR REPLACE INTO span (session, first, count, job, from_seq, view) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+    for span in spans {
+        let (first, from) = (int(span.first.value()), int(span.from.value()));
+        insert.execute(params![
+            stream.key,
+            first,
+            span.count,
+            span.job.as_str(),
+            from,
+            view_bits(span.view)
+        ])?;
     }
-
-    fn extend(&mut self, span: Span) {
-        self.last = span.last();
-        let joined = self.end.as_ref().and_then(|end| end.joined(&span));
-        let grown = joined.is_some();
-        let span = joined.unwrap_or(span);
-        self.end = Some(span.clone());
-        match self.pending.back_mut() {
-            Some(back) if grown => *back = span,
-            _ => self.pending.push_back(span),
-        }
-    }
-
-    fn trim(&mut self, up_to: EventSeq) {
-        self.trim = self.trim.max(up_to);
-        while self
-            .pending
-            .front()
-            .is_some_and(|span| span.last() <= up_to)
-        {
-            self.pending.pop_front();
-        }
-        if self.end.as_ref().is_some_and(|end| end.last() <= up_to) {
-            self.end = None;
-        }
-    }
-
-    fn write(&mut self, conn: &Connection) -> Result<(), DbError> {
-        if self.trim > EventSeq::ZERO {
-            conn.prepare_cached(
-                "DELETE FROM span WHERE session = ?1 AND first <= ?2 AND first + count - 1 <= ?2",
-            )?
-            .execute(params![self.key, int(self.trim.value())])?;
-            self.trim = EventSeq::ZERO;
-        }
-        let mut insert =
-            conn.prepare_cached(
-                "INSERT OR REPLACE INTO span (session, first, count, job, from_seq, view) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?;
-        for span in self.pending.drain(..) {
-            let (first, from) = (int(span.first.value()), int(span.from.value()));
-            insert.execute(params![
-                self.key,
-                first,
-                span.count,
-                span.job.as_str(),
-                from,
-                view_bits(span.view)
-            ])?;
-        }
-        conn.prepare_cached("UPDATE session SET last = ?2 WHERE key = ?1")?
-            .execute(params![self.key, int(self.last.value())])?;
-        Ok(())
-    }
+    conn.prepare_cached("UPDATE session SET last = ?2 WHERE key = ?1")?
+        .execute(params![stream.key, int(stream.last.value())])?;
+    Ok(())
 }
 
 impl State {
@@ -318,7 +263,7 @@ impl State {
         self.jobs.retain(|_, known| !known.finished);
         for session in self.dirty_streams.drain() {
             if let Some(stream) = self.streams.get_mut(&session) {
-                stream.write(conn)?;
+                write_stream(stream, conn)?;
             }
         }
         if self.log_rows > 0 {

@@ -6,35 +6,14 @@ use rusqlite::Connection;
 use towline_wire::{EventSeq, JobSeq};
 
 use super::{
-    codec::{Head, Reader, StreamOp, read_op},
     error::{DbError, corrupt},
     rows::{all, read_span, seq},
 };
-use crate::{RecordKind, Span, StoreStats};
-
-/// What a check found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VerifyReport {
-    /// The file's schema.
-    pub schema: usize,
-    /// How much was looked at.
-    pub stats: StoreStats,
-    /// What is wrong, one line each; at most a hundred.
-    pub problems: Vec<String>,
-}
-
-impl VerifyReport {
-    /// Whether nothing is wrong.
-    pub fn is_ok(&self) -> bool {
-        self.problems.is_empty()
-    }
-
-    fn note(&mut self, problem: String) {
-        if self.problems.len() < MOST_PROBLEMS {
-            self.problems.push(problem);
-        }
-    }
-}
+use crate::{
+    StoreStats,
+    codec::{Head, Reader, StreamOp, read_op},
+    verify::{Log, VerifyReport, verify_span},
+};
 
 /// What the file says of itself.
 pub(super) fn stats(conn: &Connection, disk_bytes: u64) -> Result<StoreStats, DbError> {
@@ -78,16 +57,6 @@ pub(super) fn verify(
     }
     conn.execute_batch("COMMIT")?;
     Ok(report)
-}
-
-/// A job as the walk over the blocks finds it.
-#[derive(Debug)]
-struct Log {
-    id: String,
-    finished: bool,
-    chunked: bool,
-    last: JobSeq,
-    ended: bool,
 }
 
 /// Logs are without a gap, their blocks readable, a terminal record is the last and the job finished with it.
@@ -134,83 +103,10 @@ fn jobs(conn: &Connection) -> Result<BTreeMap<i64, Log>, DbError> {
     let sql = "SELECT j.key, j.id, s.ended_at IS NOT NULL, coalesce(s.chunked, 0) \
                FROM job j LEFT JOIN job_state s ON s.key = j.key";
     let jobs = all(&mut conn.prepare(sql)?.query([])?, |row| {
-        let log = Log {
-            id: row.get(1)?,
-            finished: row.get(2)?,
-            chunked: row.get(3)?,
-            last: JobSeq::ZERO,
-            ended: false,
-        };
+        let log = Log::new(row.get(1)?, row.get(2)?, row.get(3)?);
         Ok((row.get(0)?, log))
     })?;
     Ok(jobs.into_iter().collect())
-}
-
-impl Log {
-    /// Goes on with the job's next block.
-    fn extend(&mut self, first: JobSeq, head: &Head, text: &[u8], report: &mut VerifyReport) {
-        let (id, last) = (&self.id, self.last);
-        if last > JobSeq::ZERO && first != last.next() {
-            report.note(format!("{id}: record {last} is followed by {first}"));
-        }
-        if self.ended {
-            report.note(format!("{id}: records follow the terminal one, {last}"));
-        }
-        if let Some(problem) = unreadable(head, text) {
-            report.note(format!("{id}: the block at {first} {problem}"));
-        }
-        if !self.finished && !self.chunked && head.kinds.contains(&RecordKind::ResultChunk) {
-            report.note(format!(
-                "{id}: a part of its result is out, but its state does not say so"
-            ));
-        }
-        self.last = JobSeq::new(first.value() + head.len() - 1);
-        self.ended = head.ends_the_job();
-    }
-
-    fn verify_end(&self, report: &mut VerifyReport) {
-        if self.finished == self.ended || self.last == JobSeq::ZERO {
-            return;
-        }
-        let (state, end) = if self.finished {
-            ("finished", "does not end")
-        } else {
-            ("live", "ends")
-        };
-        report.note(format!(
-            "{} is {state}, but its log {end} with a terminal record",
-            self.id
-        ));
-    }
-}
-
-/// What is wrong with a block's text.
-fn unreadable(head: &Head, text: &[u8]) -> Option<String> {
-    if head
-        .ends
-        .last()
-        .is_none_or(|end| *end as usize != text.len())
-    {
-        return Some(format!(
-            "has {} bytes and not those its head tells of",
-            text.len()
-        ));
-    }
-    if head.kinds[..head.kinds.len() - 1]
-        .iter()
-        .any(|kind| kind.is_terminal())
-    {
-        return Some("has a terminal record that is not the last".to_owned());
-    }
-    let mut start = 0;
-    for (index, end) in head.ends.iter().enumerate() {
-        let record = &text[start..*end as usize];
-        if serde_json::from_slice::<serde::de::IgnoredAny>(record).is_err() {
-            return Some(format!("holds a record, number {index}, that is not JSON"));
-        }
-        start = *end as usize;
-    }
-    None
 }
 
 /// The index knows every block up to the mark, and no other.
@@ -290,32 +186,6 @@ fn unflushed(conn: &Connection) -> Result<HashMap<i64, Vec<StreamOp>>, DbError> 
     Ok(changes)
 }
 
-fn verify_span(
-    session: &str,
-    span: &Span,
-    before: Option<EventSeq>,
-    logs: &HashMap<String, JobSeq>,
-    report: &mut VerifyReport,
-) {
-    if before.is_some_and(|last| span.first != last.next()) {
-        report.note(format!(
-            "{session}: its stream has a gap or an overlap at {}",
-            span.first
-        ));
-    }
-    let last = span.from.value() + u64::from(span.count).saturating_sub(1);
-    // A job that retention took leaves spans behind; reading them answers that they are gone.
-    if logs
-        .get(span.job.as_str())
-        .is_some_and(|end| last > end.value())
-    {
-        report.note(format!(
-            "{session}: the span at {} goes beyond the log of {}",
-            span.first, span.job
-        ));
-    }
-}
-
 fn verify_counts(conn: &Connection, report: &mut VerifyReport) -> Result<(), DbError> {
     let sql = "SELECT (SELECT count(*) FROM job), (SELECT count(*) FROM job_state), \
                (SELECT count(*) FROM job_state WHERE ended_at IS NULL)";
@@ -333,5 +203,3 @@ fn verify_counts(conn: &Connection, report: &mut VerifyReport) -> Result<(), DbE
     }
     Ok(())
 }
-
-const MOST_PROBLEMS: usize = 100;

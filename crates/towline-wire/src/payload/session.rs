@@ -164,7 +164,7 @@ readable!(Resume {
 });
 
 /// An agent as the welcome lists it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct AgentListing {
     /// Its name.
     pub name: String,
@@ -173,30 +173,46 @@ pub struct AgentListing {
     /// The version a bare name means.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
+    /// What it is for, in a sentence or two: a field of ours, which other peers leave alone.
+    #[serde(
+        rename = "x-vendor.towline.description",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub description: Option<String>,
+    /// What its input has to look like, as a JSON Schema: a field of ours.
+    #[serde(
+        rename = "x-vendor.towline.input_schema",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub input_schema: Option<RawJson>,
 }
 
 impl<'de> Deserialize<'de> for AgentListing {
     /// Some runtimes list an agent as a bare string.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = RawJson::deserialize(deserializer)?;
-        let listing = if raw.as_str().starts_with('"') {
-            raw.read().map(|name| FullListing {
+        if raw.as_str().starts_with('"') {
+            let name = raw.read().map_err(D::Error::custom)?;
+            return Ok(Self {
                 name,
-                versions: Vec::new(),
-                default: None,
-            })
-        } else {
-            raw.read()
-        };
+                ..Self::default()
+            });
+        }
         let FullListing {
             name,
             versions,
             default,
-        } = listing.map_err(D::Error::custom)?;
+        } = raw.read().map_err(D::Error::custom)?;
+        let OfItself {
+            description,
+            input_schema,
+        } = raw.read().unwrap_or_default();
         Ok(Self {
             name,
             versions,
             default,
+            description,
+            input_schema: input_schema.filter(|schema| !schema.is_null()),
         })
     }
 }
@@ -212,6 +228,15 @@ readable!(FullListing {
     versions: def,
     default: opt
 });
+
+/// What an agent says of itself. It only informs: what cannot be read is read as absent.
+#[derive(Default, Deserialize)]
+struct OfItself {
+    #[serde(default, rename = "x-vendor.towline.description")]
+    description: Option<String>,
+    #[serde(default, rename = "x-vendor.towline.input_schema")]
+    input_schema: Option<RawJson>,
+}
 
 /// What a runtime can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

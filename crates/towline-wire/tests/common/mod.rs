@@ -95,6 +95,8 @@ fn session_messages() -> Vec<(&'static str, Envelope)> {
         name: "echo".to_owned(),
         versions: vec!["1.0.0".to_owned(), "2.0.0".to_owned()],
         default: Some("2.0.0".to_owned()),
+        description: Some("says it again".to_owned()),
+        input_schema: RawJson::parse(r#"{"type":"object"}"#).ok(),
     };
     let welcome = Welcome {
         runtime: PeerInfo {
@@ -112,8 +114,7 @@ fn session_messages() -> Vec<(&'static str, Envelope)> {
                 listing,
                 AgentListing {
                     name: "bare".to_owned(),
-                    versions: Vec::new(),
-                    default: None,
+                    ..AgentListing::default()
                 },
             ],
         },

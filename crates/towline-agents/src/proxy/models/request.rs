@@ -58,7 +58,9 @@ impl ModelRequest {
     pub(super) fn most(&self) -> Most {
         let number = |name: &str| self.fields.get(name).and_then(Value::as_u64);
         let bounds = ["max_completion_tokens", "max_output_tokens", "max_tokens"];
-        let output = bounds.into_iter().find_map(number).unwrap_or(UNBOUNDED);
+        // Which of several an upstream goes by is its business.
+        let output = bounds.into_iter().filter_map(number).max();
+        let output = output.unwrap_or(UNBOUNDED);
         let answers = ["n", "best_of"].into_iter().filter_map(number).max();
         let answers = answers.unwrap_or(1).clamp(1, ANSWERS);
         Most {

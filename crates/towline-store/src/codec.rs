@@ -1,11 +1,11 @@
-//! Packed forms: numbers in groups of seven bits, the lowest first.
+//! Packed forms: numbers in groups of seven bits, the lowest first. Files and tables have them: none ever changes its meaning.
 
-use towline_wire::{EventSeq, JobId, JobSeq};
+use towline_wire::{EventSeq, JobId, JobSeq, JobStatus};
 
 use crate::{Block, RecordKind, Span, SpanView};
 
 /// Appends a number.
-pub(super) fn put(buffer: &mut Vec<u8>, mut number: u64) {
+fn put(buffer: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         buffer.push(number as u8 | 0x80);
         number >>= 7;
@@ -15,18 +15,21 @@ pub(super) fn put(buffer: &mut Vec<u8>, mut number: u64) {
 
 /// Reads what [`put`] wrote.
 #[derive(Debug)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    /// From the first byte on.
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether all was read.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn number(&mut self) -> Option<u64> {
+    /// The next number; `None` when there is none.
+    pub fn number(&mut self) -> Option<u64> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let (byte, rest) = self.0.split_first()?;
@@ -48,7 +51,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A block's kinds and lengths: one number for each record, its length and in the lowest three bits its kind.
-pub(super) fn put_head(buffer: &mut Vec<u8>, block: &Block) {
+pub fn put_head(buffer: &mut Vec<u8>, block: &Block) {
     let mut before = 0;
     for (kind, end) in block.kinds().iter().zip(block.ends()) {
         put(buffer, u64::from(end - before) << 3 | *kind as u64);
@@ -58,13 +61,16 @@ pub(super) fn put_head(buffer: &mut Vec<u8>, block: &Block) {
 
 /// A head, read.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) kinds: Vec<RecordKind>,
-    pub(super) ends: Vec<u32>,
+pub struct Head {
+    /// What each record is.
+    pub kinds: Vec<RecordKind>,
+    /// Where each payload ends in the text.
+    pub ends: Vec<u32>,
 }
 
 impl Head {
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    /// Reads what [`put_head`] wrote; `None` when it cannot have.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
         let mut head = Self {
             kinds: Vec::with_capacity(bytes.len() / 2),
             ends: Vec::with_capacity(bytes.len() / 2),
@@ -80,17 +86,20 @@ impl Head {
         (!head.kinds.is_empty()).then_some(head)
     }
 
-    pub(super) fn len(&self) -> u64 {
+    /// How many records; never 0.
+    #[expect(clippy::len_without_is_empty, reason = "a head is never empty")]
+    pub fn len(&self) -> u64 {
         self.kinds.len() as u64
     }
 
-    pub(super) fn ends_the_job(&self) -> bool {
+    /// Whether the last record is the job's terminal.
+    pub fn ends_the_job(&self) -> bool {
         self.kinds.last().is_some_and(|kind| kind.is_terminal())
     }
 }
 
 /// A block from its row; `None` when the parts do not fit together.
-pub(super) fn block(job: &JobId, first: JobSeq, head: &[u8], text: Vec<u8>) -> Option<Block> {
+pub fn block(job: &JobId, first: JobSeq, head: &[u8], text: Vec<u8>) -> Option<Block> {
     let head = Head::read(head)?;
     let text = bytestring::ByteString::try_from(text).ok()?;
     Block::from_parts(
@@ -102,14 +111,17 @@ pub(super) fn block(job: &JobId, first: JobSeq, head: &[u8], text: Vec<u8>) -> O
     )
 }
 
-/// What `span_log` holds.
+/// A change of a stream, as it waits in a log until it is brought to its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum StreamOp {
+pub enum StreamOp {
+    /// More of it.
     Span(Span),
+    /// It is needed up to here no more.
     Trim(EventSeq),
 }
 
-pub(super) fn put_op(buffer: &mut Vec<u8>, session: i64, op: &StreamOp) {
+/// Appends a change of the stream of a session, which is known by its number here.
+pub fn put_op(buffer: &mut Vec<u8>, session: i64, op: &StreamOp) {
     put(buffer, session.unsigned_abs());
     match op {
         StreamOp::Span(span) => {
@@ -128,7 +140,8 @@ pub(super) fn put_op(buffer: &mut Vec<u8>, session: i64, op: &StreamOp) {
     }
 }
 
-pub(super) fn read_op(reader: &mut Reader<'_>) -> Option<(i64, StreamOp)> {
+/// Reads what [`put_op`] wrote.
+pub fn read_op(reader: &mut Reader<'_>) -> Option<(i64, StreamOp)> {
     let session = i64::try_from(reader.number()?).ok()?;
     let count = u32::try_from(reader.number()?).ok()?;
     let first = EventSeq::new(reader.number()?);
@@ -150,15 +163,36 @@ pub(super) fn read_op(reader: &mut Reader<'_>) -> Option<(i64, StreamOp)> {
     ))
 }
 
-pub(super) fn view_bits(view: SpanView) -> u8 {
+/// A view as a number.
+pub fn view_bits(view: SpanView) -> u8 {
     u8::from(view.assembled) | u8::from(view.replayed) << 1
 }
 
-pub(super) fn view_of(bits: u8) -> SpanView {
+/// The view of a number.
+pub fn view_of(bits: u8) -> SpanView {
     SpanView {
         assembled: bits & 1 != 0,
         replayed: bits & 2 != 0,
     }
+}
+
+/// The number of a status. A number never changes its meaning.
+pub const fn status_number(status: JobStatus) -> i64 {
+    match status {
+        JobStatus::Pending => 0,
+        JobStatus::Running => 1,
+        JobStatus::Success => 2,
+        JobStatus::Error => 3,
+        JobStatus::Cancelled => 4,
+        JobStatus::TimedOut => 5,
+    }
+}
+
+/// The status of a number.
+pub fn status_of(number: i64) -> Option<JobStatus> {
+    JobStatus::ALL
+        .into_iter()
+        .find(|status| status_number(*status) == number)
 }
 
 #[cfg(test)]
@@ -167,6 +201,25 @@ mod tests {
 
     use super::*;
     use crate::BlockBuilder;
+
+    /// What is kept has these numbers.
+    #[test]
+    fn a_status_has_its_number_for_ever() {
+        let pinned = [
+            (JobStatus::Pending, 0),
+            (JobStatus::Running, 1),
+            (JobStatus::Success, 2),
+            (JobStatus::Error, 3),
+            (JobStatus::Cancelled, 4),
+            (JobStatus::TimedOut, 5),
+        ];
+        assert_eq!(pinned.map(|(status, _)| status), JobStatus::ALL);
+        for (status, number) in pinned {
+            assert_eq!(status_number(status), number);
+            assert_eq!(status_of(number), Some(status));
+        }
+        assert!(status_of(6).is_none() && status_of(-1).is_none());
+    }
 
     proptest! {
         #[test]

@@ -1,0 +1,115 @@
+//! A job done by a program that speaks the Agent Client Protocol (version 1, JSON-RPC in lines on its standard input and output),
+//! as coding agents do [ARCP 17-1].
+//!
+//! ```text
+//!   initialize ─▶ session/new, or session/load ─▶ set mode and model ─▶ session/prompt ─▶ the turn's end is the job's end
+//!                       │ its id is the job's checkpoint                      │
+//!                       ▼                                                     ├─ session/update: events of the job
+//!                  a later run loads it                                       ├─ session/request_permission: the lease, a person, no
+//!                                                                             └─ fs/*: the job's own file facade
+//! ```
+//!
+//! What the agent asks for is a courtesy: what binds it is its confinement [ARCP 17-5].
+
+mod input;
+mod permission;
+mod session;
+mod turn;
+mod wire;
+
+use std::time::Duration;
+
+use futures_util::future::FutureExt as _;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use towline_runtime::{AgentError, JobContext};
+use towline_wire::RawJson;
+
+use crate::{
+    pipe::{Allowance, Output},
+    plain::{GRACE, describe, log_lines, said_too_much},
+    spawn::Program,
+    trouble::{agent_process, cancelled, failed},
+};
+use session::Session;
+use wire::{Broken, Wire};
+
+/// The program of one job.
+pub(crate) struct AcpChild {
+    pub(crate) program: Program,
+    /// What an earlier run of the job kept.
+    pub(crate) kept: Option<RawJson>,
+    /// Where it works when the input does not say.
+    pub(crate) directory: std::path::PathBuf,
+    /// How much it may say.
+    pub(crate) output: Option<u64>,
+}
+
+/// Runs a job as one prompt of one session. The program is ended when its turn is over, or the job.
+pub(crate) async fn run(
+    ctx: JobContext,
+    child: AcpChild,
+    input: RawJson,
+) -> Result<RawJson, AgentError> {
+    let subject = agent_process(ctx.agent().name());
+    let task = input::Task::read(&ctx, &input, &child.directory).await?;
+    let (mut process, streams) = child.program.start(&ctx, &subject, None).await?;
+    let gone = CancellationToken::new();
+    let allowance = child.output.map(Allowance::new);
+    let mut stderr = Output::new(streams.stderr, &gone).within(allowance.as_ref());
+    let stdout = Output::new(streams.stdout, &gone).within(allowance.as_ref());
+    let wire = Wire::new(stdout, streams.stdin);
+    let mut session = Session::new(&ctx, &subject, wire);
+    let gave = {
+        let mut worked = std::pin::pin!(session.work(task, child.kept));
+        let mut logged = std::pin::pin!(log_lines(&ctx, &mut stderr, "debug", |_| {}).fuse());
+        loop {
+            tokio::select! {
+                biased;
+                gave = &mut worked => break gave,
+                // Its complaints end with it; what it said last is still in its other pipe.
+                _ = &mut logged => {}
+                status = process.ended(), if !gone.is_cancelled() => {
+                    gone.cancel();
+                    let gave = (&mut worked).await;
+                    break gave.map_err(|broken| match broken {
+                        Broken::Lost => {
+                            let how = status.map_or_else(|error| error.to_string(), describe);
+                            failed(&subject, &format!("ended with {how} before its turn did")).into()
+                        }
+                        other => other,
+                    });
+                }
+                () = used_up(allowance.as_ref()) => break Err(said_too_much(&subject).into()),
+            }
+        }
+    };
+    session.close_calls().await;
+    let lost = matches!(gave, Err(Broken::Lost));
+    if lost {
+        // It goes, and how it went says more than that its output ended.
+        if let Ok(Ok(status)) = timeout(FAREWELL, process.ended()).await {
+            let what = format!("ended with {} before its turn did", describe(status));
+            return Err(failed(&subject, &what));
+        }
+    }
+    process
+        .stop(if ctx.is_cancelled() { FAREWELL } else { GRACE })
+        .await;
+    match gave {
+        Ok(result) => Ok(result),
+        Err(Broken::Error(error)) => Err(error),
+        Err(Broken::Cancelled) => Err(cancelled()),
+        Err(Broken::Lost) => Err(failed(&subject, "closed its output before its turn ended")),
+    }
+}
+
+async fn used_up(allowance: Option<&Allowance>) {
+    match allowance {
+        Some(allowance) => allowance.used_up().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long a program has to end by itself.
+const FAREWELL: Duration = Duration::from_secs(1);
