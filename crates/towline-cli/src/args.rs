@@ -8,6 +8,7 @@ mod mcp;
 mod operate;
 mod ready;
 mod run;
+mod schedule;
 mod serve;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub(crate) use run::{
     CancelArgs, ExportArgs, GetArgs, JobsArgs, NewJobArgs, RerunArgs, ResultArgs, RunArgs, TopArgs,
     WaitArgs, WatchArgs,
 };
+pub(crate) use schedule::{ScheduleArgs, ScheduleCommand};
 pub(crate) use serve::ServeArgs;
 
 /// Run, serve, watch and cancel long-lived agent jobs (ARCP v1.1).
@@ -154,6 +156,11 @@ pub(crate) enum Command {
         format: FormatArgs,
         #[command(subcommand)]
         command: Option<SessionsCommand>,
+    },
+    /// List schedules, and run, pause or resume one
+    Schedule {
+        #[command(subcommand)]
+        command: ScheduleCommand,
     },
     /// Say who did what
     Audit(AuditArgs),

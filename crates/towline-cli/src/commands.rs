@@ -22,6 +22,7 @@ mod past;
 mod ready;
 mod result;
 mod run;
+mod schedule;
 mod sessions;
 mod shell;
 mod store;
@@ -90,6 +91,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Top(args) => top::run(&context, args).await,
         Command::Wait(args) => wait::run(&context, args).await,
         Command::Export(args) => export::run(&context, args).await,
+        Command::Schedule { command } => schedule::run(&context, command).await,
         Command::Audit(args) => audit::run(&context, args).await,
         Command::Complete(args) => complete::run(&context, &args).await,
         Command::Get(args) => get::run(&context, args).await,

@@ -15,6 +15,7 @@ mod mistake;
 mod models;
 mod queues;
 mod roles;
+mod schedules;
 mod server;
 mod store;
 
@@ -28,7 +29,7 @@ use serde::Deserialize;
 use towline::{
     axum::Proxy,
     runtime::{
-        QueueRules,
+        QueueRules, Schedule,
         credentials::LiteLlmProvisioner,
         roles::{Role, Roles},
     },
@@ -72,6 +73,8 @@ pub(crate) struct Config {
     pub(crate) mcp: mcp::McpSection,
     /// `[models.NAME]`
     pub(crate) models: BTreeMap<String, models::ModelSection>,
+    /// `[schedules.NAME]`
+    schedules: BTreeMap<String, schedules::ScheduleSection>,
     /// `[queues.NAME]`
     queues: BTreeMap<String, queues::QueueSection>,
     /// `[agents.NAME]`
@@ -190,6 +193,7 @@ impl Config {
             config.check_queue(name, agent)?;
         }
         config.queues()?;
+        config.schedules()?;
         Ok(config)
     }
 
@@ -220,6 +224,19 @@ impl Config {
         queues
             .map(|(name, queue)| Ok((name.clone(), queue.rules(name, &self.file)?)))
             .collect()
+    }
+
+    /// The schedules of the file.
+    pub(crate) fn schedules(&self) -> Outcome<Vec<Schedule>> {
+        let schedules = self.schedules.iter();
+        schedules
+            .map(|(name, schedule)| schedule.schedule(name, &self.file))
+            .collect()
+    }
+
+    /// Whether the schedules are those of another reading of the file.
+    pub(crate) fn same_schedules(&self, other: &Self) -> bool {
+        self.schedules == other.schedules
     }
 
     /// Whether the queues are those of another reading of the file.
@@ -507,6 +524,27 @@ mod tests {
             "[models.a]\nbase_ur = \"https://x\"",
             &["`models.a.base_ur`", "did you mean `base_url`"],
         );
+        let schedule = "[schedules.s]\nagent = \"echo\"\nprincipal = \"alice\"\n";
+        for (line, parts) in [
+            (
+                "cron = \"61 * * * *\"",
+                ["`schedules.s.cron`", "minute `61`"],
+            ),
+            (
+                "cron = \"0 2 * * *\"\nzone = \"Moon\"",
+                ["`schedules.s.zone`", "`Moon`"],
+            ),
+            (
+                "cron = \"0 2 * * *\"\nmissed = \"two\"",
+                ["`schedules.s.missed`", "one, all and none"],
+            ),
+            (
+                "cron = \"0 2 * * *\"\nbudget = \"5\"",
+                ["`schedules.s.budget`", "5"],
+            ),
+        ] {
+            refused(&format!("{schedule}{line}"), &parts);
+        }
         refused("[queues.q]\nlimit = 0", &["`queues.q.limit`", "1 or more"]);
         refused(
             "[queues.q]\nrate = \"5/d\"",

@@ -42,8 +42,8 @@ pub use self::{
     idle::Idle,
     replies::{Farewell, Replies, Reply, Slot},
     request::{
-        IDENTITY, REVOKE_SESSIONS, Request, RequestKind, SESSIONS_REVOKED, Submission, WHOAMI,
-        read_alone,
+        IDENTITY, REVOKE_SESSIONS, Request, RequestKind, SCHEDULE, SCHEDULES, SESSIONS_REVOKED,
+        ScheduleRequest, Submission, WHOAMI, read_alone,
     },
     stream::{Cursor, FLUSH_FRAMES, Step, Stream},
     tokens::{TokenHash, Tokens},

@@ -8,16 +8,13 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use towline_proto::{
-    Dialect,
-    outbox::Outbox,
     refusal::Refusal,
     server::{Reply, RequestKind, read_alone},
 };
-use towline_store::{Principal, SessionRow, StoreError};
-use towline_transport::TransportKind;
+use towline_store::{Principal, StoreError};
 use towline_wire::{
-    Envelope, EventSeq, Feature, FeatureSet, JobId, JobSeq, MessageType, RawJson, Secret, SpanId,
-    TraceId, payload,
+    Envelope, Feature, FeatureSet, JobId, JobSeq, MessageType, RawJson, Secret, SpanId, TraceId,
+    payload,
 };
 
 use crate::{
@@ -84,10 +81,8 @@ impl Caller {
                 .features
                 .without(Feature::ProvisionedCredentials)
         };
-        let row = virtual_row(hub, known.name, principal, features);
-        let session = SessionEntry::new(&row, Outbox::default(), Dialect::Draft);
-        let attachment = Attachment::new(TransportKind::Other, confidential);
-        session.lock().attachment = Some(Arc::clone(&attachment));
+        let (session, attachment) =
+            command::virtual_session(hub, known.name, principal, features, confidential);
         let caller = Self {
             hub: Arc::clone(hub),
             session,
@@ -327,29 +322,6 @@ pub(crate) async fn prove_caller(
         Unproven::Refused(refusal) => NotProven::Refused(refusal),
         Unproven::TooMany => NotProven::TooMany,
     })
-}
-
-/// A session that is in no book and in no store: nothing can take it up, and nothing is sent to it.
-fn virtual_row(
-    hub: &Hub,
-    id: towline_wire::SessionId,
-    principal: Principal,
-    features: FeatureSet,
-) -> SessionRow {
-    SessionRow {
-        id,
-        principal,
-        token_hash: [0; 32],
-        previous_token_hash: None,
-        skipped_token_hash: None,
-        features,
-        dialect: Dialect::Draft.as_str().to_owned(),
-        created_at: hub.now(),
-        detached_at: None,
-        acked: EventSeq::ZERO,
-        evicted: EventSeq::ZERO,
-        proof: None,
-    }
 }
 
 /// What reading a job's log failed with.

@@ -5,10 +5,12 @@
 
 mod accept;
 mod answer;
+mod apart;
 mod asker;
 mod cancel;
 mod day;
 mod delegate;
+mod fire;
 mod follow;
 mod inbox;
 mod list;
@@ -18,6 +20,7 @@ mod plan;
 mod repeat;
 mod resume;
 mod revoke;
+mod schedules;
 mod speak;
 mod submit;
 mod subscribe;
@@ -32,8 +35,10 @@ use towline_proto::server::{Request, RequestKind};
 use crate::hub::Hub;
 
 pub(crate) use accept::accepted;
+pub(crate) use apart::virtual_session;
 pub(crate) use asker::{Asker, Call, Way, envelope, shutting_down, store_refusal};
 pub(crate) use delegate::{ChildRequest, delegate};
+pub(crate) use fire::{fire, set_schedule};
 pub(crate) use inbox::{open_questions, questions_of};
 pub(crate) use list::{budget_now, cursor_after, jobs, waiting_for, write_cursor};
 pub(crate) use look::look;
@@ -63,6 +68,7 @@ pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
         RequestKind::Inbox { job } => inbox::inbox(hub, &asker, job.as_ref()),
         RequestKind::WhoAmI => whoami::whoami(hub, &asker),
         RequestKind::RevokeSessions { principal } => revoke::revoke(hub, asker, &principal).await,
+        RequestKind::Schedule(asked) => schedules::run(hub, &asker, asked).await,
         RequestKind::List(list) => list::list(hub, &asker, list).await,
     }
 }

@@ -24,6 +24,8 @@ mod options;
 pub mod policy;
 pub mod roles;
 mod runtime;
+mod schedule;
+mod scheduler;
 mod session;
 mod store_view;
 mod trace;
@@ -49,6 +51,7 @@ pub use context::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub use hub::RegisterError;
 pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};
+pub use schedule::Schedule;
 pub use store_view::StoreView;
 pub use towline_proto::{
     Dialect,
@@ -56,6 +59,7 @@ pub use towline_proto::{
     chunks::ChunkLimits,
     lease::Operation,
     questions::Question,
+    schedule::{Cron, CronError, Missed, Overlap, Timetable, WordError, Zone, ZoneError},
 };
 pub use towline_store::{RecordKind, RetentionPolicy};
 pub use trace::TraceLink;

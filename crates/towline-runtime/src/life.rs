@@ -16,7 +16,7 @@ use towline_store::StoreError;
 
 use crate::hub::{Hub, committer};
 
-pub(crate) use end::{lease_expired, leave_jobs, stop_job, stopped};
+pub(crate) use end::{lease_expired, leave_jobs, leave_waiting, stop_job, stopped};
 pub(crate) use janitor::{LOOK_EVERY, end_unproved_sessions, revoke_sessions};
 pub(crate) use places::{
     begin_with_acceptance, claim_place, never_accepted, start_accepted, terms_of, waiting_for,

@@ -22,6 +22,8 @@ use crate::{
     life,
     policy::{AccessPolicy, LeasePolicy, ObservePolicy, OwnJobsOnly},
     roles::Roles,
+    schedule::Schedule,
+    scheduler,
     store_view::StoreView,
     trace::{TraceLink, Unlinked},
 };
@@ -72,6 +74,7 @@ pub struct RuntimeBuilder {
     credential_options: CredentialOptions,
     trace_link: Arc<dyn TraceLink>,
     queues: Vec<(String, QueueRules)>,
+    schedules: Vec<Schedule>,
 }
 
 /// Why a runtime could not be built.
@@ -124,6 +127,7 @@ impl Runtime {
             credential_options: CredentialOptions::default(),
             trace_link: Arc::new(Unlinked),
             queues: Vec::new(),
+            schedules: Vec::new(),
         }
     }
 
@@ -252,6 +256,7 @@ impl Runtime {
         let hub = &self.hub;
         hub.scope.draining.cancel();
         hub.detach_all();
+        life::leave_waiting(hub);
         let _drained = tokio::time::timeout(hub.services.options.drain, self.jobs_ended()).await;
         life::leave_jobs(hub);
         let limit = hub.services.options.cancel_grace + hub.services.options.close_timeout;
@@ -372,6 +377,12 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Adds a schedule: its firings are submits of its principal, for as long as the runtime runs [ARCP 22-1].
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedules.push(schedule);
+        self
+    }
+
     /// Adds a tool that agents call by name through their lease.
     pub fn tool(mut self, name: impl Into<String>, tool: impl Tool) -> Self {
         self.tools.add(name, Arc::new(tool));
@@ -472,6 +483,7 @@ impl RuntimeBuilder {
             features,
             credentials,
             trace_link: self.trace_link,
+            schedules: self.schedules.into_iter().map(Arc::new).collect(),
         });
         let equipment = Equipment {
             tools: self.tools,
@@ -482,6 +494,7 @@ impl RuntimeBuilder {
         hub.books.admission.lock().set_queues(self.queues);
         life::begin(&hub).await?;
         Ledger::resume(&hub);
+        scheduler::begin(&hub);
         Ok(Runtime {
             hub,
             host: self.host,

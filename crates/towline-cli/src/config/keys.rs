@@ -161,6 +161,20 @@ static FILE: Shape = Keys(&[
         ])),
     ),
     (
+        "schedules",
+        Named(&Keys(&[
+            ("cron", Leaf),
+            ("zone", Leaf),
+            ("agent", Leaf),
+            ("input", Leaf),
+            ("lease", Leaf),
+            ("budget", Leaf),
+            ("principal", Leaf),
+            ("overlap", Leaf),
+            ("missed", Leaf),
+        ])),
+    ),
+    (
         "queues",
         Named(&Keys(&[("limit", Leaf), ("rate", Leaf), ("key", Leaf)])),
     ),

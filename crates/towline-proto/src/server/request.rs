@@ -1,8 +1,9 @@
 //! What a client may ask of a session that stands.
 
+use serde::Deserialize;
 use towline_wire::{
-    AgentRef, Envelope, FeatureSet, JobId, MessageId, MessageType, RawJson, SpanId, TraceId,
-    payload, payload::Message,
+    AgentRef, Envelope, FeatureSet, JobId, MessageId, MessageType, RawJson, SpanId, Timestamp,
+    TraceId, payload, payload::Message,
 };
 
 use super::Effect;
@@ -72,6 +73,8 @@ pub enum RequestKind {
         /// Only those of this job.
         job: Option<JobId>,
     },
+    /// Look at schedules, or say what becomes of one [ARCP 22-3].
+    Schedule(ScheduleRequest),
     /// End the sessions of a principal [ARCP 14-7].
     RevokeSessions {
         /// Whose.
@@ -88,6 +91,41 @@ pub const IDENTITY: &str = "x-vendor.towline.identity";
 pub const REVOKE_SESSIONS: &str = "x-vendor.towline.sessions.revoke";
 /// Answers [`REVOKE_SESSIONS`] with how many there were.
 pub const SESSIONS_REVOKED: &str = "x-vendor.towline.sessions.revoked";
+
+/// Asks about schedules; a vendor's type of ours.
+pub const SCHEDULE: &str = "x-vendor.towline.schedule";
+/// Answers [`SCHEDULE`].
+pub const SCHEDULES: &str = "x-vendor.towline.schedules";
+
+/// What is asked about schedules.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub enum ScheduleRequest {
+    /// Which there are, and when they fire next.
+    List {
+        /// So many times of each.
+        #[serde(default)]
+        next: usize,
+        /// Those after this moment; now when nobody says.
+        #[serde(default)]
+        from: Option<Timestamp>,
+    },
+    /// Have one run now.
+    Run {
+        /// Which.
+        name: String,
+    },
+    /// Let one fire no more.
+    Pause {
+        /// Which.
+        name: String,
+    },
+    /// Let one fire again.
+    Resume {
+        /// Which.
+        name: String,
+    },
+}
 
 /// A submit whose form is right.
 #[derive(Debug)]
@@ -144,6 +182,15 @@ pub(super) fn read(envelope: Envelope, features: FeatureSet) -> Result<Effect, R
                 kind: RequestKind::RevokeSessions { principal },
             })))
         }
+        Message::Other(kind) if kind.as_str() == SCHEDULE => {
+            let asked = schedule_request(&envelope)?;
+            Ok(Effect::Request(Box::new(Request {
+                id: envelope.id,
+                trace: envelope.trace_id,
+                parent_span: envelope.parent_span,
+                kind: RequestKind::Schedule(asked),
+            })))
+        }
         Message::Other(kind) if kind.is_vendor() => Ok(Effect::None),
         Message::Other(kind) => Err(unknown_type(&kind)),
         message => {
@@ -194,6 +241,24 @@ fn read_request(
         ))),
     }
 }
+
+fn schedule_request(envelope: &Envelope) -> Result<ScheduleRequest, Refusal> {
+    let asked: Result<ScheduleRequest, _> = envelope.payload.read();
+    let asked = asked.map_err(|cause| {
+        Refusal::invalid(format!(
+            "the payload asks nothing about schedules: {cause}; its `action` is list, run, pause or resume"
+        ))
+    })?;
+    match asked {
+        ScheduleRequest::List { next, .. } if next > MOST_TIMES => Err(Refusal::invalid(format!(
+            "`next` is {next}; at most {MOST_TIMES} times are told"
+        ))),
+        asked => Ok(asked),
+    }
+}
+
+/// How many times of a schedule are told at once.
+const MOST_TIMES: usize = 1000;
 
 fn revoked_principal(envelope: &Envelope) -> Result<String, Refusal> {
     let payload: Result<serde_json::Value, _> = envelope.payload.read();

@@ -242,6 +242,7 @@ impl Host {
             | RequestKind::List(_)
             | RequestKind::WhoAmI
             | RequestKind::RevokeSessions { .. }
+            | RequestKind::Schedule(_)
             | RequestKind::Answer { .. }
             | RequestKind::Speak { .. }
             | RequestKind::Inbox { .. } => Ok(()),

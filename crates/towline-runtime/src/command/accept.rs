@@ -10,7 +10,8 @@ use towline_proto::{
     span::RecordKind,
 };
 use towline_store::{
-    AuditRow, Change, IdempotencyRow, JobRow, JobState, Planned, Principal, StoreError,
+    AuditRow, Change, IdempotencyRow, JobRow, JobState, Planned, Principal, ScheduleChange,
+    StoreError,
 };
 use towline_wire::{
     AgentRef, Amount, Envelope, EventKind, JobId, Lease, MessageId, RawJson, SessionId, TraceId,
@@ -106,6 +107,8 @@ pub(super) struct AcceptJob {
     /// the event that tells of it.
     is_claimed: bool,
     refused: Option<Refusal>,
+    /// What is said of the schedule that it is a firing of.
+    schedule: Option<ScheduleChange>,
     /// Whether the job had a place, and begins with its acceptance.
     has_begun: bool,
 }
@@ -140,8 +143,18 @@ impl AcceptJob {
             credentials,
             is_claimed: false,
             refused: None,
+            schedule: None,
             has_begun: false,
         }
+    }
+
+    /// With the job it becomes durable how far its schedule is [ARCP 22-2].
+    pub(super) fn with_schedule(mut self, change: Option<ScheduleChange>) -> Self {
+        self.schedule = change.map(|change| ScheduleChange {
+            job: Some(self.job.id().clone()),
+            ..change
+        });
+        self
     }
 
     /// What the idempotency key stands for from now on [ARCP 7.2-1].
@@ -178,6 +191,9 @@ impl Command for AcceptJob {
         if let Some(row) = self.idempotency() {
             tx.push(Change::Idempotency(row));
         }
+        if let Some(schedule) = &self.schedule {
+            tx.push(Change::Schedule(schedule.clone()));
+        }
         if let Some(credentials) = &self.credentials {
             credentials.add_to(tx);
         }
@@ -195,6 +211,7 @@ impl Command for AcceptJob {
             credentials,
             refused,
             is_claimed: _,
+            schedule,
             has_begun,
         } = *self;
         if let Some(refusal) = refused.or_else(|| result.err().map(store_refusal)) {
@@ -204,6 +221,9 @@ impl Command for AcceptJob {
         }
         hub.books.jobs.insert(&job);
         hub.books.followers.changed(&job.row);
+        if let Some(schedule) = &schedule {
+            hub.books.schedules.changed(schedule);
+        }
         if let Some(credentials) = credentials {
             credentials.take();
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use towline_proto::{limits, refusal::Refusal, server::Submission};
-use towline_store::{JobRow, Planned};
+use towline_store::{JobRow, Planned, ScheduleChange};
 use towline_wire::{AgentRef, ErrorCode, JobId, RawJson, SpanId, TraceId, payload};
 
 use super::{
@@ -31,17 +31,39 @@ pub(super) struct Origin {
 pub(super) async fn submit(hub: &Arc<Hub>, asker: Asker, submission: Submission, origin: Origin) {
     // A policy, or a credential's upstream, may take its time; requests behind this one do not wait for it.
     if hub.services.lease_policy.is_some() || hub.services.credentials.may_wait() {
-        let submitting = submit_now(Arc::clone(hub), asker, submission, origin);
+        let submitting = submit_now(Arc::clone(hub), asker, submission, origin, None);
         hub.scope.tasks.spawn(submitting);
     } else {
-        submit_now(Arc::clone(hub), asker, submission, origin).await;
+        submit_now(Arc::clone(hub), asker, submission, origin, None).await;
     }
 }
 
-async fn submit_now(hub: Arc<Hub>, asker: Asker, submission: Submission, origin: Origin) {
+/// A firing of a schedule, and what becomes durable with its job.
+pub(super) struct Fired {
+    pub(super) firing: payload::Firing,
+    pub(super) change: Option<ScheduleChange>,
+}
+
+/// Carries the submit of a schedule's firing out, up to its command.
+pub(super) async fn fire(hub: &Arc<Hub>, asker: Asker, submission: Submission, fired: Fired) {
+    let origin = Origin {
+        trace: None,
+        span: None,
+    };
+    submit_now(Arc::clone(hub), asker, submission, origin, Some(fired)).await;
+}
+
+async fn submit_now(
+    hub: Arc<Hub>,
+    asker: Asker,
+    submission: Submission,
+    origin: Origin,
+    fired: Option<Fired>,
+) {
+    let (firing, change) = fired.map_or((None, None), |fired| (Some(fired.firing), fired.change));
     let asked = submission.agent.to_string();
-    match prepare(&hub, &asker, submission, origin, None).await {
-        Ok(Prepared::New(accept)) => hub.command(*accept),
+    match prepare(&hub, &asker, submission, origin, firing).await {
+        Ok(Prepared::New(accept)) => hub.command(accept.with_schedule(change)),
         Ok(Prepared::Known(row)) => repeat::attach_to_known(&hub, asker, *row).await,
         Err(refusal) => {
             let verdict = Verdict::Refused(&refusal.code);

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
+use tokio::sync::{Notify, futures::Notified};
 use towline_store::{ScheduleChange, ScheduleRow};
 
 /// The schedules that anything is known of, by name.
 #[derive(Default)]
-pub(crate) struct Schedules(Mutex<BTreeMap<String, ScheduleRow>>);
+pub(crate) struct Schedules(Mutex<BTreeMap<String, ScheduleRow>>, Notify);
 
 impl Schedules {
     /// What an earlier run of the runtime left.
@@ -21,10 +22,16 @@ impl Schedules {
         self.0.lock().get(name).cloned()
     }
 
+    /// Something changes from now on. Cancel safe.
+    pub(crate) fn news(&self) -> Notified<'_> {
+        self.1.notified()
+    }
+
     /// A change has become durable.
     pub(crate) fn changed(&self, change: &ScheduleChange) {
         let mut rows = self.0.lock();
         let row = change.apply(rows.remove(&change.name));
         rows.insert(row.name.clone(), row);
+        self.1.notify_waiters();
     }
 }

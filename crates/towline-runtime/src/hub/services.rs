@@ -12,6 +12,7 @@ use crate::{
     auth::{AuthLimiter, Authenticator, Proof},
     credentials::Ledger,
     policy::{AccessPolicy, LeasePolicy, ObservePolicy},
+    schedule::Schedule,
     trace::TraceLink,
 };
 
@@ -32,6 +33,7 @@ pub(crate) struct Services {
     pub(crate) features: FeatureSet,
     pub(crate) credentials: Ledger,
     pub(crate) trace_link: Arc<dyn TraceLink>,
+    pub(crate) schedules: Vec<Arc<Schedule>>,
 }
 
 impl Services {
@@ -39,6 +41,13 @@ impl Services {
     pub(crate) fn still_proved(&self, principal: &Principal, proof: &Proof) -> bool {
         let lasts = proof.expires_at.is_none_or(|end| self.clock.now() < end);
         lasts && self.authenticator.still_knows(principal, proof)
+    }
+
+    /// A schedule by its name.
+    pub(crate) fn schedule(&self, name: &str) -> Option<&Arc<Schedule>> {
+        self.schedules
+            .iter()
+            .find(|schedule| schedule.name() == name)
     }
 
     /// Whether a principal may watch jobs of another: its own always [ARCP 7.6-5].

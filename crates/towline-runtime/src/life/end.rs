@@ -90,6 +90,18 @@ pub(crate) fn leave_jobs(hub: &Arc<Hub>) {
     }
 }
 
+/// The runtime ends, and nobody waits for jobs that wait for their time or in a queue: they are left to the next one.
+pub(crate) fn leave_waiting(hub: &Arc<Hub>) {
+    if !hub.services.store.is_durable() {
+        return;
+    }
+    let waits = |job: &Arc<JobEntry>| {
+        job.row.planned.is_some() && job.lock().machine.status() == JobStatus::Pending
+    };
+    let waiting = hub.books.jobs.unfinished().into_iter().filter(waits);
+    waiting.for_each(|job| leave(hub, &job));
+}
+
 /// Leaves a job as it stands to the next runtime; its agent is stopped.
 pub(super) fn leave(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     {

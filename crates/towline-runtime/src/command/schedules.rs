@@ -1,0 +1,116 @@
+//! `x-vendor.towline.schedule`: looking at schedules, running, pausing and resuming them [ARCP 22-3].
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use towline_proto::{
+    refusal::Refusal,
+    server::{SCHEDULES, ScheduleRequest},
+};
+use towline_store::ScheduleChange;
+use towline_wire::{Envelope, ErrorCode, MessageType, Timestamp};
+
+use super::{
+    asker::Asker,
+    fire::{fire, set_schedule},
+};
+use crate::{hub::Hub, schedule::Schedule, session::Reply};
+
+pub(super) async fn run(hub: &Arc<Hub>, asker: &Asker, asked: ScheduleRequest) {
+    match carried_out(hub, asker, asked).await {
+        Ok(mut answer) => {
+            answer["request_id"] = json!(asker.request);
+            let mut envelope = Envelope::new(MessageType::new(SCHEDULES));
+            envelope.payload = answer.into();
+            asker.reply(Reply::plain(envelope));
+        }
+        Err(refusal) => asker.refuse(&refusal),
+    }
+}
+
+async fn carried_out(
+    hub: &Arc<Hub>,
+    asker: &Asker,
+    asked: ScheduleRequest,
+) -> Result<Value, Refusal> {
+    match asked {
+        ScheduleRequest::List { next, from } => {
+            let from = from.unwrap_or_else(|| hub.now());
+            let own = hub.services.schedules.iter();
+            let own = own.filter(|schedule| is_for(hub, asker, schedule));
+            let shown: Vec<Value> = own
+                .map(|schedule| shown(hub, schedule, next, from))
+                .collect();
+            Ok(json!({ "schedules": shown }))
+        }
+        ScheduleRequest::Run { name } => {
+            let schedule = named(hub, asker, &name)?;
+            let now = hub.now().unix_micros();
+            let at = Timestamp::from_unix_micros(now - now.rem_euclid(1_000_000));
+            let job = fire(hub, &schedule, at, true).await?;
+            Ok(json!({ "name": name, "job_id": job }))
+        }
+        ScheduleRequest::Pause { name } => {
+            named(hub, asker, &name)?;
+            let change = ScheduleChange {
+                paused: Some(true),
+                ..ScheduleChange::default()
+            };
+            set(hub, &name, change).await
+        }
+        ScheduleRequest::Resume { name } => {
+            named(hub, asker, &name)?;
+            // What came while it was paused was not missed.
+            let now = hub.now();
+            let done = hub.books.schedules.get(&name).map(|row| row.done);
+            let change = ScheduleChange {
+                paused: Some(false),
+                done: done.is_none_or(|done| done < now).then_some(now),
+                ..ScheduleChange::default()
+            };
+            set(hub, &name, change).await
+        }
+    }
+}
+
+async fn set(hub: &Hub, name: &str, change: ScheduleChange) -> Result<Value, Refusal> {
+    let paused = change.paused;
+    let name = name.to_owned();
+    set_schedule(
+        hub,
+        ScheduleChange {
+            name: name.clone(),
+            ..change
+        },
+    )
+    .await?;
+    Ok(json!({ "name": name, "paused": paused }))
+}
+
+/// Whether the asker may know of a schedule, and say what becomes of it: it is its principal's, and an administrator's.
+fn is_for(hub: &Hub, asker: &Asker, schedule: &Schedule) -> bool {
+    let principal = &asker.session.principal;
+    let policy = hub.services.access.as_ref();
+    principal == schedule.principal() || policy.is_some_and(|policy| policy.is_admin(principal))
+}
+
+fn named(hub: &Hub, asker: &Asker, name: &str) -> Result<Arc<Schedule>, Refusal> {
+    let found = hub.services.schedule(name);
+    let found = found.filter(|schedule| is_for(hub, asker, schedule));
+    found.cloned().ok_or_else(|| {
+        let name: String = name.chars().take(64).collect();
+        let message = format!(
+            "there is no schedule `{name}`, or it is that of another principal; list those there are"
+        );
+        Refusal::new(ErrorCode::PERMISSION_DENIED, message)
+    })
+}
+
+fn shown(hub: &Hub, schedule: &Schedule, next: usize, from: Timestamp) -> Value {
+    let row = hub.books.schedules.get(schedule.name());
+    let mut shown = schedule.describe();
+    shown["next"] = json!(schedule.next_times(from, next));
+    shown["paused"] = json!(row.as_ref().is_some_and(|row| row.paused));
+    shown["last_job_id"] = json!(row.and_then(|row| row.job));
+    shown
+}
