@@ -7,6 +7,7 @@ use towline_transport::Transport;
 use towline_wire::{RawJson, Secret};
 
 use crate::{
+    acp,
     collected::ResultForm,
     confined::Confinement,
     environment::Environment,
@@ -45,6 +46,7 @@ pub struct ProcessAgent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Speaks {
     Arcp,
+    Acp,
     Plain,
 }
 
@@ -55,6 +57,16 @@ impl ProcessAgent {
     /// It finds the token of the session in `ARCP_TOKEN`, and the job in `ARCP_JOB_ID`.
     pub fn arcp<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
         Self::new(Speaks::Arcp, command)
+    }
+
+    /// A program that speaks the Agent Client Protocol on its standard input and output, as coding agents do. A job is one
+    /// session with one prompt: its input `{prompt | blocks, cwd, dirs?, mode?, model?, continue?}`, its result the last
+    /// message [ARCP 17-1]. The job's `cwd` is that of the session, not of the process.
+    ///
+    /// Permissions it asks for are answered by the job's lease, or by a person where an ask pattern covers them
+    /// [ARCP 17-4]. Its session is kept in the job's checkpoint: register it as restartable when it can load sessions.
+    pub fn acp<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
+        Self::new(Speaks::Acp, command)
     }
 
     /// A program that gets the input as JSON on its standard input, and whose standard output is the result: JSON or a text up
@@ -248,6 +260,13 @@ impl ProcessAgent {
                     layer: self.layer,
                 };
                 relay::run(ctx, child, input).await
+            }
+            Speaks::Acp => {
+                let input = acp::Input::read(&ctx, &input).await?;
+                let subject = agent_process(ctx.agent().name());
+                let output = self.confinement.limits.output;
+                let (program, _) = self.program(&ctx, &subject, network).await?;
+                acp::run(ctx, program, output, input).await
             }
             Speaks::Plain => {
                 let mut stdin = input.as_str().as_bytes().to_vec();

@@ -94,6 +94,7 @@ fn process(name: &str, section: &AgentSection, config: &Config) -> Outcome<Proce
         Some("exec") => ProcessAgent::exec(&section.command)
             .result(section.form())
             .live_lines(section.is_live()),
+        Some("acp") => ProcessAgent::acp(&section.command),
         _ => ProcessAgent::arcp(&section.command),
     };
     if let Some(file) = &section.token_file {

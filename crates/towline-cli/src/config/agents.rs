@@ -280,9 +280,9 @@ fn builtin(text: &str) -> Result<(), String> {
 
 fn protocol(text: &str) -> Result<(), String> {
     match text {
-        "arcp" | "exec" => Ok(()),
+        "arcp" | "acp" | "exec" => Ok(()),
         other => Err(format!(
-            "`{other}` is not a protocol; write arcp (the child speaks ARCP over stdio) or exec (a plain command)"
+            "`{other}` is not a protocol; write arcp (the child speaks ARCP over stdio), acp (it speaks the Agent Client Protocol) or exec (a plain command)"
         )),
     }
 }
