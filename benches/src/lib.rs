@@ -249,6 +249,7 @@ fn row(job: &JobId) -> JobRow {
         parent: None,
         depth: 0,
         rerun_of: None,
+        planned: None,
         trace: TraceId::from_bytes([1; 16]).unwrap_or_else(|| unreachable!("not zero")),
         created_at: now(),
         state,

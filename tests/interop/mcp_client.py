@@ -124,23 +124,6 @@ async def handed_over(connect: Connect) -> None:
         assert json.loads(text(done)) == {"slept_ms": 3000}, done
 
 
-async def fifty_seconds(connect: Connect) -> None:
-    """A call that takes longer than any call may, with a step every ten seconds."""
-    async with connect() as client:
-        heard: list[float] = []
-
-        async def note(current: float, total: float | None, message: str | None) -> None:
-            heard.append(current)
-
-        long = await client.call_tool("sleep", {"ms": 51_000}, progress_callback=note)
-        assert document(long)["status"] == "running" and not long.is_error, long
-        assert sorted(heard) == heard and 4 <= len(heard) <= 5, heard
-        job = document(long)["job_id"]
-        assert job in text(long)
-        done = await client.call_tool("job_wait", {"job_id": job})
-        assert json.loads(text(done)) == {"slept_ms": 51_000}, done
-
-
 async def cancel(connect: Connect) -> None:
     async with connect() as client:
         try:
@@ -206,10 +189,18 @@ async def nobody_asked(connect: Connect) -> None:
 
 
 async def begin(connect: Connect) -> None:
-    """Asks something, says which job does, and leaves."""
-    async with connect() as client:
-        result = await client.call_tool("ask", {"kind": "text", "title": "Still there?"})
-        print(document(result)["job_id"], flush=True)
+    """Asks something, says which job does, and leaves; over stdio the program is killed instead."""
+    job = None
+    try:
+        async with connect() as client:
+            result = await client.call_tool("ask", {"kind": "text", "title": "Still there?"})
+            job = document(result)["job_id"]
+            for child in children() if sys.argv[3] == "stdio" else []:
+                os.kill(child, signal.SIGKILL)
+    except Exception as error:  # The connection broke, which is what was wanted.
+        print(repr(error), file=sys.stderr)
+    assert job is not None
+    print(job, flush=True)
 
 
 async def go_on(connect: Connect) -> None:
@@ -222,22 +213,6 @@ async def go_on(connect: Connect) -> None:
         await client.call_tool("job_answer", answer)
         done = await client.call_tool("job_wait", {"job_id": job})
         assert json.loads(text(done)) == {"outcome": "answered", "answer": "yes"}, done
-
-
-async def killed(connect: Connect) -> None:
-    """The program behind stdio is killed, and the next one goes on with its jobs."""
-    job = None
-    try:
-        async with connect() as client:
-            result = await client.call_tool("ask", {"kind": "text", "title": "Still there?"})
-            job = document(result)["job_id"]
-            for child in children():
-                os.kill(child, signal.SIGKILL)
-    except Exception as error:  # The connection broke, which is what was wanted.
-        print(f"{error!r}", file=sys.stderr)
-    assert job is not None
-    sys.argv.append(job)
-    await go_on(connect)
 
 
 def children() -> list[int]:
@@ -299,8 +274,8 @@ def main() -> None:
     scenario, mode, how, where, what = sys.argv[1:6]
     scenarios: dict[str, Callable[[Connect], Awaitable[None]]] = {
         function.__name__: function
-        for function in (tools, progress, submit, handed_over, fifty_seconds, cancel, question, nobody_asked,
-                         begin, go_on, killed, sharing)
+        for function in (tools, progress, submit, handed_over, cancel, question, nobody_asked,
+                         begin, go_on, sharing)
     }
     asyncio.run(scenarios[scenario](connector(mode, how, where, what)))
 

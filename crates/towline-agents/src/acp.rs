@@ -1,143 +1,115 @@
-//! Agents that speak the Agent Client Protocol, as coding agents do (chapter 17).
+//! A job done by a program that speaks the Agent Client Protocol (version 1, JSON-RPC in lines on its standard input and output),
+//! as coding agents do [ARCP 17-1].
+//!
+//! ```text
+//!   initialize ─▶ session/new, or session/load ─▶ set mode and model ─▶ session/prompt ─▶ the turn's end is the job's end
+//!                       │ its id is the job's checkpoint                      │
+//!                       ▼                                                     ├─ session/update: events of the job
+//!                  a later run loads it                                       ├─ session/request_permission: the lease, a person, no
+//!                                                                             └─ fs/*: the job's own file facade
+//! ```
+//!
+//! What the agent asks for is a courtesy: what binds it is its confinement [ARCP 17-5].
 
-mod calls;
-mod client;
 mod input;
-mod rpc;
+mod permission;
 mod session;
-mod updates;
+mod turn;
+mod wire;
 
-use std::{convert::Infallible, io, process::ExitStatus, time::Duration};
+use std::time::Duration;
 
-use futures_util::{FutureExt as _, future::FusedFuture as _};
-use tokio::{io::AsyncRead, time::timeout};
+use futures_util::future::FutureExt as _;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use towline_runtime::{AgentError, JobContext};
 use towline_wire::RawJson;
-use tracing::Instrument as _;
 
-pub(crate) use self::input::Input;
-use self::{
-    rpc::{Incoming, Outgoing},
-    session::{Broken, Session},
-};
 use crate::{
     pipe::{Allowance, Output},
-    plain::{GRACE, describe, discard, log_lines},
-    process::Process,
+    plain::{GRACE, describe, log_lines, said_too_much},
     spawn::Program,
-    trouble::{agent_process, failed},
+    trouble::{agent_process, cancelled, failed},
 };
+use session::Session;
+use wire::{Broken, Wire};
 
-/// Runs a job as one turn of an agent. Like a program of any other protocol it is confined by the job's lease, and ends
-/// with its job.
+/// The program of one job.
+pub(crate) struct AcpChild {
+    pub(crate) program: Program,
+    /// What an earlier run of the job kept.
+    pub(crate) kept: Option<RawJson>,
+    /// Where it works when the input does not say.
+    pub(crate) directory: std::path::PathBuf,
+    /// How much it may say.
+    pub(crate) output: Option<u64>,
+}
+
+/// Runs a job as one prompt of one session. The program is ended when its turn is over, or the job.
 pub(crate) async fn run(
     ctx: JobContext,
-    program: Program,
-    output: Option<u64>,
-    input: Input,
+    child: AcpChild,
+    input: RawJson,
 ) -> Result<RawJson, AgentError> {
     let subject = agent_process(ctx.agent().name());
-    let (mut process, streams) = program.start(&ctx, &subject, None).await?;
+    let task = input::Task::read(&ctx, &input, &child.directory).await?;
+    let (mut process, streams) = child.program.start(&ctx, &subject, None).await?;
     let gone = CancellationToken::new();
-    let allowance = output.map(Allowance::new);
+    let allowance = child.output.map(Allowance::new);
     let mut stderr = Output::new(streams.stderr, &gone).within(allowance.as_ref());
     let stdout = Output::new(streams.stdout, &gone).within(allowance.as_ref());
-    let pipes = (Incoming::new(stdout), Outgoing::new(streams.stdin));
-    let mut session = Session::new(&ctx, &subject, pipes, allowance);
-    let (gave, status) =
-        to_the_end(&ctx, &mut session, &input, &mut process, &mut stderr, &gone).await;
-    let gave = match gave {
-        Err(Broken::Lost) => Err(lost(&subject, status, &mut process).await),
-        Err(Broken::Failed(error)) => Err(error),
-        Ok(result) => Ok(result),
-    };
-    // Its standard input ends with the session.
-    drop(session);
-    if ctx.is_cancelled() {
-        tokio::select! {
-            () = process.stop(LAST_WORDS) => {}
-            never = unheard(&mut stderr) => match never {},
-        }
-    } else {
-        drop(tokio::spawn(farewell(process, stderr).in_current_span()));
-    }
-    gave
-}
-
-/// Runs the turn, while the agent's complaints go into the log. Gives its status too, when the agent has ended.
-async fn to_the_end(
-    ctx: &JobContext,
-    session: &mut Session<'_>,
-    input: &Input,
-    process: &mut Process,
-    stderr: &mut (impl AsyncRead + Unpin),
-    gone: &CancellationToken,
-) -> (Result<RawJson, Broken>, Option<io::Result<ExitStatus>>) {
-    let mut turn = std::pin::pin!(session.turn(input));
-    let mut logged = std::pin::pin!(log_lines(ctx, stderr, "debug", |_| {}).fuse());
-    let mut status = None;
-    let gave = loop {
-        tokio::select! {
-            biased;
-            gave = &mut turn => break gave,
-            ended = process.ended(), if status.is_none() => {
-                status = Some(ended);
-                gone.cancel();
+    let wire = Wire::new(stdout, streams.stdin);
+    let mut session = Session::new(&ctx, &subject, wire);
+    let gave = {
+        let mut worked = std::pin::pin!(session.work(task, child.kept));
+        let mut logged = std::pin::pin!(log_lines(&ctx, &mut stderr, "debug", |_| {}).fuse());
+        loop {
+            tokio::select! {
+                biased;
+                gave = &mut worked => break gave,
+                // Its complaints end with it; what it said last is still in its other pipe.
+                _ = &mut logged => {}
+                status = process.ended(), if !gone.is_cancelled() => {
+                    gone.cancel();
+                    let gave = (&mut worked).await;
+                    break gave.map_err(|broken| match broken {
+                        Broken::Lost => {
+                            let how = status.map_or_else(|error| error.to_string(), describe);
+                            failed(&subject, &format!("ended with {how} before its turn did")).into()
+                        }
+                        other => other,
+                    });
+                }
+                () = used_up(allowance.as_ref()) => break Err(said_too_much(&subject).into()),
             }
-            // A job that has ended takes no more lines.
-            _ = &mut logged, if !logged.is_terminated() => {}
         }
     };
-    if status.is_some() && !logged.is_terminated() {
-        // What it complained of last says why.
-        drop(logged.await);
+    session.close_calls().await;
+    let lost = matches!(gave, Err(Broken::Lost));
+    if lost {
+        // It goes, and how it went says more than that its output ended.
+        if let Ok(Ok(status)) = timeout(FAREWELL, process.ended()).await {
+            let what = format!("ended with {} before its turn did", describe(status));
+            return Err(failed(&subject, &what));
+        }
     }
-    (gave, status)
-}
-
-/// How an agent that ended in the middle of its turn is told of.
-async fn lost(
-    subject: &str,
-    status: Option<io::Result<ExitStatus>>,
-    process: &mut Process,
-) -> AgentError {
-    let status = match status {
-        Some(status) => Some(status),
-        None => timeout(FAREWELL, process.ended()).await.ok(),
-    };
-    match status {
-        Some(Ok(status)) => {
-            let what = format!("ended with {} in the middle of its turn", describe(status));
-            failed(subject, &what).with_details(serde_json::json!({"exit_code": status.code()}))
-        }
-        Some(Err(error)) => failed(subject, &format!("is lost: {error}")),
-        None => failed(
-            subject,
-            "closed its standard output in the middle of its turn",
-        ),
+    process
+        .stop(if ctx.is_cancelled() { FAREWELL } else { GRACE })
+        .await;
+    match gave {
+        Ok(result) => Ok(result),
+        Err(Broken::Error(error)) => Err(error),
+        Err(Broken::Cancelled) => Err(cancelled()),
+        Err(Broken::Lost) => Err(failed(&subject, "closed its output before its turn ended")),
     }
 }
 
-/// Sees an agent off that has given what it had to give: its input is at its end, it is asked to end, is ended.
-async fn farewell(mut process: Process, mut stderr: impl AsyncRead + Unpin + Send) {
-    let ending = async {
-        if timeout(FAREWELL, process.ended()).await.is_err() {
-            process.stop(GRACE).await;
-        }
-    };
-    tokio::select! {
-        () = ending => {}
-        never = unheard(&mut stderr) => match never {},
+async fn used_up(allowance: Option<&Allowance>) {
+    match allowance {
+        Some(allowance) => allowance.used_up().await,
+        None => std::future::pending().await,
     }
 }
 
-async fn unheard(stderr: &mut (impl AsyncRead + Unpin)) -> Infallible {
-    discard(stderr).await;
-    std::future::pending().await
-}
-
-/// How long an agent has to end its turn once it is cancelled, and again to end; together less than the runtime grants.
-const LAST_WORDS: Duration = Duration::from_millis(1500);
-/// How long an agent has to leave by itself.
+/// How long a program has to end by itself.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use towline_transport::Transport;
 use towline_wire::{RawJson, Secret};
 
 use crate::{
-    acp,
+    acp::{self, AcpChild},
     collected::ResultForm,
     confined::Confinement,
     environment::Environment,
@@ -46,8 +46,8 @@ pub struct ProcessAgent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Speaks {
     Arcp,
-    Acp,
     Plain,
+    Acp,
 }
 
 impl ProcessAgent {
@@ -59,16 +59,6 @@ impl ProcessAgent {
         Self::new(Speaks::Arcp, command)
     }
 
-    /// A program that speaks the Agent Client Protocol on its standard input and output, as coding agents do. A job is one
-    /// session with one prompt: its input `{prompt | blocks, cwd, dirs?, mode?, model?, continue?}`, its result the last
-    /// message [ARCP 17-1]. The job's `cwd` is that of the session, not of the process.
-    ///
-    /// Permissions it asks for are answered by the job's lease, or by a person where an ask pattern covers them
-    /// [ARCP 17-4]. Its session is kept in the job's checkpoint: register it as restartable when it can load sessions.
-    pub fn acp<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
-        Self::new(Speaks::Acp, command)
-    }
-
     /// A program that gets the input as JSON on its standard input, and whose standard output is the result: JSON or a text up
     /// to 256 KiB, streamed beyond that, bytes where it is not UTF-8; see [`ResultForm`]. Lines of standard error are log
     /// events; a status other than 0 ends the job with INTERNAL_ERROR and `details.exit_code`.
@@ -77,6 +67,15 @@ impl ProcessAgent {
     /// `TOWLINE_EVENTS` names [ARCP 18-5].
     pub fn exec<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
         Self::new(Speaks::Plain, command)
+    }
+
+    /// A program that speaks the Agent Client Protocol on its standard input and output, as coding agents do [ARCP 17-1]. A job is one
+    /// prompt of one session; what the agent says, does, plans and costs are events of the job, the last message is its result.
+    /// Its permissions are the lease's, a person's where an ask pattern covers, and none else.
+    ///
+    /// The input is a text, or `{prompt | blocks, cwd?, dirs?, mode?, model?, continue?}`.
+    pub fn acp<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
+        Self::new(Speaks::Acp, command)
     }
 
     fn new<A: Into<OsString>>(speaks: Speaks, command: impl IntoIterator<Item = A>) -> Self {
@@ -262,11 +261,20 @@ impl ProcessAgent {
                 relay::run(ctx, child, input).await
             }
             Speaks::Acp => {
-                let input = acp::Input::read(&ctx, &input).await?;
                 let subject = agent_process(ctx.agent().name());
+                let directory = match &self.directory {
+                    Some(directory) => std::path::absolute(directory)?,
+                    None => std::env::current_dir()?,
+                };
+                let (program, kept) = self.program(&ctx, &subject, network).await?;
                 let output = self.confinement.limits.output;
-                let (program, _) = self.program(&ctx, &subject, network).await?;
-                acp::run(ctx, program, output, input).await
+                let child = AcpChild {
+                    program,
+                    kept,
+                    directory,
+                    output,
+                };
+                acp::run(ctx, child, input).await
             }
             Speaks::Plain => {
                 let mut stdin = input.as_str().as_bytes().to_vec();

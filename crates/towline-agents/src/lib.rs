@@ -3,7 +3,6 @@
 //! | agent | a job is |
 //! | --- | --- |
 //! | [`ProcessAgent::arcp`] | a session with a child process that speaks ARCP on its standard input and output |
-//! | [`ProcessAgent::acp`] | a turn of a child process that speaks the Agent Client Protocol |
 //! | [`ProcessAgent::exec`] | a run of a program: input on standard input, output is the result |
 //! | [`ExecAgent`] | a run of whatever program the job names and its lease covers, kept to the files of the lease |
 //! | [`IndexAgent`] | a walk through a tree that the lease lets it read |
@@ -32,6 +31,7 @@
 //! has a [`Model`], it reaches a proxy of its job's own, which decides by the lease and sees to the budget.
 
 mod acp;
+pub mod acp_script;
 mod agent;
 mod ask;
 mod collected;

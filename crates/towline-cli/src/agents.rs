@@ -21,20 +21,23 @@ mod tck_log_emitter;
 mod versioned;
 mod waiting;
 
-pub(crate) use configured::{Hosted, configured, is_built_in};
+pub(crate) use configured::{Hosted, configured};
 
 use towline::{
     agents::{Confinement, ExecAgent, IndexAgent},
-    runtime::RuntimeBuilder,
+    runtime::AgentOptions,
 };
 
-/// Registers the built-in agents. None of them is run again after a restart, but `ask` and `listen`, which lose nothing.
-pub(crate) fn built_in(builder: RuntimeBuilder, confinement: &Confinement) -> RuntimeBuilder {
+use configured::Shelf;
+
+/// The built-in agents. None of them is run again after a restart, but `ask` and `listen`, which lose nothing. The default of
+/// several versions is the highest.
+pub(crate) fn built_in(confinement: &Confinement) -> Vec<Hosted> {
     let confined = ExecAgent::new().confinement(confinement.clone());
     let told = described::options;
     let asks = told("ask").restartable(true);
     let listens = told("listen").restartable(true).listens(true);
-    builder
+    Shelf::default()
         .agent_with("access", access::run, told("access"))
         .agent_with("ask", ask::run, asks)
         .agent_with("burst", burst::run, told("burst"))
@@ -51,12 +54,16 @@ pub(crate) fn built_in(builder: RuntimeBuilder, confinement: &Confinement) -> Ru
         .agent_with("stream", stream::run, told("stream"))
         .agent_with("versioned@1.0.0", versioned::one, told("versioned"))
         .agent_with("versioned@2.0.0", versioned::two, told("versioned"))
-        .default_version("versioned@2.0.0")
+        .take()
 }
 
-/// Registers the agents that the conformance kits of other SDKs ask a runtime for.
-pub(crate) fn for_kits(builder: RuntimeBuilder) -> RuntimeBuilder {
-    builder
-        .agent("tck-echo@1.0.0", tck_echo::run)
-        .agent("tck-log-emitter@1.0.0", tck_log_emitter::run)
+/// Those that a server has for tries: the built-in ones, and those that the conformance kits of other SDKs ask a runtime for.
+pub(crate) fn demo(confinement: &Confinement) -> Vec<Hosted> {
+    let plain = AgentOptions::default;
+    let kits = Shelf::default()
+        .agent_with("tck-echo@1.0.0", tck_echo::run, plain())
+        .agent_with("tck-log-emitter@1.0.0", tck_log_emitter::run, plain());
+    let mut all = built_in(confinement);
+    all.extend(kits.take());
+    all
 }

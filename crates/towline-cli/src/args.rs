@@ -25,8 +25,8 @@ pub(crate) use operate::{
 };
 pub(crate) use ready::ReadyArgs;
 pub(crate) use run::{
-    CancelArgs, ExportArgs, GetArgs, JobsArgs, RerunArgs, ResultArgs, RunArgs, TopArgs, WaitArgs,
-    WatchArgs,
+    CancelArgs, ExportArgs, GetArgs, JobsArgs, NewJobArgs, RerunArgs, ResultArgs, RunArgs, TopArgs,
+    WaitArgs, WatchArgs,
 };
 pub(crate) use serve::ServeArgs;
 

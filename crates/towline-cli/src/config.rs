@@ -13,6 +13,7 @@ mod keys;
 mod mcp;
 mod mistake;
 mod models;
+mod queues;
 mod roles;
 mod server;
 mod store;
@@ -27,6 +28,7 @@ use serde::Deserialize;
 use towline::{
     axum::Proxy,
     runtime::{
+        QueueRules,
         credentials::LiteLlmProvisioner,
         roles::{Role, Roles},
     },
@@ -70,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) mcp: mcp::McpSection,
     /// `[models.NAME]`
     pub(crate) models: BTreeMap<String, models::ModelSection>,
+    /// `[queues.NAME]`
+    queues: BTreeMap<String, queues::QueueSection>,
     /// `[agents.NAME]`
     pub(crate) agents: BTreeMap<String, AgentSection>,
     /// The file itself, for messages.
@@ -118,7 +122,8 @@ impl Config {
             .models
             .iter()
             .map(|(name, model)| format!("model {name}: {}", without_user(model.base_url())));
-        agents.chain(proxy).chain(models).collect()
+        let approving = self.mcp.acts();
+        agents.chain(proxy).chain(models).chain(approving).collect()
     }
 
     /// Leaves out what would take something away from the user's own jobs, because nobody said that the file is trusted.
@@ -182,7 +187,9 @@ impl Config {
         }
         for (name, agent) in &config.agents {
             agent.validate(name, &config.file)?;
+            config.check_queue(name, agent)?;
         }
+        config.queues()?;
         Ok(config)
     }
 
@@ -205,6 +212,30 @@ impl Config {
     /// The roles of the file and who has them; `unnamed` is what holds for the rest.
     pub(crate) fn roles(&self, unnamed: Role) -> Outcome<Roles> {
         roles::roles(&self.roles, &self.auth, &self.file, unnamed)
+    }
+
+    /// The queues of the file.
+    pub(crate) fn queues(&self) -> Outcome<Vec<(String, QueueRules)>> {
+        let queues = self.queues.iter();
+        queues
+            .map(|(name, queue)| Ok((name.clone(), queue.rules(name, &self.file)?)))
+            .collect()
+    }
+
+    /// Whether the queues are those of another reading of the file.
+    pub(crate) fn same_queues(&self, other: &Self) -> bool {
+        self.queues == other.queues
+    }
+
+    fn check_queue(&self, name: &str, agent: &AgentSection) -> Outcome<()> {
+        match &agent.queue {
+            Some(queue) if !self.queues.contains_key(queue) => {
+                let key = format!("agents.{name}.queue");
+                let message = format!("names `{queue}`, which is none; write [queues.{queue}]");
+                Err(self.file.wrong(&key, &message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The LiteLLM proxy of the file, if it names one.
@@ -475,6 +506,19 @@ mod tests {
         refused(
             "[models.a]\nbase_ur = \"https://x\"",
             &["`models.a.base_ur`", "did you mean `base_url`"],
+        );
+        refused("[queues.q]\nlimit = 0", &["`queues.q.limit`", "1 or more"]);
+        refused(
+            "[queues.q]\nrate = \"5/d\"",
+            &["`queues.q.rate`", "`5/d`", "10/s"],
+        );
+        refused(
+            "[queues.q]\nkey = \"repo\"",
+            &["`queues.q.key`", "/repository"],
+        );
+        refused(
+            "[agents.a]\ncommand = [\"x\"]\nqueue = \"q\"",
+            &["`agents.a.queue`", "[queues.q]"],
         );
         refused("[server\n", &["1"]);
     }

@@ -20,7 +20,7 @@ use crate::{
     job_name, output,
     sessions::{SavedSession, Sessions},
     store_choice::StoreChoice,
-    target::Target,
+    target::{Target, absolute},
     telemetry::traced,
     values::{without_mark, without_user},
 };
@@ -242,7 +242,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The session that was left behind for a job, with the server that was named.
 fn saved(context: &Context, args: &ConnectArgs, job: &str) -> Outcome<Option<SavedSession>> {
     let saved = context.sessions().find_beginning(job)?;
-    Ok(saved.filter(|saved| args.url.as_ref().is_none_or(|url| *url == saved.url)))
+    Ok(saved.filter(|saved| {
+        args.url
+            .as_ref()
+            .is_none_or(|url| absolute(url) == saved.url)
+    }))
 }
 
 /// The flags, with what a saved session knows beside them.
@@ -370,8 +374,9 @@ async fn resume(context: &Context, saved: &SavedSession, args: &ConnectArgs) -> 
 }
 
 /// The server that a job left behind here runs at.
-pub(crate) fn url_of(context: &Context, job: &str) -> Option<String> {
-    context.sessions().find(job).map(|saved| saved.url)
+pub(crate) fn url_of(context: &Context, job: &str) -> Outcome<Option<String>> {
+    let saved = context.sessions().find_beginning(job)?;
+    Ok(saved.map(|saved| saved.url))
 }
 
 /// Saves a session as it stands now.

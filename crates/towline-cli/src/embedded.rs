@@ -7,6 +7,7 @@ use towline::runtime::{Runtime, RuntimeOptions, auth::StaticTokens};
 #[cfg(unix)]
 use crate::beside::{Beside, Card};
 use crate::{
+    agents,
     config::Config,
     confinement::{confinement, own_files},
     data_dir::DataDir,
@@ -75,7 +76,12 @@ impl Embedded {
             .roles(owner::roles())
             .trace_link(towline::otel::OpenTelemetryLink);
         let confinement = confinement(config, data, []);
-        let builder = hosting::host(builder, config, true, &confinement)?;
+        let builder = hosting::host(
+            builder,
+            config,
+            agents::built_in(&confinement),
+            &confinement,
+        )?;
         let builder = match purpose {
             Purpose::Work | Purpose::Cancel => hosting::credentials(builder, config)?,
             // Whoever looks asks no upstream for keys, and gives none back.

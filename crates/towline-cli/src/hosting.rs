@@ -7,26 +7,28 @@ use towline::{
 };
 
 use crate::{
-    agents,
+    agents::{self, Hosted},
     config::{Config, LimitsSection, on_budget_exhausted},
     failure::Outcome,
 };
 
-/// Registers the built-in agents, if they are wanted, and those of the file.
+/// Registers agents of this program's own, and those of the file. One of the file takes the place of ours that has its name.
 pub(crate) fn host(
     builder: RuntimeBuilder,
     config: &Config,
-    built_in: bool,
+    ours: Vec<Hosted>,
     confinement: &Confinement,
 ) -> Outcome<RuntimeBuilder> {
-    let builder = if built_in {
-        agents::built_in(builder, confinement)
-    } else {
-        builder
-    };
-    let hosted = agents::configured(config, built_in, confinement)?;
-    let host = |builder, agent: agents::Hosted| agent.begin_with(builder);
-    Ok(hosted.into_iter().fold(builder, host))
+    let queues = config.queues()?.into_iter();
+    let builder = queues.fold(builder, |builder, (name, rules)| builder.queue(name, rules));
+    let theirs = agents::configured(config, !ours.is_empty(), confinement)?;
+    let ours = ours.into_iter().filter(|agent| {
+        let is_replaced = |theirs: &Hosted| theirs.section == agent.section;
+        !theirs.iter().any(is_replaced)
+    });
+    let ours: Vec<Hosted> = ours.collect();
+    let host = |builder, agent: Hosted| agent.begin_with(builder);
+    Ok(ours.into_iter().chain(theirs).fold(builder, host))
 }
 
 /// Where jobs get keys of their own.

@@ -44,7 +44,12 @@ pub(crate) fn job_id(text: &str) -> Outcome<JobId> {
 /// The job that is meant. What no listing knows is left to the runtime to refuse.
 pub(crate) async fn resolve(client: &Client, text: &str) -> Outcome<JobId> {
     let whole = job_id(text)?;
-    if is_whole(text) {
+    // Lower case is how some people write it, and some runtimes.
+    if is_whole(text)
+        && !text[PREFIX.len()..]
+            .bytes()
+            .any(|byte| byte.is_ascii_lowercase())
+    {
         return Ok(whole);
     }
     let mut found = Vec::new();

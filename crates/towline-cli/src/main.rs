@@ -50,10 +50,20 @@ use crate::{
     telemetry::Telemetry,
 };
 
+/// The command that is the scripted agent of docs/coding-agents.md. It is no command of people, so the help leaves it out.
+const ACP_SCRIPT: &str = "acp-script";
+
 fn main() -> ExitCode {
     // Before there are threads: agents in processes are started through this program.
     if let Some(code) = towline::agents::launcher::run_if_asked() {
         return code;
+    }
+    // An agent to try things with, which needs nothing of what follows.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == ACP_SCRIPT)
+    {
+        return towline::agents::acp_script::main();
     }
     let cli = match args::parse() {
         Ok(cli) => cli,

@@ -19,7 +19,6 @@ use towline::{
 };
 
 use crate::{
-    agents,
     args::ServeArgs,
     confinement::{confinement, own_files},
     context::Context,
@@ -52,10 +51,16 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     if args.stdio {
         let (settings, mut live, _) = prepare(context, &args)?;
         let runtime = start(context, &settings, &live, |builder| builder).await?;
-        let _here = live.here.open(context, &runtime, &live.tokens);
+        let here = live.here.open(context, &runtime);
+        if here.is_some() {
+            Here::tell(context, &live.tokens);
+        }
         return stdio(&mut live, runtime, signals, &notify).await;
     }
     let mut server = Server::open(context, &args, |builder| builder).await?;
+    if server.here.is_some() {
+        Here::tell(context, &server.live.tokens);
+    }
     if let Some(token) = &server.minted {
         output::line(&format!("token: {token}"))?;
     }
@@ -81,7 +86,7 @@ pub(crate) struct Server<'s> {
     runtime: Runtime,
     serving: Serving,
     /// Commands on the data directory.
-    _here: Option<Open>,
+    here: Option<Open>,
 }
 
 impl<'s> Server<'s> {
@@ -98,14 +103,14 @@ impl<'s> Server<'s> {
         live.certificate = listeners.certificate().zip(settings.tls.clone());
         let runtime = start(context, &settings, &live, more).await?;
         let serving = listeners.serve(context, &runtime, &settings, metrics)?;
-        let here = live.here.open(context, &runtime, &live.tokens);
+        let here = live.here.open(context, &runtime);
         Ok(Self {
             settings,
             live,
             minted,
             runtime,
             serving,
-            _here: here,
+            here,
         })
     }
 
@@ -183,13 +188,9 @@ async fn start(
         .access_policy(live.roles.clone())
         .trace_link(OpenTelemetryLink);
     let confinement = confinement(&context.config, &context.data, settings.own_files());
-    let builder = hosting::host(builder, &context.config, settings.demo, &confinement)?;
+    let ours = live.our_agents(&confinement);
+    let builder = hosting::host(builder, &context.config, ours, &confinement)?;
     let builder = hosting::credentials(builder, &context.config)?;
-    let builder = if settings.demo {
-        agents::for_kits(builder)
-    } else {
-        builder
-    };
     let runtime = more(builder)
         .build()
         .await

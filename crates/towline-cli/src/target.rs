@@ -39,8 +39,7 @@ impl Target {
         if let Some(command) = text.strip_prefix("stdio:") {
             return child(command);
         }
-        if let Some(path) = text.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
+        if let Some(path) = socket_path(text) {
             if path.is_empty() {
                 return Err("`unix:` names no socket; write unix:PATH".to_owned());
             }
@@ -92,6 +91,18 @@ impl Target {
     pub(crate) const fn is_child(&self) -> bool {
         matches!(self, Self::Child(_))
     }
+}
+
+/// The path in `unix:PATH` or `unix://PATH`.
+pub(crate) fn socket_path(text: &str) -> Option<&str> {
+    let path = text.strip_prefix("unix:")?;
+    Some(path.strip_prefix("//").unwrap_or(path))
+}
+
+/// A URL that means the same in every directory.
+pub(crate) fn absolute(url: &str) -> String {
+    let path = socket_path(url).and_then(|path| std::path::absolute(path).ok());
+    path.map_or_else(|| url.to_owned(), |path| format!("unix:{}", path.display()))
 }
 
 /// The WebSocket beside an HTTP address: its own path, unless that is none, or the HTTP interface's.
@@ -268,6 +279,16 @@ mod tests {
         ] {
             assert_eq!(Target::parse(text), target, "{text}");
         }
+    }
+
+    #[test]
+    fn urls_can_be_kept() {
+        for url in ["ws://h:1/arcp", "stdio:./a b", "unix:/run/t.sock"] {
+            assert_eq!(absolute(url), url);
+        }
+        assert_eq!(absolute("unix:///run/t.sock"), "unix:/run/t.sock");
+        let here = std::env::current_dir().unwrap().join("t.sock");
+        assert_eq!(absolute("unix:t.sock"), format!("unix:{}", here.display()));
     }
 
     #[test]

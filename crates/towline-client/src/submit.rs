@@ -35,6 +35,9 @@ impl SubmitBuilder {
             max_runtime_sec: None,
             parent_job_id: None,
             rerun_of: None,
+            not_before: None,
+            queue: None,
+            priority: None,
             checkpoint: None,
         };
         Self::of(shared, submit)
@@ -101,6 +104,24 @@ impl SubmitBuilder {
     /// job's where this submit names none. A runtime of another make may not know it.
     pub fn rerun_of(mut self, job: JobId) -> Self {
         self.submit.rerun_of = Some(job);
+        self
+    }
+
+    /// Has the job wait until then; a time that is past is now. A runtime of another make may not know this, nor the next two.
+    pub fn not_before(mut self, at: Timestamp) -> Self {
+        self.submit.not_before = Some(at);
+        self
+    }
+
+    /// The queue of the runtime's that the job stands in.
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.submit.queue = Some(queue.into());
+        self
+    }
+
+    /// Who goes first there: from -100 to 100, the higher one; 0 when it is not said.
+    pub fn priority(mut self, priority: i64) -> Self {
+        self.submit.priority = Some(priority);
         self
     }
 

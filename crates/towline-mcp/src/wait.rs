@@ -11,7 +11,7 @@ use rmcp::{
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 use towline_runtime::policy::Refusal;
-use towline_wire::{EventKind, JobId, JobSeq, QuestionId, event::InputRequest};
+use towline_wire::{EventKind, JobId, JobSeq, QuestionId, Shown, event::InputRequest};
 
 use crate::{
     desk::{Desk, Entry, JobLog, JobView},
@@ -240,7 +240,7 @@ impl Waiting<'_> {
         match self.desk.answer(self.job, answer).await {
             Ok(()) => None,
             Err(refusal) => {
-                tracing::debug!(%refusal, "an answer was refused");
+                tracing::debug!(refusal = %Shown::new(&refusal), "an answer was refused");
                 aside
             }
         }

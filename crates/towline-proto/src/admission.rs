@@ -1,72 +1,37 @@
-//! Who runs now and who waits (§7.1).
+//! Who runs now and who waits (§7.1), in the queues that a deployment names too (§22).
+//!
+//! ```text
+//!            not before, held                    a queue's limit and rate
+//! admit ──▶ [held] ──▶ advance, let_go ──▶ [line] ──────────────┐
+//!   │                                        ▲                  ▼
+//!   ├────────────────────────────────────────┘        a place of the principal's ──▶ started
+//!   └──▶ [waiting for a place] ─────────────────────────────────┘
+//! ```
+//!
+//! A job that names a queue holds a slot of its line and a place at once, or neither: it never keeps others of its queue
+//! waiting for a place that its principal lacks.
 
-use std::collections::{BTreeMap, VecDeque};
+mod limits;
+mod line;
+#[cfg(test)]
+mod tests;
 
-/// The bounds on running and waiting jobs [ARCP 7.1-5].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AdmissionLimits {
-    /// Running at once for one principal.
-    pub per_principal: usize,
-    /// Running at once in the runtime.
-    pub running: usize,
-    /// Waiting in the runtime.
-    pub queued: usize,
-    /// Delegated children running at once for one principal. They hold none of the places above, since their parents wait
-    /// for them; one more is refused [ARCP 14-6].
-    pub children_per_principal: usize,
-    /// Waiting for one principal [ARCP 14-6].
-    pub waiting_per_principal: usize,
-    /// Bytes of what waits for one principal [ARCP 14-6]. One job may always wait, however large.
-    pub waiting_bytes_per_principal: usize,
-}
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
-impl Default for AdmissionLimits {
-    /// 100 a principal, 1000 in all, 10 000 waiting; for one principal 1000 children, and 1000 jobs of 256 MiB waiting.
-    fn default() -> Self {
-        Self {
-            per_principal: 100,
-            running: 1000,
-            queued: 10_000,
-            children_per_principal: 1000,
-            waiting_per_principal: 1000,
-            waiting_bytes_per_principal: 256 * 1024 * 1024,
-        }
-    }
-}
+use towline_wire::{RawJson, Timestamp};
 
-/// What becomes of a job that wants to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// It runs now.
-    Start,
-    /// It waits; [`AdmissionQueue::release`] will name it.
-    Queued,
-    /// There is no room even to wait.
-    Full(NoRoom),
-}
-
-/// Whose room to wait is used up. What it says is told to the peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoRoom {
-    /// Everybody's.
-    #[error("the runtime's queue of jobs is full; try again later")]
-    Everybody,
-    /// The principal's own: it has so many jobs waiting.
-    #[error(
-        "{0} jobs of this principal wait, as many as may; try again when some of them have ended"
-    )]
-    Jobs(usize),
-    /// The principal's own: its waiting jobs may have so many bytes.
-    #[error(
-        "the waiting jobs of this principal may have {0} bytes of inputs and leases, and this one would be more; try again when some of them have ended"
-    )]
-    Bytes(usize),
-}
+pub use limits::{Admission, AdmissionLimits, NoRoom, Terms};
+use line::Line;
+pub use line::{LineKey, PRIORITIES, Pointer, QueueError, QueueRules, Rate};
 
 /// A fair queue: principals take turns, each one's jobs in the order they came. `P` names principals, `J` jobs.
 ///
-/// Every job that was told `Start`, or was named by `release`, is to be given back with `release` when it ends; a child
-/// that was admitted, with `release_child`.
+/// Every job that was told `Start`, or was named by one of those that give jobs, is to be given back with `release` when it
+/// ends; a child that was admitted, with `release_child`. What comes by itself, [`AdmissionQueue::advance`] is to be asked for
+/// at the time that [`AdmissionQueue::next_at`] says; that may be sooner after any other call.
 #[derive(Debug)]
 pub struct AdmissionQueue<P: Ord + Clone, J> {
     limits: AdmissionLimits,
@@ -75,17 +40,48 @@ pub struct AdmissionQueue<P: Ord + Clone, J> {
     running: BTreeMap<P, usize>,
     children: BTreeMap<P, usize>,
     total: usize,
-    waiting: BTreeMap<P, Waiting<J>>,
+    /// Who waits for nothing but a place.
+    waiting: BTreeMap<P, VecDeque<Waiting<J>>>,
+    /// How much waits for each principal, whatever it waits for.
+    loads: BTreeMap<P, Load>,
     queued: usize,
     /// Whose turn was last.
     turn: Option<P>,
+    /// The queues that the deployment names.
+    queues: BTreeMap<Arc<str>, QueueRules>,
+    lines: BTreeMap<LineKey, Line<P, J>>,
+    /// Lines with a slot and somebody who waits: for a place.
+    ready: BTreeSet<LineKey>,
+    /// When lines change by themselves.
+    wakes: BTreeSet<(Timestamp, LineKey)>,
+    /// Who is not to stand anywhere yet, by the time until which.
+    held: BTreeMap<(Timestamp, u64), Held<P, J>>,
+    next_held: u64,
 }
 
-/// What waits for one principal, in order, each with its bytes.
 #[derive(Debug)]
 struct Waiting<J> {
-    jobs: VecDeque<(J, usize)>,
+    job: J,
     bytes: usize,
+    priority: i8,
+}
+
+/// What waits for one principal.
+#[derive(Debug, Default)]
+struct Load {
+    jobs: usize,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Held<P, J> {
+    principal: P,
+    job: J,
+    bytes: usize,
+    line: Option<LineKey>,
+    priority: i8,
+    /// Whether the time is not all it waits for.
+    held: bool,
 }
 
 impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
@@ -98,9 +94,33 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
             children: BTreeMap::new(),
             total: 0,
             waiting: BTreeMap::new(),
+            loads: BTreeMap::new(),
             queued: 0,
             turn: None,
+            queues: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            wakes: BTreeSet::new(),
+            held: BTreeMap::new(),
+            next_held: 0,
         }
+    }
+
+    /// The queues that there are. To be said before any job is admitted.
+    pub fn set_queues(&mut self, queues: impl IntoIterator<Item = (String, QueueRules)>) {
+        let queues = queues.into_iter();
+        self.queues = queues.map(|(name, rules)| (name.into(), rules)).collect();
+    }
+
+    /// The line of a queue that a job of an input stands in; none when there is no such queue.
+    pub fn line(&self, queue: &str, input: &RawJson) -> Option<LineKey> {
+        let (name, rules) = self.queues.get_key_value(queue)?;
+        Some(rules.line(name, input))
+    }
+
+    /// Whether there is a queue of that name.
+    pub fn has_queue(&self, queue: &str) -> bool {
+        self.queues.contains_key(queue)
     }
 
     /// How many wait.
@@ -140,17 +160,44 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
         if let Err(no_room) = self.room_to_wait(principal, bytes) {
             return Admission::Full(no_room);
         }
-        self.wait(principal, job, bytes);
+        self.wait(principal, job, bytes, 0);
+        Admission::Queued
+    }
+
+    /// [`AdmissionQueue::admit`] for a job that asks for more than a place.
+    pub fn admit_on(
+        &mut self,
+        terms: &Terms,
+        principal: &P,
+        job: J,
+        bytes: usize,
+        now: Timestamp,
+    ) -> Admission {
+        if self.starts_at_once(terms, principal, now) {
+            self.start_in(terms.line.as_ref(), principal, now);
+            return Admission::Start;
+        }
+        if let Err(no_room) = self.room_to_wait(principal, bytes) {
+            return Admission::Full(no_room);
+        }
+        self.wait_on(terms, principal, job, bytes, now);
         Admission::Queued
     }
 
     /// A job that was admitted once wants to run again: it starts or waits, whatever the bounds on waiting say now.
-    pub fn admit_again(&mut self, principal: &P, job: J, bytes: usize) -> Admission {
-        if self.may_start(principal) {
-            self.start(principal);
+    pub fn admit_again(
+        &mut self,
+        terms: &Terms,
+        principal: &P,
+        job: J,
+        bytes: usize,
+        now: Timestamp,
+    ) -> Admission {
+        if self.starts_at_once(terms, principal, now) {
+            self.start_in(terms.line.as_ref(), principal, now);
             return Admission::Start;
         }
-        self.wait(principal, job, bytes);
+        self.wait_on(terms, principal, job, bytes, now);
         Admission::Queued
     }
 
@@ -176,44 +223,228 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
     }
 
     /// A waiting job will not run after all; `false` when it did not wait.
-    pub fn withdraw(&mut self, principal: &P, job: &J) -> bool {
-        let Some(waiting) = self.waiting.get_mut(principal) else {
-            return false;
-        };
-        let Some(at) = waiting.jobs.iter().position(|(other, _)| other == job) else {
-            return false;
-        };
-        if let Some((_, bytes)) = waiting.jobs.remove(at) {
-            waiting.bytes -= bytes;
+    pub fn withdraw(&mut self, terms: &Terms, principal: &P, job: &J) -> bool {
+        let bytes = self
+            .withdraw_held(terms, job)
+            .or_else(|| self.withdraw_lined(terms, principal, job))
+            .or_else(|| self.withdraw_waiting(principal, job));
+        if let Some(bytes) = bytes {
+            self.unload(principal, bytes);
         }
-        self.queued -= 1;
-        if waiting.jobs.is_empty() {
-            self.waiting.remove(principal);
-        }
-        true
+        bytes.is_some()
     }
 
-    /// A running job of `principal` ended. Gives the jobs that run now.
-    pub fn release(&mut self, principal: &P) -> Vec<J> {
+    /// A running job of `principal` ended; `line` is where it stood. Gives the jobs that run now.
+    pub fn release(
+        &mut self,
+        principal: &P,
+        line: Option<&LineKey>,
+        now: impl Fn() -> Timestamp,
+    ) -> Vec<J> {
         self.total -= usize::from(count_out(&mut self.running, principal));
-        let mut started = Vec::new();
-        while let Some(principal) = self.next_turn() {
-            let Some(waiting) = self.waiting.get_mut(&principal) else {
-                break;
-            };
-            let Some((job, bytes)) = waiting.jobs.pop_front() else {
-                break;
-            };
-            waiting.bytes -= bytes;
-            if waiting.jobs.is_empty() {
-                self.waiting.remove(&principal);
+        if let Some(key) = line
+            && let Some(line) = self.lines.get_mut(key)
+        {
+            line.ended();
+            self.settle(key, now());
+        }
+        self.fill(now)
+    }
+
+    /// A job that was held may run. Gives the jobs that run now.
+    pub fn let_go(&mut self, job: &J, now: Timestamp) -> Vec<J> {
+        let found = self.held.iter().find(|(_, held)| held.job == *job);
+        let Some(at) = found.map(|(at, _)| *at) else {
+            return Vec::new();
+        };
+        if let Some(mut held) = self.held.remove(&at) {
+            held.held = false;
+            // Its time may still be to come.
+            if at.0 > now && at.0 != Timestamp::MAX {
+                self.held.insert(at, held);
+            } else {
+                self.stand(held, now);
             }
-            self.queued -= 1;
-            self.start(&principal);
+        }
+        self.fill(|| now)
+    }
+
+    /// Time has passed. Gives the jobs that run now.
+    pub fn advance(&mut self, now: Timestamp) -> Vec<J> {
+        while let Some(first) = self.held.first_entry()
+            && first.key().0 <= now
+        {
+            let held = first.remove();
+            if held.held {
+                // Its time is over, and something else is not.
+                self.hold(Timestamp::MAX, held);
+            } else {
+                self.stand(held, now);
+            }
+        }
+        while let Some((at, key)) = self.wakes.first().cloned()
+            && at <= now
+        {
+            self.wakes.remove(&(at, key.clone()));
+            if let Some(line) = self.lines.get_mut(&key) {
+                line.wake = None;
+            }
+            self.settle(&key, now);
+        }
+        self.fill(|| now)
+    }
+
+    /// When something changes by itself next.
+    pub fn next_at(&self) -> Option<Timestamp> {
+        let held = self.held.first_key_value().map(|((at, _), _)| *at);
+        let held = held.filter(|at| *at != Timestamp::MAX);
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        [held, wake].into_iter().flatten().min()
+    }
+
+    /// Where a job stands in its line, from 1: how many go before it, and itself, if nobody else comes and every principal has
+    /// room.
+    pub fn position(&self, terms: &Terms, principal: &P, job: &J) -> Option<usize> {
+        let line = self.lines.get(terms.line.as_ref()?)?;
+        line.position(terms.priority, principal, job)
+    }
+
+    fn starts_at_once(&mut self, terms: &Terms, principal: &P, now: Timestamp) -> bool {
+        if terms.held || terms.not_before.is_some_and(|at| at > now) {
+            return false;
+        }
+        let Some(key) = &terms.line else {
+            return self.may_start(principal);
+        };
+        if !self.has_room(principal) {
+            return false;
+        }
+        let Some(rules) = self.queues.get(&key.queue) else {
+            return false;
+        };
+        let has_slot = match self.lines.get_mut(key) {
+            Some(line) => line.has_slot(rules, now),
+            None => true,
+        };
+        // Whoever could begin goes before it; a rate's time may have come just now.
+        let line = self.lines.get(key);
+        has_slot && line.is_none_or(|line| line.next(|other| self.has_room(other)).is_none())
+    }
+
+    fn start_in(&mut self, line: Option<&LineKey>, principal: &P, now: Timestamp) {
+        self.start(principal);
+        let Some(key) = line else { return };
+        if let Some(rules) = self.queues.get(&key.queue) {
+            let line = self.lines.entry(key.clone()).or_insert_with(Line::new);
+            line.began(rules, now);
+            self.settle(key, now);
+        }
+    }
+
+    fn wait_on(&mut self, terms: &Terms, principal: &P, job: J, bytes: usize, now: Timestamp) {
+        self.load(principal, bytes);
+        let held = Held {
+            principal: principal.clone(),
+            job,
+            bytes,
+            line: terms.line.clone(),
+            priority: terms.priority,
+            held: terms.held,
+        };
+        match terms.not_before.filter(|at| *at > now) {
+            Some(at) => self.hold(at, held),
+            None if terms.held => self.hold(Timestamp::MAX, held),
+            None => self.stand(held, now),
+        }
+    }
+
+    fn hold(&mut self, until: Timestamp, held: Held<P, J>) {
+        self.held.insert((until, self.next_held), held);
+        self.next_held += 1;
+    }
+
+    /// It waits for its turn from now on.
+    fn stand(&mut self, held: Held<P, J>, now: Timestamp) {
+        let Held {
+            principal,
+            job,
+            bytes,
+            line,
+            priority,
+            held: _,
+        } = held;
+        match line {
+            Some(key) => {
+                let line = self.lines.entry(key.clone()).or_insert_with(Line::new);
+                line.push(priority, principal, job, bytes);
+                self.settle(&key, now);
+            }
+            None => self.queue_up(&principal, job, bytes, priority),
+        }
+    }
+
+    /// Brings up to date what is known of a line beside the line itself.
+    fn settle(&mut self, key: &LineKey, now: Timestamp) {
+        let Some(line) = self.lines.get_mut(key) else {
+            return;
+        };
+        let unknown = QueueRules::default();
+        let rules = self.queues.get(&key.queue).unwrap_or(&unknown);
+        let is_ready = line.has_slot(rules, now) && line.waits();
+        let wake = line.changes_at(rules).filter(|_| !is_ready);
+        if line.wake != wake {
+            if let Some(before) = std::mem::replace(&mut line.wake, wake) {
+                self.wakes.remove(&(before, key.clone()));
+            }
+            self.wakes.extend(wake.map(|at| (at, key.clone())));
+        }
+        let is_idle = line.is_idle();
+        if is_ready {
+            self.ready.insert(key.clone());
+        } else {
+            self.ready.remove(key);
+        }
+        if is_idle {
+            self.lines.remove(key);
+        }
+    }
+
+    /// Starts whom there is room for.
+    fn fill(&mut self, now: impl Fn() -> Timestamp) -> Vec<J> {
+        let mut started = Vec::new();
+        loop {
+            let waiting = self.next_turn();
+            let lined = self.next_lined();
+            let is_lined = match (&lined, &waiting) {
+                (Some(lined), Some(waiting)) => self.rank(&lined.2) <= self.rank(waiting),
+                (lined, _) => lined.is_some(),
+            };
+            let next = if is_lined {
+                lined.and_then(|(key, priority, principal)| {
+                    let taken = self.lines.get_mut(&key)?.take(priority, &principal)?;
+                    Some((taken, principal, Some(key)))
+                })
+            } else {
+                waiting.and_then(|principal| {
+                    let waiting = self.waiting.get_mut(&principal)?;
+                    let first = waiting.pop_front()?;
+                    if waiting.is_empty() {
+                        self.waiting.remove(&principal);
+                    }
+                    Some(((first.job, first.bytes), principal, None))
+                })
+            };
+            let Some(((job, bytes), principal, key)) = next else {
+                return started;
+            };
+            self.unload(&principal, bytes);
+            match key {
+                Some(key) => self.start_in(Some(&key), &principal, now()),
+                None => self.start(&principal),
+            }
             self.turn = Some(principal);
             started.push(job);
         }
-        started
     }
 
     /// Whether a job needs not wait: there is a place, and none of its principal's waits already.
@@ -222,9 +453,9 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
     }
 
     fn room_to_wait(&self, principal: &P, bytes: usize) -> Result<(), NoRoom> {
-        if let Some(own) = self.waiting.get(principal) {
+        if let Some(own) = self.loads.get(principal) {
             let limits = &self.limits;
-            if own.jobs.len() >= limits.waiting_per_principal {
+            if own.jobs >= limits.waiting_per_principal {
                 return Err(NoRoom::Jobs(limits.waiting_per_principal));
             }
             if own.bytes.saturating_add(bytes) > limits.waiting_bytes_per_principal {
@@ -237,15 +468,70 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
         Ok(())
     }
 
-    fn wait(&mut self, principal: &P, job: J, bytes: usize) {
-        let new = || Waiting {
-            jobs: VecDeque::new(),
-            bytes: 0,
+    fn wait(&mut self, principal: &P, job: J, bytes: usize, priority: i8) {
+        self.load(principal, bytes);
+        self.queue_up(principal, job, bytes, priority);
+    }
+
+    fn queue_up(&mut self, principal: &P, job: J, bytes: usize, priority: i8) {
+        let own = self.waiting.entry(principal.clone()).or_default();
+        let at = own.partition_point(|other| other.priority >= priority);
+        let waiting = Waiting {
+            job,
+            bytes,
+            priority,
         };
-        let waiting = self.waiting.entry(principal.clone()).or_insert_with(new);
-        waiting.jobs.push_back((job, bytes));
-        waiting.bytes += bytes;
+        own.insert(at, waiting);
+    }
+
+    fn load(&mut self, principal: &P, bytes: usize) {
+        let load = self.loads.entry(principal.clone()).or_default();
+        load.jobs += 1;
+        load.bytes = load.bytes.saturating_add(bytes);
         self.queued += 1;
+    }
+
+    fn unload(&mut self, principal: &P, bytes: usize) {
+        self.queued -= 1;
+        if let Some(load) = self.loads.get_mut(principal) {
+            load.jobs -= 1;
+            load.bytes = load.bytes.saturating_sub(bytes);
+            if load.jobs == 0 {
+                self.loads.remove(principal);
+            }
+        }
+    }
+
+    fn withdraw_held(&mut self, terms: &Terms, job: &J) -> Option<usize> {
+        if !terms.held && terms.not_before.is_none() {
+            return None;
+        }
+        let found = self.held.iter().find(|(_, held)| held.job == *job);
+        let at = found.map(|(at, _)| *at)?;
+        self.held.remove(&at).map(|held| held.bytes)
+    }
+
+    fn withdraw_lined(&mut self, terms: &Terms, principal: &P, job: &J) -> Option<usize> {
+        let key = terms.line.as_ref()?;
+        let line = self.lines.get_mut(key)?;
+        let bytes = line.remove(terms.priority, principal, job)?;
+        if !line.waits() {
+            self.ready.remove(key);
+        }
+        if line.is_idle() {
+            self.lines.remove(key);
+        }
+        Some(bytes)
+    }
+
+    fn withdraw_waiting(&mut self, principal: &P, job: &J) -> Option<usize> {
+        let own = self.waiting.get_mut(principal)?;
+        let at = own.iter().position(|other| other.job == *job)?;
+        let bytes = own.remove(at).map(|waiting| waiting.bytes);
+        if own.is_empty() {
+            self.waiting.remove(principal);
+        }
+        bytes
     }
 
     fn has_room(&self, principal: &P) -> bool {
@@ -263,7 +549,12 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
         self.total += 1;
     }
 
-    /// The first principal after the last one served who waits and may run.
+    /// When a principal's turn comes: those behind the last one served, then the others.
+    fn rank<'p>(&self, principal: &'p P) -> (bool, &'p P) {
+        (Some(principal) <= self.turn.as_ref(), principal)
+    }
+
+    /// The first principal after the last one served who waits for a place and may run.
     fn next_turn(&self) -> Option<P> {
         let after = self
             .waiting
@@ -278,6 +569,17 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
             .find(|principal| self.has_room(principal))
             .cloned()
     }
+
+    /// Of those who are next in a line with a slot, the one whose principal's turn comes first.
+    fn next_lined(&self) -> Option<(LineKey, i8, P)> {
+        let next = self.ready.iter().filter_map(|key| {
+            let line = self.lines.get(key)?;
+            let (priority, principal) = line.next(|principal| self.has_room(principal))?;
+            Some((key, priority, principal))
+        });
+        let first = next.min_by(|one, other| self.rank(&one.2).cmp(&self.rank(&other.2)));
+        first.map(|(key, priority, principal)| (key.clone(), priority, principal))
+    }
 }
 
 /// One less; `false` when there was none.
@@ -290,119 +592,4 @@ fn count_out<P: Ord>(counts: &mut BTreeMap<P, usize>, principal: &P) -> bool {
         counts.remove(principal);
     }
     true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn queue(
-        per_principal: usize,
-        running: usize,
-        queued: usize,
-    ) -> AdmissionQueue<&'static str, u32> {
-        AdmissionQueue::new(AdmissionLimits {
-            per_principal,
-            running,
-            queued,
-            children_per_principal: 2,
-            waiting_per_principal: 3,
-            waiting_bytes_per_principal: 10,
-        })
-    }
-
-    /// [ARCP 7.1-5] over the limit jobs wait, in order, and beyond the bound they are refused.
-    #[test]
-    fn limits_queue_and_then_refuse() {
-        let mut queue = queue(1, 10, 2);
-        assert_eq!(queue.admit(&"a", 1, 1), Admission::Start);
-        assert_eq!(queue.admit(&"a", 2, 1), Admission::Queued);
-        assert_eq!(queue.admit(&"a", 3, 1), Admission::Queued);
-        assert_eq!(queue.admit(&"a", 4, 1), Admission::Full(NoRoom::Everybody));
-        assert_eq!(queue.release(&"a"), [2]);
-        assert_eq!(queue.release(&"a"), [3]);
-        assert_eq!(queue.release(&"a"), [0; 0]);
-        assert_eq!((queue.running(), queue.queued()), (0, 0));
-    }
-
-    /// [ARCP 20-1] a principal with a bound of its own waits over that one, and over everybody's once it has none.
-    #[test]
-    fn a_principal_may_have_a_bound_of_its_own() {
-        let mut queue = queue(2, 10, 10);
-        queue.limit(&"a", Some(1));
-        assert_eq!(queue.admit(&"a", 1, 1), Admission::Start);
-        assert_eq!(queue.admit(&"a", 2, 1), Admission::Queued);
-        assert_eq!(queue.admit(&"b", 3, 1), Admission::Start);
-        assert_eq!(queue.admit(&"b", 4, 1), Admission::Start);
-        queue.limit(&"a", None);
-        assert_eq!(queue.release(&"b"), [2]);
-    }
-
-    /// [ARCP 7.1-5] principals take turns: one that floods the queue does not keep the others out.
-    #[test]
-    fn the_queue_is_fair() {
-        let mut queue = queue(10, 1, 100);
-        queue.admit(&"flood", 0, 1);
-        for job in 1..=3 {
-            queue.admit(&"flood", job, 1);
-        }
-        queue.admit(&"quiet", 10, 1);
-        assert_eq!(queue.release(&"flood"), [1]);
-        assert_eq!(queue.release(&"flood"), [10]);
-        assert_eq!(queue.release(&"quiet"), [2]);
-    }
-
-    /// [ARCP 7.4-4] a waiting job that is withdrawn never starts.
-    #[test]
-    fn a_withdrawn_job_is_forgotten() {
-        let mut queue = queue(1, 1, 10);
-        queue.admit(&"a", 1, 1);
-        queue.admit(&"a", 2, 1);
-        assert!(queue.withdraw(&"a", &2));
-        assert!(!queue.withdraw(&"a", &2));
-        assert_eq!(queue.release(&"a"), [0; 0]);
-    }
-
-    /// [ARCP 7.1-5] delegated children never queue, so parents that fill every place cannot wait for each other forever.
-    /// [ARCP 14-6] They have a quota of their own, and take nobody's place.
-    #[test]
-    fn children_run_beside_the_limits() {
-        let mut queue = queue(1, 2, 10);
-        assert_eq!(queue.admit(&"a", 1, 1), Admission::Start);
-        assert!(queue.admit_child(&"a") && queue.admit_child(&"a"));
-        assert!(!queue.admit_child(&"a"), "as many as it may");
-        assert!(queue.admit_child(&"b"), "another's quota is its own");
-        assert_eq!(
-            queue.admit(&"b", 2, 1),
-            Admission::Start,
-            "no place is taken"
-        );
-        assert_eq!(queue.running(), 2);
-        assert_eq!(queue.admit(&"a", 3, 1), Admission::Queued);
-        queue.release_child(&"a");
-        assert!(queue.admit_child(&"a"), "given back");
-        assert_eq!(queue.release(&"a"), [3], "a root's place is a root's");
-    }
-
-    /// [ARCP 14-6] a principal waits within bounds of its own, in number and in bytes; others still have room.
-    #[test]
-    fn waiting_is_bounded_for_each_principal() {
-        let mut queue = queue(1, 1, 100);
-        queue.admit(&"a", 0, 1);
-        assert_eq!(queue.admit(&"a", 1, 6), Admission::Queued);
-        let full = Admission::Full(NoRoom::Bytes(10));
-        assert_eq!(queue.admit(&"a", 2, 5), full);
-        assert_eq!(queue.admit(&"a", 2, usize::MAX), full);
-        assert_eq!(queue.admit(&"a", 3, 2), Admission::Queued);
-        assert_eq!(queue.admit(&"a", 4, 2), Admission::Queued);
-        assert_eq!(queue.admit(&"a", 5, 0), Admission::Full(NoRoom::Jobs(3)));
-        assert_eq!(queue.admit_again(&"a", 6, 99), Admission::Queued);
-        assert_eq!(queue.admit(&"b", 7, 99), Admission::Queued, "one may wait");
-        assert!(queue.withdraw(&"a", &6) && queue.withdraw(&"a", &1));
-        assert_eq!(
-            queue.admit(&"a", 8, 6),
-            Admission::Queued,
-            "bytes came back"
-        );
-    }
 }

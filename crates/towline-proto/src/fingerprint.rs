@@ -40,6 +40,17 @@ pub fn of_submit(payload: &RawJson) -> Result<[u8; 32], FingerprintError> {
     Ok(Sha256::digest(&canonical.out).into())
 }
 
+/// The SHA-256 of a JSON value in canonical form, as that of a submit, and nothing in it counts as absent.
+///
+/// # Errors
+/// [`FingerprintError`], for what nests too deep.
+pub fn of_value(value: &RawJson) -> Result<[u8; 32], FingerprintError> {
+    let mut canonical = Canonical::default();
+    // In a list, for of an object that stands by itself some members do not count.
+    canonical.read(&format!("[{}]", value.as_str()))?;
+    Ok(Sha256::digest(&canonical.out).into())
+}
+
 /// The canonical form of a JSON text that is known to be one. Different values have different forms: every piece begins with
 /// its kind and its length.
 #[derive(Default)]

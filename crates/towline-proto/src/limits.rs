@@ -7,6 +7,8 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use towline_wire::{Timestamp, payload};
 
+use crate::admission::PRIORITIES;
+
 /// How many bytes an idempotency key has [ARCP 7.2-3].
 pub const KEY_BYTES: RangeInclusive<usize> = 1..=256;
 
@@ -56,6 +58,12 @@ pub enum LimitError {
         /// How many jobs were asked for.
         limit: u64,
     },
+    /// A priority that is out of bounds.
+    #[error("`priority` is {priority}; it is from {} to {}", PRIORITIES.start(), PRIORITIES.end())]
+    Priority {
+        /// What was asked for.
+        priority: i64,
+    },
     /// A running time that is none.
     #[error("`max_runtime_sec` is {seconds}; it has to be a positive number of seconds")]
     MaxRuntime {
@@ -75,6 +83,7 @@ pub fn check_submit(submit: &payload::Submit) -> Result<(), LimitError> {
         return Err(LimitError::Key { bytes: key.len() });
     }
     submit.max_runtime_sec.map(max_runtime).transpose()?;
+    priority(submit.priority)?;
     match &submit.input {
         Some(input) if is_deeper(input.as_str(), INPUT_DEPTH) => Err(LimitError::Depth),
         _ => Ok(()),
@@ -104,6 +113,17 @@ fn is_deeper(json: &str, most: usize) -> bool {
         }
     }
     false
+}
+
+/// Who goes first in a queue [ARCP 22-4]; 0 when nobody says.
+///
+/// # Errors
+/// [`LimitError::Priority`] for what is out of bounds.
+pub fn priority(asked: Option<i64>) -> Result<i8, LimitError> {
+    let priority = asked.unwrap_or(0);
+    let fits = i8::try_from(priority).ok();
+    fits.filter(|_| PRIORITIES.contains(&priority))
+        .ok_or(LimitError::Priority { priority })
 }
 
 /// How long a job may run. More seconds than the longest duration has are the longest duration.

@@ -18,6 +18,7 @@ pub struct AgentOptions {
     pub(crate) restartable: bool,
     pub(crate) retries: Retries,
     pub(crate) listens: bool,
+    pub(crate) queue: Option<String>,
     pub(crate) on_budget_exhausted: Option<OnBudgetExhausted>,
     pub(crate) description: Option<Arc<str>>,
     pub(crate) input_schema: Option<RawJson>,
@@ -57,6 +58,14 @@ impl AgentOptions {
     #[must_use]
     pub fn listens(mut self, listens: bool) -> Self {
         self.listens = listens;
+        self
+    }
+
+    /// The queue that its jobs stand in when their submit names none [ARCP 22-4]; see
+    /// [`RuntimeBuilder::queue`](crate::RuntimeBuilder::queue). Default: none.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = Some(queue.into());
         self
     }
 

@@ -35,7 +35,7 @@ pub(crate) use accept::accepted;
 pub(crate) use asker::{Asker, Call, Way, envelope, shutting_down, store_refusal};
 pub(crate) use delegate::{ChildRequest, delegate};
 pub(crate) use inbox::{open_questions, questions_of};
-pub(crate) use list::{budget_now, cursor_after, jobs, write_cursor};
+pub(crate) use list::{budget_now, cursor_after, jobs, waiting_for, write_cursor};
 pub(crate) use look::look;
 pub(crate) use open::{OpenRequest, Opened, open};
 pub(crate) use resume::{ResumeRequest, resume, unproved};

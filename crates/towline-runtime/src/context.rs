@@ -14,6 +14,7 @@ mod http;
 mod key;
 mod models;
 mod progress;
+mod recall;
 mod result;
 mod tools;
 mod trace;
@@ -208,22 +209,6 @@ impl JobContext {
         stored
             .map(|value| value.read().map_err(EventError::unserialisable))
             .transpose()
-    }
-
-    /// What an earlier job kept last, when it is a job of the same principal with the same agent.
-    ///
-    /// # Errors
-    /// [`EventError`] when the store failed.
-    pub async fn kept_by(&self, earlier: &JobId) -> Result<Option<RawJson>, EventError> {
-        let store = &self.hub.services.store;
-        let row = store.job(earlier).await?;
-        let is_ours = row.is_some_and(|row| {
-            row.principal == *self.principal() && row.agent.name() == self.agent().name()
-        });
-        if !is_ours {
-            return Ok(None);
-        }
-        Ok(store.checkpoint(earlier).await?)
     }
 }
 

@@ -15,6 +15,7 @@ mod lookup;
 mod queue;
 mod refusals;
 mod registry;
+mod schedules;
 mod services;
 mod sessions;
 mod tx;

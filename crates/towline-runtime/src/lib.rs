@@ -51,7 +51,11 @@ pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};
 pub use store_view::StoreView;
 pub use towline_proto::{
-    Dialect, admission::AdmissionLimits, chunks::ChunkLimits, lease::Operation, questions::Question,
+    Dialect,
+    admission::{AdmissionLimits, Pointer, QueueError, QueueRules, Rate},
+    chunks::ChunkLimits,
+    lease::Operation,
+    questions::Question,
 };
 pub use towline_store::{RecordKind, RetentionPolicy};
 pub use trace::TraceLink;

@@ -3,6 +3,7 @@
 //! `places` says when a job begins, `run` watches over its agent, `end` holds everything about how it ends. `recovery`
 //! takes up what an earlier run of the runtime left, `janitor` lets go of what nobody needs any more.
 
+mod alarm;
 mod end;
 mod janitor;
 mod places;
@@ -17,7 +18,9 @@ use crate::hub::{Hub, committer};
 
 pub(crate) use end::{lease_expired, leave_jobs, stop_job, stopped};
 pub(crate) use janitor::{LOOK_EVERY, end_unproved_sessions, revoke_sessions};
-pub(crate) use places::{begin_with_acceptance, claim_place, never_accepted, start_accepted};
+pub(crate) use places::{
+    begin_with_acceptance, claim_place, never_accepted, start_accepted, terms_of, waiting_for,
+};
 pub(crate) use run::watch_questions;
 
 /// Takes up what the store keeps, and starts the tasks every runtime has.
@@ -34,6 +37,7 @@ pub(crate) async fn begin(hub: &Arc<Hub>) -> Result<(), StoreError> {
     let tasks = &hub.scope.tasks;
     tasks.spawn(committer::run(Arc::clone(hub), follow));
     tasks.spawn(janitor::run(Arc::clone(hub)));
+    tasks.spawn(alarm::run(Arc::clone(hub)));
     recovery::resume(hub, recovery);
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use towline_env::{Clock, Ids, SystemClock};
+use towline_proto::admission::QueueRules;
 use towline_store::{EventStore, MemoryStore, StoreError};
 use towline_transport::Transport;
 use towline_wire::{AgentRef, CredentialId, Feature, FeatureSet, Secret, payload::PeerInfo};
@@ -70,6 +71,7 @@ pub struct RuntimeBuilder {
     provisioner: Option<Arc<dyn CredentialProvisioner>>,
     credential_options: CredentialOptions,
     trace_link: Arc<dyn TraceLink>,
+    queues: Vec<(String, QueueRules)>,
 }
 
 /// Why a runtime could not be built.
@@ -121,6 +123,7 @@ impl Runtime {
             provisioner: None,
             credential_options: CredentialOptions::default(),
             trace_link: Arc::new(Unlinked),
+            queues: Vec::new(),
         }
     }
 
@@ -362,6 +365,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Adds a queue: jobs join it by the member `queue` of their submit, or by [`AgentOptions::queue`], and run as its limit and
+    /// its rate let them, those with the higher `priority` first [ARCP 22-4].
+    pub fn queue(mut self, name: impl Into<String>, rules: QueueRules) -> Self {
+        self.queues.push((name.into(), rules));
+        self
+    }
+
     /// Adds a tool that agents call by name through their lease.
     pub fn tool(mut self, name: impl Into<String>, tool: impl Tool) -> Self {
         self.tools.add(name, Arc::new(tool));
@@ -469,6 +479,7 @@ impl RuntimeBuilder {
             http: crate::context::HttpClients::new(self.http),
         };
         self.host.fill_in(&hub, equipment);
+        hub.books.admission.lock().set_queues(self.queues);
         life::begin(&hub).await?;
         Ledger::resume(&hub);
         Ok(Runtime {

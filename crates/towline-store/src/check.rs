@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use towline_wire::{EventSeq, JobId, JobSeq, SessionId};
+use towline_wire::{EventSeq, JobId, JobSeq, SessionId, Timestamp};
 
 use crate::{Batch, Block, Change, Span, StoreError};
 
@@ -38,6 +38,9 @@ pub trait Kept {
 
     /// The last number given out in a session; `None` for an unknown session.
     fn last(&mut self, session: &SessionId) -> Result<Option<EventSeq>, StoreError>;
+
+    /// Up to when a schedule is done with; `None` for an unknown one.
+    fn done(&mut self, schedule: &str) -> Result<Option<Timestamp>, StoreError>;
 }
 
 /// Checks a batch against what is kept and against itself, before anything of it is applied, so that a refused batch
@@ -47,6 +50,7 @@ pub fn check(batch: &Batch, kept: &mut impl Kept) -> Result<(), StoreError> {
         kept,
         jobs: HashMap::new(),
         sessions: HashMap::new(),
+        schedules: HashMap::new(),
     };
     batch
         .changes
@@ -64,6 +68,8 @@ struct Check<'a, K> {
     jobs: HashMap<&'a JobId, Option<Tail>>,
     /// Streams this batch has touched, likewise.
     sessions: HashMap<&'a SessionId, Option<EventSeq>>,
+    /// Schedules this batch has touched, likewise.
+    schedules: HashMap<&'a str, Timestamp>,
 }
 
 impl<'a, K: Kept> Check<'a, K> {
@@ -81,6 +87,10 @@ impl<'a, K: Kept> Check<'a, K> {
                 Ok(())
             }
             Change::Span { session, span } => self.span(session, span),
+            Change::Schedule(change) => match change.done {
+                Some(done) => self.schedule(&change.name, done),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -136,6 +146,20 @@ impl<'a, K: Kept> Check<'a, K> {
             )));
         }
         self.sessions.insert(session, Some(span.last()));
+        Ok(())
+    }
+
+    fn schedule(&mut self, name: &'a str, done: Timestamp) -> Result<(), StoreError> {
+        let before = match self.schedules.get(name) {
+            Some(done) => Some(*done),
+            None => self.kept.done(name)?,
+        };
+        if before.is_some_and(|before| before >= done) {
+            return Err(rejected(format_args!(
+                "schedule {name} is done with {done} already; it goes forward only"
+            )));
+        }
+        self.schedules.insert(name, done);
         Ok(())
     }
 

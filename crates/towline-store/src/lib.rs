@@ -27,8 +27,9 @@ pub use error::{Incarnation, Reason, Remedy, StoreError};
 pub use memory::MemoryStore;
 pub use rows::{
     AuditRow, Batch, Change, Committed, CredentialRow, IDEMPOTENCY_AGE, IdempotencyRow, JobPage,
-    JobQuery, JobRow, JobState, JobSummary, ListCursor, Principal, Recovered, RecoveredSession,
-    RetentionPolicy, RetentionReport, SessionRow, StoreStats,
+    JobQuery, JobRow, JobState, JobSummary, ListCursor, Planned, Principal, Recovered,
+    RecoveredSession, RetentionPolicy, RetentionReport, ScheduleChange, ScheduleRow, SessionRow,
+    StoreStats,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, SqliteOptions, SqliteStore};
@@ -45,7 +46,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 ///
 /// What has gone cannot fail a batch: a change of state, a checkpoint, a talk, a span, a trim or a subscription of a job or a
 /// session that is not there any more is passed over. What contradicts the log or a stream (a block or a span that does
-/// not begin right after the last one, a job that exists already, a record after a terminal one) is a mistake of the
+/// not begin right after the last one, a job that exists already, a record after a terminal one, a schedule whose time goes back) is a mistake of the
 /// caller: [`StoreError::Rejected`].
 ///
 /// Every implementation passes the behaviour suite in `testing`.
@@ -105,7 +106,7 @@ pub trait EventStore: Send + Sync + 'static {
     fn audit(&self, latest: usize) -> StoreFuture<'_, Vec<AuditRow>>;
 
     /// Everything a runtime has to know when it starts: jobs that are not finished, sessions with their spans and
-    /// subscriptions, credentials that are still out. Does not grow with finished history.
+    /// subscriptions, credentials that are still out, schedules. Does not grow with finished history.
     fn recover(&self) -> StoreFuture<'_, Recovered>;
 
     /// Removes what the policy does not keep: idempotency keys that are 24 hours old, audit rows by age and number,
@@ -129,6 +130,12 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Whether what is committed survives the process: a runtime offers credentials only then [ARCP 6.2-5].
     fn is_durable(&self) -> bool;
+
+    /// Waits until nothing is committed any more through this store though nobody closed it, and says why: another process
+    /// has it, or it lost what it had acknowledged. That never comes of a store that one process has for itself. Cancel safe.
+    fn fallen(&self) -> Pin<Box<dyn Future<Output = StoreError> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
 
     /// Finishes what is under way and lets go of files. Later calls fail with [`StoreError::Closed`].
     fn close(&self) -> StoreFuture<'_, ()>;

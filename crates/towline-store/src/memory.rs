@@ -165,6 +165,7 @@ impl EventStore for MemoryStore {
                 sessions: committer.sessions(),
                 credentials: self.credentials.read().outstanding(),
                 talks: self.jobs.talks(),
+                schedules: committer.schedules(),
             })
         })
     }

@@ -2,10 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use towline_proto::span::Span;
 use towline_wire::{
     AgentRef, CredentialId, EventSeq, FeatureSet, JobId, JobSeq, JobStatus, Lease,
-    LeaseConstraints, MessageId, RawJson, Secret, SessionId, Timestamp, TraceId,
+    LeaseConstraints, MessageId, RawJson, Secret, SessionId, Timestamp, TraceId, payload::Firing,
 };
 
 use crate::Block;
@@ -113,6 +114,8 @@ pub enum Change {
         /// What its agent wants back after a restart.
         value: RawJson,
     },
+    /// A schedule fired, or passed something over, or was paused.
+    Schedule(ScheduleChange),
     /// What a job and people have to say to each other; replaces what was kept before.
     Talk {
         /// The job.
@@ -149,6 +152,8 @@ pub struct JobRow {
     pub depth: u32,
     /// The job that it is another run of.
     pub rerun_of: Option<JobId>,
+    /// When and in which order it is to run, where that was said.
+    pub planned: Option<Box<Planned>>,
     /// Its trace.
     pub trace: TraceId,
     /// When it was accepted.
@@ -171,9 +176,72 @@ impl JobRow {
             parent: self.parent.clone(),
             depth: self.depth,
             rerun_of: self.rerun_of.clone(),
+            planned: self.planned.clone(),
             trace: self.trace,
             created_at: self.created_at,
             state: self.state.clone(),
+        }
+    }
+}
+
+/// When and in which order a job is to run, and what had it run: of few jobs there is anything to say.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Planned {
+    /// It waits until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// The queue it stands in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Who goes first there.
+    pub priority: i8,
+    /// The firing it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Firing>,
+}
+
+/// A schedule, as far as a later run of the runtime has to know it [ARCP 22-2].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleRow {
+    /// Its name.
+    pub name: String,
+    /// All times up to this one are done with.
+    pub done: Timestamp,
+    /// Whether it fires no more until somebody says so.
+    pub paused: bool,
+    /// The job of its latest firing.
+    pub job: Option<JobId>,
+}
+
+/// What changes about a schedule; what is not there stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScheduleChange {
+    /// Its name.
+    pub name: String,
+    /// All times up to this one are done with. Time goes forward only: one that is not later than what is kept makes the
+    /// batch [`Rejected`](crate::StoreError::Rejected), so that nothing fires twice for one time.
+    pub done: Option<Timestamp>,
+    /// Whether it is paused.
+    pub paused: Option<bool>,
+    /// The job of its latest firing.
+    pub job: Option<JobId>,
+}
+
+impl ScheduleChange {
+    /// The row after the change.
+    pub fn apply(&self, before: Option<ScheduleRow>) -> ScheduleRow {
+        let before = before.unwrap_or_else(|| ScheduleRow {
+            name: self.name.clone(),
+            done: Timestamp::MIN,
+            paused: false,
+            job: None,
+        });
+        ScheduleRow {
+            done: self.done.unwrap_or(before.done),
+            paused: self.paused.unwrap_or(before.paused),
+            job: self.job.clone().or(before.job),
+            name: before.name,
         }
     }
 }
@@ -201,6 +269,8 @@ pub struct JobSummary {
     pub depth: u32,
     /// The job that it is another run of.
     pub rerun_of: Option<JobId>,
+    /// When and in which order it is to run, where that was said.
+    pub planned: Option<Box<Planned>>,
     /// Its trace.
     pub trace: TraceId,
     /// When it was accepted.
@@ -450,6 +520,8 @@ pub struct Recovered {
     pub credentials: Vec<CredentialRow>,
     /// What jobs that are not finished and people have to say to each other, by job.
     pub talks: Vec<(JobId, RawJson)>,
+    /// Schedules, by name.
+    pub schedules: Vec<ScheduleRow>,
 }
 
 /// A session and its stream.

@@ -10,6 +10,7 @@
 //! | `websocket` | yes | the WebSocket transport; with `tls` also `wss` |
 //! | `stdio` | yes | lines over this process's stdin and stdout, or any two streams; with `child` those of a child process |
 //! | `sqlite` | yes | the store that survives the process |
+//! | `postgres` | no | the store in PostgreSQL, which outlives the machine |
 //! | `files`, `http` | yes | files and the web for agents, through their lease |
 //! | `jwt` | yes | JSON Web Tokens as bearer tokens |
 //! | `credentials` | yes | the ready-made provisioner of model keys |
@@ -89,6 +90,10 @@ pub use towline_runtime as runtime;
 /// Where a runtime keeps what was acknowledged.
 #[cfg(feature = "runtime")]
 pub use towline_store as store;
+
+/// The store in PostgreSQL.
+#[cfg(feature = "postgres")]
+pub use towline_postgres as postgres;
 
 /// Mounting a runtime on an axum router.
 #[cfg(feature = "axum")]

@@ -17,23 +17,56 @@ use towline_tests::{program::Ran, soon};
 /// The interpreter of the environment.
 pub(crate) struct Python(PathBuf);
 
-/// The environment, made now if it is not there; `None` where it cannot be had, which is said on standard error.
+/// What an environment is made of.
+struct Wanted {
+    /// Its directory below the target directory.
+    place: &'static str,
+    /// What is installed: one package, at one version.
+    requirements: &'static str,
+    /// What that is imported as.
+    module: &'static str,
+}
+
+/// The environment with the SDK of ARCP, made now if it is not there; `None` where it cannot be had, which is said on standard
+/// error.
 ///
 /// # Panics
 /// When it cannot be had in CI.
 pub(crate) fn python() -> Option<&'static Python> {
     static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
-    let python = PYTHON.get_or_init(|| match installed() {
+    let wanted = Wanted {
+        place: "interop-python",
+        requirements: "requirements.txt",
+        module: "arcp",
+    };
+    PYTHON.get_or_init(|| had(&wanted)).as_ref()
+}
+
+/// [`python`] with the SDK of MCP.
+pub(crate) fn mcp_python() -> Option<&'static Python> {
+    static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
+    let wanted = Wanted {
+        place: "interop-mcp",
+        requirements: "mcp/requirements.txt",
+        module: "mcp",
+    };
+    PYTHON.get_or_init(|| had(&wanted)).as_ref()
+}
+
+fn had(wanted: &Wanted) -> Option<Python> {
+    match installed(wanted) {
         Ok(interpreter) => Some(Python(interpreter)),
         Err(why) if env::var_os("CI").is_some() => {
-            panic!("the Python SDK is required in CI: {why}")
+            panic!(
+                "the Python package `{}` is required in CI: {why}",
+                wanted.module
+            )
         }
         Err(why) => {
             eprintln!("skipped: {why}");
             None
         }
-    });
-    python.as_ref()
+    }
 }
 
 impl Python {
@@ -105,42 +138,52 @@ pub(crate) fn repository() -> &'static Path {
         .expect("the tests are a member of the workspace")
 }
 
-fn installed() -> Result<PathBuf, String> {
+fn installed(wanted: &Wanted) -> Result<PathBuf, String> {
     let test = env::current_exe().map_err(|error| error.to_string())?;
     // TARGET/PROFILE/deps/TEST
     let target = test
         .ancestors()
         .nth(3)
         .ok_or("the test is not in a target directory")?;
-    let place = target.join("interop-python");
+    let place = target.join(wanted.place);
     fs::create_dir_all(&place).map_err(|error| error.to_string())?;
     // Tests in other processes make it too.
     let lock = File::create(place.join("lock")).map_err(|error| error.to_string())?;
     lock.lock().map_err(|error| error.to_string())?;
     let interpreter = place.join("bin/python");
-    if has_package(&interpreter) {
+    if has_package(&interpreter, wanted) {
         return Ok(interpreter);
     }
     run(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
-    let requirements = repository().join("tests/interop/requirements.txt");
+    let requirements = wanted.file();
     run(Command::new(&interpreter)
         .args(["-m", "pip", "install", "--quiet", "--requirement"])
         .arg(requirements))?;
-    if has_package(&interpreter) {
+    if has_package(&interpreter, wanted) {
         Ok(interpreter)
     } else {
-        Err("the Python SDK was installed and cannot be imported".to_owned())
+        Err(format!(
+            "`{}` was installed and cannot be imported",
+            wanted.module
+        ))
     }
 }
 
-fn has_package(interpreter: &Path) -> bool {
-    let wanted =
-        fs::read_to_string(repository().join("tests/interop/requirements.txt")).unwrap_or_default();
-    let Some((name, version)) = wanted.trim().split_once("==") else {
+impl Wanted {
+    fn file(&self) -> PathBuf {
+        repository().join("tests/interop").join(self.requirements)
+    }
+}
+
+fn has_package(interpreter: &Path, wanted: &Wanted) -> bool {
+    let required = fs::read_to_string(wanted.file()).unwrap_or_default();
+    let Some((name, version)) = required.trim().split_once("==") else {
         return false;
     };
-    let check =
-        format!("import arcp, importlib.metadata as m; assert m.version('{name}') == '{version}'");
+    let module = wanted.module;
+    let check = format!(
+        "import {module}, importlib.metadata as m; assert m.version('{name}') == '{version}'"
+    );
     let mut command = Command::new(interpreter);
     command
         .args(["-c", &check])
@@ -149,7 +192,7 @@ fn has_package(interpreter: &Path) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let output = command
         .output()
         .map_err(|error| format!("{command:?}: {error}"))?;

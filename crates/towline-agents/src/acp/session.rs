@@ -1,394 +1,430 @@
-//! One session with an agent: from its first words to the end of its turn.
+//! One session with an agent: opened or loaded, prompted once, and what the agent asks meanwhile.
 
 use std::collections::BTreeMap;
 
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 use towline_runtime::{AgentError, JobContext};
-use towline_wire::{Amount, ErrorCode, RawJson};
+use towline_wire::{Amount, ErrorCode, EventKind, JobId, RawJson, namespace};
 
 use super::{
-    LAST_WORDS,
-    client::{self, Answered},
-    input::Input,
-    rpc::{Incoming, Message, Outgoing},
-    updates::Updates,
+    input::Task,
+    permission,
+    turn::{OTHER, Turn},
+    wire::{Broken, RpcError, Said, Wire},
 };
 use crate::{
     collected::{Collected, ResultForm},
-    pipe::Allowance,
-    plain::said_too_much,
-    trouble::{cancelled, failed},
+    plain::GRACE,
 };
 
-/// What another run of the job has to know [ARCP 17-6].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What a later run, or a job that continues this one, has to know.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Kept {
-    acp_session: String,
+    acp_session: Option<String>,
     #[serde(default)]
-    spent: BTreeMap<String, Amount>,
+    costs: BTreeMap<String, Amount>,
 }
 
-/// Why a session gave nothing.
-pub(super) enum Broken {
-    /// The agent is gone.
-    Lost,
-    Failed(AgentError),
-}
-
-impl<E: Into<AgentError>> From<E> for Broken {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
+/// An answer that is being made: to which request, and what it is.
+type Answer<'j> = BoxFuture<'j, (Value, Result<Value, RpcError>)>;
 
 pub(super) struct Session<'j> {
-    pub(super) ctx: &'j JobContext,
-    pub(super) subject: &'j str,
-    incoming: Incoming,
-    outgoing: Outgoing,
-    allowance: Option<Allowance>,
-    waiting: JoinSet<Answered>,
-    updates: Updates,
-    /// The session's id, once there is one.
+    ctx: &'j JobContext,
+    subject: &'j str,
+    wire: Wire,
+    turn: Turn<'j>,
+    /// What the agent is being answered.
+    answers: FuturesUnordered<Answer<'j>>,
+    /// Of these, what it may do.
+    permissions: FuturesUnordered<Answer<'j>>,
+    /// The requests for permission that wait.
+    asked: Vec<Value>,
     id: Option<String>,
-    /// Whether an old session is being told once more.
+    /// What comes while a session is loaded was said before.
     is_loading: bool,
+    /// Until when the turn may end after it was asked to.
+    until: Option<Instant>,
 }
 
 impl<'j> Session<'j> {
-    pub(super) fn new(
-        ctx: &'j JobContext,
-        subject: &'j str,
-        (incoming, outgoing): (Incoming, Outgoing),
-        allowance: Option<Allowance>,
-    ) -> Self {
+    pub(super) fn new(ctx: &'j JobContext, subject: &'j str, wire: Wire) -> Self {
         Self {
             ctx,
             subject,
-            incoming,
-            outgoing,
-            allowance,
-            waiting: JoinSet::new(),
-            updates: Updates::new(ctx, BTreeMap::new()),
+            wire,
+            turn: Turn::new(ctx, BTreeMap::new()),
+            answers: FuturesUnordered::new(),
+            permissions: FuturesUnordered::new(),
+            asked: Vec::new(),
             id: None,
             is_loading: false,
+            until: None,
         }
     }
 
-    /// Runs the one turn of the job. Gives its result.
-    pub(super) async fn turn(&mut self, input: &Input) -> Result<RawJson, Broken> {
-        let stopped = self.prompted(input).await;
-        // Whatever became of it, what was said is said; a job that has to end may not take it any more.
-        let last = self.updates.end_turn().await;
-        let stopped = stopped?;
-        let last = last?;
-        match stopped.as_str() {
-            "end_turn" => self.result(last).await,
-            "cancelled" => Err(cancelled().into_broken()),
-            reason => Err(self.stopped(reason).into_broken()),
-        }
-    }
-
-    async fn result(&self, last: Option<String>) -> Result<RawJson, Broken> {
-        let text = match last {
-            Some(text) if text.len() > INLINE => text,
-            short => return Ok(RawJson::of(&short)?),
-        };
-        let mut result = Collected::new(self.ctx, ResultForm::Text, false);
-        result.add(text.as_bytes()).await.map_err(Broken::Failed)?;
-        result.end(None).await.map_err(Broken::Failed)?;
-        Ok(RawJson::NULL)
-    }
-
-    fn stopped(&self, reason: &str) -> AgentError {
-        let (code, what) = match reason {
-            "max_tokens" => (ErrorCode::INTERNAL_ERROR, "reached its limit of tokens"),
-            "max_turn_requests" => (ErrorCode::INTERNAL_ERROR, "reached its limit of requests"),
-            "refusal" => (ErrorCode::INVALID_REQUEST, "refused the prompt"),
-            _ => (
-                ErrorCode::INTERNAL_ERROR,
-                "stopped for a reason that is not known",
-            ),
-        };
-        let details = json!({"stop_reason": reason});
-        AgentError::new(code, format!("{} {what} ({reason})", self.subject)).with_details(details)
-    }
-
-    async fn prompted(&mut self, input: &Input) -> Result<String, Broken> {
-        let hello = json!({
-            "protocolVersion": 1,
-            "clientCapabilities": client::capabilities(self.ctx),
-            "clientInfo": {"name": "towline", "version": env!("CARGO_PKG_VERSION")},
-        });
-        let agent = self.ask("initialize", hello).await?;
-        if agent["protocolVersion"] != 1 {
-            let what = format!(
-                "speaks version {} of the Agent Client Protocol, and this runtime version 1",
-                agent["protocolVersion"]
-            );
-            return Err(failed(self.subject, &what).into_broken());
-        }
-        let session = self.open(input, &agent["agentCapabilities"]).await?;
-        self.choose(input, &session).await?;
-        let prompt = json!({"sessionId": self.id, "prompt": input.blocks()});
-        let stopped = self.ask("session/prompt", prompt).await?;
-        Ok(stopped["stopReason"]
-            .as_str()
-            .unwrap_or("end_turn")
-            .to_owned())
-    }
-
-    /// Makes a session, or takes up the one that an earlier run of the job, or an earlier job, had.
-    async fn open(&mut self, input: &Input, can: &Value) -> Result<Value, Broken> {
-        let mut params = json!({"cwd": input.cwd, "mcpServers": []});
-        let supports = &can["sessionCapabilities"];
-        if !input.dirs.is_empty() {
-            if supports["additionalDirectories"].is_null() {
-                let why = "`dirs`: this agent works in one directory only; leave them out";
-                return Err(AgentError::invalid_input(&why).into_broken());
-            }
-            params["additionalDirectories"] = json!(input.dirs);
-        }
-        let load = match can["loadSession"] == true {
-            true => Some("session/load"),
-            false if !supports["resume"].is_null() => Some("session/resume"),
-            false => None,
-        };
-        let kept = self.kept(input).await?;
-        if let (Some(kept), Some(load)) = (&kept, load) {
-            params["sessionId"] = kept.acp_session.as_str().into();
-            self.updates.spent.clone_from(&kept.spent);
-            self.is_loading = true;
-            let loaded = self.ask(load, params).await;
-            self.is_loading = false;
-            self.id = Some(kept.acp_session.clone());
-            let loaded = loaded?;
-            self.keep().await?;
-            return Ok(loaded);
-        }
-        if kept.is_some() && input.earlier()?.is_some() {
-            let why = "`continue`: this agent cannot load sessions; leave it out";
-            return Err(AgentError::invalid_input(&why).into_broken());
-        }
-        let session = self.ask("session/new", params).await?;
-        let Some(id) = session["sessionId"].as_str() else {
-            let what = "gave its session no `sessionId`";
-            return Err(failed(self.subject, what).into_broken());
-        };
-        self.id = Some(id.to_owned());
+    /// Works on a task to the end of the turn; gives the job's result.
+    pub(super) async fn work(
+        &mut self,
+        task: Task,
+        kept: Option<RawJson>,
+    ) -> Result<RawJson, Broken> {
+        let agent = self.initialize().await?;
+        let before = self.before(&task, kept).await?;
+        self.turn = Turn::new(self.ctx, before.costs.clone());
+        let offers = self.open(&task, before.acp_session, &agent).await?;
         self.keep().await?;
-        Ok(session)
+        self.choose(&task, &offers).await?;
+        let prompt = json!({"sessionId": self.id, "prompt": task.prompt});
+        let ended = self.call("session/prompt", prompt).await;
+        let last = self.turn.end().await?;
+        self.turn.close_calls().await;
+        self.keep().await?;
+        self.conclude(&ended?, last).await
     }
 
-    /// The session that goes on: of an earlier run of this job, else of the job that the input names.
-    async fn kept(&self, input: &Input) -> Result<Option<Kept>, Broken> {
-        let own: Option<Kept> = self.ctx.restored().await?;
-        if own.is_some() {
-            return Ok(own);
+    pub(super) async fn close_calls(&mut self) {
+        self.turn.close_calls().await;
+    }
+
+    /// Both sides say what they can.
+    async fn initialize(&mut self) -> Result<Value, Broken> {
+        let grants = |namespace| !self.ctx.lease().patterns(namespace).is_empty();
+        let agent = self
+            .call(
+                "initialize",
+                json!({
+                    "protocolVersion": 1,
+                    "clientCapabilities": {
+                        "fs": {
+                            "readTextFile": grants(namespace::FS_READ),
+                            "writeTextFile": grants(namespace::FS_WRITE),
+                        },
+                        "terminal": false,
+                    },
+                    "clientInfo": {"name": "towline", "version": env!("CARGO_PKG_VERSION")},
+                }),
+            )
+            .await?;
+        match agent["protocolVersion"].as_u64() {
+            Some(1) => Ok(agent),
+            other => {
+                let spoken = other.map_or_else(|| "none".to_owned(), |version| version.to_string());
+                Err(self
+                    .broke(&format!("speaks version {spoken} of ACP, and towline 1"))
+                    .into())
+            }
         }
-        let Some(job) = input.earlier()? else {
-            return Ok(None);
-        };
-        let unknown = || {
-            let why = format!(
-                "`continue`: `{job}` is no job of yours with this agent, or has no session any more"
-            );
-            AgentError::invalid_input(&why).into_broken()
-        };
-        let kept = self.ctx.kept_by(&job).await?.ok_or_else(unknown)?;
-        kept.read().map(Some).map_err(|_| unknown())
     }
 
-    async fn keep(&self) -> Result<(), Broken> {
-        let Some(id) = &self.id else {
+    /// The session that goes on: of an earlier run of this job, or of the job that is continued.
+    async fn before(&mut self, task: &Task, kept: Option<RawJson>) -> Result<Kept, AgentError> {
+        let kept = kept.and_then(|kept| kept.read::<Kept>().ok());
+        if let Some(kept) = kept.filter(|kept| kept.acp_session.is_some()) {
+            return Ok(kept);
+        }
+        let Some(earlier) = &task.earlier else {
+            return Ok(Kept::default());
+        };
+        let told = self.ctx.recall(earlier, &EventKind::new(OTHER)).await?;
+        let kept = told.iter().rev().find_map(|told| {
+            let kept: Kept = told.read().ok()?;
+            kept.acp_session.is_some().then_some(kept)
+        });
+        kept.ok_or_else(|| no_session(earlier))
+    }
+
+    /// Opens the session, or loads the one that goes on. Gives what it offers to choose from.
+    async fn open(
+        &mut self,
+        task: &Task,
+        before: Option<String>,
+        agent: &Value,
+    ) -> Result<Value, Broken> {
+        let mut place = json!({"cwd": task.cwd, "mcpServers": []});
+        if !task.dirs.is_empty() {
+            place["additionalDirectories"] = json!(task.dirs);
+        }
+        let can = &agent["agentCapabilities"];
+        let Some(session) = before else {
+            let opened = self.call("session/new", place).await?;
+            let Some(id) = opened["sessionId"].as_str() else {
+                return Err(self.broke("opened a session without a name").into());
+            };
+            self.id = Some(id.to_owned());
+            return Ok(opened);
+        };
+        let method = if can["loadSession"] == true {
+            "session/load"
+        } else if can["sessionCapabilities"]["resume"].is_object() {
+            "session/resume"
+        } else {
+            return Err(self
+                .broke("cannot load a session, so nothing goes on from an earlier one")
+                .into());
+        };
+        place["sessionId"] = json!(session);
+        self.id = Some(session);
+        self.is_loading = true;
+        let loaded = self.call(method, place).await;
+        self.is_loading = false;
+        loaded
+    }
+
+    /// The mode and the model that the task wants, of those that the session offers.
+    async fn choose(&mut self, task: &Task, offers: &Value) -> Result<(), Broken> {
+        if let Some(mode) = &task.mode {
+            let modes = names(&offers["modes"]["availableModes"], "id");
+            offered("mode", mode, &modes)?;
+            let params = json!({"sessionId": self.id, "modeId": mode});
+            self.call("session/set_mode", params).await?;
+        }
+        let Some(model) = &task.model else {
             return Ok(());
         };
-        let kept = Kept {
-            acp_session: id.clone(),
-            spent: self.updates.spent.clone(),
-        };
-        Ok(self.ctx.checkpoint(kept).await?)
-    }
-
-    /// Sets the mode and the model, by what the agent offers.
-    async fn choose(&mut self, input: &Input, session: &Value) -> Result<(), Broken> {
-        let choices = [
-            (
-                "model",
-                &input.model,
-                "models",
-                "availableModels",
-                "modelId",
-            ),
-            ("mode", &input.mode, "modes", "availableModes", "id"),
-        ];
-        for (what, wanted, group, list, id) in choices {
-            let Some(wanted) = wanted else { continue };
-            let (method, params) = match offered(session, what, wanted) {
-                Some(option) => (
-                    "session/set_config_option",
-                    json!({"sessionId": self.id, "configId": option, "value": wanted}),
-                ),
-                None if has(&session[group][list], id, wanted) => match what {
-                    "model" => (
-                        "session/set_model",
-                        json!({"sessionId": self.id, "modelId": wanted}),
-                    ),
-                    _ => (
-                        "session/set_mode",
-                        json!({"sessionId": self.id, "modeId": wanted}),
-                    ),
-                },
-                None => {
-                    let why = format!("`{what}`: the agent does not offer `{wanted}`");
-                    return Err(AgentError::invalid_input(&why).into_broken());
-                }
-            };
-            self.ask(method, params).await?;
+        let options = offers["configOptions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let option = options
+            .iter()
+            .find(|option| option["category"] == "model" || option["id"] == "model");
+        if let Some(option) = option {
+            let groups = option["options"].as_array().cloned().unwrap_or_default();
+            let mut values = names(&option["options"], "value");
+            values.extend(
+                groups
+                    .iter()
+                    .flat_map(|group| names(&group["options"], "value")),
+            );
+            offered("model", model, &values)?;
+            let params = json!({"sessionId": self.id, "configId": option["id"], "value": model});
+            self.call("session/set_config_option", params).await?;
+        } else {
+            let models = names(&offers["models"]["availableModels"], "modelId");
+            offered("model", model, &models)?;
+            let params = json!({"sessionId": self.id, "modelId": model});
+            self.call("session/set_model", params).await?;
         }
         Ok(())
     }
 
-    /// Asks the agent, and serves it until it answers.
-    async fn ask(&mut self, method: &str, params: Value) -> Result<Value, Broken> {
-        let asked = self.outgoing.request(method, params).await;
-        let is_turn = method == "session/prompt";
-        let mut deadline: Option<Instant> = None;
-        loop {
-            let used_up = async {
-                match &self.allowance {
-                    Some(allowance) => allowance.used_up().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let over = async {
-                match deadline {
-                    Some(deadline) => sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let may_read = self.waiting.len() < AT_ONCE;
-            let message = tokio::select! {
-                biased;
-                () = self.ctx.cancelled(), if deadline.is_none() => {
-                    if !is_turn || self.ctx.is_left() {
-                        return Err(cancelled().into_broken());
-                    }
-                    deadline = Some(Instant::now() + LAST_WORDS);
-                    self.outgoing.notify("session/cancel", json!({"sessionId": self.id})).await;
-                    continue;
-                }
-                () = over => return Err(cancelled().into_broken()),
-                () = used_up => return Err(said_too_much(self.subject).into_broken()),
-                Some(answered) = self.waiting.join_next() => {
-                    let Ok(answered) = answered else { continue };
-                    if let Some(call) = &answered.refused {
-                        self.updates.refused(call);
-                    }
-                    self.outgoing.respond(answered.id, answered.answer).await;
-                    continue;
-                }
-                message = self.incoming.next(), if may_read => message,
-            };
-            let message = message.map_err(|error| {
-                failed(self.subject, &format!("cannot be heard: {error}")).into_broken()
-            })?;
-            match message.ok_or(Broken::Lost)? {
-                Message::Response { id, result } if id == asked => {
-                    return result
-                        .map_err(|error| self.answered_with(method, &error).into_broken());
-                }
-                Message::Response { .. } => {}
-                _ if deadline.is_some() && !is_turn => {}
-                message => self.unless_over(message).await?,
-            }
-        }
-    }
-
-    /// What a job says that has to end may come too late.
-    async fn unless_over(&mut self, message: Message) -> Result<(), Broken> {
-        match self.serve(message).await {
-            Err(_) if self.ctx.is_cancelled() => Ok(()),
-            served => served,
-        }
-    }
-
-    async fn serve(&mut self, message: Message) -> Result<(), Broken> {
-        match message {
-            Message::Notification { method, params } => {
-                let is_update = method == "session/update" && !self.is_loading;
-                if is_update && self.updates.take(&params["update"]).await? {
-                    self.keep().await?;
-                }
-            }
-            Message::Request { id, method, params } => {
-                let ctx = self.ctx.clone();
-                let answer = if method == "session/request_permission" {
-                    let call = self.updates.asked(&params["toolCall"]).await?;
-                    client::permission(ctx, id, call, params)
-                } else {
-                    client::method(ctx, id, method, params)
+    async fn conclude(&mut self, ended: &Value, last: Option<String>) -> Result<RawJson, Broken> {
+        let reason = ended["stopReason"].as_str().unwrap_or("none");
+        let code = match reason {
+            "end_turn" => {
+                let Some(text) = last else {
+                    return Ok(RawJson::NULL);
                 };
-                self.waiting.spawn(answer);
+                let mut result = Collected::new(self.ctx, ResultForm::Text, false);
+                result.collect(&mut text.as_bytes()).await?;
+                return Ok(result.finish(self.subject).await?);
             }
-            Message::Stray(why) => {
-                let text = format!(
-                    "the agent's process wrote a line to its standard output that is no message ({why}); print to standard error"
-                );
-                self.ctx.log("warn", text).await?;
+            "cancelled" => return Err(Broken::Cancelled),
+            "refusal" => ErrorCode::INVALID_REQUEST,
+            _ => ErrorCode::INTERNAL_ERROR,
+        };
+        let said = last.filter(|_| reason == "refusal");
+        let why = said.unwrap_or_else(|| format!("the turn ended with `{reason}`"));
+        let details = RawJson::from(json!({"stop_reason": reason}));
+        Err(AgentError::new(code, why).with_details(details).into())
+    }
+
+    /// Keeps which session it is, for a later run, and for jobs that continue this one.
+    async fn keep(&mut self) -> Result<(), AgentError> {
+        let kept = Kept {
+            acp_session: self.id.clone(),
+            costs: self.turn.costs().clone(),
+        };
+        self.ctx.checkpoint(&kept).await?;
+        Ok(self.ctx.emit(&EventKind::new(OTHER), &kept).await?)
+    }
+
+    /// Asks the agent, and answers what it asks meanwhile.
+    async fn call(&mut self, method: &str, params: Value) -> Result<Value, Broken> {
+        let ours = self.wire.request(method, &params);
+        loop {
+            let until = self.until;
+            tokio::select! {
+                said = self.wire.next() => match said? {
+                    Said::Answer { id, answer } if id == ours => {
+                        return answer.map_err(|error| self.refused(method, &error).into());
+                    }
+                    // To nothing that was asked.
+                    Said::Answer { .. } => {}
+                    Said::Request { id, method, params } => self.request(id, &method, params)?,
+                    Said::Notice { method, params } => self.notice(&method, params).await?,
+                    Said::Stray(line) => {
+                        let text = format!(
+                            "the agent's process wrote a line to its standard output that is no message: {line}"
+                        );
+                        self.ctx.log("warn", text).await?;
+                    }
+                },
+                Some((id, answer)) = self.answers.next() => self.wire.answer(&id, answer),
+                Some((id, answer)) = self.permissions.next() => {
+                    self.asked.retain(|known| *known != id);
+                    self.wire.answer(&id, answer);
+                }
+                () = self.ctx.cancelled(), if until.is_none() => self.withdraw(),
+                () = over(until) => return Err(Broken::Cancelled),
             }
-            Message::Response { .. } => {}
+        }
+    }
+
+    /// The job has to end: the agent is told, and has a little time to stop by itself [ARCP 17-1].
+    fn withdraw(&mut self) {
+        self.until = Some(Instant::now() + GRACE);
+        self.permissions = FuturesUnordered::new();
+        for id in std::mem::take(&mut self.asked) {
+            self.wire.answer(&id, Ok(permission::cancelled()));
+        }
+        if let Some(session) = &self.id {
+            self.wire
+                .notify("session/cancel", &json!({"sessionId": session}));
+        }
+    }
+
+    async fn notice(&mut self, method: &str, params: Value) -> Result<(), AgentError> {
+        match method {
+            "session/update" if self.is_loading => Ok(()),
+            "session/update" => self.turn.update(params).await,
+            _ => {
+                let told = json!({"method": method, "params": params});
+                Ok(self.ctx.emit(&EventKind::new(OTHER), told).await?)
+            }
+        }
+    }
+
+    /// Begins to answer the agent.
+    fn request(&mut self, id: Value, method: &str, mut params: Value) -> Result<(), Broken> {
+        if self.answers.len() + self.permissions.len() >= AT_ONCE || self.wire.is_full() {
+            return Err(self.broke("asks more at once than it takes answers").into());
+        }
+        let ctx = self.ctx;
+        let grants = |namespace| !ctx.lease().patterns(namespace).is_empty();
+        match method {
+            "session/request_permission" => {
+                if self.until.is_some() {
+                    self.wire.answer(&id, Ok(permission::cancelled()));
+                    return Ok(());
+                }
+                let call = self.turn.call(params["toolCall"].take());
+                let options = params["options"].take();
+                self.asked.push(id.clone());
+                self.permissions.push(Box::pin(async move {
+                    (id, Ok(permission::decide(ctx.clone(), call, options).await))
+                }));
+            }
+            "fs/read_text_file" if grants(namespace::FS_READ) => {
+                self.answers
+                    .push(Box::pin(async move { (id, read_file(ctx, &params).await) }));
+            }
+            "fs/write_text_file" if grants(namespace::FS_WRITE) => {
+                self.answers.push(Box::pin(
+                    async move { (id, write_file(ctx, &params).await) },
+                ));
+            }
+            _ => self.wire.answer(
+                &id,
+                Err(RpcError {
+                    code: METHOD_NOT_FOUND,
+                    message: format!("towline does not offer `{method}` to this job"),
+                }),
+            ),
         }
         Ok(())
     }
 
-    fn answered_with(&self, method: &str, error: &Value) -> AgentError {
-        let message = error["message"].as_str().unwrap_or("no message");
-        let mut what = format!("answered `{method}` with an error: {message}");
-        if error["code"] == AUTH_REQUIRED {
-            what.push_str("; it wants to be logged in: give it its key with `env` or `model`, or its own login with `state`");
-        }
-        failed(self.subject, &what).with_details(json!({"error": error}))
+    fn refused(&self, method: &str, error: &RpcError) -> AgentError {
+        let hint = if error.code == AUTH_REQUIRED {
+            "; log the agent in as the user that runs towline, with the `state` directory of its section as its home, or pass it its key with env_pass"
+        } else {
+            ""
+        };
+        let (code, message) = (error.code, &error.message);
+        self.broke(&format!("refused {method}: {message} ({code}){hint}"))
+    }
+
+    fn broke(&self, what: &str) -> AgentError {
+        AgentError::new(
+            ErrorCode::INTERNAL_ERROR,
+            format!("{} {what}", self.subject),
+        )
     }
 }
 
-/// The configuration option of that sort which has the value.
-fn offered<'v>(session: &'v Value, what: &str, wanted: &str) -> Option<&'v Value> {
-    let options = session["configOptions"].as_array()?;
-    let option = options
-        .iter()
-        .find(|option| option["category"] == what || option["id"] == what)?;
-    let choices = option["options"].as_array()?;
-    let is_there = choices
-        .iter()
-        .any(|choice| choice["value"] == wanted || has(&choice["options"], "value", wanted));
-    is_there.then_some(&option["id"])
+async fn over(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
 }
 
-fn has(list: &Value, member: &str, wanted: &str) -> bool {
+/// A file, or some of its lines [ARCP 17-5].
+async fn read_file(ctx: &JobContext, params: &Value) -> Result<Value, RpcError> {
+    let path = params["path"].as_str().unwrap_or_default();
+    let read = ctx.files().read_limit(READ).read_to_string(path).await;
+    let text = read.map_err(|error| failed(&error))?;
+    let (first, most) = (params["line"].as_u64(), params["limit"].as_u64());
+    if first.is_none() && most.is_none() {
+        return Ok(json!({"content": text}));
+    }
+    let skip = usize::try_from(first.unwrap_or(1).max(1) - 1).unwrap_or(usize::MAX);
+    let most = usize::try_from(most.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let lines = text.split_inclusive('\n').skip(skip).take(most);
+    Ok(json!({"content": lines.collect::<String>()}))
+}
+
+async fn write_file(ctx: &JobContext, params: &Value) -> Result<Value, RpcError> {
+    let path = params["path"].as_str().unwrap_or_default();
+    let content = params["content"].as_str().unwrap_or_default();
+    let written = ctx.files().write(path, content.as_bytes()).await;
+    written
+        .map(|()| Value::Null)
+        .map_err(|error| failed(&error))
+}
+
+fn failed(error: &towline_runtime::FileError) -> RpcError {
+    RpcError {
+        code: INTERNAL,
+        message: error.to_string(),
+    }
+}
+
+fn names(list: &Value, member: &str) -> Vec<String> {
     let items = list.as_array().into_iter().flatten();
-    items.into_iter().any(|item| item[member] == wanted)
+    let names = items.filter_map(|item| item[member].as_str());
+    names.map(str::to_owned).collect()
 }
 
-/// An error of the agent's making.
-trait IntoBroken {
-    fn into_broken(self) -> Broken;
-}
-
-impl IntoBroken for AgentError {
-    fn into_broken(self) -> Broken {
-        Broken::Failed(self)
+fn offered(what: &str, wanted: &str, offers: &[String]) -> Result<(), AgentError> {
+    if offers.iter().any(|offer| offer == wanted) {
+        return Ok(());
     }
+    let offers = if offers.is_empty() {
+        "none to choose from".to_owned()
+    } else {
+        offers.join(", ")
+    };
+    let why = format!("`{what}` is `{wanted}`, and the agent offers {offers}");
+    Err(AgentError::new(ErrorCode::INVALID_REQUEST, why))
 }
 
-/// A longer result is streamed.
-const INLINE: usize = 256 * 1024;
-/// How many requests of an agent are carried out at once.
+fn no_session(job: &JobId) -> AgentError {
+    let why = format!("`continue`: job `{job}` has no ACP session that is known of");
+    AgentError::new(ErrorCode::INVALID_REQUEST, why)
+}
+
+/// A file that is read whole has at most so many bytes.
+const READ: u64 = 8 << 20;
+
+/// How many requests of an agent are answered at once.
 const AT_ONCE: usize = 64;
-/// The error of an agent that nobody is logged in to.
-const AUTH_REQUIRED: i32 = -32000;
+
+const METHOD_NOT_FOUND: i64 = -32601;
+const INTERNAL: i64 = -32603;
+/// What agents answer that nobody is logged in to.
+const AUTH_REQUIRED: i64 = -32000;

@@ -42,6 +42,12 @@ pub(super) struct SubmitBody {
     parent_job_id: Option<String>,
     /// The earlier job this one is another run of.
     rerun_of: Option<String>,
+    /// The job waits until this moment.
+    not_before: Option<String>,
+    /// The queue it stands in.
+    queue: Option<String>,
+    /// Who goes first there, from -100 to 100.
+    priority: Option<i64>,
     /// The trace the job belongs to. Without it the one of `traceparent`.
     trace_id: Option<String>,
 }

@@ -44,7 +44,9 @@ impl Server {
             .authenticator(tokens)
             .options(RuntimeOptions::default().principal_cancels(true));
         let runtime = change(agents(builder, &steps)).build().await.unwrap();
-        let app = Router::new().route_http(&runtime, options);
+        let app = Router::new().route_http(&runtime, options.clone());
+        #[cfg(feature = "mcp")]
+        let app = app.route_mcp("/mcp", &runtime, options, towline_mcp::Options::default());
         Self::serving(app, runtime, steps).await
     }
 

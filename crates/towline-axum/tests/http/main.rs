@@ -4,6 +4,8 @@
 
 mod client;
 mod events;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod questions;
 mod results;
 mod rules;

@@ -7,16 +7,18 @@ use towline::{
     agents::{Confinement, ExecAgent, IndexAgent, ProcessAgent},
     otel::TransportTracing as _,
     runtime::{Agent, AgentOptions, IntoAgent, RegisterError, Runtime, RuntimeBuilder},
+    wire::RawJson,
 };
 
 use crate::{
     config::{AgentSection, Config, elsewhere},
     failure::Outcome,
+    values::without_mark,
 };
 
 /// An agent of the file, made and not hosted yet.
 pub(crate) struct Hosted {
-    /// The name of its section.
+    /// The name of its section, or that it would have.
     pub(crate) section: String,
     /// What it is hosted as: the name, and the version where it has one.
     pub(crate) name: String,
@@ -36,7 +38,7 @@ impl Hosted {
             section: name.to_owned(),
             name: version.map_or_else(|| name.to_owned(), |version| format!("{name}@{version}")),
             agent: agent.into_agent(),
-            options: config.agent_options(name, section)?,
+            options: options(name, section, config)?,
         })
     }
 
@@ -51,8 +53,54 @@ impl Hosted {
     }
 }
 
+/// How the jobs of an agent are run, and what it says of itself.
+fn options(name: &str, section: &AgentSection, config: &Config) -> Outcome<AgentOptions> {
+    let options = section.options();
+    let Some(file) = &section.input_schema else {
+        return Ok(options);
+    };
+    let path = config.path(file);
+    let wrong = |why: String| {
+        let why = format!("`{}`: {why}", path.display());
+        config.wrong(&format!("agents.{name}.input_schema"), &why)
+    };
+    let bytes = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
+    let text = String::from_utf8(without_mark(bytes));
+    let text = text.map_err(|_| wrong("is not UTF-8".to_owned()))?;
+    let schema = RawJson::parse(text);
+    let schema = schema.map_err(|error| wrong(format!("is not JSON: {error}")))?;
+    Ok(options.input_schema(schema))
+}
+
+/// Agents of this program, as they are collected.
+#[derive(Default)]
+pub(super) struct Shelf(Vec<Hosted>);
+
+impl Shelf {
+    /// Adds one, as `name` or `name@version`.
+    pub(super) fn agent_with<M>(
+        mut self,
+        name: &str,
+        agent: impl IntoAgent<M>,
+        options: AgentOptions,
+    ) -> Self {
+        let section = name.split_once('@').map_or(name, |(bare, _)| bare);
+        self.0.push(Hosted {
+            section: section.to_owned(),
+            name: name.to_owned(),
+            agent: agent.into_agent(),
+            options,
+        });
+        self
+    }
+
+    pub(super) fn take(self) -> Vec<Hosted> {
+        self.0
+    }
+}
+
 /// Whether a section names a built-in agent that is hosted anyway.
-pub(crate) fn is_built_in(name: &str, section: &AgentSection, built_in: bool) -> bool {
+fn is_built_in(name: &str, section: &AgentSection, built_in: bool) -> bool {
     let own = section.builtin.as_deref();
     built_in && own == Some(name) && section.version.is_none()
 }

@@ -15,13 +15,35 @@ pub(super) fn options(agent: &str) -> AgentOptions {
 
 fn told(agent: &str) -> (&'static str, Value) {
     match agent {
-        "access" => (
-            "Asks the job's lease for each of some operations, and says which were allowed",
-            object(json!({"ops": {"type": "array", "items": pair()}}), &["ops"]),
-        ),
         "ask" => (
             "Asks a person one question, and gives the answer",
             question(),
+        ),
+        "exec" => (
+            "Runs a program, confined to what the job's lease allows; lines of its output are events, all of it is the result",
+            object(
+                json!({"argv": {"type": "array", "items": text(), "minItems": 1}, "cwd": text(), "stdin": text()}),
+                &["argv"],
+            ),
+        ),
+        "index" => (
+            "Walks a directory that the job may read, and lists its files: path, size, lines, language, checksum",
+            object(json!({"root": text(), "glob": text()}), &["root"]),
+        ),
+        "listen" => (
+            "Waits for n messages, and gives what they said",
+            object(json!({"n": count()}), &["n"]),
+        ),
+        _ => told_for_tries(agent),
+    }
+}
+
+/// Those that are there to try things with, and to measure.
+fn told_for_tries(agent: &str) -> (&'static str, Value) {
+    match agent {
+        "access" => (
+            "Asks the job's lease for each of some operations, and says which were allowed",
+            object(json!({"ops": {"type": "array", "items": pair()}}), &["ops"]),
         ),
         "burst" => (
             "Logs n messages as fast as it can, to measure with",
@@ -39,17 +61,6 @@ fn told(agent: &str) -> (&'static str, Value) {
             ),
         ),
         "echo" => ("Gives its input back", Value::Null),
-        "exec" => (
-            "Runs a program, confined to what the job's lease allows; lines of its output are events, all of it is the result",
-            object(
-                json!({
-                    "argv": {"type": "array", "items": text(), "minItems": 1},
-                    "cwd": text(),
-                    "stdin": text(),
-                }),
-                &["argv"],
-            ),
-        ),
         "fail" => (
             "Fails, with the code it is given",
             object(
@@ -57,15 +68,7 @@ fn told(agent: &str) -> (&'static str, Value) {
                 &[],
             ),
         ),
-        "index" => (
-            "Walks a directory that the job may read, and lists its files: path, size, lines, language, checksum",
-            object(json!({"root": text(), "glob": text()}), &["root"]),
-        ),
         "kinds" => ("Emits one event of each kind", object(json!({}), &[])),
-        "listen" => (
-            "Waits for n messages, and gives what they said",
-            object(json!({"n": count()}), &["n"]),
-        ),
         "sleep" => (
             "Sleeps",
             object(

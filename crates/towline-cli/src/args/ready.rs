@@ -14,13 +14,17 @@ Examples:
   towline ready --url https://arcp.example
 Status 0: it takes sessions; 1: it answers that it takes none; 20: it cannot be reached.")]
 pub(crate) struct ReadyArgs {
-    /// The server, http(s)://HOST:PORT or its ws(s):// address [default: where `serve` listens]
+    /// The server: http(s)://HOST:PORT, its ws(s):// address, or unix:PATH [default: where `serve` listens]
     #[arg(long, value_name = "URL", env = "TOWLINE_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
 
     /// Where `serve` listens, as it was told [default: 127.0.0.1:7777]
     #[arg(short, long, value_name = "HOST:PORT", env = "TOWLINE_LISTEN", value_parser = values::listen_address)]
     pub(crate) listen: Option<String>,
+
+    /// The Unix socket that `serve` listens on, as it was told; --listen stands above it
+    #[arg(long, value_name = "PATH", env = "TOWLINE_UNIX")]
+    pub(crate) unix: Option<PathBuf>,
 
     /// A host that the server lets in, to ask by [default: the first of server.allowed_hosts]
     #[arg(

@@ -14,17 +14,15 @@ pub(crate) struct RunArgs {
     /// The agent, NAME or NAME@VERSION; `towline agents` lists them
     pub(crate) agent: String,
 
-    /// The job that this is another run of.
-    #[arg(skip)]
-    pub(crate) rerun_of: Option<String>,
+    #[command(flatten)]
+    pub(crate) job: NewJobArgs,
+}
 
-    /// What the agent is given: JSON, @FILE, or - for standard input [default: null]
-    #[arg(
-        short,
-        long,
-        value_name = "JSON|@FILE|-",
-        allow_negative_numbers = true
-    )]
+/// What a new job is given, and how it is followed.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NewJobArgs {
+    /// What the agent is given: JSON, @FILE, or - for standard input [default: null; for `rerun` what the old job was given]
+    #[arg(short, long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
     pub(crate) input: Option<Input>,
 
     /// Grant the job something, as in fs.read=/data/** or tool.call=exec:ls; may be repeated
@@ -46,6 +44,22 @@ pub(crate) struct RunArgs {
     /// End the job when it has run this long, as in 5m
     #[arg(long, value_name = "SPAN", value_parser = values::positive_span)]
     pub(crate) max_runtime: Option<Span>,
+
+    /// Begin no sooner than this moment, as in 2026-01-31T02:30:00Z; until then the job is pending
+    #[arg(long, value_name = "TIME", conflicts_with = "after")]
+    pub(crate) at: Option<towline::wire::Timestamp>,
+
+    /// Begin no sooner than after this long, as in 2h
+    #[arg(long = "in", value_name = "SPAN", value_parser = values::positive_span)]
+    pub(crate) after: Option<Span>,
+
+    /// Stand in this queue of the runtime's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+
+    /// Go before jobs of lower priority in the queue, from -100 to 100 [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-100..=100))]
+    pub(crate) priority: Option<i64>,
 
     /// An idempotency key: the same key and parameters again find the first job instead of starting another
     #[arg(short, long, value_name = "KEY")]
@@ -83,76 +97,15 @@ Exit status: 0 success, 1 the job ended otherwise, 2 usage, others by error code
 /// `towline rerun`
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "The new job has the agent, the input, the lease and the longest runtime of the old one, save what is given here; --lease and --budget replace the whole lease.\n\nExample:\n  towline rerun job_01J… --input '{\"n\":7}'"
+    after_help = "The new job has the agent, the input, the lease and the longest runtime of the old one, save what is given here; --lease, --ask and --budget replace the whole lease.\n\nExample:\n  towline rerun job_01J… --input '{\"n\":7}'"
 )]
 pub(crate) struct RerunArgs {
-    /// The job
+    /// The job: its name, or as much of its beginning as tells it from the others
     #[arg(value_name = "JOB")]
-    pub(crate) job: String,
-
-    /// Another input: JSON, @FILE, or - for standard input [default: the old job's]
-    #[arg(short, long, value_name = "JSON|@FILE|-")]
-    pub(crate) input: Option<Input>,
-
-    /// Grant the job something else, as in fs.read=/data/**; may be repeated
-    #[arg(short, long, value_name = "NS=PATTERN")]
-    pub(crate) lease: Vec<Grant>,
-
-    /// Bound what the job may spend, as in USD:1.00; may be repeated
-    #[arg(short, long, value_name = "CURRENCY:AMOUNT")]
-    pub(crate) budget: Vec<Budget>,
-
-    /// End the job's authority after this long, as in 10m
-    #[arg(long, value_name = "SPAN", value_parser = values::positive_span)]
-    pub(crate) expires_in: Option<Span>,
-
-    /// End the job when it has run this long, as in 5m
-    #[arg(long, value_name = "SPAN", value_parser = values::positive_span)]
-    pub(crate) max_runtime: Option<Span>,
-
-    /// An idempotency key: the same key and parameters again find the first job instead of starting another
-    #[arg(short, long, value_name = "KEY")]
-    pub(crate) key: Option<String>,
-
-    /// Return as soon as the job is accepted; `watch`, `cancel` and `result` come back to it (needs a server)
-    #[arg(short, long)]
-    pub(crate) detach: bool,
-
-    /// Show no events, only the result
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-
-    /// Let a terminal have the result as it is, with whatever it would obey
-    #[arg(long)]
-    pub(crate) raw: bool,
+    pub(crate) earlier: String,
 
     #[command(flatten)]
-    pub(crate) format: FormatArgs,
-
-    #[command(flatten)]
-    pub(crate) connect: ConnectArgs,
-}
-
-impl RerunArgs {
-    /// The run it is; which agent, the job says.
-    pub(crate) fn into_run(self) -> RunArgs {
-        RunArgs {
-            agent: String::new(),
-            rerun_of: Some(self.job),
-            input: self.input,
-            lease: self.lease,
-            ask: Vec::new(),
-            budget: self.budget,
-            expires_in: self.expires_in,
-            max_runtime: self.max_runtime,
-            key: self.key,
-            detach: self.detach,
-            quiet: self.quiet,
-            raw: self.raw,
-            format: self.format,
-            connect: self.connect,
-        }
-    }
+    pub(crate) job: NewJobArgs,
 }
 
 /// `towline jobs`

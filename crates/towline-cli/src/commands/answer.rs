@@ -108,6 +108,10 @@ async fn ask(
         Some(question) => QuestionId::parse(question).map_err(Failure::usage)?,
         None => {
             let open = client.questions_of(job).await.map_err(failed)?;
+            if open.is_empty() {
+                // A job that is not there is refused as everywhere.
+                drop(client.subscribe(job.clone()).send().await.map_err(failed)?);
+            }
             only_one(job, open, kind)?
         }
     };

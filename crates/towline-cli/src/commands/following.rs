@@ -85,8 +85,8 @@ pub(super) async fn follow_own(
 }
 
 /// Follows a job until it ends. Ctrl-C cancels it when it is one's own, and a second one leaves, as does the first when the
-/// runtime is silent; on a job that is only watched the first one leaves. Returns the program's exit status. `seen` is the last event that was told before, and then
-/// the last that was told at all.
+/// runtime is silent; on a job that is only watched the first one leaves. Returns the program's exit status. `seen` is the last
+/// event that was told before, and then the last that was told at all.
 pub(super) async fn follow(
     client: &Client,
     job: &JobId,
@@ -135,18 +135,7 @@ pub(super) async fn follow(
             tell_child(state.follower, &child, news)?;
         }
     }
-    if let Followed::Left(past) = &followed {
-        let status = &past.subscription.subscribed().current_status;
-        return state.follower.interrupted(job, status);
-    }
-    let outcome = whole_outcome(client, job, &mut followed).await?;
-    let status = state.follower.ended(ending(job, outcome)?)?;
-    let interrupted = state.interruption.is_some() && status != exit::SUCCESS;
-    Ok(if interrupted {
-        exit::INTERRUPTED
-    } else {
-        status
-    })
+    state.end(&mut followed).await
 }
 
 /// What to react to.
@@ -249,6 +238,20 @@ impl Following<'_> {
 }
 
 impl Following<'_> {
+    /// Tells how the job ended, or that nobody runs it. Returns the program's exit status.
+    async fn end(&mut self, followed: &mut Followed) -> Outcome {
+        if let Followed::Left(past) = followed {
+            let status = &past.subscription.subscribed().current_status;
+            return self.follower.interrupted(self.job, status);
+        }
+        let outcome = whole_outcome(self.client, self.job, followed).await?;
+        let status = self.follower.ended(ending(self.job, outcome)?)?;
+        if self.interruption.is_some() && status != exit::SUCCESS {
+            return Ok(exit::INTERRUPTED);
+        }
+        Ok(status)
+    }
+
     /// Says where a job goes on that was not told to end.
     fn leave(&self, followed: &Followed) {
         let is_told = self

@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use crate::{
     exit,
     failure::{Failure, Outcome, chain},
     output,
+    target::socket_path,
     values::without_user,
 };
 
@@ -30,20 +31,47 @@ struct Target {
     url: Url,
     /// Where the host of the URL is, when it is this machine whatever names say.
     here: Option<SocketAddr>,
+    /// The Unix socket that is listened on instead.
+    socket: Option<PathBuf>,
+}
+
+impl Target {
+    /// A server on a Unix socket, which lets its owner in by any name of this machine.
+    fn of_socket(path: PathBuf) -> Outcome<Self> {
+        Ok(Self {
+            url: of_url("http://localhost")?,
+            here: None,
+            socket: Some(path),
+        })
+    }
+
+    /// What is said of it.
+    fn name(&self) -> String {
+        match &self.socket {
+            Some(path) => format!("unix:{}", path.display()),
+            None => self.url.to_string(),
+        }
+    }
 }
 
 pub(super) async fn run(config: Option<&Path>, args: &ReadyArgs) -> Outcome {
     let target = match &args.url {
-        Some(url) => Target {
-            url: of_url(url)?,
-            here: None,
+        Some(url) => match socket_path(url) {
+            Some("") => return Err(Failure::usage("`unix:` names no socket; write unix:PATH")),
+            Some(path) => Target::of_socket(path.into())?,
+            None => Target {
+                url: of_url(url)?,
+                here: None,
+                socket: None,
+            },
         },
         None => of_server(&Config::load(config)?, args).await?,
     };
     let client = client(&target, args)?;
     let asked = client.get(target.url.clone()).send().await;
     let answer = asked.map_err(|error| {
-        Failure::connection(format!("`{}`: {}", target.url, chain(&error.without_url())))
+        let why = chain(&error.without_url());
+        Failure::connection(format!("`{}`: {why}", target.name()))
     })?;
     if answer.status().is_success() {
         output::line("ready")?;
@@ -70,6 +98,10 @@ fn client(target: &Target, args: &ReadyArgs) -> Outcome<Client> {
         .timeout(args.timeout.map_or(TIMEOUT, |span| span.0));
     if let (Some(here), Some(host)) = (target.here, target.url.host_str()) {
         builder = builder.resolve(host, here);
+    }
+    #[cfg(unix)]
+    if let Some(socket) = target.socket.clone() {
+        builder = builder.unix_socket(socket);
     }
     builder
         .build()
@@ -105,7 +137,7 @@ fn no_tls() -> Outcome<ClientConfig> {
 fn of_url(text: &str) -> Outcome<Url> {
     let refuse = || {
         Failure::usage(format!(
-            "`{}` is not the URL of a server; write https://HOST or wss://HOST/arcp",
+            "`{}` is not the URL of a server; write https://HOST, wss://HOST/arcp or unix:PATH",
             without_user(text)
         ))
     };
@@ -127,6 +159,10 @@ fn of_url(text: &str) -> Outcome<Url> {
 async fn of_server(config: &Config, args: &ReadyArgs) -> Outcome<Target> {
     let server = &config.server;
     let listen = args.listen.as_deref().or(server.listen.as_deref());
+    let of_file = server.unix.as_ref().map(|path| config.path(path));
+    if let (None, Some(socket)) = (listen, args.unix.clone().or(of_file)) {
+        return Target::of_socket(socket);
+    }
     let listen = listen.unwrap_or(crate::serve::DEFAULT_LISTEN);
     let found = tokio::net::lookup_host(listen).await;
     let address = found.ok().and_then(|mut found| found.next());
@@ -154,6 +190,7 @@ async fn of_server(config: &Config, args: &ReadyArgs) -> Outcome<Target> {
     Ok(Target {
         url,
         here: Some(here),
+        socket: None,
     })
 }
 

@@ -8,28 +8,41 @@ use towline::{
 
 use super::{following, lease};
 use crate::{
-    args::{ConnectArgs, OutputFormat, RerunArgs, RunArgs},
+    args::{ConnectArgs, NewJobArgs, OutputFormat, RerunArgs, RunArgs},
     connect::{self, Connection, failed},
     context::Context,
     embedded::Purpose,
     exit,
     failure::{Failure, Outcome},
-    job_name::job_id,
+    job_name,
     output::{self, Follower},
     sessions::SavedSession,
+    target::absolute,
     values::without_user,
 };
 
-/// `towline rerun`
-pub(super) async fn again(context: &Context, mut args: RerunArgs) -> Outcome {
-    if args.connect.url.is_none() {
-        // A job that was left behind here is at the server its session knows.
-        args.connect.url = connect::url_of(context, &args.job);
-    }
-    run(context, args.into_run()).await
+/// What is run.
+enum What<'w> {
+    Agent(&'w str),
+    /// Another run of this job.
+    Again(&'w str),
 }
 
+/// `towline rerun`
+pub(super) async fn again(context: &Context, mut args: RerunArgs) -> Outcome {
+    if args.job.connect.url.is_none() {
+        // A job that was left behind here is at the server its session knows.
+        args.job.connect.url = connect::url_of(context, &args.earlier)?;
+    }
+    start(context, &What::Again(&args.earlier), &args.job).await
+}
+
+/// `towline run`
 pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
+    start(context, &What::Agent(&args.agent), &args.job).await
+}
+
+async fn start(context: &Context, what: &What<'_>, args: &NewJobArgs) -> Outcome {
     let server = args.connect.url.as_deref();
     let target = server.map(connect::target).transpose()?;
     // Read before connecting: a wrong input is no reason to open a session.
@@ -57,18 +70,18 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
             Connection::open_for_others(url, context, &args.connect).await?
         }
         (None, server) => {
-            if server.is_none() && args.rerun_of.is_none() {
-                context.config.check_trust(&args.agent)?;
+            if let (None, What::Agent(agent)) = (server, what) {
+                context.config.check_trust(agent)?;
             }
             Connection::open(context, &args.connect, Purpose::Work).await?
         }
     };
     if !args.detach {
-        let outcome = follow(context, &connection, &args, input).await;
+        let outcome = follow(context, &connection, what, args, input).await;
         connection.close().await;
         return outcome;
     }
-    let outcome = detach(context, &connection, &args, input).await;
+    let outcome = detach(context, &connection, what, args, input).await;
     match outcome {
         Ok(_) => connection.leave().await,
         Err(_) => connection.close().await,
@@ -79,11 +92,12 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
 async fn follow(
     context: &Context,
     connection: &Connection,
-    args: &RunArgs,
+    what: &What<'_>,
+    args: &NewJobArgs,
     input: Option<RawJson>,
 ) -> Outcome {
     let mut follower = Follower::new(args.format.output, args.quiet, args.raw);
-    let handle = submit(context, connection, args, input).await?;
+    let handle = submit(context, connection, what, args, input).await?;
     let job = output::clean(handle.id());
     let found_by = found_by(connection, &args.connect, &job);
     let client = &connection.client;
@@ -106,7 +120,7 @@ fn found_by(connection: &Connection, args: &ConnectArgs, job: &str) -> Option<St
         None => Some(format!("towline watch {job}")),
         Some(url) => {
             let stays = connect::target(url).is_ok_and(|target| !target.is_child());
-            let url = output::clean(without_user(url));
+            let url = output::clean(without_user(&absolute(url)));
             stays.then(|| format!("towline watch {job} --url {url}"))
         }
     }
@@ -115,16 +129,17 @@ fn found_by(connection: &Connection, args: &ConnectArgs, job: &str) -> Option<St
 async fn detach(
     context: &Context,
     connection: &Connection,
-    args: &RunArgs,
+    what: &What<'_>,
+    args: &NewJobArgs,
     input: Option<RawJson>,
 ) -> Outcome {
-    let handle = submit(context, connection, args, input).await?;
+    let handle = submit(context, connection, what, args, input).await?;
     let job = handle.id().to_string();
     let agent = following::accepted(&handle).agent;
     // The server on this data directory needs no session of the past: its owner may do everything.
     if let Some(url) = &args.connect.url {
         let saved = SavedSession {
-            url: url.clone(),
+            url: absolute(url),
             session_id: String::new(),
             job_id: job.clone(),
             agent: agent.clone(),
@@ -156,13 +171,14 @@ async fn agent_of(connection: &Connection, job: JobId) -> Outcome<String> {
 async fn submit(
     context: &Context,
     connection: &Connection,
-    args: &RunArgs,
+    what: &What<'_>,
+    args: &NewJobArgs,
     input: Option<RawJson>,
 ) -> Outcome<towline::client::JobHandle> {
-    let mut submit = match &args.rerun_of {
-        None => connection.client.submit(&args.agent),
-        Some(job) => {
-            let job = job_id(job)?;
+    let mut submit = match what {
+        What::Agent(agent) => connection.client.submit(*agent),
+        What::Again(job) => {
+            let job = job_name::resolve(&connection.client, job).await?;
             let agent = agent_of(connection, job.clone()).await?;
             if connection.is_of_this_program() {
                 context.config.check_trust(&agent)?;
@@ -185,6 +201,16 @@ async fn submit(
     }
     if let Some(span) = args.max_runtime {
         submit = submit.max_runtime(span.0);
+    }
+    let after = args.after.map(|span| SystemClock.now().plus(span.0));
+    if let Some(at) = args.at.or(after) {
+        submit = submit.not_before(at);
+    }
+    if let Some(queue) = &args.queue {
+        submit = submit.queue(queue);
+    }
+    if let Some(priority) = args.priority {
+        submit = submit.priority(priority);
     }
     if let Some(key) = &args.key {
         submit = submit.idempotency_key(key);

@@ -62,17 +62,30 @@ pub(super) async fn run(context: &Context, args: &StoreArgs, command: StoreComma
 pub(super) fn path(context: &Context, args: &StoreArgs) -> Outcome<PathBuf> {
     let path = match &args.path {
         Some(path) => path.clone(),
-        None => match StoreChoice::new(None, &context.config, &context.data)? {
-            StoreChoice::Sqlite { path, .. } => path,
+        None => match StoreChoice::of_commands(&context.config, &context.data)? {
+            StoreChoice::Sqlite { path, .. } => {
+                tell_of_server(&path);
+                path
+            }
             StoreChoice::Memory => {
                 return Err(Failure::usage(
-                    "towline.toml keeps the store in memory; name a file with --path",
+                    "the store is in memory, as TOWLINE_STORE or towline.toml says; name a file with --path",
                 ));
             }
         },
     };
     guard::store(&path)?;
     Ok(path)
+}
+
+/// Whoever named a server may think that it is asked.
+fn tell_of_server(path: &Path) {
+    if std::env::var_os("TOWLINE_URL").is_some_and(|url| !url.is_empty()) {
+        output::note(&format!(
+            "TOWLINE_URL names a server, and this command reads a file here: `{}`",
+            path.display()
+        ));
+    }
 }
 
 async fn compact(path: &Path) -> Outcome {

@@ -6,18 +6,14 @@ use serde::Deserialize;
 use towline::{
     agents::{ResultForm, may_pass},
     runtime::{AgentOptions, OnBudgetExhausted},
-    wire::{AgentRef, RawJson},
+    wire::AgentRef,
 };
 
 use super::{
-    Config,
     elsewhere::Elsewhere,
     file::{File, SpanValue},
 };
-use crate::{
-    failure::Outcome,
-    values::{self, without_mark},
-};
+use crate::{failure::Outcome, values};
 
 /// The built-in agents that may be hosted by name.
 pub(crate) const BUILT_IN: [&str; 2] = ["exec", "index"];
@@ -37,10 +33,10 @@ pub(crate) struct AgentSection {
     pub(crate) version: Option<String>,
     /// What it is for.
     #[serde(default)]
-    pub(super) description: Option<String>,
+    description: Option<String>,
     /// The file of a JSON Schema.
     #[serde(default)]
-    pub(super) input_schema: Option<PathBuf>,
+    pub(crate) input_schema: Option<PathBuf>,
     #[serde(default)]
     pub(crate) cwd: Option<PathBuf>,
     #[serde(default)]
@@ -73,6 +69,8 @@ pub(crate) struct AgentSection {
     live: Option<String>,
     #[serde(default)]
     pub(super) model: Option<String>,
+    #[serde(default)]
+    pub(super) queue: Option<String>,
 }
 
 /// `[agents.NAME.limits]`
@@ -141,37 +139,9 @@ impl AgentSection {
     }
 }
 
-impl Config {
-    /// How an agent's jobs are run, and what it says of itself.
-    pub(crate) fn agent_options(
-        &self,
-        name: &str,
-        section: &AgentSection,
-    ) -> Outcome<AgentOptions> {
-        let mut options = section.options();
-        if let Some(description) = &section.description {
-            options = options.description(description.as_str());
-        }
-        let Some(file) = &section.input_schema else {
-            return Ok(options);
-        };
-        let path = self.path(file);
-        let wrong = |why: String| {
-            let why = format!("`{}`: {why}", path.display());
-            self.wrong(&format!("agents.{name}.input_schema"), &why)
-        };
-        let text = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
-        let text = String::from_utf8(without_mark(text));
-        let text = text.map_err(|_| wrong("is not UTF-8".to_owned()))?;
-        let schema = RawJson::parse(text);
-        let schema = schema.map_err(|error| wrong(format!("is not JSON: {error}")))?;
-        Ok(options.input_schema(schema))
-    }
-}
-
 impl AgentSection {
-    /// How the agent's jobs are run.
-    fn options(&self) -> AgentOptions {
+    /// How the agent's jobs are run, but for what its input looks like, which stands in a file.
+    pub(crate) fn options(&self) -> AgentOptions {
         let mut options = AgentOptions::default()
             .restartable(self.restartable)
             .listens(self.listens)
@@ -179,6 +149,12 @@ impl AgentSection {
         let then = self.on_budget_exhausted.as_deref();
         if let Some(then) = then.and_then(|text| on_budget_exhausted(text).ok()) {
             options = options.on_budget_exhausted(then);
+        }
+        if let Some(description) = &self.description {
+            options = options.description(description.as_str());
+        }
+        if let Some(queue) = &self.queue {
+            options = options.queue(queue);
         }
         match self.backoff.as_ref().and_then(SpanValue::span) {
             Some(span) => options.backoff(span.0),
@@ -280,9 +256,10 @@ fn builtin(text: &str) -> Result<(), String> {
 
 fn protocol(text: &str) -> Result<(), String> {
     match text {
-        "arcp" | "acp" | "exec" => Ok(()),
+        "arcp" | "exec" | "acp" => Ok(()),
         other => Err(format!(
-            "`{other}` is not a protocol; write arcp (the child speaks ARCP over stdio), acp (it speaks the Agent Client Protocol) or exec (a plain command)"
+            "`{other}` is not a protocol; write acp (a coding agent that speaks the Agent Client Protocol), arcp (the child speaks ARCP over stdio) \
+             or exec (a plain command)"
         )),
     }
 }

@@ -158,6 +158,10 @@ static FILE: Shape = Keys(&[
         ])),
     ),
     (
+        "queues",
+        Named(&Keys(&[("limit", Leaf), ("rate", Leaf), ("key", Leaf)])),
+    ),
+    (
         "agents",
         Named(&Keys(&[
             ("command", Leaf),
@@ -182,6 +186,7 @@ static FILE: Shape = Keys(&[
             ("result", Leaf),
             ("live", Leaf),
             ("model", Leaf),
+            ("queue", Leaf),
             (
                 "limits",
                 Keys(&[

@@ -12,6 +12,12 @@ pub(crate) struct McpSection {
 }
 
 impl McpSection {
+    /// What the file lets models do by itself, if it does.
+    pub(super) fn acts(&self) -> Option<String> {
+        self.may_approve
+            .then(|| "mcp: models may approve what jobs ask".to_owned())
+    }
+
     /// What it decides.
     pub(crate) fn options(&self) -> Options {
         Options::default().dangerously_let_models_approve(self.may_approve)

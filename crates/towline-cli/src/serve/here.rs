@@ -60,19 +60,21 @@ impl Here {
         }
     }
 
-    /// Lets commands in, and says so.
+    /// Lets commands in.
     #[cfg(unix)]
-    pub(super) fn open(
-        &self,
-        context: &Context,
-        runtime: &Runtime,
-        tokens: &Tokens,
-    ) -> Option<Open> {
+    pub(super) fn open(&self, context: &Context, runtime: &Runtime) -> Option<Open> {
         let card = Card::new(&self.token, Stay::Stays, &self.store);
-        let open = self
-            .is_theirs
-            .then(|| Beside::open(&context.data, runtime, &card))
-            .flatten()?;
+        let open = || Beside::open(&context.data, runtime, &card);
+        self.is_theirs.then(open).flatten()
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn open(&self, _: &Context, _: &Runtime) -> Option<Open> {
+        None
+    }
+
+    /// Says what commands may do that were let in, beside who may do what over a network [ARCP 14-10].
+    pub(super) fn tell(context: &Context, tokens: &Tokens) {
         let what = if tokens.contains_key(owner::PRINCIPAL) {
             "what its role says; without a token of that name it would be everything"
         } else {
@@ -83,11 +85,5 @@ impl Here {
             context.data.path().display(),
             owner::PRINCIPAL
         ));
-        Some(open)
-    }
-
-    #[cfg(not(unix))]
-    pub(super) fn open(&self, _: &Context, _: &Runtime, _: &Tokens) -> Option<Open> {
-        None
     }
 }

@@ -10,10 +10,13 @@ use std::{
 };
 
 use axum_server::tls_rustls::RustlsConfig;
-use towline::runtime::{
-    Runtime,
-    auth::{Authenticator, Replaceable},
-    roles::{LiveRoles, Roles},
+use towline::{
+    agents::Confinement,
+    runtime::{
+        Runtime,
+        auth::{Authenticator, Replaceable},
+        roles::{LiveRoles, Roles},
+    },
 };
 
 use super::{
@@ -98,6 +101,10 @@ impl Live<'_> {
         let changed: BTreeSet<&String> = self.changed_agents(&config).collect();
         let confinement = confinement(&config, &self.context.data, self.own_files.clone());
         let mut agents = agents::configured(&config, self.demo, &confinement)?;
+        // One of ours is there again when the file no longer has another in its place.
+        let mut ours = self.our_agents(&confinement);
+        ours.retain(|agent| agents.iter().all(|other| other.section != agent.section));
+        agents.append(&mut ours);
         agents.retain(|agent| changed.contains(&agent.section));
         Ok(Next {
             config,
@@ -107,6 +114,15 @@ impl Live<'_> {
             certificate,
             agents,
         })
+    }
+
+    /// The agents of this program that are hosted beside those of the file.
+    pub(super) fn our_agents(&self, confinement: &Confinement) -> Vec<agents::Hosted> {
+        if self.demo {
+            agents::demo(confinement)
+        } else {
+            Vec::new()
+        }
     }
 
     fn changed_agents<'c>(&'c self, next: &'c Config) -> impl Iterator<Item = &'c String> {
@@ -123,10 +139,13 @@ impl Live<'_> {
             said.push("certificate read".to_owned());
         }
         for (name, section) in &self.config.agents {
-            let is_same = next.config.agents.get(name) == Some(section);
-            if !is_same && !agents::is_built_in(name, section, self.demo) {
+            if next.config.agents.get(name) != Some(section) {
                 runtime.remove_agent(name);
             }
+        }
+        // What has the name of one that comes now is one of ours.
+        for agent in &next.agents {
+            runtime.remove_agent(&agent.section);
         }
         for agent in next.agents {
             let name = agent.name.clone();
@@ -159,6 +178,7 @@ impl Live<'_> {
             ("store", old.store != new.store),
             ("credentials", old.credentials != new.credentials),
             ("models", old.models != new.models),
+            ("queues", !old.same_queues(new)),
         ]
         .into_iter()
         .filter_map(|(section, changed)| changed.then_some(section))

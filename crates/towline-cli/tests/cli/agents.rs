@@ -1,6 +1,8 @@
 //! The built-in agents that do real work, and those of `towline.toml`.
 
 #[cfg(unix)]
+mod acp;
+#[cfg(unix)]
 mod elsewhere;
 #[cfg(unix)]
 mod exec;
@@ -360,4 +362,38 @@ fn a_process_that_speaks_arcp_is_an_agent() {
         .status(1)
         .lines();
     assert_eq!(lines.last().unwrap()["status"], "timed_out");
+}
+
+/// An agent of the file takes the place of the built-in one of its name, with all its versions; the others stay.
+#[cfg(unix)]
+#[test]
+fn an_agent_of_the_file_stands_above_a_built_in_one() {
+    let place = Place::new();
+    place.trusted(
+        "[server]\nallow_unconfined_root = true\n\
+         [agents.echo]\ncommand = [\"wc\", \"-w\"]\nprotocol = \"exec\"\nconfine = \"off\"\n\
+         [agents.versioned]\ncommand = [\"cat\"]\nprotocol = \"exec\"\nconfine = \"off\"\nversion = \"1.5.0\"\n\
+         [agents.index]\nbuiltin = \"index\"\n",
+    );
+    let ran = run_agent(&place, "echo", json!("a b c"), &[]).ok();
+    assert_eq!(ran.stdout.trim(), "3");
+    let listed = place.run(["agents", "-o", "json"]).ok().json();
+    let listed = listed.as_array().unwrap();
+    let named = |name: &str| {
+        let found: Vec<_> = listed
+            .iter()
+            .filter(|agent| agent["name"] == name)
+            .collect();
+        assert_eq!(found.len(), 1, "{name} in {listed:#?}");
+        found[0]["versions"].clone()
+    };
+    assert_eq!(named("versioned"), json!(["1.5.0"]));
+    for name in ["echo", "index", "exec", "sleep"] {
+        named(name);
+    }
+    place.run(["jobs"]).ok();
+    let server = place.serve(&["--token", "a:b"]);
+    let flags = ["--url", &server.url, "--token", "b"];
+    let ran = run_agent(&place, "echo", json!("a b"), &flags).ok();
+    assert_eq!(ran.stdout.trim(), "2");
 }

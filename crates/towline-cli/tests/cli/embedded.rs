@@ -436,3 +436,123 @@ fn input_that_does_not_fit_is_told_in_plain_words() {
         assert!(!ran.stderr.contains("at line"), "{ran:#?}");
     }
 }
+
+/// `TOWLINE_STORE` names the store of every command without a server.
+#[test]
+fn a_variable_names_the_store() {
+    let place = Place::new();
+    let with = |store: &str, args: &[&str]| {
+        let mut command = place.command(args);
+        crate::support::Ran::of(command.env("TOWLINE_STORE", store).output().unwrap())
+    };
+    with("sqlite:own.db", &["run", "echo"]).ok();
+    assert!(place.path().join("own.db").exists());
+    assert!(!place.data().join("towline.db").exists());
+    with("memory", &["run", "echo"]).ok();
+    let count = |ran: crate::support::Ran| ran.ok().json().as_array().unwrap().len();
+    assert_eq!(count(with("sqlite:own.db", &["jobs", "-o", "json"])), 1);
+    assert_eq!(count(with("memory", &["jobs", "-o", "json"])), 0);
+    assert_eq!(
+        count(with("", &["jobs", "-o", "json"])),
+        0,
+        "empty is unset"
+    );
+    let stats = with("sqlite:own.db", &["store", "stats", "-o", "json"]);
+    assert_eq!(stats.ok().json()["jobs"], 1);
+    with("own.db", &["run", "echo"])
+        .status(2)
+        .says(&["`own.db`", "sqlite:PATH"]);
+}
+
+/// Numbers are inputs as they are written, also those that look like flags.
+#[test]
+fn numbers_are_inputs() {
+    let place = Place::new();
+    for number in [
+        "-5",
+        "1E5",
+        "-0.0",
+        "1.50",
+        "-1e-7",
+        "12345678901234567890123",
+    ] {
+        let ran = place.run(["run", "echo", "--input", number]).ok();
+        assert_eq!(ran.stdout.trim(), number);
+    }
+    let jobs = place.run(["jobs", "-o", "json"]).ok().json();
+    let again = [
+        "rerun",
+        jobs[0]["job_id"].as_str().unwrap(),
+        "--input",
+        "-6",
+    ];
+    assert_eq!(place.run(again).ok().stdout, "-6\n");
+}
+
+/// A pattern of `fs.*` that begins with `./` is of the directory that the command is run in.
+#[test]
+fn leases_begin_in_this_directory() {
+    let place = Place::new();
+    let here = place.path().display().to_string();
+    let ops = json!({"ops": [
+        ["fs.read", format!("{here}/a")],
+        ["fs.read", format!("{here}/b/c")],
+        ["fs.read", format!("{here}x")],
+        ["fs.write", format!("{here}/out/a")],
+        ["fs.write", format!("{here}/a")],
+    ]});
+    let input = ops.to_string();
+    let leases = ["--lease", "fs.read=./**", "--lease", "fs.write=./out/*"];
+    let args = ["run", "access", "--input", &input, "-o", "json"];
+    let document = place.run(args.iter().chain(&leases)).ok().json();
+    assert_eq!(document["lease"]["fs.read"], json!([format!("{here}/**")]));
+    let answers = document["result"].as_array().unwrap();
+    let allowed: Vec<_> = answers
+        .iter()
+        .map(|answer| answer["allowed"].clone())
+        .collect();
+    assert_eq!(allowed, [true, true, false, true, false]);
+}
+
+/// A job is found by its name in lower case, whole or in part, by every command.
+#[test]
+fn names_of_jobs_have_no_case() {
+    let place = Place::new();
+    let ran = place
+        .run(["run", "echo", "--input", "3", "-o", "json"])
+        .ok()
+        .json();
+    let job = ran["job_id"].as_str().unwrap();
+    let lower = job.to_lowercase();
+    for name in [&lower[..], &lower[..18], &lower[4..], &job[..20]] {
+        assert_eq!(place.run(["result", name]).ok().stdout, "3\n", "{name}");
+        assert_eq!(place.run(["rerun", name, "--quiet"]).status, 0, "{name}");
+        place.run(["wait", job, name]).ok();
+    }
+}
+
+/// What a job spent is listed, whether it had a budget or not.
+#[test]
+fn costs_are_listed_without_a_budget() {
+    let place = Place::new();
+    let costs = r#"{"costs":[["USD",0.4],["USD",0.35],["EUR",2]]}"#;
+    let spend = [
+        "run",
+        "spend",
+        "--input",
+        costs,
+        "--lease",
+        "tool.call=search.*",
+    ];
+    place.run(spend).ok();
+    place.run(spend.iter().chain(&["--budget", "USD:5"])).ok();
+    let jobs = place.run(["jobs", "-o", "json"]).ok().json();
+    for job in jobs.as_array().unwrap() {
+        assert_eq!(job["spent"]["USD"].to_string(), "0.75", "{job}");
+        assert_eq!(job["spent"]["EUR"].to_string(), "2", "{job}");
+        let shown = place.run(["get", job["job_id"].as_str().unwrap(), "-o", "json"]);
+        assert_eq!(shown.ok().json()["spent"], job["spent"]);
+    }
+    let table = place.run(["jobs"]).ok().stdout;
+    assert_eq!(table.matches("2 EUR, 0.75 USD").count(), 2, "{table}");
+}

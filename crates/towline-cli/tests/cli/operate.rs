@@ -1,6 +1,6 @@
 //! The store, credentials, and what operators do.
 
-use crate::support::Place;
+use crate::support::{Place, Ran};
 
 #[test]
 fn the_store_is_checked_copied_shrunk_and_measured() {
@@ -119,4 +119,18 @@ fn doctor_says_what_this_system_can_hold() {
             .all(|one| !one["remedy"].as_str().unwrap().is_empty())
     );
     place.run(["doctor"]).ok();
+}
+
+/// Commands that read a file say so to whoever named a server.
+#[test]
+fn commands_on_files_say_that_no_server_is_asked() {
+    let place = Place::new();
+    place.run(["run", "echo"]).ok();
+    for args in [&["audit"][..], &["store", "stats"], &["credentials"]] {
+        let mut command = place.command(args);
+        let output = command.env("TOWLINE_URL", "ws://127.0.0.1:1/arcp").output();
+        let says = ["TOWLINE_URL", "reads a file here", "towline.db"];
+        Ran::of(output.unwrap()).ok().says(&says);
+        assert_eq!(place.run(args).ok().stderr, "");
+    }
 }

@@ -147,3 +147,28 @@ fn a_question_survives_kill_9() {
     let given = result(&place, &server, &job);
     assert_eq!(given, json!({"outcome": "answered", "answer": "late"}));
 }
+
+/// A job that is not there has the status that it has everywhere.
+#[test]
+fn a_job_that_is_not_there_is_not_answered() {
+    let place = Place::new();
+    let server = place.serve(&["--token", TOKEN]);
+    let nobody = "job_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    for args in [
+        &["approve", nobody][..],
+        &["deny", nobody],
+        &["answer", nobody, "--text", "x"],
+        &[
+            "approve",
+            nobody,
+            "--question",
+            "q_01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        ],
+        &["say", nobody, "x"],
+        &["cancel", nobody],
+        &["watch", nobody],
+    ] {
+        at(&place, &server, args).status(5).says(&["JOB_NOT_FOUND"]);
+        place.run(args).status(5).says(&["JOB_NOT_FOUND"]);
+    }
+}

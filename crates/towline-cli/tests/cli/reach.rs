@@ -353,3 +353,76 @@ fn bash_completes_a_job() {
     let job = place.run(["jobs", "-o", "json"]).ok().json()[0]["job_id"].clone();
     assert_eq!(json!(ran.stdout.trim()), job);
 }
+
+/// What the environment says of listeners is nothing to a server on standard input and output; flags about them are refused.
+#[test]
+fn variables_of_listeners_do_not_concern_a_child() {
+    let place = Place::new();
+    let program = env!("CARGO_BIN_EXE_towline");
+    let serve = format!("stdio:'{program}' serve --stdio --demo --token a:b --store memory");
+    let ask =
+        |url: &str| place.command(["run", "echo", "--input", "1", "--token", "b", "--url", url]);
+    let mut command = ask(&serve);
+    for (name, value) in [
+        ("TOWLINE_LISTEN", "127.0.0.1:0"),
+        ("TOWLINE_UNIX", "t.sock"),
+        ("TOWLINE_PATH", "/other"),
+        ("TOWLINE_TLS_CERT", "cert.pem"),
+        ("TOWLINE_TLS_KEY", "key.pem"),
+        ("TOWLINE_TLS_TERMINATED", "1"),
+        ("TOWLINE_ALLOWED_HOSTS", "arcp.example"),
+        ("TOWLINE_ALLOWED_ORIGINS", "https://arcp.example"),
+    ] {
+        command.env(name, value);
+    }
+    let ran = crate::support::Ran::of(command.output().unwrap()).ok();
+    assert_eq!(ran.stdout, "1\n");
+    assert!(!place.path().join("t.sock").exists());
+    let output = place
+        .command([
+            "serve",
+            "--stdio",
+            "--token",
+            "a:b",
+            "--listen",
+            "127.0.0.1:0",
+        ])
+        .output();
+    crate::support::Ran::of(output.unwrap())
+        .status(2)
+        .says(&["--stdio", "--listen"]);
+}
+
+/// A job that was left at a Unix socket is found from every directory, however the socket was named.
+#[cfg(unix)]
+#[test]
+fn a_detached_job_is_found_at_a_relative_socket() {
+    let place = Place::new();
+    let serve = [
+        "serve", "--demo", "--unix", "t.sock", "--token", TOKEN, "--store", "memory",
+    ];
+    let _server = Server::start(place.command(serve));
+    let args = [
+        "run",
+        "echo",
+        "--input",
+        "4",
+        "--detach",
+        "--url",
+        "unix:t.sock",
+        "--token",
+        "s3cret",
+    ];
+    let ran = place.run(args).ok();
+    let job = ran.stdout.trim();
+    let below = place.path().join("below");
+    std::fs::create_dir(&below).unwrap();
+    for (directory, more) in [
+        (&below, &[][..]),
+        (&place.path(), &["--url", "unix:./t.sock"]),
+    ] {
+        let mut command = place.command(["result", job].iter().chain(more));
+        let output = command.current_dir(directory).output().unwrap();
+        assert_eq!(crate::support::Ran::of(output).ok().stdout, "4\n");
+    }
+}

@@ -332,3 +332,37 @@ fn a_reload_mints_nothing() {
     assert!(spoken.reloads().contains("no token any more"));
     spoken.run("ann-1", &["run", "echo"]).ok();
 }
+
+/// An agent of the file that comes takes the place of the built-in one of its name, which is there again when it goes.
+#[test]
+fn a_built_in_agent_is_replaced_and_back() {
+    let spoken = Spoken::start("[agents.index]\nbuiltin = \"index\"\n");
+    let echo = |expected: &str| {
+        let ran = spoken
+            .run("ann-1", &["run", "echo", "--input", "\"a b\""])
+            .ok();
+        assert_eq!(ran.stdout.trim(), expected);
+    };
+    echo("a b");
+    let unconfined = FILE.replace("demo = true", "demo = true\nallow_unconfined_root = true");
+    let agent =
+        "[agents.echo]\ncommand = [\"wc\", \"-w\"]\nprotocol = \"exec\"\nconfine = \"off\"\n";
+    spoken.rewrite(&format!("{unconfined}{agent}"));
+    let said = spoken.reloads();
+    assert!(
+        said.contains("agents added echo, removed index") && !said.contains("cannot"),
+        "{said}"
+    );
+    echo("2");
+    spoken.rewrite(FILE);
+    let said = spoken.reloads();
+    assert!(!said.contains("cannot"), "{said}");
+    echo("a b");
+    let listed = spoken.run("ann-1", &["agents", "-o", "json"]).ok().json();
+    let names = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|agent| &agent["name"]);
+    assert_eq!(names.filter(|name| *name == "index").count(), 1);
+}

@@ -33,12 +33,16 @@ struct Terminal {
 impl Terminal {
     /// Starts the program, on a terminal where somebody typed already.
     fn start(place: &Place, args: &[&str], ahead: &str) -> Self {
+        Self::start_with(
+            Command::from(place.command(args)).stdout(Stdio::piped()),
+            ahead,
+        )
+    }
+
+    fn start_with(command: Command, ahead: &str) -> Self {
         let (mut keys, screen) = open().unwrap();
         keys.resize(Size::new(24, 120)).unwrap();
         keys.write_all(ahead.as_bytes()).unwrap();
-        let mut command = place.command([""; 0]);
-        command.args(args).stdout(Stdio::piped());
-        let command = Command::from(command).stdout(Stdio::piped());
         let child = command.spawn(screen).unwrap();
         let mut reader = File::from(keys.as_fd().try_clone_to_owned().unwrap());
         let (show, shows) = channel();
@@ -172,6 +176,30 @@ fn whoever_types_no_more_is_not_asked() {
         .run(["approve", listed[0]["job_id"].as_str().unwrap()])
         .ok();
     assert_eq!(terminal.ends().ok().json(), answered(true));
+}
+
+/// `top` shows what comes and goes, and where nobody runs jobs it lets those in who do.
+#[test]
+fn top_lets_others_run_jobs() {
+    let place = Place::new();
+    let top = place.command(["top", "--every", "20ms"]);
+    let mut terminal = Terminal::start_with(Command::from(top).stdin(Stdio::null()), "");
+    terminal.until("0 jobs: 0 running");
+    let mut run = place.command(["run", "sleep", "--input", r#"{"ms":3600000}"#]);
+    let mut run = run
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    terminal.until("1 jobs: 1 running");
+    let listed = place.run(["jobs", "-o", "json"]).ok().json();
+    place
+        .run(["cancel", listed[0]["job_id"].as_str().unwrap()])
+        .ok();
+    run.wait().unwrap();
+    terminal.until("0 jobs: 0 running");
+    terminal.types("\u{3}");
+    terminal.ends().ok();
 }
 
 /// Where there is no terminal nobody is asked, whatever stands on standard input; the question is in the inbox.

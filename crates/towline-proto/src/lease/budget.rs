@@ -35,6 +35,9 @@ pub enum BudgetError {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Budget {
     counters: BTreeMap<String, Counter>,
+    /// Costs of currencies without a counter: they bound nothing, and are told.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    unbounded: BTreeMap<String, Amount>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +159,7 @@ impl Budget {
         let counter = |(currency, cap): (&str, Amount)| (currency.to_owned(), Counter::full(cap));
         Self {
             counters: amounts.iter().map(counter).collect(),
+            unbounded: BTreeMap::new(),
         }
     }
 
@@ -175,9 +179,21 @@ impl Budget {
         })
     }
 
+    /// What was spent of every currency, budgeted or not: as [`spent`](Self::spent), and what else was reported as a cost.
+    pub fn costs(&self) -> impl Iterator<Item = (String, Amount)> {
+        let unbounded = self.unbounded.iter();
+        let unbounded = unbounded.map(|(currency, cost)| (currency.clone(), *cost));
+        self.spent().chain(unbounded)
+    }
+
     /// Whether no currency is budgeted.
     pub fn is_empty(&self) -> bool {
         self.counters.is_empty()
+    }
+
+    /// Whether there is nothing to keep: no currency is budgeted, and nothing was spent.
+    pub fn is_untouched(&self) -> bool {
+        self.counters.is_empty() && self.unbounded.is_empty()
     }
 
     /// The first currency of which nothing is left [ARCP 9.6-3].
@@ -201,10 +217,11 @@ impl Budget {
         unit: Option<&str>,
     ) -> Result<Charge, MetricRefused> {
         let is_cost = name.starts_with("cost.") && name != REMAINING_METRIC;
-        let counter = unit
-            .filter(|_| is_cost)
-            .and_then(|unit| Some((unit, self.counters.get_mut(unit)?)));
-        let Some((currency, counter)) = counter else {
+        let Some(currency) = unit.filter(|_| is_cost) else {
+            return Ok(Charge::None);
+        };
+        let Some(counter) = self.counters.get_mut(currency) else {
+            self.note(currency, *value);
             return Ok(Charge::None);
         };
         if value.is_negative() {
@@ -220,6 +237,18 @@ impl Budget {
             report,
             exhausted_now: !was_exhausted && counter.is_exhausted(),
         })
+    }
+
+    /// Notes a cost that bounds nothing. What is no cost of a currency is passed over, and so are too many currencies.
+    fn note(&mut self, currency: &str, cost: Amount) {
+        if cost.is_negative() {
+            return;
+        }
+        if let Some(sum) = self.unbounded.get_mut(currency) {
+            *sum = sum.checked_add(cost).unwrap_or(*sum);
+        } else if self.unbounded.len() < MAX_CURRENCIES && is_currency(currency) {
+            self.unbounded.insert(currency.to_owned(), cost);
+        }
     }
 
     /// Adds to what a currency may cost, because a person approved it [ARCP 15-8]. Gives what has to be reported;
@@ -269,6 +298,11 @@ impl Budget {
             let was_exhausted = (counter.remaining + reserved) <= Exact::ZERO;
             counter.remaining = counter.remaining + ended.remaining;
             reports.extend(counter.spend(reserved - ended.remaining, was_exhausted, currency));
+        }
+        for (currency, cost) in &child.unbounded {
+            if !self.counters.contains_key(currency) {
+                self.note(currency, *cost);
+            }
         }
         reports
     }

@@ -139,6 +139,9 @@ impl Stage {
             max_runtime_sec: None,
             parent_job_id: None,
             rerun_of: None,
+            not_before: None,
+            queue: None,
+            priority: None,
             checkpoint: None,
         };
         self.ask(

@@ -10,7 +10,7 @@ use towline_wire::{
 };
 
 use crate::{
-    command::{answers, budget_now, cursor_after, questions_of, write_cursor},
+    command::{answers, budget_now, cursor_after, questions_of, waiting_for, write_cursor},
     hub::Hub,
     session::SessionEntry,
 };
@@ -52,6 +52,18 @@ pub struct JobDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub rerun_of: Option<JobId>,
+    /// It waits until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub not_before: Option<Timestamp>,
+    /// Which firing of a schedule it is: `name`, and `at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
+    pub schedule: Option<payload::Firing>,
+    /// Where it waits for its turn: `queue`, and `position` from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
+    pub waiting_for: Option<payload::WaitingFor>,
     /// Its trace.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub trace_id: TraceId,
@@ -137,9 +149,11 @@ pub(super) async fn of_row(
     let questions = questions(hub, session, &row.id);
     let end = end(hub, &row.id, &row.state).await?;
     let input = Some(row.input.clone()).filter(|input| !input.is_null());
+    let waiting_for = waiting_for(hub, &row.summary());
     Ok(JobDocument {
         input,
         questions,
+        waiting_for,
         ..document(&row.summary(), end)
     })
 }
@@ -155,6 +169,7 @@ pub(super) async fn page(
     for (place, summary) in page.jobs.iter().enumerate() {
         let mut document = entry(hub, summary).await?;
         document.questions = questions(hub, session, &summary.id);
+        document.waiting_for = waiting_for(hub, summary);
         let message = document
             .error
             .as_ref()
@@ -240,6 +255,12 @@ fn document(job: &JobSummary, end: Option<End>) -> JobDocument {
         budget: budget_now(&job.state),
         parent_job_id: job.parent.clone(),
         rerun_of: job.rerun_of.clone(),
+        not_before: job.planned.as_ref().and_then(|planned| planned.not_before),
+        schedule: job
+            .planned
+            .as_ref()
+            .and_then(|planned| planned.schedule.clone()),
+        waiting_for: None,
         trace_id: job.trace,
         created_at: job.created_at,
         started_at: job.state.started_at,

@@ -9,7 +9,9 @@ use towline_proto::{
     refusal::Refusal,
     span::RecordKind,
 };
-use towline_store::{AuditRow, Change, IdempotencyRow, JobRow, JobState, Principal, StoreError};
+use towline_store::{
+    AuditRow, Change, IdempotencyRow, JobRow, JobState, Planned, Principal, StoreError,
+};
 use towline_wire::{
     AgentRef, Amount, Envelope, EventKind, JobId, Lease, MessageId, RawJson, SessionId, TraceId,
     event, namespace, payload,
@@ -40,6 +42,7 @@ pub(super) struct NewJob {
     pub(super) plan: Plan,
     pub(super) max_runtime: Option<Duration>,
     pub(super) rerun_of: Option<JobId>,
+    pub(super) planned: Option<Box<Planned>>,
     pub(super) trace: TraceId,
     pub(super) caused_by: Option<CausedBy>,
     /// The session it belongs to, which watches it from its first event.
@@ -64,6 +67,7 @@ impl NewJob {
             parent: parent.as_ref().map(|parent| parent.id().clone()),
             depth: parent.as_ref().map_or(0, |parent| parent.row.depth + 1),
             rerun_of: self.rerun_of,
+            planned: self.planned,
             trace: self.trace,
             created_at: hub.now(),
             state: JobState {
@@ -75,11 +79,13 @@ impl NewJob {
                 ..JobState::accepted()
             },
         };
+        let terms = life::terms_of(hub, &row);
         let job = JobEntry::new(row, self.plan.authority, JobMachine::new(), parent);
         {
             let mut core = job.lock();
             core.agent = Some(self.entry.agent);
             core.kin = self.plan.kin;
+            core.terms = terms;
             core.caused_by = self.caused_by;
             core.observers.extend(self.observer);
         }

@@ -58,6 +58,7 @@ pub(crate) async fn delegate(
         plan,
         max_runtime: request.max_runtime,
         rerun_of: None,
+        planned: None,
         trace: parent.row.trace,
         caused_by: Some(CausedBy::Local(delegating(parent))),
         observer: hub.books.sessions.get(&parent.row.session),

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use towline_proto::{lease::Budget, limits, refusal::Refusal};
 use towline_store::{JobPage, JobQuery, JobState, JobSummary, ListCursor, Principal};
 use towline_wire::{
-    AgentRef, Amount, Feature, JobId, Timestamp,
+    AgentRef, Amount, Feature, JobId, JobStatus, Timestamp,
     payload::{self, ListOrder},
 };
 
@@ -14,7 +14,7 @@ use super::{
     asker::{Asker, envelope, store_refusal},
     follow, inbox,
 };
-use crate::{hub::Hub, job::remaining, session::Reply};
+use crate::{hub::Hub, job::remaining, life, session::Reply};
 
 pub(super) async fn list(hub: &Arc<Hub>, asker: &Asker, list: payload::ListJobs) {
     // What the session asked for before shows in the list.
@@ -107,6 +107,12 @@ pub(super) fn listing(hub: &Hub, row: &JobSummary, details: bool) -> payload::Jo
         started_at: state.started_at.filter(|_| details),
         completed_at: state.finished_at.filter(|_| details),
         spent: details.then(|| spent_so_far(state)).flatten(),
+        schedule: row
+            .planned
+            .as_ref()
+            .and_then(|planned| planned.schedule.clone())
+            .filter(|_| details),
+        waiting_for: waiting_for(hub, row).filter(|_| details),
         open_questions: details.then(|| inbox::waiting(hub, &row.id)),
         job_id: row.id.clone(),
         agent: row.agent.to_string(),
@@ -126,16 +132,22 @@ pub(super) fn listing(hub: &Hub, row: &JobSummary, details: bool) -> payload::Jo
     }
 }
 
+/// Where a job waits for its turn.
+pub(crate) fn waiting_for(hub: &Hub, row: &JobSummary) -> Option<payload::WaitingFor> {
+    let waits = row.planned.is_some() && row.state.status == JobStatus::Pending;
+    waits.then(|| life::waiting_for(hub, &row.id)).flatten()
+}
+
 /// The counters of a job as it stands.
 pub(crate) fn budget_now(state: &JobState) -> Option<BTreeMap<String, Amount>> {
     let budget: Budget = state.budget.as_ref()?.read().ok()?;
     remaining(&budget)
 }
 
-/// What a job spent of each budgeted currency.
+/// What a job spent of each currency.
 fn spent_so_far(state: &JobState) -> Option<BTreeMap<String, Amount>> {
     let budget: Budget = state.budget.as_ref()?.read().ok()?;
-    Some(budget.spent().collect()).filter(|spent: &BTreeMap<String, Amount>| !spent.is_empty())
+    Some(budget.costs().collect()).filter(|spent: &BTreeMap<String, Amount>| !spent.is_empty())
 }
 
 /// Where a page that ends with this job goes on.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use towline_proto::{limits, refusal::Refusal, server::Submission};
-use towline_store::JobRow;
+use towline_store::{JobRow, Planned};
 use towline_wire::{AgentRef, ErrorCode, JobId, RawJson, SpanId, TraceId, payload};
 
 use super::{
@@ -40,7 +40,7 @@ pub(super) async fn submit(hub: &Arc<Hub>, asker: Asker, submission: Submission,
 
 async fn submit_now(hub: Arc<Hub>, asker: Asker, submission: Submission, origin: Origin) {
     let asked = submission.agent.to_string();
-    match prepare(&hub, &asker, submission, origin).await {
+    match prepare(&hub, &asker, submission, origin, None).await {
         Ok(Prepared::New(accept)) => hub.command(*accept),
         Ok(Prepared::Known(row)) => repeat::attach_to_known(&hub, asker, *row).await,
         Err(refusal) => {
@@ -64,6 +64,7 @@ async fn prepare(
     asker: &Asker,
     mut submission: Submission,
     origin: Origin,
+    firing: Option<payload::Firing>,
 ) -> Result<Prepared, Refusal> {
     let key = match repeat::claim_key(hub, asker, &submission).await? {
         Claim::Known(row) => return Ok(Prepared::Known(row)),
@@ -75,7 +76,9 @@ async fn prepare(
         take_over(hub, asker, &job, &mut submission.payload).await?;
     }
     let plan = authorise(hub, asker, &resolved.0, &submission.payload).await?;
-    let accept = reserve(hub, asker, submission.payload, origin, resolved, plan, key).await?;
+    let planned = planned(hub, &resolved.1, &submission.payload, firing)?;
+    let asked = (submission.payload, planned);
+    let accept = reserve(hub, asker, asked, origin, resolved, plan, key).await?;
     Ok(Prepared::New(Box::new(accept)))
 }
 
@@ -130,11 +133,51 @@ async fn authorise(
     plan_root(hub, &asker.session.principal, agent, lease, constraints).await
 }
 
+/// When it is to run and where it stands in line: as the submit says, or as its agent does. A child waits for nothing, for its
+/// parent waits for it.
+fn planned(
+    hub: &Hub,
+    entry: &AgentEntry,
+    payload: &payload::Submit,
+    firing: Option<payload::Firing>,
+) -> Result<Option<Box<Planned>>, Refusal> {
+    let priority = limits::priority(payload.priority)?;
+    if payload.parent_job_id.is_some() {
+        let asks = [
+            ("not_before", payload.not_before.is_some()),
+            ("queue", payload.queue.is_some()),
+        ];
+        return match asks.iter().find(|(_, is_there)| *is_there) {
+            Some((name, _)) => Err(Refusal::invalid(format!(
+                "`{name}` is not for a job with a `parent_job_id`, whose parent waits for it; leave it out"
+            ))),
+            None => Ok(None),
+        };
+    }
+    let own = || entry.agent.rules().options.queue;
+    let queue = payload.queue.clone().or_else(own);
+    if let Some(queue) = &queue
+        && !hub.books.admission.lock().has_queue(queue)
+    {
+        let queue: String = queue.chars().take(64).collect();
+        return Err(Refusal::invalid(format!(
+            "`queue` is `{queue}`, which this runtime does not have; name one of its own, or none"
+        )));
+    }
+    let planned = Planned {
+        not_before: payload.not_before,
+        queue,
+        priority,
+        schedule: firing,
+    };
+    Ok((planned != Planned::default()).then(|| Box::new(planned)))
+}
+
 /// Makes the job, and has issued what it needs.
 async fn reserve(
     hub: &Arc<Hub>,
     asker: &Asker,
-    payload: payload::Submit,
+    (payload, planned): (payload::Submit, Option<Box<Planned>>),
     origin: Origin,
     (agent, entry): (AgentRef, AgentEntry),
     plan: Plan,
@@ -161,6 +204,7 @@ async fn reserve(
             .max_runtime_sec
             .and_then(|seconds| limits::max_runtime(seconds).ok()),
         rerun_of: payload.rerun_of,
+        planned,
         trace: trace.unwrap_or_else(|| hub.services.ids.trace()),
         caused_by,
         observer: asker.has_stream().then(|| Arc::clone(session)),

@@ -175,7 +175,8 @@ impl JobContext {
                 serde_json::to_writer(out, metric)
             })
             .map_err(refused)?;
-            if matches!(charge, Charge::Spent { .. }) {
+            // What was spent is kept with it, budgeted or not.
+            if metric.name.starts_with("cost.") {
                 core.log.touch();
             }
             if let Charge::Spent {

@@ -9,6 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 use towline_proto::{
     admission::AdmissionQueue,
     server::{TokenHash, Tokens},
@@ -18,7 +19,7 @@ use towline_wire::{JobId, Secret, SessionId};
 
 use super::{
     callers::VirtualSessions, days::Days, followers::Followers, keys::KeysInFlight,
-    refusals::Refusals,
+    refusals::Refusals, schedules::Schedules,
 };
 use crate::{RuntimeOptions, job::JobEntry, session::SessionEntry};
 
@@ -38,6 +39,10 @@ pub(crate) struct Books {
     pub(crate) callers: VirtualSessions,
     /// Who is told when jobs change.
     pub(crate) followers: Followers,
+    /// Told when somebody waits for a time.
+    pub(crate) alarm: Notify,
+    /// How far schedules are.
+    pub(crate) schedules: Schedules,
 }
 
 impl Books {
@@ -51,6 +56,8 @@ impl Books {
             refusals: Refusals::default(),
             callers: VirtualSessions::default(),
             followers: Followers::default(),
+            alarm: Notify::new(),
+            schedules: Schedules::default(),
         }
     }
 }

@@ -40,10 +40,17 @@ pub(crate) struct Follow {
 /// ([`Witness`]): try again; or try it in parts, so that only what is at fault goes under (`isolate`); or give up.
 pub(crate) async fn run(hub: Arc<Hub>, follow: Follow) {
     let mut failures = 0;
+    let store = Arc::clone(&hub.services.store);
+    let mut fallen = store.fallen();
     loop {
         let work = tokio::select! {
             biased;
             work = hub.commits.take(BATCH_BYTES) => work,
+            // Also a runtime that has nothing to commit must hear that others have its jobs by now.
+            error = &mut fallen => {
+                fall(&hub, &error);
+                break;
+            }
             () = hub.scope.stopping.cancelled() => break,
         };
         match commit(&hub, work, follow).await {
@@ -61,8 +68,7 @@ pub(crate) async fn run(hub: Arc<Hub>, follow: Follow) {
                     tokio::time::sleep(backoff(failures)).await;
                 }
                 Remedy::Fall => {
-                    tracing::error!(target: "towline::store", %error, "nothing is committed any more; the runtime ends what it has");
-                    fall(&hub);
+                    fall(&hub, &error);
                     break;
                 }
             },
@@ -74,7 +80,8 @@ pub(crate) async fn run(hub: Arc<Hub>, follow: Follow) {
 
 /// Nothing of this runtime becomes durable any more: agents and connections end, so that whoever has the jobs now is alone
 /// with them.
-fn fall(hub: &Arc<Hub>) {
+fn fall(hub: &Arc<Hub>, error: &StoreError) {
+    tracing::error!(target: "towline::store", %error, "nothing is committed any more; the runtime ends what it has");
     metrics::counter!("towline_store_falls_total").increment(1);
     hub.scope.draining.cancel();
     hub.detach_all();

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use towline_proto::{
+    admission::Terms,
     chunks::ChunkCounter,
     job::{Cause, JobMachine, Outcome, Stop, Terminal},
     lease::{Authority, Budget, Remaining},
@@ -62,6 +63,8 @@ pub(crate) struct JobCore {
     pub(crate) result_summary: Option<String>,
     being: Being,
     pub(crate) place: Place,
+    /// What it asks for beside a place, if anything.
+    pub(crate) terms: Option<Box<Terms>>,
     /// What it was resolved to when it was accepted [ARCP 7.5-2]; a recovered job is resolved again.
     pub(crate) agent: Option<Arc<dyn RunJob>>,
     /// How its agent's jobs are run, once it has begun.
@@ -171,6 +174,7 @@ impl JobEntry {
             result_summary: None,
             being: Being::New,
             place: Place::None,
+            terms: None,
             agent: None,
             rules: RunRules::default(),
             settled: false,
@@ -555,7 +559,7 @@ pub(crate) fn remaining(budget: &Budget) -> Option<BTreeMap<String, Amount>> {
 
 /// The counters as the store keeps them.
 fn budget_row(budget: &Budget) -> Option<RawJson> {
-    if budget.is_empty() {
+    if budget.is_untouched() {
         None
     } else {
         RawJson::of(budget).ok()

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use towline_proto::{
-    admission::{Admission, NoRoom},
+    admission::{Admission, NoRoom, Terms},
     refusal::Refusal,
 };
-use towline_store::Principal;
+use towline_store::JobRow;
+use towline_wire::{JobId, payload::WaitingFor};
 
 use super::run;
 use crate::{
@@ -38,13 +39,21 @@ pub(crate) fn claim_place(hub: &Hub, job: &Arc<JobEntry>) -> Result<(), Refusal>
     }
     // The books are locked while nothing else is.
     let weight = job.weight();
+    let terms = job.lock().terms.clone();
     let admission = {
         let mut admission = hub.books.admission.lock();
         if let Some(policy) = &hub.services.access {
             admission.limit(principal, policy.jobs(principal));
         }
-        admission.admit(principal, Queued(Arc::clone(job)), weight)
+        let queued = Queued(Arc::clone(job));
+        match &terms {
+            None => admission.admit(principal, queued, weight),
+            Some(terms) => admission.admit_on(terms, principal, queued, weight, hub.now()),
+        }
     };
+    if terms.is_some() {
+        hub.books.alarm.notify_one();
+    }
     match admission {
         Admission::Start => job.lock().place = Place::Held,
         Admission::Queued => {}
@@ -84,6 +93,7 @@ pub(crate) fn start_accepted(hub: &Arc<Hub>, job: &Arc<JobEntry>, has_begun: boo
 /// may have been others, do not end it now.
 pub(super) fn admit_recovered(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     let (principal, weight) = (&job.row.principal, job.weight());
+    let terms = job.lock().terms.as_deref().cloned().unwrap_or_default();
     let place = {
         let mut admission = hub.books.admission.lock();
         if job.row.parent.is_some() {
@@ -91,12 +101,13 @@ pub(super) fn admit_recovered(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
             Place::Child
         } else {
             let queued = Queued(Arc::clone(job));
-            match admission.admit_again(principal, queued, weight) {
+            match admission.admit_again(&terms, principal, queued, weight, hub.now()) {
                 Admission::Start => Place::Held,
                 Admission::Queued | Admission::Full(_) => Place::None,
             }
         }
     };
+    hub.books.alarm.notify_one();
     // One that waits may have been given a place meanwhile.
     if place != Place::None {
         job.lock().place = place;
@@ -114,21 +125,70 @@ pub(crate) fn never_accepted(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
 pub(super) fn give_up_place(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     let place = std::mem::replace(&mut job.lock().place, Place::None);
     match place {
-        Place::Held => release_place(hub, &job.row.principal),
+        Place::Held => release_place(hub, job),
         Place::Child => {
             let principal = &job.row.principal;
             hub.books.admission.lock().release_child(principal);
         }
         Place::None => {
+            let terms = job.lock().terms.as_deref().cloned().unwrap_or_default();
             let mut admission = hub.books.admission.lock();
-            admission.withdraw(&job.row.principal, &Queued(Arc::clone(job)));
+            admission.withdraw(&terms, &job.row.principal, &Queued(Arc::clone(job)));
         }
     }
 }
 
 /// A place is free: the next ones begin; those whose acceptance is still being committed do when it is.
-fn release_place(hub: &Arc<Hub>, principal: &Principal) {
-    let next = hub.books.admission.lock().release(principal);
+fn release_place(hub: &Arc<Hub>, job: &JobEntry) {
+    let line = job
+        .lock()
+        .terms
+        .as_ref()
+        .and_then(|terms| terms.line.clone());
+    let principal = &job.row.principal;
+    let next = {
+        let mut admission = hub.books.admission.lock();
+        admission.release(principal, line.as_ref(), || hub.now())
+    };
+    if line.is_some() {
+        hub.books.alarm.notify_one();
+    }
+    start_next(hub, next);
+}
+
+/// Time has passed: who waited for it may begin.
+pub(super) fn advance(hub: &Arc<Hub>) {
+    let next = hub.books.admission.lock().advance(hub.now());
+    start_next(hub, next);
+}
+
+/// What a job asks for beside a place. A queue that there is no more keeps nobody waiting.
+pub(crate) fn terms_of(hub: &Hub, row: &JobRow) -> Option<Box<Terms>> {
+    let planned = row.planned.as_ref()?;
+    let queue = planned.queue.as_ref();
+    let terms = Terms {
+        not_before: planned.not_before,
+        held: false,
+        line: queue.and_then(|queue| hub.books.admission.lock().line(queue, &row.input)),
+        priority: planned.priority,
+    };
+    (terms != Terms::default()).then(|| Box::new(terms))
+}
+
+/// Where a job waits for its turn [ARCP 22-4].
+pub(crate) fn waiting_for(hub: &Hub, job: &JobId) -> Option<WaitingFor> {
+    let job = hub.books.jobs.get(job)?;
+    let terms = job.lock().terms.clone()?;
+    let queued = Queued(Arc::clone(&job));
+    let admission = hub.books.admission.lock();
+    let position = admission.position(&terms, &job.row.principal, &queued)?;
+    Some(WaitingFor {
+        queue: terms.line?.queue.to_string(),
+        position: u64::try_from(position).unwrap_or(u64::MAX),
+    })
+}
+
+fn start_next(hub: &Arc<Hub>, next: Vec<Queued>) {
     for Queued(job) in next {
         let may_begin = {
             let mut core = job.lock();

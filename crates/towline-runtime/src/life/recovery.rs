@@ -13,7 +13,7 @@ use towline_wire::{ErrorCode, JobId, JobStatus, RawJson, Timestamp};
 
 use super::{
     end::{self, may_run_again},
-    places::admit_recovered,
+    places::{self, admit_recovered},
     run::watch_questions,
 };
 use crate::{
@@ -34,7 +34,9 @@ pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
         sessions,
         credentials,
         talks,
+        schedules,
     } = hub.services.store.recover().await?;
+    hub.books.schedules.restore(schedules);
     let mut talks: HashMap<JobId, RawJson> = talks.into_iter().collect();
     hub.services.credentials.restore(credentials);
     let now = hub.now();
@@ -115,9 +117,11 @@ fn restore_job(hub: &Hub, row: JobRow, talk: Option<RawJson>) -> Arc<JobEntry> {
     };
     let machine = JobMachine::restored(status, ending);
     let authority = restore_authority(hub, &row);
+    let terms = places::terms_of(hub, &row);
     let job = JobEntry::new(row, authority, machine, None);
     {
         let mut core = job.lock();
+        core.terms = terms;
         if let Some(talk) = talk
             && let Err(error) = core.restore_talk(&talk)
         {

@@ -305,6 +305,22 @@ async fn a_runtime_that_lost_its_store_falls() {
     }
 }
 
+/// [ARCP 4-7] also a runtime that has nothing to commit falls when its store says that others have it.
+#[tokio::test(start_paused = true)]
+async fn an_idle_runtime_hears_that_it_lost_its_store() {
+    let disk = FaultStore::new(MemoryStore::new());
+    let runtime = runtime().shared_store(Arc::new(disk.clone()));
+    let runtime = runtime.build().await.unwrap();
+    let mut alice = Peer::alice(&runtime).await;
+    pass(1.0).await;
+    let commits = disk.commits();
+    disk.fall(StoreError::Fenced(Incarnation::new(7)));
+    alice.drain(Duration::from_secs(1)).await;
+    assert_eq!(alice.expect_close().await, 1001);
+    pass(100.0).await;
+    assert_eq!(disk.commits(), commits, "nothing is committed any more");
+}
+
 /// Agents wait when all of them together have more waiting than they may, however little each has.
 #[tokio::test(start_paused = true)]
 async fn what_all_jobs_have_waiting_is_bounded() {

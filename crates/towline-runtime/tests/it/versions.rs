@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 use towline_proto::admission::AdmissionLimits;
-use towline_runtime::{Agent, AgentError, BuildError, JobContext, RuntimeOptions, agent_fn};
+use towline_runtime::{
+    Agent, AgentError, AgentOptions, BuildError, JobContext, RuntimeOptions, agent_fn,
+};
 
 use crate::{
     agents::{Valve, echo, patient},
-    peer::{Peer, runtime},
+    peer::{ALICE, Peer, QUIET, runtime},
 };
 
 /// Says which one it is.
@@ -164,4 +166,42 @@ async fn registering() {
         .build()
         .await;
     assert!(matches!(built, Err(BuildError::Agent(_))));
+}
+
+/// [ARCP 19-1] Agents say what they are for and what they take, by the type that they read; the welcome lists it as fields of
+/// ours. What is no schema is not registered.
+#[cfg(feature = "schemars")]
+#[tokio::test(start_paused = true)]
+async fn agents_describe_themselves() {
+    #[derive(serde::Deserialize, schemars::JsonSchema)]
+    struct Input {
+        /// Whom to greet.
+        name: String,
+    }
+
+    async fn greet(_ctx: JobContext, input: Input) -> Result<String, AgentError> {
+        Ok(format!("hello {}", input.name))
+    }
+
+    let options = AgentOptions::default().description("Greets");
+    let runtime = runtime()
+        .agent_with("greet", greet, options.clone().input::<Input>())
+        .agent("plain", echo())
+        .build()
+        .await
+        .unwrap();
+    let mut peer = Peer::raw(&runtime);
+    peer.hello(ALICE, QUIET).await;
+    let welcome = peer.welcomed().await;
+    let agents = welcome["payload"]["capabilities"]["agents"].clone();
+    assert_eq!(agents[0]["x-vendor.towline.description"], "Greets");
+    let schema = &agents[0]["x-vendor.towline.input_schema"];
+    assert_eq!(schema["properties"]["name"]["type"], "string", "{schema}");
+    assert_eq!(schema["required"], json!(["name"]));
+    assert_eq!(agents[1], json!({"name": "plain", "versions": []}));
+    for schema in [json!([]), json!({"x": "x".repeat(64 * 1024)})] {
+        let wrong = options.clone().input_schema(schema);
+        let refused = runtime.add_agent_with("other", echo(), wrong);
+        assert!(refused.unwrap_err().to_string().contains("`other`"));
+    }
 }

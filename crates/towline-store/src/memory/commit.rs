@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     AuditRow, Batch, Block, Change, Committed, JobRow, JobState, RecoveredSession, RetentionReport,
-    SessionRow, Span, StoreError, StoreStats,
+    ScheduleRow, SessionRow, Span, StoreError, StoreStats,
     check::{Kept, Tail, check},
 };
 
@@ -27,6 +27,7 @@ pub(super) struct Committer {
     pub(super) finished: BTreeSet<(Timestamp, JobId)>,
     pub(super) audit: VecDeque<AuditRow>,
     pub(super) totals: StoreStats,
+    schedules: BTreeMap<String, ScheduleRow>,
     /// How many blocks were ever committed.
     blocks: u64,
     /// What went to make room since retention last looked; its report tells of it.
@@ -55,6 +56,10 @@ impl Committer {
             subscriptions: session.watches.iter().cloned().collect(),
         };
         self.sessions.values().map(recovered).collect()
+    }
+
+    pub(super) fn schedules(&self) -> Vec<ScheduleRow> {
+        self.schedules.values().cloned().collect()
     }
 
     pub(super) fn stats(&self) -> StoreStats {
@@ -183,6 +188,10 @@ impl MemoryStore {
             }),
             Change::Idempotency(row) => self.keys.write().put(row),
             Change::Credential(row) => self.credentials.write().put(row),
+            Change::Schedule(change) => {
+                let row = change.apply(committer.schedules.remove(&change.name));
+                committer.schedules.insert(change.name, row);
+            }
             Change::Audit(row) => committer.audit.push_back(row),
             Change::Checkpoint { job, value } => {
                 if let Some(kept) = self.jobs.find(&job) {
@@ -265,6 +274,11 @@ impl Kept for View<'_> {
 
     fn last(&mut self, session: &SessionId) -> Result<Option<EventSeq>, StoreError> {
         Ok(self.committer.stream_end(session))
+    }
+
+    fn done(&mut self, schedule: &str) -> Result<Option<Timestamp>, StoreError> {
+        let kept = self.committer.schedules.get(schedule);
+        Ok(kept.map(|kept| kept.done))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId};
+use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use super::{
     cache::Numbered,
@@ -12,8 +12,8 @@ use super::{
     state::{Known, State, Unindexed},
 };
 use crate::{
-    Batch, Block, Change, CredentialRow, IdempotencyRow, JobRow, JobState, Reason, SessionRow,
-    StoreError,
+    Batch, Block, Change, CredentialRow, IdempotencyRow, JobRow, JobState, Reason, ScheduleChange,
+    SessionRow, StoreError,
     check::{Kept, Tail, check},
     codec::{StreamOp, put_head, put_op, status_number},
     stream::Stream,
@@ -95,6 +95,7 @@ impl<'a> Tx<'a> {
             ),
             Change::Idempotency(row) => self.put_idempotency(row),
             Change::Credential(row) => self.put_credential(row),
+            Change::Schedule(change) => self.put_schedule(change),
             Change::Audit(row) => {
                 self.conn
                     .prepare_cached("INSERT INTO audit (at, action, data) VALUES (?1, ?2, ?3)")?
@@ -175,8 +176,8 @@ impl<'a> Tx<'a> {
         self.conn
             .prepare_cached(
                 "INSERT INTO job (key, id, principal, session, request_id, agent, version, input, lease, constraints, \
-                 max_runtime, parent, depth, trace, created_at, rerun_of) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                 max_runtime, parent, depth, trace, created_at, rerun_of, planned) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             )?
             .execute(params![
                 key,
@@ -195,6 +196,7 @@ impl<'a> Tx<'a> {
                 row.trace.to_bytes(),
                 row.created_at.unix_micros(),
                 row.rerun_of.as_ref().map(|id| id.as_str()),
+                row.planned.as_ref().map(|planned| json(serde_json::to_string(planned))).transpose()?,
             ])?;
         Ok(())
     }
@@ -385,6 +387,23 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
+    fn put_schedule(&self, change: &ScheduleChange) -> Result<(), DbError> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO schedule (name, done, paused, job) VALUES (?1, coalesce(?2, ?5), coalesce(?3, 0), ?4) \
+                 ON CONFLICT (name) DO UPDATE SET done = coalesce(?2, done), paused = coalesce(?3, paused), \
+                 job = coalesce(?4, job)",
+            )?
+            .execute(params![
+                change.name,
+                change.done.map(|at| at.unix_micros()),
+                change.paused,
+                change.job.as_ref().map(|id| id.as_str()),
+                Timestamp::MIN.unix_micros(),
+            ])?;
+        Ok(())
+    }
+
     /// A job of which only the file may know.
     fn known(&mut self, job: &JobId) -> Result<Option<Known>, DbError> {
         if let Some(known) = self.state.jobs.get(job) {
@@ -419,6 +438,16 @@ impl Kept for Tx<'_> {
 
     fn last(&mut self, session: &SessionId) -> Result<Option<EventSeq>, StoreError> {
         Ok(self.state.streams.get(session).map(|stream| stream.last))
+    }
+
+    fn done(&mut self, schedule: &str) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT done FROM schedule WHERE name = ?1";
+        let found = self.conn.prepare_cached(sql).and_then(|mut statement| {
+            let row = statement.query_row([schedule], |row| row.get(0));
+            row.optional()
+        });
+        let found = found.map_err(DbError::from)?;
+        Ok(found.map(Timestamp::from_unix_micros))
     }
 }
 

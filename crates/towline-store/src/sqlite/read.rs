@@ -10,7 +10,7 @@ use super::{
     error::{DbError, corrupt},
     rows::{
         JOB_COLUMNS, SESSION_COLUMNS, SUMMARY_COLUMNS, all, int, read_credential, read_job,
-        read_session, read_span, read_summary, seq,
+        read_schedule, read_session, read_span, read_summary, seq,
     },
 };
 use crate::{
@@ -344,6 +344,7 @@ pub(super) fn recover(conn: &Connection) -> Result<Recovered, DbError> {
         sessions: Vec::with_capacity(sessions.len()),
         credentials: outstanding(conn)?,
         talks: talks(conn)?,
+        schedules: all(&mut conn.prepare(SCHEDULES)?.query([])?, read_schedule)?,
     };
     for (key, last, row) in sessions {
         recovered.sessions.push(RecoveredSession {
@@ -379,6 +380,8 @@ fn live_jobs() -> String {
 fn outstanding(conn: &Connection) -> Result<Vec<CredentialRow>, DbError> {
     all(&mut conn.prepare(OUTSTANDING)?.query([])?, read_credential)
 }
+
+const SCHEDULES: &str = "SELECT name, done, paused, job FROM schedule ORDER BY name";
 
 /// What each of several principals may take of a page at least.
 const LEAST_SHARE: usize = 64 << 10;

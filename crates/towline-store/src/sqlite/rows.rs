@@ -11,8 +11,8 @@ use towline_wire::{
 
 use super::error::{DbError, corrupt};
 use crate::{
-    AuditRow, CredentialRow, IdempotencyRow, JobRow, JobState, JobSummary, Principal, SessionRow,
-    Span,
+    AuditRow, CredentialRow, IdempotencyRow, JobRow, JobState, JobSummary, Principal, ScheduleRow,
+    SessionRow, Span,
     codec::{status_of, view_of},
 };
 
@@ -64,7 +64,7 @@ macro_rules! summary_columns {
     () => {
         "j.id, j.principal, j.session, j.agent, j.version, j.lease, j.constraints, j.max_runtime, j.parent, j.depth, \
          j.trace, j.created_at, s.status, s.last, s.budget, s.finished_at, s.ending, s.attempt, s.progressed, \
-         s.started_at, s.chunked, s.retried, j.rerun_of"
+         s.started_at, s.chunked, s.retried, j.rerun_of, j.planned"
     };
 }
 
@@ -79,18 +79,19 @@ pub(super) fn read_job(row: &Row<'_>) -> Result<JobRow, DbError> {
         id: summary.id,
         principal: summary.principal,
         session: summary.session,
-        request_id: optional_text(row, 23)?
+        request_id: optional_text(row, 24)?
             .map(MessageId::parse)
             .transpose()
             .map_err(corrupt)?,
         agent: summary.agent,
-        input: json(row, 24)?,
+        input: json(row, 25)?,
         lease: summary.lease,
         constraints: summary.constraints,
         max_runtime: summary.max_runtime,
         parent: summary.parent,
         depth: summary.depth,
         rerun_of: summary.rerun_of,
+        planned: summary.planned,
         trace: summary.trace,
         created_at: summary.created_at,
         state: summary.state,
@@ -122,6 +123,10 @@ pub(super) fn read_summary(row: &Row<'_>) -> Result<JobSummary, DbError> {
         depth: row.get(9)?,
         rerun_of: optional_text(row, 22)?
             .map(JobId::parse)
+            .transpose()
+            .map_err(corrupt)?,
+        planned: optional_text(row, 23)?
+            .map(serde_json::from_str)
             .transpose()
             .map_err(corrupt)?,
         trace,
@@ -204,6 +209,19 @@ pub(super) fn read_audit(row: &Row<'_>) -> Result<AuditRow, DbError> {
         at: time(row, 0)?,
         action: text(row, 1)?.to_owned(),
         data: json(row, 2)?,
+    })
+}
+
+/// Columns `name, done, paused, job`.
+pub(super) fn read_schedule(row: &Row<'_>) -> Result<ScheduleRow, DbError> {
+    Ok(ScheduleRow {
+        name: text(row, 0)?.to_owned(),
+        done: time(row, 1)?,
+        paused: row.get(2)?,
+        job: optional_text(row, 3)?
+            .map(JobId::parse)
+            .transpose()
+            .map_err(corrupt)?,
     })
 }
 

@@ -50,6 +50,10 @@ pub(super) const STEPS: &[Step] = &[
         sql: TALK,
         fill: None,
     },
+    Step {
+        sql: SCHEDULES,
+        fill: None,
+    },
 ];
 
 /// How much happens with a row decides its place. Blocks are appended, whichever job they are of, so that a commit of
@@ -204,6 +208,17 @@ CREATE TABLE talk (
     job   INTEGER PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT;
+";
+
+/// When and in which order jobs are to run, and how far schedules are.
+const SCHEDULES: &str = "
+ALTER TABLE job ADD COLUMN planned TEXT;
+CREATE TABLE schedule (
+    name   TEXT PRIMARY KEY,
+    done   INTEGER NOT NULL,
+    paused INTEGER NOT NULL,
+    job    TEXT
+) STRICT, WITHOUT ROWID;
 ";
 
 /// What a job's recovery has to know stands in its state. A job that runs was started once at least; when, nobody wrote down.

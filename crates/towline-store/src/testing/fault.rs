@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -57,6 +58,7 @@ struct Script {
     judge: Mutex<Option<Judge>>,
     /// How often hanging commits were released.
     released: watch::Sender<u64>,
+    fallen: watch::Sender<Option<StoreError>>,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +107,7 @@ impl<S: EventStore> FaultStore<S> {
             plan: Mutex::default(),
             judge: Mutex::default(),
             released: watch::Sender::new(0),
+            fallen: watch::Sender::new(None),
         };
         Self {
             inner: store,
@@ -154,6 +157,11 @@ impl<S: EventStore> FaultStore<S> {
     /// Fails every read with an error, or none.
     pub fn fail_reads(&self, error: Option<StoreError>) {
         self.script.plan.lock().reads = error;
+    }
+
+    /// Says that nothing is committed any more; that commits fail is said by [`FaultStore::every_commit`].
+    pub fn fall(&self, error: StoreError) {
+        self.script.fallen.send_replace(Some(error));
     }
 
     /// Lets go of the commits that hang now.
@@ -290,9 +298,29 @@ impl<S: EventStore> EventStore for FaultStore<S> {
         self.inner.is_durable()
     }
 
+    fn fallen(&self) -> Pin<Box<dyn Future<Output = StoreError> + Send + '_>> {
+        let fallen = self.script.fallen.subscribe();
+        Box::pin(async move {
+            tokio::select! {
+                error = self.inner.fallen() => error,
+                error = told(fallen) => error,
+            }
+        })
+    }
+
     fn close(&self) -> StoreFuture<'_, ()> {
         self.inner.close()
     }
+}
+
+/// Waits for a reason.
+async fn told(mut fallen: watch::Receiver<Option<StoreError>>) -> StoreError {
+    // The sender lives as long as the store does, so the error, that it is gone, cannot happen.
+    let error = fallen.wait_for(Option::is_some).await;
+    error
+        .ok()
+        .and_then(|error| error.clone())
+        .unwrap_or(StoreError::Closed)
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use towline_wire::{
     AgentRef, CredentialId, EventSeq, FeatureSet, JobId, JobSeq, JobStatus, Lease,
-    LeaseConstraints, MessageId, RawJson, Secret, SessionId, Timestamp, TraceId,
+    LeaseConstraints, MessageId, RawJson, Secret, SessionId, Timestamp, TraceId, payload::Firing,
 };
 
 use crate::{
     AuditRow, Batch, Block, BlockBuilder, Change, CredentialRow, EventStore, IdempotencyRow,
-    JobRow, JobState, Principal, RecordKind, SessionRow, Span, SpanView, StoreError,
+    JobRow, JobState, Planned, Principal, RecordKind, SessionRow, Span, SpanView, StoreError,
 };
 
 /// A job's name.
@@ -59,6 +59,7 @@ pub fn job(number: u64) -> JobRow {
         parent: None,
         depth: 0,
         rerun_of: None,
+        planned: None,
         trace: TraceId::from_bytes([7; 16]).expect("not zero"),
         created_at: at(i64::try_from(number).expect("small")),
         state: running(),
@@ -82,6 +83,15 @@ pub fn full_job(number: u64) -> JobRow {
         parent: Some(job_id(999)),
         depth: 3,
         rerun_of: Some(job_id(998)),
+        planned: Some(Box::new(Planned {
+            not_before: Some(at(77)),
+            queue: Some("nightly builds".to_owned()),
+            priority: -100,
+            schedule: Some(Firing {
+                name: "nightly".to_owned(),
+                at: at(76),
+            }),
+        })),
         state: JobState {
             budget: Some(RawJson::parse(r#"{"USD":"0.40"}"#).expect("good JSON")),
             ending: Some(RawJson::parse(r#"{"cancel":true}"#).expect("good JSON")),

@@ -1,14 +1,17 @@
 //! Cases: idempotency keys, credentials and the audit log.
 
 use super::{Subject, fixture::*};
-use crate::{Change, CredentialRow, IdempotencyRow, Principal};
+use crate::{
+    Batch, Change, CredentialRow, IdempotencyRow, Principal, ScheduleChange, ScheduleRow,
+    StoreError,
+};
 
 /// Runs the cases about keys, credentials and the audit log.
 #[macro_export]
 macro_rules! store_ledger_suite {
     ($subject:expr) => {
         $crate::store_cases!($subject, ledger:
-            a_key_stands_for_its_job, credentials_keep_their_order_and_their_value, the_audit_log_keeps_its_order,
+            a_key_stands_for_its_job, a_schedule_goes_forward_only, credentials_keep_their_order_and_their_value, the_audit_log_keeps_its_order,
         );
     };
 }
@@ -59,6 +62,74 @@ pub async fn a_key_stands_for_its_job(mut subject: Subject) {
         subject.store.idempotency(&alice, "k").await.unwrap(),
         Some(later)
     );
+}
+
+/// [ARCP 22-2] how far a schedule is outlives the process, pausing leaves it, and no time is done with twice.
+pub async fn a_schedule_goes_forward_only(mut subject: Subject) {
+    let change = |name: &str, done: Option<i64>| ScheduleChange {
+        name: name.to_owned(),
+        done: done.map(at),
+        ..ScheduleChange::default()
+    };
+    let fired = ScheduleChange {
+        job: Some(job_id(1)),
+        ..change("nightly", Some(20))
+    };
+    commit(
+        &*subject.store,
+        [
+            Change::Schedule(change("nightly", Some(10))),
+            Change::Schedule(change("hourly", Some(5))),
+            job(1).into(),
+            Change::Schedule(fired),
+        ],
+    )
+    .await;
+    let paused = ScheduleChange {
+        paused: Some(true),
+        ..change("nightly", None)
+    };
+    commit(&*subject.store, [Change::Schedule(paused)]).await;
+    let expected = [
+        ScheduleRow {
+            name: "hourly".to_owned(),
+            done: at(5),
+            paused: false,
+            job: None,
+        },
+        ScheduleRow {
+            name: "nightly".to_owned(),
+            done: at(20),
+            paused: true,
+            job: Some(job_id(1)),
+        },
+    ];
+    for _ in 0..2 {
+        for done in [20, 19] {
+            let changes = vec![
+                job(2).into(),
+                Change::Schedule(change("nightly", Some(done))),
+            ];
+            let refused = subject.store.commit(Batch { changes }).await;
+            assert!(
+                matches!(refused, Err(StoreError::Rejected(_))),
+                "{refused:?}"
+            );
+        }
+        let twice = vec![
+            Change::Schedule(change("hourly", Some(6))),
+            Change::Schedule(change("hourly", Some(6))),
+        ];
+        let refused = subject.store.commit(Batch { changes: twice }).await;
+        assert!(
+            matches!(refused, Err(StoreError::Rejected(_))),
+            "{refused:?}"
+        );
+        let recovered = subject.store.recover().await.unwrap();
+        assert_eq!(recovered.schedules, expected);
+        assert_eq!(subject.store.job(&job_id(2)).await.unwrap(), None);
+        subject.reopen().await;
+    }
 }
 
 /// Entries written anew keep their place; values come back, for they are needed to revoke.

@@ -32,6 +32,15 @@ pub struct Submit {
     /// and `max_runtime_sec`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<JobId>,
+    /// The job waits until then; a time that is past is now. Towline's own, as the next two are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// The queue of the deployment's that it stands in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Who goes first there, from -100 to 100; absent means 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i64>,
     /// What an earlier run of the same job kept, for a runtime that is the child of another one.
     #[serde(
         rename = "x-vendor.towline.checkpoint",
@@ -49,8 +58,44 @@ readable!(Submit {
     max_runtime_sec: opt,
     parent_job_id: opt,
     rerun_of: opt,
+    not_before: opt,
+    queue: opt,
+    priority: opt,
     checkpoint: opt | "x-vendor.towline.checkpoint",
 });
+
+/// Which firing of a schedule a job is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Firing {
+    /// The schedule.
+    pub name: String,
+    /// For which time; a whole second.
+    #[serde(serialize_with = "write_whole_seconds")]
+    pub at: Timestamp,
+}
+
+readable!(Firing { name: req, at: req });
+
+/// Where a job waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WaitingFor {
+    /// The queue.
+    pub queue: String,
+    /// Its place in it, from 1.
+    pub position: u64,
+}
+
+readable!(WaitingFor {
+    queue: req,
+    position: req
+});
+
+/// As `2026-01-31T12:00:00Z`.
+fn write_whole_seconds<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = at.to_string();
+    let whole = text.get(..19).unwrap_or(&text);
+    serializer.collect_str(&format_args!("{whole}Z"))
+}
 
 /// A credential issued for one job [ARCP 9.8-1].
 #[derive(Debug, Clone, Serialize)]

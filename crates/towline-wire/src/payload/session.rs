@@ -460,6 +460,12 @@ pub struct JobListing {
     /// How many questions to people wait for an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_questions: Option<u64>,
+    /// Which firing of a schedule it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Firing>,
+    /// Where it waits for its turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<WaitingFor>,
 }
 
 readable!(JobListing {
@@ -481,6 +487,8 @@ readable!(JobListing {
     completed_at: opt as Informative<Timestamp>,
     spent: opt as Budget,
     open_questions: opt,
+    schedule: opt,
+    waiting_for: opt,
 });
 
 impl JobListing {

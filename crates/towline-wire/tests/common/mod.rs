@@ -203,6 +203,9 @@ fn job_messages() -> Vec<(&'static str, Envelope)> {
         max_runtime_sec: Some(2.5),
         parent_job_id: Some(parent()),
         rerun_of: Some(parent()),
+        not_before: None,
+        queue: None,
+        priority: None,
         checkpoint: Some(raw(r#"{"step":3}"#)),
         ..bare_submit()
     };
@@ -306,6 +309,9 @@ fn bare_submit() -> Submit {
         max_runtime_sec: None,
         parent_job_id: None,
         rerun_of: None,
+        not_before: None,
+        queue: None,
+        priority: None,
         checkpoint: None,
     }
 }
@@ -364,6 +370,8 @@ fn bare_listing() -> JobListing {
         completed_at: None,
         spent: None,
         open_questions: None,
+        schedule: None,
+        waiting_for: None,
     }
 }
 
@@ -387,6 +395,8 @@ fn full_listing() -> JobListing {
         completed_at: Some(time()),
         spent: Some(budget()),
         open_questions: Some(1),
+        schedule: None,
+        waiting_for: None,
         ..bare_listing()
     }
 }

@@ -343,3 +343,43 @@ proptest! {
         prop_assert_eq!(left + held + spent, cap);
     }
 }
+
+/// Costs of currencies without a budget bound nothing, and are told: a job's own and its children's, through the store.
+#[test]
+fn what_is_not_budgeted_is_told() {
+    let mut parent = budget(&["USD:1.00"]);
+    let told = |budget: &Budget| -> Vec<String> {
+        let costs = budget.costs();
+        costs
+            .map(|(currency, cost)| format!("{currency}:{cost}"))
+            .collect()
+    };
+    spend(&mut parent, "0.25");
+    for (value, unit) in [
+        ("2", "EUR"),
+        ("0.5", "EUR"),
+        ("-1", "EUR"),
+        ("1", "no currency"),
+        ("1", ""),
+    ] {
+        let charge = parent.apply_metric("cost.x", &amount(value), Some(unit));
+        assert_eq!(charge, Ok(Charge::None));
+    }
+    assert_eq!(told(&parent), ["USD:0.25", "EUR:2.5"]);
+    let mut child = Budget::default();
+    assert!(child.is_untouched());
+    for unit in ["EUR", "USD"] {
+        child
+            .apply_metric("cost.x", &amount("1"), Some(unit))
+            .unwrap();
+    }
+    assert!(child.is_empty() && !child.is_untouched() && child.exhausted().is_none());
+    parent.settle(&child);
+    assert_eq!(told(&parent), ["USD:0.25", "EUR:3.5"]);
+    assert_eq!(left(&parent), ["USD:0.75"]);
+    let stored = serde_json::to_string(&parent).unwrap();
+    assert_eq!(serde_json::from_str::<Budget>(&stored).unwrap(), parent);
+    let many = (0..1000).map(|n| format!("C{n}"));
+    many.for_each(|unit| drop(child.apply_metric("cost.x", &amount("1"), Some(&unit))));
+    assert_eq!(child.costs().count(), 64);
+}

@@ -1,0 +1,156 @@
+//! What an agent asks permission for, as operations of the lease [ARCP 17-4].
+
+use serde_json::{Value, json};
+use towline_proto::lease::Operation;
+use towline_runtime::JobContext;
+use towline_wire::namespace;
+
+/// Answers a request: once where the lease covers all of it, or a person lets it through; never for good.
+pub(super) async fn decide(ctx: JobContext, call: Value, options: Value) -> Value {
+    let allowed = match operations(&call) {
+        Some(operations) => allows(&ctx, &operations).await,
+        None => false,
+    };
+    let wanted: &[&str] = if allowed {
+        &["allow_once", "reject_once"]
+    } else {
+        &["reject_once"]
+    };
+    let options = options.as_array().cloned().unwrap_or_default();
+    let chosen = wanted.iter().find_map(|kind| {
+        let option = options.iter().find(|option| option["kind"] == **kind)?;
+        option["optionId"].as_str().map(str::to_owned)
+    });
+    match chosen {
+        Some(option) => json!({"outcome": {"outcome": "selected", "optionId": option}}),
+        None => cancelled(),
+    }
+}
+
+/// The answer to a request that nobody decides any more.
+pub(super) fn cancelled() -> Value {
+    json!({"outcome": {"outcome": "cancelled"}})
+}
+
+async fn allows(ctx: &JobContext, operations: &[(&'static str, String)]) -> bool {
+    for (namespace, value) in operations {
+        if ctx
+            .authorize(Operation::of(namespace, value))
+            .await
+            .is_err()
+        {
+            return false;
+        }
+    }
+    true
+}
+
+/// What has to be covered; `None` when that cannot be told, and so is not covered.
+fn operations(call: &Value) -> Option<Vec<(&'static str, String)>> {
+    let found = match call["kind"].as_str().unwrap_or("other") {
+        "read" | "search" => files(call, namespace::FS_READ),
+        "edit" | "delete" | "move" => files(call, namespace::FS_WRITE),
+        "execute" => {
+            let program = program(&call["rawInput"]["command"])?;
+            vec![(namespace::TOOL_CALL, format!("exec:{program}"))]
+        }
+        "fetch" => {
+            let url = call["rawInput"]["url"].as_str()?;
+            vec![(namespace::NET_FETCH, url.to_owned())]
+        }
+        _ => {
+            let name = call["name"].as_str().or(call["title"].as_str())?;
+            vec![(namespace::TOOL_CALL, format!("acp:{name}"))]
+        }
+    };
+    (!found.is_empty()).then_some(found)
+}
+
+/// Every file that is named: as a location, or by a change to it.
+fn files(call: &Value, namespace: &'static str) -> Vec<(&'static str, String)> {
+    let items = |name: &str| call[name].as_array().cloned().unwrap_or_default();
+    let changes = items("content");
+    let changes = changes.iter().filter(|item| item["type"] == "diff");
+    let named = items("locations");
+    let mut paths: Vec<String> = named
+        .iter()
+        .chain(changes)
+        .filter_map(|item| item["path"].as_str().map(str::to_owned))
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths.into_iter().map(|path| (namespace, path)).collect()
+}
+
+/// The program of a command: of a list its first item, of a text its first word where it is one simple command.
+fn program(command: &Value) -> Option<String> {
+    if let Some(words) = command.as_array() {
+        return words.first()?.as_str().map(str::to_owned);
+    }
+    let text = command.as_str()?;
+    if text.contains([';', '&', '|', '$', '`', '<', '>', '(', ')', '\n', '\r']) {
+        return None;
+    }
+    let word = text.split_whitespace().next()?;
+    // `A=b program` is a program with another environment; quotes may hide what is meant.
+    (!word.contains(['=', '"', '\'', '\\'])).then(|| word.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [ARCP 17-4] What has to be covered of each kind of call; what cannot be told is not.
+    #[test]
+    fn calls_are_operations() {
+        let of = |call: Value| {
+            let found = operations(&call)?;
+            let shown = found.iter().map(|(name, value)| format!("{name}={value}"));
+            Some(shown.collect::<Vec<_>>().join(" "))
+        };
+        let at = |kind: &str, more: Value| {
+            let mut call = json!({"kind": kind, "title": "Do it"});
+            for (name, value) in more.as_object().into_iter().flatten() {
+                call[name] = value.clone();
+            }
+            of(call)
+        };
+        let file = json!({"locations": [{"path": "/w/a"}]});
+        assert_eq!(at("read", file.clone()).as_deref(), Some("fs.read=/w/a"));
+        assert_eq!(at("search", file.clone()).as_deref(), Some("fs.read=/w/a"));
+        let change = json!({"locations": [{"path": "/w/a"}], "content": [
+            {"type": "diff", "path": "/w/b", "newText": "x"}, {"type": "content", "path": "/w/c"}]});
+        assert_eq!(
+            at("edit", change).as_deref(),
+            Some("fs.write=/w/a fs.write=/w/b")
+        );
+        assert_eq!(at("delete", json!({})), None);
+        let run = |command: Value| at("execute", json!({"rawInput": {"command": command}}));
+        assert_eq!(
+            run(json!(["git", "push"])).as_deref(),
+            Some("tool.call=exec:git")
+        );
+        assert_eq!(
+            run(json!("git push -f")).as_deref(),
+            Some("tool.call=exec:git")
+        );
+        for hidden in [
+            "git;sh", "a && b", "$(x)", "`x`", "a > b", "A=b git", "g\nh", "\"git\"", "",
+        ] {
+            assert_eq!(run(json!(hidden)), None, "{hidden}");
+        }
+        let url = json!({"rawInput": {"url": "https://a.test/"}});
+        assert_eq!(
+            at("fetch", url).as_deref(),
+            Some("net.fetch=https://a.test/")
+        );
+        assert_eq!(
+            at("think", json!({})).as_deref(),
+            Some("tool.call=acp:Do it")
+        );
+        assert_eq!(
+            at("other", json!({"name": "web"})).as_deref(),
+            Some("tool.call=acp:web")
+        );
+    }
+}

@@ -1,0 +1,232 @@
+//! An agent that speaks the Agent Client Protocol and has no model: it does what its prompt says, a JSON list of steps. For tests,
+//! demonstrations and examples.
+//!
+//! ```text
+//! [{"say": "I look"}, {"think": "hm"}, {"update": {"sessionUpdate": "plan", "entries": []}}, {"cost": [0.02, "USD"]},
+//!  {"ask": {"toolCallId": "1", "kind": "edit", "locations": [{"path": "/w/a"}]}}, {"read": "/w/a"}, {"write": ["/w/a", "text"]},
+//!  {"wait": "cancel"}, {"stop": "refusal"}, {"exit": 3}]
+//! ```
+//!
+//! Answers to `ask`, `read` and `write` are said. Sessions are kept in the file `sessions` of its home, so that a later process loads
+//! them. `crash` ends the process that opened the session, and passes over in one that loaded it.
+
+use std::{
+    io::{BufRead, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use serde_json::{Value, json};
+
+/// Serves on standard input and output until that ends.
+pub fn main() -> ExitCode {
+    let mut agent = Agent {
+        lines: Box::new(std::io::stdin().lock().lines().map_while(Result::ok)),
+        asked: 0,
+        session: String::new(),
+        said: 0,
+    };
+    while let Some(message) = agent.next() {
+        if message["method"].is_null() {
+            continue;
+        }
+        if let Err(Exit(code)) = agent.serve(&message) {
+            return ExitCode::from(code);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+struct Agent {
+    lines: Box<dyn Iterator<Item = String>>,
+    asked: u64,
+    session: String,
+    said: u64,
+}
+
+/// The script wants the process to end.
+struct Exit(u8);
+
+impl Agent {
+    fn next(&mut self) -> Option<Value> {
+        self.lines.find_map(|line| serde_json::from_str(&line).ok())
+    }
+
+    fn put(&self, message: &Value) {
+        let mut out = std::io::stdout().lock();
+        // Nobody listens any more: the input is about to end too.
+        let _ = writeln!(out, "{message}").and_then(|()| out.flush());
+    }
+
+    fn answer(&self, to: &Value, result: &Value) {
+        self.put(&json!({"jsonrpc": "2.0", "id": to["id"], "result": result}));
+    }
+
+    fn update(&self, update: &Value) {
+        let params = json!({"sessionId": self.session, "update": update});
+        self.put(&json!({"jsonrpc": "2.0", "method": "session/update", "params": params}));
+    }
+
+    fn say(&mut self, kind: &str, text: &str) {
+        self.said += 1;
+        // In two pieces, as agents do.
+        let middle = text.char_indices().nth(text.chars().count() / 2);
+        let (first, second) = text.split_at(middle.map_or(0, |(at, _)| at));
+        for piece in [first, second] {
+            self.update(&json!({
+                "sessionUpdate": kind, "messageId": format!("m{}", self.said),
+                "content": {"type": "text", "text": piece},
+            }));
+        }
+    }
+
+    /// Asks the client, and waits; gives nothing once the turn was cancelled.
+    fn ask(&mut self, method: &str, mut params: Value) -> Option<Value> {
+        self.asked += 1;
+        params["sessionId"] = json!(self.session);
+        let id = format!("a{}", self.asked);
+        self.put(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        loop {
+            let message = self.next()?;
+            if message["id"] == *id {
+                return Some(message);
+            }
+        }
+    }
+
+    fn serve(&mut self, message: &Value) -> Result<(), Exit> {
+        let params = &message["params"];
+        match message["method"].as_str().unwrap_or_default() {
+            "initialize" => self.answer(
+                message,
+                &json!({"protocolVersion": 1, "agentCapabilities": {"loadSession": true}, "authMethods": [], "seen": params}),
+            ),
+            "session/new" => {
+                self.session = format!("s{}", std::process::id());
+                remember(&self.session);
+                self.answer(message, &json!({
+                    "sessionId": self.session,
+                    "modes": {"currentModeId": "code", "availableModes": [{"id": "code", "name": "Code"}, {"id": "plan", "name": "Plan"}]},
+                    "configOptions": [{"id": "model", "category": "model", "type": "select", "currentValue": "small",
+                        "options": [{"value": "small", "name": "Small"}, {"value": "large", "name": "Large"}]}],
+                }));
+            }
+            "session/load" => {
+                let wanted = params["sessionId"].as_str().unwrap_or_default().to_owned();
+                if is_known(&wanted) {
+                    self.session = wanted;
+                    self.say("agent_message_chunk", "what was said before");
+                    self.answer(message, &Value::Null);
+                } else {
+                    let error = json!({"code": -32002, "message": "there is no such session"});
+                    self.put(&json!({"jsonrpc": "2.0", "id": message["id"], "error": error}));
+                }
+            }
+            "session/set_mode" | "session/set_config_option" => {
+                let value = params["modeId"].as_str().or(params["value"].as_str());
+                let text = format!("set {}", value.unwrap_or_default());
+                self.say("agent_message_chunk", &text);
+                self.answer(message, &json!({}));
+            }
+            "session/prompt" => return self.prompt(message),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn prompt(&mut self, message: &Value) -> Result<(), Exit> {
+        let text = message["params"]["prompt"][0]["text"].as_str();
+        let steps = text.and_then(|text| serde_json::from_str(text).ok());
+        let steps: Vec<Value> = steps.unwrap_or_else(|| vec![json!({"say": text})]);
+        for step in &steps {
+            let Some((name, value)) = step.as_object().and_then(|step| step.iter().next()) else {
+                continue;
+            };
+            let mut reason = None;
+            match (name.as_str(), value.as_str()) {
+                ("say", Some(text)) => self.say("agent_message_chunk", text),
+                ("think", Some(text)) => self.say("agent_thought_chunk", text),
+                ("update", _) => self.update(value),
+                ("cost", _) => self.update(&json!({
+                    "sessionUpdate": "usage_update", "used": 10, "size": 100,
+                    "cost": {"amount": value[0], "currency": value[1]},
+                })),
+                ("ask", _) => {
+                    let options = json!([
+                        {"optionId": "yes", "name": "Allow", "kind": "allow_once"},
+                        {"optionId": "always", "name": "Always", "kind": "allow_always"},
+                        {"optionId": "no", "name": "Reject", "kind": "reject_once"},
+                    ]);
+                    let asked = json!({"toolCall": value, "options": options});
+                    let answer = self.ask("session/request_permission", asked);
+                    let outcome = answer.unwrap_or_default()["result"]["outcome"].take();
+                    let told = outcome["optionId"]
+                        .as_str()
+                        .unwrap_or("cancelled")
+                        .to_owned();
+                    self.say("agent_message_chunk", &told);
+                }
+                ("read", Some(path)) => {
+                    let answer = self.ask("fs/read_text_file", json!({"path": path}));
+                    self.tell(answer);
+                }
+                ("write", _) => {
+                    let file = json!({"path": value[0], "content": value[1]});
+                    let answer = self.ask("fs/write_text_file", file);
+                    self.tell(answer);
+                }
+                ("wait", _) => {
+                    while let Some(other) = self.next() {
+                        if other["method"] == "session/cancel" {
+                            break;
+                        }
+                    }
+                    reason = Some("cancelled");
+                }
+                ("stop", Some(text)) => reason = Some(text),
+                ("exit", _) => {
+                    return Err(Exit(u8::try_from(value.as_u64().unwrap_or(1)).unwrap_or(1)));
+                }
+                // Whether this process loaded the session: a crash that is made once is made in the first.
+                ("crash", _) if is_new(&self.session) => return Err(Exit(9)),
+                _ => {}
+            }
+            if let Some(reason) = reason {
+                self.answer(message, &json!({"stopReason": reason}));
+                return Ok(());
+            }
+        }
+        self.answer(message, &json!({"stopReason": "end_turn"}));
+        Ok(())
+    }
+
+    fn tell(&mut self, answer: Option<Value>) {
+        let answer = answer.unwrap_or_default();
+        let text = match answer["error"]["message"].as_str() {
+            Some(error) => format!("error: {error}"),
+            None => answer["result"].to_string(),
+        };
+        self.say("agent_message_chunk", &text);
+    }
+}
+
+fn is_new(session: &str) -> bool {
+    session == format!("s{}", std::process::id())
+}
+
+fn sessions() -> PathBuf {
+    PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join("sessions")
+}
+
+fn remember(session: &str) {
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(sessions());
+    // Without a home nothing is loaded later.
+    let _ = file.and_then(|mut file| writeln!(file, "{session}"));
+}
+
+fn is_known(session: &str) -> bool {
+    std::fs::read_to_string(sessions()).is_ok_and(|known| known.lines().any(|line| line == session))
+}
