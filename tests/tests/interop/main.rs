@@ -3,6 +3,7 @@
 //! The scripts in `tests/interop` use the SDK as its users do; a test here starts both sides and waits for the script's
 //! verdict. Without Python 3.11 or the package the tests are skipped and say so, except in CI.
 
+mod acp;
 mod children;
 mod clients;
 mod examples;

@@ -48,8 +48,8 @@ async fn allows(ctx: &JobContext, operations: &[(&'static str, String)]) -> bool
 /// What has to be covered; `None` when that cannot be told, and so is not covered.
 fn operations(call: &Value) -> Option<Vec<(&'static str, String)>> {
     let found = match call["kind"].as_str().unwrap_or("other") {
-        "read" | "search" => files(call, namespace::FS_READ),
-        "edit" | "delete" | "move" => files(call, namespace::FS_WRITE),
+        "read" | "search" => files(call, namespace::FS_READ)?,
+        "edit" | "delete" | "move" => files(call, namespace::FS_WRITE)?,
         "execute" => {
             let program = program(&call["rawInput"]["command"])?;
             vec![(namespace::TOOL_CALL, format!("exec:{program}"))]
@@ -66,8 +66,8 @@ fn operations(call: &Value) -> Option<Vec<(&'static str, String)>> {
     (!found.is_empty()).then_some(found)
 }
 
-/// Every file that is named: as a location, or by a change to it.
-fn files(call: &Value, namespace: &'static str) -> Vec<(&'static str, String)> {
+/// Every file that is named: as a location, or by a change to it. `None` where one of them has no name: it may be any.
+fn files(call: &Value, namespace: &'static str) -> Option<Vec<(&'static str, String)>> {
     let items = |name: &str| call[name].as_array().cloned().unwrap_or_default();
     let changes = items("content");
     let changes = changes.iter().filter(|item| item["type"] == "diff");
@@ -75,11 +75,11 @@ fn files(call: &Value, namespace: &'static str) -> Vec<(&'static str, String)> {
     let mut paths: Vec<String> = named
         .iter()
         .chain(changes)
-        .filter_map(|item| item["path"].as_str().map(str::to_owned))
-        .collect();
+        .map(|item| item["path"].as_str().map(str::to_owned))
+        .collect::<Option<_>>()?;
     paths.sort_unstable();
     paths.dedup();
-    paths.into_iter().map(|path| (namespace, path)).collect()
+    Some(paths.into_iter().map(|path| (namespace, path)).collect())
 }
 
 /// The program of a command: of a list its first item, of a text its first word where it is one simple command.
@@ -125,6 +125,8 @@ mod tests {
             Some("fs.write=/w/a fs.write=/w/b")
         );
         assert_eq!(at("delete", json!({})), None);
+        let nameless = json!({"locations": [{"path": "/w/a"}, {"line": 1}]});
+        assert_eq!(at("move", nameless), None);
         let run = |command: Value| at("execute", json!({"rawInput": {"command": command}}));
         assert_eq!(
             run(json!(["git", "push"])).as_deref(),

@@ -146,6 +146,10 @@ impl<'j> Turn<'j> {
         let Some(id) = update["toolCallId"].as_str().map(str::to_owned) else {
             return self.keep(update).await;
         };
+        let is_more = self.calls.contains_key(&id) || !update["content"].is_null();
+        if is_more && !says_no_more(&update) {
+            self.keep(update.clone()).await?;
+        }
         let told = self.call(update);
         if let Some(call) = self.calls.get_mut(&id) {
             call.told = told;
@@ -200,6 +204,7 @@ impl<'j> Turn<'j> {
         }
     }
 
+    /// A plan is progress; counting says nothing of its steps, so it is kept as well.
     async fn plan(&self, update: &Value) -> Result<(), AgentError> {
         let entries = update["entries"].as_array().cloned().unwrap_or_default();
         let count = |status: &str| {
@@ -219,7 +224,8 @@ impl<'j> Turn<'j> {
             Some(step) => progress.message(step),
             None => progress,
         };
-        Ok(progress.send().await?)
+        progress.send().await?;
+        self.keep(update.clone()).await
     }
 
     /// The growth of what the session costs is spent.
@@ -257,6 +263,14 @@ fn without_nulls(mut value: Value) -> Value {
         members.retain(|_, value| !value.is_null());
     }
     value
+}
+
+/// Whether the result of the call will say all that an update of it does: it is the last one, and brings nothing but texts.
+fn says_no_more(update: &Value) -> bool {
+    let is_last = update["status"] == "completed" || update["status"] == "failed";
+    let content = update["content"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_text = |item: &Value| item["type"] == "content" && item["content"]["type"] == "text";
+    is_last && content.iter().all(is_text)
 }
 
 /// The texts of what a call brought, one after the other.

@@ -87,12 +87,13 @@ async fn a_turn_is_a_job() {
     assert_eq!(results[1]["error"]["code"], "INTERNAL_ERROR");
     assert_eq!(of("artifact_ref").await[0]["uri"], "file:///w/a");
     assert_eq!(of("artifact_ref").await[0]["byte_size"], 2);
-    assert!(
-        of("x-vendor.towline.acp")
-            .await
-            .iter()
-            .any(|kept| kept["sessionUpdate"] == "something_new")
-    );
+    let kept = of("x-vendor.towline.acp").await;
+    let has = |holds: &dyn Fn(&Value) -> bool| kept.iter().any(holds);
+    assert!(has(&|kept| kept["sessionUpdate"] == "something_new"));
+    // What the events of their kinds leave out is kept too.
+    assert!(has(&|kept| kept["entries"][2]["content"] == "test"));
+    assert!(has(&|kept| kept["status"] == "in_progress"));
+    assert!(has(&|kept| kept["content"][0]["newText"] == "yy"));
 }
 
 /// [ARCP 17-4] Permission is the lease's, for once; what it does not cover, and what cannot be told, is rejected.
