@@ -151,21 +151,7 @@ impl Agent {
                     "sessionUpdate": "usage_update", "used": 10, "size": 100,
                     "cost": {"amount": value[0], "currency": value[1]},
                 })),
-                ("ask", _) => {
-                    let options = json!([
-                        {"optionId": "yes", "name": "Allow", "kind": "allow_once"},
-                        {"optionId": "always", "name": "Always", "kind": "allow_always"},
-                        {"optionId": "no", "name": "Reject", "kind": "reject_once"},
-                    ]);
-                    let asked = json!({"toolCall": value, "options": options});
-                    let answer = self.ask("session/request_permission", asked);
-                    let outcome = answer.unwrap_or_default()["result"]["outcome"].take();
-                    let told = outcome["optionId"]
-                        .as_str()
-                        .unwrap_or("cancelled")
-                        .to_owned();
-                    self.say("agent_message_chunk", &told);
-                }
+                ("ask", _) => self.ask_leave(value),
                 ("read", Some(path)) => {
                     let answer = self.ask("fs/read_text_file", json!({"path": path}));
                     self.tell(answer);
@@ -198,6 +184,22 @@ impl Agent {
         }
         self.answer(message, &json!({"stopReason": "end_turn"}));
         Ok(())
+    }
+
+    fn ask_leave(&mut self, call: &Value) {
+        let options = json!([
+            {"optionId": "yes", "name": "Allow", "kind": "allow_once"},
+            {"optionId": "always", "name": "Always", "kind": "allow_always"},
+            {"optionId": "no", "name": "Reject", "kind": "reject_once"},
+        ]);
+        let asked = json!({"toolCall": call, "options": options});
+        let answer = self.ask("session/request_permission", asked);
+        let outcome = answer.unwrap_or_default()["result"]["outcome"].take();
+        let told = outcome["optionId"]
+            .as_str()
+            .unwrap_or("cancelled")
+            .to_owned();
+        self.say("agent_message_chunk", &told);
     }
 
     fn tell(&mut self, answer: Option<Value>) {

@@ -13,6 +13,7 @@ mod echo;
 mod fail;
 mod kinds;
 mod listen;
+mod remote;
 mod sleep;
 mod spend;
 mod stream;

@@ -36,7 +36,7 @@ mod whoami;
 use tracing::Instrument as _;
 
 use crate::{
-    args::{Cli, Command, LeaseCommand, SessionsCommand},
+    args::{Cli, Command, LeaseCommand},
     context::Context,
     failure::Outcome,
 };
@@ -82,8 +82,9 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     let context = Context::new(&cli.global, serves)?;
     match cli.command {
         Command::Run(args) => {
-            let span = tracing::info_span!(target: "towline::trace", "towline run");
-            run::run(&context, args).instrument(span).await
+            let run = run::run(&context, args);
+            run.instrument(tracing::info_span!(target: "towline::trace", "towline run"))
+                .await
         }
         Command::Rerun(args) => run::again(&context, args).await,
         Command::Serve(args) => crate::serve::run(&context, *args).await,
@@ -108,11 +109,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::WhoAmI { connect, format } => whoami::run(&connect, format.output).await,
         Command::Sessions { format, command } => match command {
             None => sessions::run(&context, format.output),
-            Some(SessionsCommand::Revoke {
-                principal,
-                format,
-                connect,
-            }) => sessions::revoke(&connect, &principal, format.output).await,
+            Some(command) => sessions::revoke(command).await,
         },
         Command::Store { store, command } => store::run(&context, &store, command).await,
         Command::Credentials(args) => credentials::run(&context, args).await,

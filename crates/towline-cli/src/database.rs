@@ -33,11 +33,6 @@ impl fmt::Debug for Database {
 }
 
 impl Database {
-    /// Whether a text is an address of one.
-    pub(crate) fn is_address(text: &str) -> bool {
-        text.starts_with("postgres:") || text.starts_with("postgresql:")
-    }
-
     /// The one that a flag or the environment names. What stands on the command line is in the list of processes, which
     /// everybody can read.
     pub(crate) fn named(url: &str, config: &Config) -> Outcome<Self> {
@@ -60,7 +55,7 @@ impl Database {
         let section = &config.store;
         if let Some(file) = &section.postgres_file {
             let url = config.secret("store.postgres_file", file)?;
-            if !Self::is_address(&url) {
+            if !crate::values::is_postgres(&url) {
                 return Err(Failure::usage(
                     "the first line of store.postgres_file is no address of a PostgreSQL database",
                 )

@@ -70,7 +70,7 @@ impl StoreChoice {
         let power = section.durability.as_deref() == Some("power");
         match flag {
             Some("memory") => Ok(Self::Memory),
-            Some(text) if Database::is_address(text) => {
+            Some(text) if crate::values::is_postgres(text) => {
                 Database::named(text, config).map(Self::Postgres)
             }
             Some(text) => match text.strip_prefix("sqlite:") {

@@ -8,6 +8,11 @@ use towline::{
     wire::{RawJson, namespace},
 };
 
+/// Whether a text is an address of a PostgreSQL database.
+pub(crate) fn is_postgres(text: &str) -> bool {
+    text.starts_with("postgres://") || text.starts_with("postgresql://")
+}
+
 /// A span of time as a person writes it: `500ms`, `10s`, `5m`, `1.5h`, `7d`, `1h30m`; a bare number is seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(pub(crate) Duration);

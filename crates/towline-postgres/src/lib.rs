@@ -19,6 +19,7 @@ mod readers;
 mod retain;
 mod rows;
 mod schema;
+mod shared;
 mod state;
 mod statements;
 mod store;

@@ -18,7 +18,7 @@ use crate::{
     line::{Connector, Line},
     options::PostgresOptions,
     schema,
-    writer::Shared,
+    shared::Shared,
 };
 
 /// Another incarnation that has the store, or had.

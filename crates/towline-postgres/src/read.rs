@@ -224,37 +224,7 @@ type Owned = Box<dyn ToSql + Sync + Send>;
 /// The statement of a list, and its values. Each principal has its place in an index, so there is a list of each, as long as
 /// the page, and the page is made of those.
 fn listing(query: &JobQuery) -> (String, Vec<Owned>) {
-    let mut filter = Filter::default();
-    if let Some(after) = &query.after {
-        let (at, job) = (
-            filter.value(after.created_at.unix_micros()),
-            filter.value(after.job.as_str().as_bytes().to_vec()),
-        );
-        let way = if query.newest_first { '<' } else { '>' };
-        filter.add(format!("(j.created_at, j.id) {way} ({at}, {job})"));
-    }
-    for (bound, way) in [(query.created_after, '>'), (query.created_before, '<')] {
-        if let Some(bound) = bound {
-            let at = filter.value(bound.unix_micros());
-            filter.add(format!("j.created_at {way} {at}"));
-        }
-    }
-    if let Some(agent) = &query.agent {
-        let name = filter.value(agent.name().as_bytes().to_vec());
-        filter.add(format!("j.agent = {name}"));
-        if let Some(version) = agent.version() {
-            let version = filter.value(version.as_bytes().to_vec());
-            filter.add(format!("j.version = {version}"));
-        }
-    }
-    if let Some(wanted) = &query.status {
-        let numbers: Vec<i64> = wanted.iter().map(|status| status_number(*status)).collect();
-        let numbers = filter.value(numbers);
-        filter.add(format!("s.status = ANY({numbers})"));
-    }
-    if query.is_live_only() {
-        filter.add("s.ended_at IS NULL".to_owned());
-    }
+    let mut filter = Filter::of(query);
     let limit = filter.value(int(query.limit as u64).saturating_add(1));
     let way = if query.newest_first { "DESC" } else { "ASC" };
     let principals = query.principals.as_ref().map(|principals| {
@@ -298,6 +268,42 @@ struct Filter {
 }
 
 impl Filter {
+    /// What a query admits, principals aside.
+    fn of(query: &JobQuery) -> Self {
+        let mut filter = Self::default();
+        if let Some(after) = &query.after {
+            let (at, job) = (
+                filter.value(after.created_at.unix_micros()),
+                filter.value(after.job.as_str().as_bytes().to_vec()),
+            );
+            let way = if query.newest_first { '<' } else { '>' };
+            filter.add(format!("(j.created_at, j.id) {way} ({at}, {job})"));
+        }
+        for (bound, way) in [(query.created_after, '>'), (query.created_before, '<')] {
+            if let Some(bound) = bound {
+                let at = filter.value(bound.unix_micros());
+                filter.add(format!("j.created_at {way} {at}"));
+            }
+        }
+        if let Some(agent) = &query.agent {
+            let name = filter.value(agent.name().as_bytes().to_vec());
+            filter.add(format!("j.agent = {name}"));
+            if let Some(version) = agent.version() {
+                let version = filter.value(version.as_bytes().to_vec());
+                filter.add(format!("j.version = {version}"));
+            }
+        }
+        if let Some(wanted) = &query.status {
+            let numbers: Vec<i64> = wanted.iter().map(|status| status_number(*status)).collect();
+            let numbers = filter.value(numbers);
+            filter.add(format!("s.status = ANY({numbers})"));
+        }
+        if query.is_live_only() {
+            filter.add("s.ended_at IS NULL".to_owned());
+        }
+        filter
+    }
+
     fn add(&mut self, condition: String) {
         self.conditions.push(condition);
     }

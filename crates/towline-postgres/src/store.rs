@@ -20,7 +20,8 @@ use crate::{
     read,
     readers::Readers,
     retain::{Chore, Done},
-    writer::{Command, Reply, Shared, Writer},
+    shared::Shared,
+    writer::{Command, Reply, Writer},
 };
 
 /// Keeps everything in a PostgreSQL database (14 or later), in a schema of its own.

@@ -10,12 +10,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep},
 };
-use tokio_util::sync::CancellationToken;
 use towline_store::{
     Batch, Committed, Incarnation, Recovered, Remedy, StoreError, building::check,
 };
@@ -27,7 +25,8 @@ use crate::{
     plan::Plan,
     read,
     retain::{Chore, Done},
-    state::{State, Tally},
+    shared::{Shared, Totals},
+    state::State,
     statements::{Sql, Step, int},
 };
 
@@ -40,41 +39,6 @@ pub(crate) enum Command {
     Recover(Reply<Recovered>),
     Chore(Chore, Reply<Done>),
     Close(Reply<()>),
-}
-
-/// What others see of the writer.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) totals: Mutex<Totals>,
-    /// Why nothing is ever committed again, once that is so.
-    pub(crate) fallen: Mutex<Option<StoreError>>,
-    pub(crate) has_fallen: CancellationToken,
-    /// Whoever closes the store does not want to know any more what became of a commit.
-    pub(crate) closing: CancellationToken,
-}
-
-/// How much there is, as of the last commit.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Totals {
-    pub(crate) tally: Tally,
-    pub(crate) sessions: u64,
-}
-
-impl Shared {
-    pub(crate) fn new() -> Self {
-        Self {
-            totals: Mutex::default(),
-            fallen: Mutex::new(None),
-            has_fallen: CancellationToken::new(),
-            closing: CancellationToken::new(),
-        }
-    }
-
-    /// Nothing is ever committed again.
-    pub(crate) fn fall(&self, error: &StoreError) {
-        self.fallen.lock().get_or_insert_with(|| error.clone());
-        self.has_fallen.cancel();
-    }
 }
 
 /// A connection, and what is in memory of the tables.

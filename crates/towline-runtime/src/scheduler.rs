@@ -7,7 +7,7 @@ use towline_proto::{
     schedule::{Missed, Overlap, Plan, Step},
 };
 use towline_store::ScheduleChange;
-use towline_wire::Timestamp;
+use towline_wire::{Shown, Timestamp};
 
 use crate::{
     command::{fire, set_schedule},
@@ -71,7 +71,7 @@ async fn fire_for(
         match schedule.overlaps() {
             // All that were missed come one after the other.
             Overlap::Skip if !is_made_up(hub, schedule, at, there) => {
-                tracing::info!(target: "towline::schedule", schedule = schedule.name(), at = %at, job = %before.id(), "passed over, for the job before is not over");
+                tracing::info!(target: "towline::schedule", schedule = schedule.name(), at = %Shown::new(at), job = %before.id(), "passed over, for the job before is not over");
                 return done_with(hub, schedule, at).await;
             }
             Overlap::Skip | Overlap::Queue => {}
@@ -100,11 +100,11 @@ async fn fire_for(
             retry_later(set_schedule(hub, change).await.is_err())
         }
         Err(refusal) if refusal.code.is_retryable() => {
-            tracing::warn!(target: "towline::schedule", schedule = schedule.name(), at = %at, %refusal, "not fired, it is tried again");
+            tracing::warn!(target: "towline::schedule", schedule = schedule.name(), at = %Shown::new(at), refusal = %Shown::new(&refusal), "not fired, it is tried again");
             Some(RETRY)
         }
         Err(refusal) => {
-            tracing::error!(target: "towline::schedule", schedule = schedule.name(), at = %at, %refusal, "not fired");
+            tracing::error!(target: "towline::schedule", schedule = schedule.name(), at = %Shown::new(at), refusal = %Shown::new(&refusal), "not fired");
             done_with(hub, schedule, at).await
         }
     }

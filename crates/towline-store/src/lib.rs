@@ -10,6 +10,7 @@ mod check;
 mod codec;
 mod error;
 mod memory;
+mod planned;
 mod rows;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -25,11 +26,11 @@ use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 pub use block::{Block, BlockBuilder};
 pub use error::{Incarnation, Reason, Remedy, StoreError};
 pub use memory::MemoryStore;
+pub use planned::{Planned, ScheduleChange, ScheduleRow};
 pub use rows::{
     AuditRow, Batch, Change, Committed, CredentialRow, IDEMPOTENCY_AGE, IdempotencyRow, JobPage,
-    JobQuery, JobRow, JobState, JobSummary, ListCursor, Planned, Principal, Recovered,
-    RecoveredSession, RetentionPolicy, RetentionReport, ScheduleChange, ScheduleRow, SessionRow,
-    StoreStats,
+    JobQuery, JobRow, JobState, JobSummary, ListCursor, Principal, Recovered, RecoveredSession,
+    RetentionPolicy, RetentionReport, SessionRow, StoreStats,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, SqliteOptions, SqliteStore};

@@ -158,7 +158,7 @@ async fn asked(job: &mut JobHandle) -> towline_wire::QuestionId {
     }
 }
 
-/// [ARCP 17-5] Files go through the job's facade, as far as the lease goes; what it does not grant is not offered.
+/// Files go through the job's facade, as far as the lease goes; what it does not grant is not offered.
 #[tokio::test]
 async fn files_are_the_leases() {
     let stage = stage().await;

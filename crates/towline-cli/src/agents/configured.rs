@@ -10,8 +10,9 @@ use towline::{
     wire::RawJson,
 };
 
+use super::remote;
 use crate::{
-    config::{AgentSection, Config, elsewhere},
+    config::{AgentSection, Config},
     failure::Outcome,
     values::without_mark,
 };
@@ -125,7 +126,7 @@ pub(crate) fn configured(
             Some(_) => Hosted::new(name, section, config, IndexAgent::new())?,
             None if section.elsewhere.url.is_some() => {
                 let url = section.elsewhere.url.as_deref().unwrap_or_default();
-                let agent = elsewhere(name, url, section, config)?;
+                let agent = remote::agent(name, url, section, config)?;
                 Hosted::new(name, section, config, agent)?
             }
             None => {

@@ -6,7 +6,10 @@ use towline::{runtime::AgentOptions, wire::RawJson};
 /// The options of a built-in agent: its description, and what its input looks like.
 pub(super) fn options(agent: &str) -> AgentOptions {
     let (description, schema) = told(agent);
-    let options = AgentOptions::default().description(description);
+    let options = match description {
+        "" => AgentOptions::default(),
+        description => AgentOptions::default().description(description),
+    };
     match schema {
         Value::Null => options,
         schema => options.input_schema(RawJson::from(schema)),
@@ -90,7 +93,8 @@ fn told_for_tries(agent: &str) -> (&'static str, Value) {
                 &["chunks", "bytes"],
             ),
         ),
-        _ => ("Says which of its versions it is", Value::Null),
+        // As most agents do: it says nothing of itself.
+        _ => ("", Value::Null),
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    args::{ConnectArgs, OutputFormat},
+    args::{OutputFormat, SessionsCommand},
     asking::{self, Question},
     context::Context,
     exit,
@@ -18,7 +18,13 @@ const REVOKE: &str = "x-vendor.towline.sessions.revoke";
 const REVOKED: &str = "x-vendor.towline.sessions.revoked";
 
 /// `towline sessions revoke` [ARCP 14-7].
-pub(super) async fn revoke(args: &ConnectArgs, principal: &str, format: OutputFormat) -> Outcome {
+pub(super) async fn revoke(command: SessionsCommand) -> Outcome {
+    let SessionsCommand::Revoke {
+        principal,
+        format,
+        connect: args,
+    } = command;
+    let (args, format) = (&args, format.output);
     let Some(url) = &args.url else {
         return Err(Failure::usage("sessions are revoked on a running server")
             .help("name it with --url, and show the token of an administrator"));

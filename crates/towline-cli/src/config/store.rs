@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::file::{File, SpanValue};
-use crate::{database::Database, failure::Outcome, values};
+use crate::{failure::Outcome, values};
 
 /// `[store]`
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -70,7 +70,7 @@ fn durability(text: &str) -> Result<(), String> {
 }
 
 fn address(text: &str) -> Result<(), String> {
-    if !Database::is_address(text) {
+    if !values::is_postgres(text) {
         return Err(
             "is no address of a PostgreSQL database; write postgres://USER@HOST/DATABASE"
                 .to_owned(),

@@ -3,8 +3,8 @@
 use towline_store::{JobRow, StoreError};
 use towline_wire::{ErrorCode, EventKind, JobId, JobSeq, RawJson};
 
-use super::JobContext;
-use crate::{agent::AgentError, hub::JobView};
+use super::{Denied, JobContext};
+use crate::hub::JobView;
 
 impl JobContext {
     /// The bodies of an earlier job's events of one kind, the first ones first: of those among its first and its last records. The
@@ -12,22 +12,26 @@ impl JobContext {
     ///
     /// # Errors
     /// JOB_NOT_FOUND when there is none, or it is another principal's; INVALID_REQUEST when another agent did it.
-    pub async fn recall(&self, job: &JobId, kind: &EventKind) -> Result<Vec<RawJson>, AgentError> {
-        let view = self.hub.look_up(job).await?;
+    pub async fn recall(&self, job: &JobId, kind: &EventKind) -> Result<Vec<RawJson>, Denied> {
+        let view = self.hub.look_up(job).await.map_err(unread)?;
         let row = view.as_ref().map(JobView::row);
         let own = row.filter(|row| row.principal == *self.principal());
         let Some(row) = own else {
             let why = format!("there is no job `{job}`");
-            return Err(AgentError::new(ErrorCode::JOB_NOT_FOUND, why));
+            return Err(Denied::new(ErrorCode::JOB_NOT_FOUND, why));
         };
         if row.agent.name() != self.agent().name() {
             let why = format!("job `{job}` was done by `{}`, another agent", row.agent);
-            return Err(AgentError::new(ErrorCode::INVALID_REQUEST, why));
+            return Err(Denied::new(ErrorCode::INVALID_REQUEST, why));
         }
         let last = self.last_of(&view, row);
         let late = JobSeq::new(last.value().saturating_sub(LOOKED_AT).max(1));
-        let mut found = self.bodies(job, JobSeq::new(1), late, kind).await?;
-        found.extend(self.bodies(job, late, last.next(), kind).await?);
+        let mut found = self
+            .bodies(job, JobSeq::new(1), late, kind)
+            .await
+            .map_err(unread)?;
+        let latest = self.bodies(job, late, last.next(), kind).await;
+        found.extend(latest.map_err(unread)?);
         Ok(found)
     }
 
@@ -67,6 +71,11 @@ impl JobContext {
         }
         Ok(bodies)
     }
+}
+
+fn unread(error: StoreError) -> Denied {
+    let why = format!("what the earlier job said cannot be read: {error}");
+    Denied::new(ErrorCode::INTERNAL_ERROR, why)
 }
 
 /// How many of a job's last records are looked at.
