@@ -71,7 +71,7 @@ async fn fire_for(
         match schedule.overlaps() {
             // All that were missed come one after the other.
             Overlap::Skip if !is_made_up(hub, schedule, at, there) => {
-                tracing::info!(target: "towline::schedule", schedule = schedule.name(), at = %Shown::new(at), job = %before.id(), "passed over, for the job before is not over");
+                tracing::info!(target: "towline::schedule", schedule = schedule.name(), at = %Shown::new(at), job = %Shown::new(before.id()), "passed over, for the job before is not over");
                 return done_with(hub, schedule, at).await;
             }
             Overlap::Skip | Overlap::Queue => {}
