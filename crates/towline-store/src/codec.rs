@@ -13,7 +13,7 @@ fn put(buffer: &mut Vec<u8>, mut number: u64) {
     buffer.push(number as u8);
 }
 
-/// Reads what [`put`] wrote.
+/// Reads what `put` wrote.
 #[derive(Debug)]
 pub struct Reader<'a>(&'a [u8]);
 
