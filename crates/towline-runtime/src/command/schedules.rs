@@ -12,7 +12,7 @@ use towline_wire::{Envelope, ErrorCode, MessageType, Timestamp};
 
 use super::{
     asker::Asker,
-    fire::{fire, set_schedule},
+    fire::{FiredBy, fire, set_schedule},
 };
 use crate::{hub::Hub, schedule::Schedule, session::Reply};
 
@@ -47,7 +47,7 @@ async fn carried_out(
             let schedule = named(hub, asker, &name)?;
             let now = hub.now().unix_micros();
             let at = Timestamp::from_unix_micros(now - now.rem_euclid(1_000_000));
-            let job = fire(hub, &schedule, at, true).await?;
+            let job = fire(hub, &schedule, FiredBy::Hand { at }).await?;
             Ok(json!({ "name": name, "job_id": job }))
         }
         ScheduleRequest::Pause { name } => {
