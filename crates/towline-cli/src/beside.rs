@@ -116,14 +116,30 @@ impl Drop for Beside {
     }
 }
 
-/// A session with the runtime that runs on this directory and has this store; nothing when there is none, it is about to end, or
-/// one is `wanted` that stays and this one does not.
+/// A session with the runtime that [`transport`] leads to; nothing when it lets nobody in.
 pub(crate) async fn client(
     data: &DataDir,
     store: &StoreChoice,
     wanted: Stay,
     options: impl Fn(Secret) -> ClientOptions,
 ) -> Option<Client> {
+    let (transport, token) = transport(data, store, wanted).await?;
+    match Client::connect(transport, options(token)).await {
+        Ok(client) => Some(client),
+        Err(error) => {
+            tracing::debug!(%error, "the runtime on this directory lets nobody in");
+            None
+        }
+    }
+}
+
+/// The way to the runtime that runs on this directory and has this store, and the token to show; nothing when there is none, it
+/// is about to end, or one is `wanted` that stays and this one does not.
+pub(crate) async fn transport(
+    data: &DataDir,
+    store: &StoreChoice,
+    wanted: Stay,
+) -> Option<(StdioTransport, Secret)> {
     let socket = data.socket();
     if !socket.exists() || guard::directory(data.path()).is_err() {
         return None;
@@ -134,13 +150,7 @@ pub(crate) async fn client(
     if !stays || card.store != store.name() {
         return None;
     }
-    match Client::connect(over(stream), options(Secret::from(card.token))).await {
-        Ok(client) => Some(client),
-        Err(error) => {
-            tracing::debug!(%error, "the runtime on this directory lets nobody in");
-            None
-        }
-    }
+    Some((over(stream), Secret::from(card.token)))
 }
 
 fn over(stream: tokio::net::UnixStream) -> StdioTransport {

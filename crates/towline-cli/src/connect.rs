@@ -6,7 +6,7 @@ use towline::{
     ErrorCode, JobId,
     client::{Client, ClientOptions, ResumeState},
     env::{Clock as _, SystemClock},
-    transport::{MemoryTransport, WebSocketOptions},
+    transport::{MemoryTransport, StdioTransport, WebSocketOptions},
     wire::Secret,
 };
 
@@ -226,6 +226,18 @@ pub(crate) async fn look_beside(context: &Context, wanted: Stay) -> Option<Clien
     let store = StoreChoice::of_commands(&context.config, &context.data).ok()?;
     let options = |token| named(ClientOptions::bearer(token));
     crate::beside::client(&context.data, &store, wanted, options).await
+}
+
+/// The way to a server on this data directory, and the token to show; nothing when there is none just now.
+#[cfg(unix)]
+pub(crate) async fn server_beside(context: &Context) -> Option<(StdioTransport, Secret)> {
+    let store = StoreChoice::of_commands(&context.config, &context.data).ok()?;
+    crate::beside::transport(&context.data, &store, Stay::Stays).await
+}
+
+#[cfg(not(unix))]
+pub(crate) async fn server_beside(_: &Context) -> Option<(StdioTransport, Secret)> {
+    None
 }
 
 #[cfg(not(unix))]

@@ -52,39 +52,21 @@ async fn carried_out(
         }
         ScheduleRequest::Pause { name } => {
             named(hub, asker, &name)?;
-            let change = ScheduleChange {
-                paused: Some(true),
-                ..ScheduleChange::default()
-            };
-            set(hub, &name, change).await
+            set(hub, ScheduleChange::pause(name)).await
         }
         ScheduleRequest::Resume { name } => {
             named(hub, asker, &name)?;
-            // What came while it was paused was not missed.
-            let now = hub.now();
-            let done = hub.books.schedules.get(&name).map(|row| row.done);
-            let change = ScheduleChange {
-                paused: Some(false),
-                done: done.is_none_or(|done| done < now).then_some(now),
-                ..ScheduleChange::default()
-            };
-            set(hub, &name, change).await
+            let row = hub.books.schedules.get(&name);
+            let change = ScheduleChange::resume(name, row.as_ref(), hub.now());
+            set(hub, change).await
         }
     }
 }
 
-async fn set(hub: &Hub, name: &str, change: ScheduleChange) -> Result<Value, Refusal> {
-    let paused = change.paused;
-    let name = name.to_owned();
-    set_schedule(
-        hub,
-        ScheduleChange {
-            name: name.clone(),
-            ..change
-        },
-    )
-    .await?;
-    Ok(json!({ "name": name, "paused": paused }))
+async fn set(hub: &Hub, change: ScheduleChange) -> Result<Value, Refusal> {
+    let answer = json!({ "name": change.name, "paused": change.paused });
+    set_schedule(hub, change).await?;
+    Ok(answer)
 }
 
 /// Whether the asker may know of a schedule, and say what becomes of it: it is its principal's, and an administrator's.
