@@ -8,7 +8,10 @@ use crate::client::{BOB, JSON, Server};
 
 async fn server() -> Server {
     // A time that comes once in four years: nothing fires by itself.
-    let times = Timetable::new("0 0 29 2 *".parse().unwrap(), Zone::default());
+    let times = Timetable::new(
+        "0 0 29 2 *".parse().expect("the expression is good"),
+        Zone::default(),
+    );
     let yearly = Schedule::new("leap.day", times, "alice", "echo").input(json!({"n": 1}));
     Server::with(|builder| builder.schedule(yearly), EndpointOptions::new()).await
 }

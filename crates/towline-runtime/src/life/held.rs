@@ -4,11 +4,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use towline_proto::{job::Cause, schedule::Overlap};
+use towline_proto::schedule::Overlap;
 use towline_store::Planned;
 use towline_wire::{JobId, JobStatus};
 
-use super::{end, places};
 use crate::{hub::Hub, job::JobEntry};
 
 /// Whether a job of that plan waits for another one. One that has begun does not, though it is run again.
@@ -16,8 +15,17 @@ pub(super) fn is_held(planned: &Planned, status: JobStatus) -> bool {
     status == JobStatus::Pending && after(planned).is_some()
 }
 
+/// What becomes of jobs, which is decided where the others' is.
+#[derive(Clone, Copy)]
+pub(super) struct Then {
+    /// One waits no more.
+    pub(super) let_go: fn(&Arc<Hub>, &Arc<JobEntry>),
+    /// One has to make room for the next.
+    pub(super) replace: fn(&Arc<Hub>, &Arc<JobEntry>),
+}
+
 /// Lets a job go when the ones before it are over.
-pub(super) fn watch(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+pub(super) fn watch(hub: &Arc<Hub>, job: &Arc<JobEntry>, then: Then) {
     let (hub, job) = (Arc::clone(hub), Arc::clone(job));
     let tasks = hub.scope.tasks.clone();
     tasks.spawn(async move {
@@ -26,21 +34,20 @@ pub(super) fn watch(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
             // It is left to the next start.
             () = hub.scope.draining.cancelled() => {}
             () = job.ended.cancelled() => {}
-            () = before_are_over(&hub, &job) => places::let_go(&hub, &job),
+            () = before_are_over(&hub, &job, then) => (then.let_go)(&hub, &job),
         }
     });
 }
 
 /// Waits until the job before is over and, where that never began, the one that it waited for. A schedule that replaces ends
 /// them.
-async fn before_are_over(hub: &Arc<Hub>, job: &JobEntry) {
+async fn before_are_over(hub: &Arc<Hub>, job: &JobEntry, then: Then) {
     let planned = job.row.planned.as_deref();
     let mut next = planned.and_then(after).cloned();
     while let Some(before) = next {
         if let Some(entry) = hub.books.jobs.get(&before) {
             if replaces(hub, job) {
-                let reason = Some("replaced by the next firing of its schedule".to_owned());
-                end::stop_job(hub, &entry, Cause::Cancelled { reason });
+                (then.replace)(hub, &entry);
             }
             entry.ended.cancelled().await;
         }
