@@ -153,8 +153,8 @@ async fn own(
     });
     let shown = schedules.iter().map(|schedule| {
         let mut shown = schedule.describe();
-        let same = known.iter().flatten();
-        let same = same.filter(|known| known["name"] == shown["name"]).last();
+        let mut known = known.iter().flatten();
+        let same = known.find(|known| known["name"] == shown["name"]);
         if let Some(same) = same {
             shown["paused"] = same["paused"].clone();
             shown["last_job_id"] = same["last_job_id"].clone();
