@@ -5,7 +5,7 @@ use towline_agents::{Confinement, Limits, ProcessAgent, ResultForm};
 use towline_client::{JobHandle, JobOutput};
 use towline_runtime::AgentOptions;
 
-use crate::support::{Stage, bodies, soon};
+use crate::support::{Stage, bodies, failure, soon};
 
 fn shell(script: &str) -> ProcessAgent {
     ProcessAgent::exec(["sh", "-c", script])
@@ -102,4 +102,31 @@ async fn a_denial_names_the_grant() {
     assert!(failure.message.contains(&grant), "{failure}");
     let details: Value = failure.details.unwrap().read().unwrap();
     assert_eq!(details["missing_grants"], json!([grant]));
+}
+
+/// A child of either protocol that dies of what its lease does not give says so as a plain program does.
+#[tokio::test]
+async fn children_name_the_grant_too() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("data.txt");
+    std::fs::write(&file, "x").unwrap();
+    let script = format!("cat {}", file.display());
+    let command = ["sh", "-c", &script];
+    for child in [ProcessAgent::arcp(command), ProcessAgent::acp(command)] {
+        let stage = Stage::held(child).await;
+        let input = json!({"prompt": "read it"});
+        let mut job = stage
+            .client
+            .submit("script")
+            .input(input)
+            .send()
+            .await
+            .unwrap();
+        let failure = failure(&mut job).await;
+        let grant = format!("fs.read={}", file.display());
+        assert!(failure.message.contains(&grant), "{failure}");
+        let details: Value = failure.details.unwrap().read().unwrap();
+        assert_eq!(details["missing_grants"], json!([grant]));
+        assert_eq!(details["exit_code"], 1);
+    }
 }
