@@ -167,7 +167,7 @@ impl Held {
         let input = input.map(ChildStdin::from_std).transpose()?;
         let streams = streams_of(&mut child, input)
             .ok_or_else(|| cannot(&io::Error::other("it has no standard streams")))?;
-        let mut process = Process::held(child, Kept::new(hold, home));
+        let mut process = Process::held(child, Kept::new(hold, home), confinement.limits.memory);
         if let Some((network, door, shared)) = way {
             let port = door.port();
             let listener = door.listener().await.map_err(|error| cannot(&error))?;

@@ -101,7 +101,7 @@ impl Talk<'_> {
             stdout,
             stderr,
         } = streams;
-        let ended = ended(ctx, &mut process, &gone);
+        let ended = ended(ctx, &mut process, &gone, subject);
         let fed = async {
             tokio::select! {
                 () = feed(input, stdin) => {}
@@ -140,9 +140,12 @@ async fn ended(
     ctx: &JobContext,
     process: &mut Process,
     gone: &CancellationToken,
+    subject: &str,
 ) -> Result<Option<ExitStatus>, AgentError> {
     let status = tokio::select! {
-        status = process.ended() => Some(status?),
+        status = process.ended() => {
+            Some(status.map_err(|why| failed(subject, &format!("ended with {why}")))?)
+        }
         () = ctx.cancelled() => None,
     };
     if status.is_none() {

@@ -130,3 +130,25 @@ async fn children_name_the_grant_too() {
         assert_eq!(details["exit_code"], 1);
     }
 }
+
+/// [ARCP 18-1] Memory has one bound for all the processes of a job: none of these passes it by itself.
+#[tokio::test]
+async fn memory_is_bounded_for_all_processes_together() {
+    // What holds a line of zeros holds all of it; it waits for more that never comes.
+    let hold = "{ head -c 40000000 /dev/zero; sleep 1000; } | tail";
+    let bounded = |script: &str, bytes: u64| {
+        let limits = Limits::default().memory(Some(bytes));
+        let confinement = Confinement::new().limits(limits);
+        Stage::with(shell(script), AgentOptions::default(), confinement)
+    };
+    let script = format!("{hold} & {hold}");
+    let failure = bounded(&script, 64 << 20).await.failure().await;
+    assert!(
+        failure.message.contains("memory in all its processes")
+            && failure.message.contains("limit of 67108864"),
+        "{failure}"
+    );
+    let fits = "head -c 40000000 /dev/zero | tail | wc -c";
+    let stage = bounded(fits, 64 << 20).await;
+    assert_eq!(stage.result().await, json!(40_000_000));
+}
