@@ -80,11 +80,9 @@ pub(crate) async fn run(
                         break gave;
                     };
                     gone.cancel();
-                    // What it said last is still in its pipe; whether the job takes it does not matter any more.
                     rest(logged).await;
                     break Err(complaints.ended(&ctx, &subject, status).into());
                 }
-                // Its complaints end with it; what it said last is still in its other pipe.
                 _ = &mut logged, if !logged.is_terminated() => {}
                 status = process.ended(), if !gone.is_cancelled() => {
                     gone.cancel();
