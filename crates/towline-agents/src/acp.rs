@@ -17,17 +17,19 @@ mod session;
 mod turn;
 mod wire;
 
-use std::time::Duration;
+use std::{io, process::ExitStatus, time::Duration};
 
-use futures_util::future::FutureExt as _;
+use futures_util::future::{FusedFuture as _, FutureExt as _};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use towline_runtime::{AgentError, JobContext};
 use towline_wire::RawJson;
 
 use crate::{
+    denial::Complaints,
     pipe::{Allowance, Output},
     plain::{GRACE, describe, log_lines, said_too_much},
+    relay::rest,
     spawn::Program,
     trouble::{agent_process, cancelled, failed},
 };
@@ -53,6 +55,7 @@ pub(crate) async fn run(
 ) -> Result<RawJson, AgentError> {
     let subject = agent_process(ctx.agent().name());
     let task = input::Task::read(&ctx, &input, &child.directory).await?;
+    let complaints = Complaints::within(&child.program.bounds);
     let (mut process, streams) = child.program.start(&ctx, &subject, None).await?;
     let gone = CancellationToken::new();
     let allowance = child.output.map(Allowance::new);
@@ -62,21 +65,31 @@ pub(crate) async fn run(
     let mut session = Session::new(&ctx, &subject, wire);
     let gave = {
         let mut worked = std::pin::pin!(session.work(task, child.kept));
-        let mut logged = std::pin::pin!(log_lines(&ctx, &mut stderr, "debug", |_| {}).fuse());
+        let mut logged = std::pin::pin!(
+            log_lines(&ctx, &mut stderr, "debug", |line| complaints.hear(line)).fuse()
+        );
         loop {
             tokio::select! {
                 biased;
-                gave = &mut worked => break gave,
-                // Its complaints end with it; what it said last is still in its other pipe.
-                _ = &mut logged => {}
+                gave = &mut worked => {
+                    if !matches!(gave, Err(Broken::Lost)) {
+                        break gave;
+                    }
+                    // It goes, and how it went says more than that its output ended.
+                    let Ok(status) = timeout(FAREWELL, process.ended()).await else {
+                        break gave;
+                    };
+                    gone.cancel();
+                    rest(logged).await;
+                    break Err(complaints.ended(&ctx, &subject, status).into());
+                }
+                _ = &mut logged, if !logged.is_terminated() => {}
                 status = process.ended(), if !gone.is_cancelled() => {
                     gone.cancel();
                     let gave = (&mut worked).await;
+                    rest(logged).await;
                     break gave.map_err(|broken| match broken {
-                        Broken::Lost => {
-                            let how = status.map_or_else(|error| error.to_string(), describe);
-                            failed(&subject, &format!("ended with {how} before its turn did")).into()
-                        }
+                        Broken::Lost => complaints.ended(&ctx, &subject, status).into(),
                         other => other,
                     });
                 }
@@ -85,14 +98,6 @@ pub(crate) async fn run(
         }
     };
     session.close_calls().await;
-    let lost = matches!(gave, Err(Broken::Lost));
-    if lost {
-        // It goes, and how it went says more than that its output ended.
-        if let Ok(Ok(status)) = timeout(FAREWELL, process.ended()).await {
-            let what = format!("ended with {} before its turn did", describe(status));
-            return Err(failed(&subject, &what));
-        }
-    }
     process
         .stop(if ctx.is_cancelled() { FAREWELL } else { GRACE })
         .await;
@@ -101,6 +106,18 @@ pub(crate) async fn run(
         Err(Broken::Error(error)) => Err(error),
         Err(Broken::Cancelled) => Err(cancelled()),
         Err(Broken::Lost) => Err(failed(&subject, "closed its output before its turn ended")),
+    }
+}
+
+impl Complaints {
+    /// The program ended in the middle of its turn.
+    fn ended(&self, ctx: &JobContext, subject: &str, status: io::Result<ExitStatus>) -> AgentError {
+        let (how, status) = match status {
+            Ok(status) => (describe(status), Some(status)),
+            Err(error) => (error.to_string(), None),
+        };
+        let what = format!("ended with {how} before its turn did");
+        self.failure(ctx.lease(), subject, &what, status)
     }
 }
 

@@ -1,12 +1,15 @@
 //! `exec`: runs a program its lease names, confined to the files its lease names.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use serde_json::json;
 use towline_proto::lease::{LeaseSet, Operation};
 use towline_runtime::{Agent, AgentError, AgentFuture, JobContext};
-use towline_wire::{RawJson, event, explain_json, namespace};
+use towline_wire::{RawJson, Shown, event, explain_json, namespace};
 
 use crate::{
     collected::ResultForm,
@@ -21,7 +24,11 @@ use crate::{
 };
 
 /// Runs a program that the job names and its lease covers (`tool.call`, `exec:NAME`), kept by the kernel to the files of the
-/// lease's `fs.read` and `fs.write`. Its input is `{argv, cwd?, stdin?}`, its result what the program prints.
+/// lease's `fs.read` and `fs.write`. Its input is `{argv, cwd?, stdin?, env?}`, its result what the program prints; each line of
+/// that is a log event as well, as soon as it is written.
+///
+/// The program finds a private directory in `HOME`, with `TMPDIR` in it, and the variables of `env`, whose values stand in no
+/// event.
 ///
 /// ```
 /// use towline_agents::{ExecAgent, Launcher};
@@ -29,16 +36,43 @@ use crate::{
 /// let exec = ExecAgent::new();
 /// let exec = ExecAgent::new().launcher(Launcher::program("/opt/mine").arg("confine"));
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ExecAgent {
     launcher: Option<Launcher>,
     confinement: Confinement,
+    form: ResultForm,
+    live: bool,
+}
+
+impl Default for ExecAgent {
+    fn default() -> Self {
+        Self {
+            launcher: None,
+            confinement: Confinement::default(),
+            form: ResultForm::default(),
+            live: true,
+        }
+    }
 }
 
 impl ExecAgent {
     /// With the launcher that [`Launcher::find`] finds.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What the output of its programs is as a result. Default: [`ResultForm::Auto`].
+    #[must_use]
+    pub fn result(mut self, form: ResultForm) -> Self {
+        self.form = form;
+        self
+    }
+
+    /// Whether each line of output is a log event as well. Default: yes.
+    #[must_use]
+    pub fn live_lines(mut self, live: bool) -> Self {
+        self.live = live;
+        self
     }
 
     /// The program that starts programs. Default: as [`Launcher::find`] finds it; without one, jobs are refused.
@@ -58,16 +92,14 @@ impl ExecAgent {
 
 impl Agent for ExecAgent {
     fn run(&self, ctx: JobContext, input: RawJson) -> AgentFuture {
-        let Self {
-            launcher,
-            confinement,
-        } = self.clone();
+        let mut exec = self.clone();
         Box::pin(async move {
             let input = input
                 .read::<Input>()
                 .map_err(|cause| AgentError::invalid_input(&explain_json(&cause)))?;
-            let launcher = launcher.map_or_else(Launcher::find, Ok)?;
-            run(ctx, launcher, confinement, input).await
+            check_names(&input.env)?;
+            let launcher = exec.launcher.take().map_or_else(Launcher::find, Ok)?;
+            exec.job(ctx, launcher, input).await
         })
     }
 
@@ -77,85 +109,118 @@ impl Agent for ExecAgent {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Input {
     argv: Vec<String>,
     #[serde(default)]
     cwd: Option<String>,
     #[serde(default)]
     stdin: Option<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
 }
 
-async fn run(
-    ctx: JobContext,
-    launcher: Launcher,
-    confinement: Confinement,
-    input: Input,
-) -> Result<RawJson, AgentError> {
-    let name = program(&input.argv)?;
-    let set = LeaseSet::compile(ctx.lease())?;
-    let found = Found::new(name, &set);
-    let tool = format!("exec:{}", found.asked);
-    let call = ctx.tool_call(&tool, json!({"argv": input.argv})).await?;
-    let permit = ctx
-        .authorize_call(Operation::ToolCall(&tool), &call)
-        .await?;
-    tracing::debug!(job = %ctx.job_id(), tool = permit.value(), "running a program");
-    let network = Network::of(&ctx, &confinement.network);
-    let ran = start_and_run(
-        &ctx,
-        launcher,
-        &confinement,
-        found,
-        (&set, network.clone()),
-        &input,
-    );
-    let gave = Network::run(network, Box::pin(ran)).await;
-    match &gave {
-        Ok(_) => ctx.tool_result(&call, json!({"exit_code": 0})).await?,
-        // A job that has to end takes no more events.
-        Err(_) if ctx.is_cancelled() => {}
-        Err(error) => ctx.tool_failed(&call, tool_error(error)).await?,
+/// Begins of names that a job does not choose: which code a program is, and what it is told by us.
+const NOT_CHOSEN: [&str; 5] = ["LD_", "DYLD_", "GLIBC_", "TOWLINE_", "ARCP_"];
+
+/// The variables of `env` must not make another program of the one that the lease covers.
+fn check_names(env: &BTreeMap<String, String>) -> Result<(), AgentError> {
+    for (name, value) in env {
+        let why = if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            "is no variable: a name has no `=`, and neither it nor the value a NUL"
+        } else if name == "PATH" || NOT_CHOSEN.iter().any(|begin| name.starts_with(begin)) {
+            "is not a job's to set: it decides which code runs, or is set by the runtime"
+        } else {
+            continue;
+        };
+        let words = format!(
+            "`env` names `{}`, which {why}; leave it out",
+            Shown::new(name)
+        );
+        return Err(AgentError::invalid_input(&words));
     }
-    gave
+    Ok(())
 }
 
-async fn start_and_run(
-    ctx: &JobContext,
-    launcher: Launcher,
-    confinement: &Confinement,
-    found: Found,
-    (set, network): (&LeaseSet, Option<Network>),
-    input: &Input,
-) -> Result<RawJson, AgentError> {
-    let name = program(&input.argv)?;
-    let subject = format!("the program `{name}`");
-    let directory = directory(ctx, set, input.cwd.as_deref()).await?;
+impl ExecAgent {
+    async fn job(
+        self,
+        ctx: JobContext,
+        launcher: Launcher,
+        input: Input,
+    ) -> Result<RawJson, AgentError> {
+        let name = program(&input.argv)?;
+        let set = LeaseSet::compile(ctx.lease())?;
+        let found = Found::new(name, &set);
+        let tool = format!("exec:{}", found.asked);
+        let call = ctx.tool_call(&tool, json!({"argv": input.argv})).await?;
+        let permit = ctx
+            .authorize_call(Operation::ToolCall(&tool), &call)
+            .await?;
+        tracing::debug!(job = %ctx.job_id(), tool = permit.value(), "running a program");
+        let network = Network::of(&ctx, &self.confinement.network);
+        let ran = self.start_and_run(&ctx, launcher, found, (&set, network.clone()), &input);
+        let gave = Network::run(network, Box::pin(ran)).await;
+        match &gave {
+            Ok(_) => ctx.tool_result(&call, json!({"exit_code": 0})).await?,
+            // A job that has to end takes no more events.
+            Err(_) if ctx.is_cancelled() => {}
+            Err(error) => ctx.tool_failed(&call, tool_error(error)).await?,
+        }
+        gave
+    }
+
+    async fn start_and_run(
+        &self,
+        ctx: &JobContext,
+        launcher: Launcher,
+        found: Found,
+        (set, network): (&LeaseSet, Option<Network>),
+        input: &Input,
+    ) -> Result<RawJson, AgentError> {
+        let confinement = &self.confinement;
+        let name = program(&input.argv)?;
+        let subject = format!("the program `{name}`");
+        let directory = directory(ctx, set, input.cwd.as_deref()).await?;
+        let (bounds, home) = if confinement.off {
+            (Bounds::Off, None)
+        } else {
+            bounds(ctx, confinement, found, &directory, &subject).await?
+        };
+        let mut program = Program {
+            argv: input.argv.iter().map(Into::into).collect(),
+            environment: variables(home.as_deref(), &directory, input),
+            directory: Some(directory),
+            bounds,
+            network,
+            launcher: Some(launcher),
+        };
+        program.tell_job(ctx).await?;
+        let stdin = input.stdin.clone().map(String::into_bytes);
+        let manner = Manner {
+            form: self.form,
+            live: self.live,
+            output: confinement.limits.output,
+        };
+        plain::run(ctx, program, &subject, stdin, manner).await
+    }
+}
+
+/// What the program sees, beside what it is told of its job.
+fn variables(home: Option<&Path>, directory: &Path, input: &Input) -> Environment {
     let mut variables = Environment::default();
     // Never in a directory that a job may choose.
     variables.set("PATH", environment::PATH);
     variables.set("LANG", "C.UTF-8");
-    variables.set("HOME", directory.to_string_lossy());
-    let bounds = if confinement.off {
-        Bounds::Off
-    } else {
-        bounds(ctx, confinement, found, &directory, &subject).await?
-    };
-    let mut program = Program {
-        argv: input.argv.iter().map(Into::into).collect(),
-        directory: Some(directory),
-        environment: variables,
-        bounds,
-        network,
-        launcher: Some(launcher),
-    };
-    program.tell_job(ctx).await?;
-    let stdin = input.stdin.clone().map(String::into_bytes);
-    let manner = Manner {
-        form: ResultForm::Text,
-        output: confinement.limits.output,
-        ..Manner::default()
-    };
-    plain::run(ctx, program, &subject, stdin, manner).await
+    // A program that is not confined has nothing of its own.
+    variables.set("HOME", home.unwrap_or(directory).to_string_lossy());
+    if let Some(home) = home {
+        variables.set("TMPDIR", home.join("tmp").to_string_lossy());
+    }
+    for (name, value) in &input.env {
+        variables.set(name, value);
+    }
+    variables
 }
 
 #[cfg(target_os = "linux")]
@@ -165,7 +230,7 @@ async fn bounds(
     found: Found,
     directory: &Path,
     subject: &str,
-) -> Result<Bounds, AgentError> {
+) -> Result<(Bounds, Option<PathBuf>), AgentError> {
     use crate::{confine::Place, held::Held};
 
     let program = found.program.map_err(|error| {
@@ -184,8 +249,8 @@ async fn bounds(
             "is not started: its directory was replaced",
         ));
     }
-    let held = Held::named(ctx, confinement, program, place).await?;
-    Ok(Bounds::Lease(Box::new(held)))
+    let (held, home) = Held::named(ctx, confinement, program, place, subject).await?;
+    Ok((Bounds::Lease(Box::new(held)), Some(home)))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -195,7 +260,7 @@ async fn bounds(
     _: Found,
     _: &Path,
     subject: &str,
-) -> Result<Bounds, AgentError> {
+) -> Result<(Bounds, Option<PathBuf>), AgentError> {
     Err(failed(
         subject,
         "is not started: this system cannot confine programs",
@@ -312,5 +377,25 @@ mod tests {
         assert_eq!(name("/usr/bin/ls").as_deref(), Some("/usr/bin/ls"));
         assert_eq!((name("./ls"), name("a/ls"), name("")), (None, None, None));
         assert!(program(&[]).is_err());
+    }
+
+    /// A lease that covers one program must not become one for any code by a variable.
+    #[test]
+    fn variables_make_no_other_program() {
+        let check = |name: &str| check_names(&BTreeMap::from([(name.to_owned(), "v".to_owned())]));
+        for name in ["MODE", "HOME", "TMPDIR", "PYTHONPATH_", "LDFLAGS"] {
+            assert!(check(name).is_ok(), "{name}");
+        }
+        for name in [
+            "",
+            "A=B",
+            "A\0",
+            "PATH",
+            "LD_PRELOAD",
+            "TOWLINE_EVENTS",
+            "ARCP_JOB_ID",
+        ] {
+            assert!(check(name).is_err(), "{name}");
+        }
     }
 }

@@ -33,7 +33,8 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A program that the job's lease names: it gets the files of the lease.
+    /// A program that the job's lease names: it gets the files of the lease, and a directory of its own, which is also given
+    /// back, for its environment.
     ///
     /// # Errors
     /// The lease gives what no confined program can be given.
@@ -42,13 +43,10 @@ impl Held {
         confinement: &Confinement,
         program: Program,
         directory: Place,
-    ) -> Result<Self, AgentError> {
-        let plan = granted(ctx, Plan::new(program).directory(directory)).await?;
-        Ok(Self {
-            plan,
-            confinement: confinement.clone(),
-            home: None,
-        })
+        subject: &str,
+    ) -> Result<(Self, PathBuf), AgentError> {
+        let plan = Plan::new(program).directory(directory);
+        Self::at_home(ctx, confinement, plan, subject).await
     }
 
     /// A program the operator names: it gets the files of the lease, those its command names, what the operator says, and a
@@ -62,13 +60,7 @@ impl Held {
         command: Command<'_>,
         subject: &str,
     ) -> Result<(Self, PathBuf), AgentError> {
-        let cannot = |what: &Path, error: &io::Error| {
-            failed(
-                subject,
-                &format!("cannot be started: `{}`: {error}", what.display()),
-            )
-        };
-        let open = |path: &Path| Place::open(path).map_err(|error| cannot(path, &error));
+        let open = |path: &Path| Place::open(path).map_err(|error| cannot(subject, path, &error));
         // A bare name is told as the file it was found as: an interpreter looks for its libraries beside the name it is
         // called by, and in there not every directory that it would look for itself in can be seen.
         let found = command.program.to_string_lossy();
@@ -78,7 +70,7 @@ impl Held {
             &*found
         };
         let program = Program::open(&command.program, called)
-            .map_err(|error| cannot(&command.program, &error))?;
+            .map_err(|error| cannot(subject, &command.program, &error))?;
         let mut plan = Plan::new(program).directory(open(command.directory)?);
         let files = command
             .words
@@ -93,6 +85,17 @@ impl Held {
         {
             plan = plan.grant(open(path)?, Access::Run);
         }
+        Self::at_home(ctx, confinement, plan, subject).await
+    }
+
+    /// Adds a directory of the program's own, which ends with the job unless the operator names it, and what the lease gives
+    /// [ARCP 18-1].
+    async fn at_home(
+        ctx: &JobContext,
+        confinement: &Confinement,
+        plan: Plan,
+        subject: &str,
+    ) -> Result<(Self, PathBuf), AgentError> {
         let (home, kept) = match &confinement.state {
             Some(state) => (state.clone(), None),
             None => {
@@ -100,10 +103,10 @@ impl Held {
                 (own.path().to_owned(), Some(own))
             }
         };
-        make_private(&home.join("tmp")).map_err(|error| cannot(&home, &error))?;
-        let place = open(&home)?;
+        make_private(&home.join("tmp")).map_err(|error| cannot(subject, &home, &error))?;
+        let place = Place::open(&home).map_err(|error| cannot(subject, &home, &error))?;
         let home = place.path().to_owned();
-        plan = granted(ctx, plan.grant_own(place, Access::ReadWrite)).await?;
+        let plan = granted(ctx, plan.grant_own(place, Access::ReadWrite)).await?;
         let held = Self {
             plan,
             confinement: confinement.clone(),
@@ -164,7 +167,7 @@ impl Held {
         let input = input.map(ChildStdin::from_std).transpose()?;
         let streams = streams_of(&mut child, input)
             .ok_or_else(|| cannot(&io::Error::other("it has no standard streams")))?;
-        let mut process = Process::held(child, Kept::new(hold, home));
+        let mut process = Process::held(child, Kept::new(hold, home), confinement.limits.memory);
         if let Some((network, door, shared)) = way {
             let port = door.port();
             let listener = door.listener().await.map_err(|error| cannot(&error))?;
@@ -173,6 +176,13 @@ impl Held {
         ctx.log("debug", report.to_string()).await?;
         Ok((process, streams))
     }
+}
+
+fn cannot(subject: &str, what: &Path, error: &io::Error) -> AgentError {
+    failed(
+        subject,
+        &format!("cannot be started: `{}`: {error}", what.display()),
+    )
 }
 
 /// Opens the door to the network that a program is to have, and tells the program where it is.

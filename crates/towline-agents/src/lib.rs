@@ -50,6 +50,8 @@ mod index;
 mod keeper;
 pub mod launcher;
 mod limits;
+#[cfg(target_os = "linux")]
+mod memory;
 mod pipe;
 mod plain;
 mod process;

@@ -24,7 +24,15 @@ pub(crate) fn directory(path: &Path) -> Outcome<()> {
     } else {
         Some("is no directory".to_owned())
     };
-    refuse("data directory", path, fault)
+    refuse("data directory", path, fault)?;
+    if let Some(seen) = seen(&found) {
+        // The files in it are ours alone; which there are, and when they change, is not.
+        tracing::warn!(
+            "the data directory `{0}` {seen}; `chmod go= {0}` keeps it to you",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Refuses a store, or what SQLite keeps beside it, that is not ours alone; and one in a directory where others could put
@@ -156,11 +164,30 @@ fn refuse(what: &str, path: &Path, fault: Option<String>) -> Outcome<()> {
 fn fault(found: &Metadata) -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
 
-    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+    let us = rustix::process::geteuid().as_raw();
+    fault_of(found.uid(), found.mode() & 0o7777, us)
+}
+
+#[cfg(unix)]
+fn fault_of(owner: u32, mode: u32, us: u32) -> Option<String> {
+    if owner != 0 && owner != us {
         return Some(format!("belongs to another user (uid {owner})"));
     }
     (mode & 0o022 != 0).then(|| format!("may be written by others (mode {mode:o})"))
+}
+
+/// Who else may look into something, in words.
+#[cfg(unix)]
+fn seen(found: &Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let mode = found.mode() & 0o7777;
+    (mode & 0o055 != 0).then(|| format!("may be looked into by others (mode {mode:o})"))
+}
+
+#[cfg(not(unix))]
+fn seen(_found: &Metadata) -> Option<String> {
+    None
 }
 
 #[cfg(not(unix))]
@@ -251,17 +278,51 @@ mod tests {
         refused(read("data", false).map(drop), "no plain file");
     }
 
-    /// [ARCP 14-9] Only root may give files away, so only root can show it.
+    /// [ARCP 14-9] Whoever we are: what is ours or root's is believed, and nobody else's.
     #[test]
     fn what_belongs_to_somebody_else_is_refused() {
+        const US: u32 = 1000;
+        for (owner, us, fine) in [
+            (US, US, true),
+            (0, US, true),
+            (0, 0, true),
+            (US, 0, false),
+            (1001, US, false),
+            (65534, US, false),
+        ] {
+            let fault = fault_of(owner, 0o600, us);
+            assert_eq!(fault.is_none(), fine, "{owner} for {us}: {fault:?}");
+            let other = format!("uid {owner}");
+            assert!(fine || fault.is_some_and(|fault| fault.contains(&other)));
+        }
+        assert!(fault_of(US, 0o620, US).is_some() && fault_of(US, 0o602, US).is_some());
+        // This very file is somebody's, and its owner is looked at.
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("towline.toml");
         fs::write(&path, "").unwrap();
         mode(&path, 0o600);
-        if std::os::unix::fs::chown(&path, Some(65534), None).is_err() {
-            return;
+        store(&path).unwrap();
+        // Only root may give files away, so only root can show the rest.
+        if std::os::unix::fs::chown(&path, Some(65534), None).is_ok() {
+            refused(configuration(&path, true).map(drop), "uid 65534");
+            refused(store(&path), "uid 65534");
         }
-        refused(configuration(&path, true).map(drop), "uid 65534");
-        refused(store(&path), "uid 65534");
+    }
+
+    /// [ARCP 14-9] Others who may look into a data directory, and not write it, are told of.
+    #[test]
+    fn others_who_may_look_are_told_of() {
+        let place = tempfile::tempdir().unwrap();
+        for (bits, quiet) in [
+            (0o700, true),
+            (0o750, false),
+            (0o755, false),
+            (0o711, false),
+        ] {
+            mode(place.path(), bits);
+            let found = fs::metadata(place.path()).unwrap();
+            assert_eq!(seen(&found).is_none(), quiet, "{bits:o}");
+            directory(place.path()).unwrap();
+        }
     }
 }

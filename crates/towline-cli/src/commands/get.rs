@@ -233,7 +233,7 @@ fn remedy(error: &EndingError) -> Option<&'static str> {
             "the runtime ended while it ran: run it again; an agent with restartable = true goes on by itself"
         }
         (_, Some("log_full")) => {
-            "it said too much: let it say less, or raise log_bytes and log_events"
+            "it said too much: let it say less, or raise log_bytes, log_events or log_bytes_per_principal"
         }
         (code, _) if *code == ErrorCode::BUDGET_EXHAUSTED => {
             "run it again with more to spend: --budget CURRENCY:AMOUNT"

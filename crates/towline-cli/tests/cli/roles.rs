@@ -318,6 +318,15 @@ fn a_token_may_stand_in_a_file() {
         .run(["serve", "--token-file", "alice"])
         .status(2)
         .says(&["`alice`", "PRINCIPAL:PATH"]);
+    // What stands on the command line is seen by others; standard input is empty, so the server ends.
+    let args = ["serve", "--stdio", "--store", "memory"];
+    let told = "shows in the list of processes";
+    place
+        .run([&args[..], &["--token", "alice:seen"]].concat())
+        .ok()
+        .says(&[told]);
+    let unseen = place.run([&args[..], &["--token-file", "alice:alice.token"]].concat());
+    assert!(!unseen.ok().stderr.contains(told));
     place
         .run(["serve", "--token-file", "alice:missing"])
         .status(2)

@@ -1,7 +1,7 @@
 //! Requests: from the asking to the reply, through loss and resume.
 
 use towline_wire::{
-    Envelope, Feature, JobId, JobSeq, RawJson,
+    Envelope, Feature, JobId, JobSeq, MessageId, RawJson,
     payload::{Answer, Cancel, Inbox, Jobs, ListJobs, Ping, Speak, Submit, Subscribe, Unsubscribe},
 };
 
@@ -203,6 +203,17 @@ impl ClientSession {
             return;
         }
         self.answer(pending, Reply::Failed(error), out);
+    }
+
+    /// The transport did not take a frame, for it is larger than the transport sends: the request of that name, if it waits,
+    /// fails now and not at its deadline.
+    pub fn unsent(&mut self, id: &MessageId, size: usize, limit: usize, out: &mut Vec<Effect>) {
+        if let Some(pending) = self.requests.take_named(id) {
+            let words = format!(
+                "the request has {size} bytes, and this connection sends messages of at most {limit}; hand large inputs over by reference"
+            );
+            self.fail(pending, RequestError::Invalid(words), out);
+        }
     }
 
     pub(super) fn expire_requests(&mut self, at: Moment<'_>, out: &mut Vec<Effect>) {
