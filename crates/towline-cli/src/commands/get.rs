@@ -76,11 +76,14 @@ struct Shown {
 }
 
 pub(super) async fn run(context: &Context, args: GetArgs) -> Outcome {
-    let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
-    let shown = show(&connection, &job).await;
-    connection.close().await;
-    output::one(args.format.output, &shown?, text)?;
-    Ok(exit::SUCCESS)
+    loop {
+        let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
+        let shown = show(&connection, &job).await;
+        if connection.close_after(&shown).await.is_none() {
+            output::one(args.format.output, &shown?, text)?;
+            return Ok(exit::SUCCESS);
+        }
+    }
 }
 
 async fn show(connection: &Connection, job: &JobId) -> Outcome<Shown> {

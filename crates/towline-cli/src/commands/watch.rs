@@ -29,14 +29,10 @@ pub(super) async fn run(context: &Context, args: WatchArgs) -> Outcome {
     loop {
         let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
         let outcome = watch.follow(&connection, job).await;
-        let again = connection.went_away(&outcome);
-        connection.close().await;
-        if !again {
-            return outcome;
+        match connection.close_after(&outcome).await {
+            Some(why) => watch.follower.note(why),
+            None => return outcome,
         }
-        watch
-            .follower
-            .note("the command that ran jobs here has ended");
     }
 }
 
