@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use towline::{
-    transport::{FrameSink, FrameSource, Inbound},
-    wire::{Envelope, MessageId, MessageType, Payload, payload},
+    transport::{FrameSink, FrameSource, Inbound, Transport},
+    wire::{Envelope, MessageId, MessageType, Payload, Secret, payload},
 };
 
 use crate::{
@@ -36,6 +36,15 @@ async fn ask_now(url: &str, args: &ConnectArgs, question: &Question<'_>) -> Outc
     let options = connect::socket_options(args)?;
     let transport = connect::target(url)?.connect(&options).await;
     let transport = transport.map_err(|error| Failure::connection(chain(&error)))?;
+    ask_over(transport, token, question).await
+}
+
+/// Asks over a connection that stands.
+pub(crate) async fn ask_over(
+    transport: Box<dyn Transport>,
+    token: Option<Secret>,
+    question: &Question<'_>,
+) -> Outcome<Value> {
     let (mut sink, mut source) = transport.split();
     let hello = payload::Hello {
         client: Some(payload::PeerInfo {

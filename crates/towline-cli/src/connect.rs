@@ -17,7 +17,7 @@ use crate::{
     embedded::{Embedded, Purpose, Stay},
     exit,
     failure::{Failure, Outcome, chain},
-    job_name, output,
+    guard, job_name, output,
     sessions::{SavedSession, Sessions},
     store_choice::StoreChoice,
     target::{Target, absolute},
@@ -442,6 +442,7 @@ pub(crate) fn token(args: &ConnectArgs) -> Outcome<Option<Secret>> {
 }
 
 fn token_of(file: &Path) -> Outcome<Secret> {
+    guard::given_secret(file)?;
     let read = config::first_line(file).map(Secret::from);
     read.map_err(|error| {
         Failure::usage(format!(

@@ -7,7 +7,7 @@ use towline::{
     Amount, ErrorCode, Event, JobId, Lease, LeaseConstraints, Timestamp,
     client::{JobEvent, JobOutput, Outcome as JobOutcome},
     wire::{
-        JobSeq, RawJson, event,
+        JobSeq, RawJson,
         payload::{JobListing, Subscribed},
     },
 };
@@ -126,7 +126,7 @@ impl Told {
             Ok(Event::Status(status)) if status.phase == "running" => {
                 self.started = self.started.or(payload.ts);
             }
-            Ok(Event::Metric(metric)) => self.cost(&metric),
+            Ok(Event::Metric(metric)) => facts::add_cost(&mut self.costs, &metric),
             Ok(Event::Log(_) | Event::ToolResult(_)) => {
                 self.lines.extend(output::event_line(&payload));
                 if self.lines.len() > LAST_LINES {
@@ -134,15 +134,6 @@ impl Told {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// Costs of currencies that no budget counts are counted here.
-    fn cost(&mut self, metric: &event::Metric) {
-        let is_cost = metric.name.starts_with("cost.") && metric.name != "cost.budget.remaining";
-        if let (true, Some(currency)) = (is_cost, &metric.unit) {
-            let sum = self.costs.entry(currency.clone()).or_default();
-            *sum = sum.checked_add(metric.value).unwrap_or(*sum);
         }
     }
 }

@@ -67,7 +67,9 @@ impl Watch {
             Followed::Watched(subscription)
         };
         let client = &connection.client;
-        following::follow(client, &job, followed, &mut self.follower, &mut self.seen).await
+        let (follower, seen) = (&mut self.follower, &mut self.seen);
+        let end = following::follow(client, &job, followed, follower, seen).await?;
+        Ok(end.status)
     }
 }
 

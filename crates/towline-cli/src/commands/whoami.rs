@@ -5,34 +5,60 @@ use serde_json::{Value, json};
 use crate::{
     args::{ConnectArgs, OutputFormat},
     asking::{self, Question},
+    context::Context,
     exit,
     failure::Outcome,
     output, owner,
 };
+#[cfg(unix)]
+use crate::{beside, embedded::Stay, store_choice::StoreChoice};
 
 /// Asks, and answers: vendor types of ours, which another runtime passes over.
 const WHOAMI: &str = "x-vendor.towline.whoami";
 const IDENTITY: &str = "x-vendor.towline.identity";
 
-pub(super) async fn run(args: &ConnectArgs, format: OutputFormat) -> Outcome {
+pub(super) async fn run(context: &Context, args: &ConnectArgs, format: OutputFormat) -> Outcome {
     let identity = match &args.url {
-        Some(url) => {
-            let question = Question {
-                kind: WHOAMI,
-                answer: IDENTITY,
-                payload: &json!({}),
-            };
-            asking::ask(url, args, &question).await?
-        }
-        // Whoever embeds a runtime asks for leases on their own behalf.
-        None => json!({
-            "principal": owner::PRINCIPAL,
-            "role": null,
-            "lease_ceiling_text": "anything",
-        }),
+        Some(url) => asking::ask(url, args, &question(&json!({}))).await?,
+        None => match of_server_here(context).await {
+            Some(identity) => identity?,
+            // Whoever embeds a runtime asks for leases on their own behalf.
+            None => json!({
+                "principal": owner::PRINCIPAL,
+                "role": null,
+                "lease_ceiling_text": "anything",
+            }),
+        },
     };
     output::one(format, &identity, in_words)?;
     Ok(exit::SUCCESS)
+}
+
+fn question(payload: &Value) -> Question<'_> {
+    Question {
+        kind: WHOAMI,
+        answer: IDENTITY,
+        payload,
+    }
+}
+
+/// What the server on this data directory says; nothing when there is none.
+#[cfg(unix)]
+async fn of_server_here(context: &Context) -> Option<Outcome<Value>> {
+    let store = StoreChoice::of_commands(&context.config, &context.data).ok()?;
+    let (transport, token) = beside::connect(&context.data, &store, Stay::Stays).await?;
+    Some(asking::ask_over(Box::new(transport), Some(token), &question(&json!({}))).await)
+}
+
+#[cfg(not(unix))]
+async fn of_server_here(_: &Context) -> Option<Outcome<Value>> {
+    None
+}
+
+/// Who this is to a server; nothing where that does not say.
+pub(super) async fn principal(url: &str, args: &ConnectArgs) -> Option<String> {
+    let identity = asking::ask(url, args, &question(&json!({}))).await.ok()?;
+    identity["principal"].as_str().map(str::to_owned)
 }
 
 fn in_words(identity: &Value) -> String {

@@ -95,6 +95,7 @@ static FILE: Shape = Keys(&[
                     ("audience", Leaf),
                     ("principal_claim", Leaf),
                     ("role_claim", Leaf),
+                    ("principal_prefix", Leaf),
                 ]),
             ),
         ]),

@@ -11,7 +11,7 @@ use tokio_tungstenite::{
     client_async_with_config,
     tungstenite::{
         client::IntoClientRequest as _,
-        error::Error as WsError,
+        error::{Error as WsError, ProtocolError},
         handshake::client::Request,
         http::{HeaderName, HeaderValue, Response, Uri, header, uri::InvalidUri},
     },
@@ -185,6 +185,10 @@ impl Target {
             WsError::Io(cause) => self
                 .failed(format!("the server ended the upgrade: {cause}"))
                 .because(cause),
+            // The cause says in a library's words what bytes they were, which helps nobody.
+            WsError::Protocol(ProtocolError::HttparseError(_)) => {
+                self.refused("what answers there does not speak HTTP".to_owned())
+            }
             WsError::Protocol(fault) => self
                 .refused(format!(
                     "the server's answer to the upgrade is wrong: {fault}"
