@@ -26,6 +26,9 @@ use crate::{
 /// How many of a failed job's last lines are shown.
 const LAST_LINES: usize = 8;
 
+/// How much of an input is shown to people.
+const INPUT_CHARS: usize = 300;
+
 /// A job as it stands.
 #[derive(Serialize)]
 struct Shown {
@@ -37,6 +40,9 @@ struct Shown {
     interrupted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     principal: Option<String>,
+    /// What it was given, where the runtime says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<RawJson>,
     lease: Lease,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_constraints: Option<LeaseConstraints>,
@@ -87,7 +93,11 @@ pub(super) async fn run(context: &Context, args: GetArgs) -> Outcome {
 }
 
 async fn show(connection: &Connection, job: &JobId) -> Outcome<Shown> {
-    let subscribe = connection.client.subscribe(job.clone()).history(true);
+    let subscribe = connection
+        .client
+        .subscribe(job.clone())
+        .history(true)
+        .input(true);
     let subscription = subscribe.send().await.map_err(failed)?;
     let mut past = Past::after(subscription, JobSeq::ZERO);
     let mut told = Told::default();
@@ -146,6 +156,7 @@ impl Shown {
             status: subscribed.current_status.to_string(),
             interrupted: false,
             principal: None,
+            input: subscribed.input.clone(),
             lease: subscribed.lease.clone(),
             lease_constraints: subscribed.lease_constraints.clone(),
             budget: subscribed.budget.clone(),
@@ -269,6 +280,14 @@ fn text(shown: &Shown) -> String {
     lines.join("\n")
 }
 
+/// As much of an input as a person wants to see; JSON has all of it.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(INPUT_CHARS) {
+        Some((at, _)) => format!("{}… ({} bytes; -o json has all)", &text[..at], text.len()),
+        None => text.to_owned(),
+    }
+}
+
 /// What is known of the job, ended or not.
 fn facts_of(shown: &Shown) -> Vec<(&'static str, String)> {
     let mut lines = vec![
@@ -280,6 +299,8 @@ fn facts_of(shown: &Shown) -> Vec<(&'static str, String)> {
         lines.push(("remedy", facts::GOES_ON.to_owned()));
     }
     lines.extend(shown.principal.clone().map(|who| ("principal", who)));
+    let input = shown.input.as_ref();
+    lines.extend(input.map(|input| ("input", cut(input.as_str()))));
     lines.extend(shown.created_at.clone().map(|at| ("created", at)));
     lines.extend(shown.started_at.clone().map(|at| ("started", at)));
     lines.extend(shown.completed_at.clone().map(|at| ("ended", at)));

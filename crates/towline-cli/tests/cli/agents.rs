@@ -214,11 +214,20 @@ fn programs_see_a_clean_environment() {
 fn a_job_says_that_its_program_is_not_confined() {
     let place = Place::new();
     place.trusted("[agents.free]\ncommand = [\"true\"]\nprotocol = \"exec\"\nconfine = \"off\"\n");
-    let free = ["run", "free", "-o", "ndjson", "--dangerously-unconfined-as-root"];
+    let free = [
+        "run",
+        "free",
+        "-o",
+        "ndjson",
+        "--dangerously-unconfined-as-root",
+    ];
     let said = place.run(free).ok().lines();
     let warns = said.iter().any(|line| {
         let body = &line["body"];
-        body["level"] == "warn" && body["message"].as_str().is_some_and(|text| text.contains("not confined"))
+        body["level"] == "warn"
+            && body["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("not confined"))
     });
     assert!(warns, "{said:#?}");
 }

@@ -2,13 +2,13 @@
 #![cfg(unix)]
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::net::{UnixListener, UnixStream},
+    net::{TcpListener, TcpStream},
     process::Stdio,
 };
 
 use pty_process::blocking::{Command, open};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::support::{Place, Ran};
 
@@ -19,27 +19,38 @@ const SESSION: &str = "sess_1";
 const JOB: &str = "job_00000000000000000000000001";
 
 /// Serves one connection after another, until the test ends.
-fn serve(place: &Place) -> String {
-    let path = place.path().join("evil.sock");
-    let listener = UnixListener::bind(&path).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || answer(&stream));
-        }
-    });
-    format!("unix:{}", path.display())
+fn serve() -> String {
+    serve_doing(|| {})
 }
 
-fn answer(stream: &UnixStream) {
-    let mut to_client = stream;
-    for line in BufReader::new(stream).lines().map_while(Result::ok) {
-        let asked: Value = serde_json::from_str(&line).unwrap();
+/// The same, and does something before it accepts a job.
+fn serve_doing(before: impl Fn() + Clone + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/arcp", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let before = before.clone();
+            std::thread::spawn(move || answer(stream, &before));
+        }
+    });
+    url
+}
+
+fn answer(stream: TcpStream, before: &dyn Fn()) {
+    let mut socket = tungstenite::accept(stream).unwrap();
+    // Reading fails when the client has gone.
+    while let Ok(message) = socket.read() {
+        let Ok(asked) = serde_json::from_slice::<Value>(&message.into_data()) else {
+            continue;
+        };
+        if asked["type"] == "job.submit" {
+            before();
+        }
         for mut frame in answers(&asked) {
             frame["arcp"] = json!("1.1");
             frame["id"] = json!("m");
             frame["session_id"] = json!(SESSION);
-            // The client may have what it wanted, and be gone.
-            if writeln!(to_client, "{frame}").is_err() {
+            if socket.send(Message::text(frame.to_string())).is_err() {
                 return;
             }
         }
@@ -131,7 +142,7 @@ const COMMANDS: [&[&str]; 9] = [
 #[test]
 fn what_a_server_writes_is_shown_and_not_obeyed() {
     let place = Place::new();
-    let url = serve(&place);
+    let url = serve();
     for args in COMMANDS {
         for form in ["human", "json", "ndjson"] {
             // Here -o names a file.
@@ -157,7 +168,7 @@ fn what_a_server_writes_is_shown_and_not_obeyed() {
 #[test]
 fn a_terminal_is_told_nothing_by_a_server() {
     let place = Place::new();
-    let url = serve(&place);
+    let url = serve();
     for args in COMMANDS {
         let command = place.command(args.iter().copied().chain(["--url", &url]));
         let (mut keys, screen) = open().unwrap();
@@ -177,4 +188,23 @@ fn a_terminal_is_told_nothing_by_a_server() {
             assert!(!shown.contains(evil), "{args:?}: {shown:?}");
         }
     }
+}
+
+/// A job whose session cannot be saved after all runs all the same, so its name is said, and how to find it.
+#[test]
+fn a_job_whose_session_is_not_saved_is_named() {
+    let place = Place::new();
+    let sessions = place.data().join("sessions");
+    let url = serve_doing(move || {
+        std::fs::remove_dir_all(&sessions).unwrap();
+        std::fs::write(&sessions, "").unwrap();
+    });
+    let ran = place.run(["run", "any", "--detach", "--url", &url, "-o", "json"]);
+    assert_eq!(ran.json()["job_id"], JOB, "one document: {ran:?}");
+    ran.status(21).says(&[
+        "is no directory",
+        "runs all the same",
+        "towline watch job_",
+        &url,
+    ]);
 }

@@ -13,7 +13,10 @@ fn the_store_is_checked_copied_shrunk_and_measured() {
     let verified = place.run(["store", "verify", "-o", "json"]).ok().json();
     assert_eq!(verified["ok"], true);
     assert_eq!(verified["stats"]["jobs"], 1);
-    assert!(verified["stats"]["disk_bytes"].as_u64().unwrap() > 0, "{verified}");
+    assert!(
+        verified["stats"]["disk_bytes"].as_u64().unwrap() > 0,
+        "{verified}"
+    );
     assert!(
         place
             .run(["store", "verify"])

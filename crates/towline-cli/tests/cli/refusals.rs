@@ -82,6 +82,34 @@ fn libraries_do_not_speak_to_people() {
     assert!(!ran.stderr.contains("line 1 column"), "{ran:#?}");
 }
 
+/// What a job was given is shown: its beginning to people, all of it in JSON, and nothing where nothing was given.
+#[test]
+fn a_job_shows_its_input() {
+    let place = Place::new();
+    let long = format!("[1.50,\"{}\"]", "x".repeat(5000));
+    let got = |input: Option<&str>| {
+        let given = input.map(|input| ["--input", input]);
+        let echo = ["run", "echo", "-o", "json"].into_iter();
+        let ran = place.run(echo.chain(given.into_iter().flatten())).ok();
+        let job = ran.json()["job_id"].as_str().unwrap().to_owned();
+        let shown = place.run(["get", &job]).ok().stdout;
+        (shown, place.run(["get", &job, "-o", "json"]).ok().stdout)
+    };
+    let (people, json) = got(Some(&long));
+    assert!(json.contains(&format!("\"input\":{long}")), "{json}");
+    let input = people.lines().find(|line| line.starts_with("input "));
+    let input = input.unwrap();
+    assert!(
+        input.contains("[1.50,\"xxx") && input.contains("(5009 bytes; -o json has all)"),
+        "{input}"
+    );
+    let (people, json) = got(None);
+    assert!(
+        !people.contains("input ") && !json.contains("\"input\""),
+        "{people}{json}"
+    );
+}
+
 /// An empty list says whose jobs it is about.
 #[test]
 fn no_jobs_are_somebodys() {

@@ -189,6 +189,9 @@ impl Target {
             WsError::Protocol(ProtocolError::HttparseError(_)) => {
                 self.refused("what answers there does not speak HTTP".to_owned())
             }
+            WsError::Protocol(ProtocolError::HandshakeIncomplete) => {
+                self.failed("the server ended the connection during the upgrade".to_owned())
+            }
             WsError::Protocol(fault) => self
                 .refused(format!(
                     "the server's answer to the upgrade is wrong: {fault}"
