@@ -52,10 +52,8 @@ pub(super) fn admission(
     minting: Minting<'_>,
 ) -> Outcome<Admission> {
     let mut tokens = given(args, config)?;
-    let jwt = config
-        .auth
-        .jwt
-        .as_ref()
+    let section = config.auth.jwt.as_ref();
+    let jwt = section
         .map(|section| verifier(config, section))
         .transpose()?;
     if args.dangerously_allow_anonymous {
@@ -66,7 +64,7 @@ pub(super) fn admission(
             tokens: BTreeMap::new(),
         });
     }
-    warn_of_one_name(config.auth.jwt.as_ref(), &tokens);
+    warn_of_one_name(section, &tokens);
     let mut minted = None;
     if tokens.is_empty() && jwt.is_none() {
         if args.stdio {
