@@ -197,6 +197,18 @@ impl Config {
         Ok(config)
     }
 
+    /// The agents whose jobs run programs here, with the built-in one that `demo` hosts.
+    pub(crate) fn programs(&self, demo: bool) -> Vec<String> {
+        let runs = |agent: &AgentSection| {
+            !agent.command.is_empty() || agent.builtin.as_deref() == Some("exec")
+        };
+        let of_file = self.agents.iter().filter(|(_, agent)| runs(agent));
+        let ours = (demo && !self.agents.contains_key("exec")).then(|| "exec".to_owned());
+        ours.into_iter()
+            .chain(of_file.map(|(name, _)| name.clone()))
+            .collect()
+    }
+
     /// A span of the file, checked before.
     pub(crate) fn span_of(value: Option<&SpanValue>) -> Option<Span> {
         value.and_then(SpanValue::span)

@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    output,
+};
 
 /// Refuses a data directory that is not ours alone. One that is not there yet is fine.
 pub(crate) fn directory(path: &Path) -> Outcome<()> {
@@ -77,6 +80,28 @@ pub(crate) fn secret(path: &Path) -> Outcome<()> {
         Some("is no plain file".to_owned())
     };
     refuse("kept token", path, fault)
+}
+
+/// Looks at the file of a secret that a person named; it may be a link. One that others may write is refused, for they would
+/// choose the secret, and one that everybody may read is warned of. Whether it is there is for whoever reads it.
+pub(crate) fn given_secret(path: &Path) -> Outcome<()> {
+    given_proof(path)?;
+    if let Ok(found) = fs::metadata(path)
+        && is_open(&found)
+    {
+        output::note(&format!(
+            "warning: everybody on this machine may read the secret in `{}`; `chmod go-rwx` keeps it",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Looks at a file that says what proves who somebody is: whoever may write it may be anybody.
+pub(crate) fn given_proof(path: &Path) -> Outcome<()> {
+    let found = fs::metadata(path).ok().filter(Metadata::is_file);
+    let fault = found.and_then(|found| fault(&found));
+    refuse("file", path, fault)
 }
 
 /// The text of a configuration file. `named` by a person it may be anywhere and a link; found, it is neither.
@@ -193,6 +218,17 @@ fn seen(_found: &Metadata) -> Option<String> {
 #[cfg(not(unix))]
 fn fault(_found: &Metadata) -> Option<String> {
     None
+}
+
+/// Whether everybody may read a plain file.
+#[cfg(unix)]
+fn is_open(found: &Metadata) -> bool {
+    found.is_file() && std::os::unix::fs::MetadataExt::mode(found) & 0o004 != 0
+}
+
+#[cfg(not(unix))]
+fn is_open(_found: &Metadata) -> bool {
+    false
 }
 
 #[cfg(unix)]

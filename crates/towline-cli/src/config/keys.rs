@@ -97,6 +97,7 @@ static FILE: Shape = Keys(&[
                     ("audience", Leaf),
                     ("principal_claim", Leaf),
                     ("role_claim", Leaf),
+                    ("principal_prefix", Leaf),
                 ]),
             ),
         ]),

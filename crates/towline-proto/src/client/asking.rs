@@ -35,11 +35,16 @@ impl ClientSession {
                 let (what, frame) = cancelled(job, reason);
                 (what, frame, None)
             }
-            Request::Subscribe { job, from, history } => {
+            Request::Subscribe {
+                job,
+                from,
+                history,
+                input,
+            } => {
                 let key = self.jobs.watch(&job);
                 (
                     What::Subscribe { job: job.clone() },
-                    subscribe(job, from, history),
+                    subscribe(job, from, history, input),
                     Some(key),
                 )
             }
@@ -312,11 +317,12 @@ fn cancelled(job: JobId, reason: String) -> (What, Envelope) {
     (What::Cancel { job }, frame)
 }
 
-fn subscribe(job: JobId, from: Option<JobSeq>, history: bool) -> Envelope {
+fn subscribe(job: JobId, from: Option<JobSeq>, history: bool, input: bool) -> Envelope {
     let message = Subscribe {
         job_id: Some(job.clone()),
         from_event_seq: from,
         history: Some(history),
+        input,
     };
     envelope(&message).with_job(job)
 }

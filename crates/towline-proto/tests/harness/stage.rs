@@ -401,5 +401,6 @@ fn history(job: JobId) -> Request {
         job,
         from: None,
         history: true,
+        input: false,
     }
 }

@@ -185,12 +185,14 @@ impl Target {
             WsError::Io(cause) => self
                 .failed(format!("the server ended the upgrade: {cause}"))
                 .because(cause),
-            WsError::Protocol(fault @ ProtocolError::HttparseError(_)) => self
-                .refused(
-                    "what answers there does not speak HTTP; is it the address of a WebSocket?"
-                        .to_owned(),
-                )
-                .because(fault),
+            // The cause says in a library's words what bytes they were, which helps nobody.
+            WsError::Protocol(ProtocolError::HttparseError(_)) => self.refused(
+                "what answers there does not speak HTTP; is it the address of a WebSocket?"
+                    .to_owned(),
+            ),
+            WsError::Protocol(ProtocolError::HandshakeIncomplete) => {
+                self.failed("the server ended the connection during the upgrade".to_owned())
+            }
             WsError::Protocol(fault) => self
                 .refused(format!(
                     "the server's answer to the upgrade is wrong: {fault}"
