@@ -6,7 +6,8 @@
 //!                       │ its id is the job's checkpoint                      │
 //!                       ▼                                                     ├─ session/update: events of the job
 //!                  a later run loads it                                       ├─ session/request_permission: the lease, a person, no
-//!                                                                             └─ fs/*: the job's own file facade
+//!                                                                             ├─ fs/*: the job's own file facade
+//!                                                                             └─ terminal/*: programs that the lease covers
 //! ```
 //!
 //! What the agent asks for is a courtesy: what binds it is its confinement [ARCP 17-5].
@@ -14,6 +15,7 @@
 mod input;
 mod permission;
 mod session;
+mod terminals;
 mod turn;
 mod wire;
 
@@ -23,15 +25,17 @@ use futures_util::future::FutureExt as _;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use towline_runtime::{AgentError, JobContext};
-use towline_wire::RawJson;
+use towline_wire::{RawJson, namespace};
 
 use crate::{
+    named::Starter,
     pipe::{Allowance, Output},
     plain::{GRACE, describe, log_lines, said_too_much},
     spawn::Program,
     trouble::{agent_process, cancelled, failed},
 };
 use session::Session;
+use terminals::Terminals;
 use wire::{Broken, Wire};
 
 /// The program of one job.
@@ -43,6 +47,8 @@ pub(crate) struct AcpChild {
     pub(crate) directory: std::path::PathBuf,
     /// How much it may say.
     pub(crate) output: Option<u64>,
+    /// What starts the commands that it has run for it.
+    pub(crate) starter: Starter,
 }
 
 /// Runs a job as one prompt of one session. The program is ended when its turn is over, or the job.
@@ -59,7 +65,11 @@ pub(crate) async fn run(
     let mut stderr = Output::new(streams.stderr, &gone).within(allowance.as_ref());
     let stdout = Output::new(streams.stdout, &gone).within(allowance.as_ref());
     let wire = Wire::new(stdout, streams.stdin);
-    let mut session = Session::new(&ctx, &subject, wire);
+    let terminals = ctx
+        .reach()
+        .covers_some(namespace::TOOL_CALL, "exec:")
+        .then(|| Terminals::new(&ctx, child.starter, &task.cwd));
+    let mut session = Session::new(&ctx, &subject, wire, terminals);
     let gave = {
         let mut worked = std::pin::pin!(session.work(task, child.kept));
         let mut logged = std::pin::pin!(log_lines(&ctx, &mut stderr, "debug", |_| {}).fuse());
@@ -84,7 +94,7 @@ pub(crate) async fn run(
             }
         }
     };
-    session.close_calls().await;
+    session.close().await;
     let lost = matches!(gave, Err(Broken::Lost));
     if lost {
         // It goes, and how it went says more than that its output ended.

@@ -4,11 +4,14 @@
 //! ```text
 //! [{"say": "I look"}, {"think": "hm"}, {"update": {"sessionUpdate": "plan", "entries": []}}, {"cost": [0.02, "USD"]},
 //!  {"ask": {"toolCallId": "1", "kind": "edit", "locations": [{"path": "/w/a"}]}}, {"read": "/w/a"}, {"write": ["/w/a", "text"]},
+//!  {"run": ["git", "status"]}, {"start": ["make"]}, {"output": 0}, {"await": 0}, {"kill": 0}, {"release": 0},
 //!  {"wait": "cancel"}, {"stop": "refusal"}, {"exit": 3}]
 //! ```
 //!
-//! Answers to `ask`, `read` and `write` are said. Sessions are kept in the file `sessions` of its home, so that a later process loads
-//! them. `crash` ends the process that opened the session, and passes over in one that loaded it.
+//! Answers to `ask`, `read`, `write` and what is done with terminals (the ones that `start` made, counted from 0; `run` is all of it at
+//! once) are said. Sessions are kept in the file `sessions` of its home, so that a later process loads
+//! them. `crash` ends the process that opened the session, and passes over in one that loaded it; `forget` ends the job's first process and
+//! takes its sessions with it.
 
 use std::{
     io::{BufRead, Write as _},
@@ -25,6 +28,7 @@ pub fn main() -> ExitCode {
         asked: 0,
         session: String::new(),
         said: 0,
+        terminals: Vec::new(),
     };
     while let Some(message) = agent.next() {
         if message["method"].is_null() {
@@ -42,6 +46,7 @@ struct Agent {
     asked: u64,
     session: String,
     said: u64,
+    terminals: Vec<String>,
 }
 
 /// The script wants the process to end.
@@ -161,6 +166,8 @@ impl Agent {
                     let answer = self.ask("fs/write_text_file", file);
                     self.tell(answer);
                 }
+                ("run" | "start", _) => self.start(name == "run", value),
+                ("output" | "await" | "kill" | "release", _) => self.terminal(name, value),
                 ("wait", _) => {
                     while let Some(other) = self.next() {
                         if other["method"] == "session/cancel" {
@@ -175,6 +182,11 @@ impl Agent {
                 }
                 // Whether this process loaded the session: a crash that is made once is made in the first.
                 ("crash", _) if is_new(&self.session) => return Err(Exit(9)),
+                ("forget", _) if std::env::var("TOWLINE_ATTEMPT").is_ok_and(|run| run == "1") => {
+                    // Without them there was nothing to forget.
+                    let _ = std::fs::remove_file(sessions());
+                    return Err(Exit(9));
+                }
                 _ => {}
             }
             if let Some(reason) = reason {
@@ -200,6 +212,41 @@ impl Agent {
             .unwrap_or("cancelled")
             .to_owned();
         self.say("agent_message_chunk", &told);
+    }
+
+    /// Has a command run; a whole run says what it wrote and how it ended.
+    fn start(&mut self, whole: bool, command: &Value) {
+        let words = command.as_array().map_or(&[][..], Vec::as_slice);
+        let asked = match words.split_first() {
+            Some((program, args)) => json!({"command": program, "args": args}),
+            // A text, or all that there is to say.
+            None if command.is_object() => command.clone(),
+            None => json!({"command": command}),
+        };
+        let answer = self.ask("terminal/create", asked).unwrap_or_default();
+        let Some(name) = answer["result"]["terminalId"].as_str() else {
+            return self.tell(Some(answer));
+        };
+        self.terminals.push(name.to_owned());
+        if whole {
+            let last = json!(self.terminals.len() - 1);
+            for step in ["await", "output", "release"] {
+                self.terminal(step, &last);
+            }
+        }
+    }
+
+    fn terminal(&mut self, step: &str, number: &Value) {
+        let number = number
+            .as_u64()
+            .and_then(|number| usize::try_from(number).ok());
+        let name = number.and_then(|number| self.terminals.get(number));
+        let method = match step {
+            "await" => "terminal/wait_for_exit".to_owned(),
+            other => format!("terminal/{other}"),
+        };
+        let answer = self.ask(&method, json!({"terminalId": name}));
+        self.tell(answer);
     }
 
     fn tell(&mut self, answer: Option<Value>) {

@@ -12,6 +12,7 @@ use crate::{
     confined::Confinement,
     environment::Environment,
     launcher::Launcher,
+    named::Starter,
     plain::{self, Manner},
     proxy::Network,
     relay::{self, Child, Layer},
@@ -235,6 +236,16 @@ impl ProcessAgent {
         ))
     }
 
+    /// What starts the programs that a job of this agent names.
+    fn starter(&self, network: Option<Network>) -> Starter {
+        Starter {
+            launcher: self.launcher.clone().or_else(|| Launcher::find().ok()),
+            confinement: self.confinement.clone(),
+            network,
+            read: self.confinement.read.clone(),
+        }
+    }
+
     async fn job(self, ctx: JobContext, input: RawJson) -> Result<RawJson, AgentError> {
         let network = Network::of(&ctx, &self.confinement.network);
         let agent = self.run_with(ctx, input, network.clone());
@@ -266,6 +277,7 @@ impl ProcessAgent {
                     Some(directory) => std::path::absolute(directory)?,
                     None => std::env::current_dir()?,
                 };
+                let starter = self.starter(network.clone());
                 let (program, kept) = self.program(&ctx, &subject, network).await?;
                 let output = self.confinement.limits.output;
                 let child = AcpChild {
@@ -273,6 +285,7 @@ impl ProcessAgent {
                     kept,
                     directory,
                     output,
+                    starter,
                 };
                 acp::run(ctx, child, input).await
             }

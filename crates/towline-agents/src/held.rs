@@ -33,7 +33,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A program that the job's lease names: it gets the files of the lease.
+    /// A program that the job's lease names: it gets the files of the lease, and may read and run what an operator says.
     ///
     /// # Errors
     /// The lease gives what no confined program can be given.
@@ -42,8 +42,13 @@ impl Held {
         confinement: &Confinement,
         program: Program,
         directory: Place,
+        read: &[PathBuf],
     ) -> Result<Self, AgentError> {
-        let plan = granted(ctx, Plan::new(program).directory(directory)).await?;
+        let mut plan = Plan::new(program).directory(directory);
+        for path in read {
+            plan = plan.grant(Place::open(path)?, Access::Run);
+        }
+        let plan = granted(ctx, plan).await?;
         Ok(Self {
             plan,
             confinement: confinement.clone(),

@@ -50,6 +50,7 @@ mod index;
 mod keeper;
 pub mod launcher;
 mod limits;
+mod named;
 mod pipe;
 mod plain;
 mod process;

@@ -9,3 +9,4 @@ mod forms;
 mod relayed;
 mod side;
 mod support;
+mod terminals;
