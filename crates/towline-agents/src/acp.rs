@@ -19,7 +19,7 @@ mod terminals;
 mod turn;
 mod wire;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::FutureExt as _;
 use tokio::time::timeout;
@@ -28,13 +28,16 @@ use towline_runtime::{AgentError, JobContext};
 use towline_wire::{RawJson, namespace};
 
 use crate::{
+    keeping::Keeping,
+    mcp::JobServer,
     named::Starter,
     pipe::{Allowance, Output},
     plain::{GRACE, describe, log_lines, said_too_much},
+    process::Process,
     spawn::Program,
     trouble::{agent_process, cancelled, failed},
 };
-use session::Session;
+use session::{Own, Session};
 use terminals::Terminals;
 use wire::{Broken, Wire};
 
@@ -49,6 +52,10 @@ pub(crate) struct AcpChild {
     pub(crate) output: Option<u64>,
     /// What starts the commands that it has run for it.
     pub(crate) starter: Starter,
+    /// What a later run has to know.
+    pub(crate) keeping: Arc<Keeping>,
+    /// The job's own tools, if there are any.
+    pub(crate) tools: Option<Arc<JobServer>>,
 }
 
 /// Runs a job as one prompt of one session. The program is ended when its turn is over, or the job.
@@ -69,7 +76,8 @@ pub(crate) async fn run(
         .reach()
         .covers_some(namespace::TOOL_CALL, "exec:")
         .then(|| Terminals::new(&ctx, child.starter, &task.cwd));
-    let mut session = Session::new(&ctx, &subject, wire, terminals);
+    let own = own(&process, child.keeping, child.tools.as_deref());
+    let mut session = Session::new(&ctx, &subject, wire, own, terminals);
     let gave = {
         let mut worked = std::pin::pin!(session.work(task, child.kept));
         let mut logged = std::pin::pin!(log_lines(&ctx, &mut stderr, "debug", |_| {}).fuse());
@@ -95,12 +103,21 @@ pub(crate) async fn run(
         }
     };
     session.close().await;
-    let lost = matches!(gave, Err(Broken::Lost));
-    if lost {
+    conclude(&ctx, &subject, process, gave).await
+}
+
+/// Sees the program off, and says what came of it.
+async fn conclude(
+    ctx: &JobContext,
+    subject: &str,
+    mut process: Process,
+    gave: Result<RawJson, Broken>,
+) -> Result<RawJson, AgentError> {
+    if matches!(gave, Err(Broken::Lost)) {
         // It goes, and how it went says more than that its output ended.
         if let Ok(Ok(status)) = timeout(FAREWELL, process.ended()).await {
             let what = format!("ended with {} before its turn did", describe(status));
-            return Err(failed(&subject, &what));
+            return Err(failed(subject, &what));
         }
     }
     process
@@ -110,7 +127,19 @@ pub(crate) async fn run(
         Ok(result) => Ok(result),
         Err(Broken::Error(error)) => Err(error),
         Err(Broken::Cancelled) => Err(cancelled()),
-        Err(Broken::Lost) => Err(failed(&subject, "closed its output before its turn ended")),
+        Err(Broken::Lost) => Err(failed(subject, "closed its output before its turn ended")),
+    }
+}
+
+/// What the session is told of its job.
+fn own(process: &Process, keeping: Arc<Keeping>, tools: Option<&JobServer>) -> Own {
+    let given = |tools: &JobServer| {
+        let url = process.port().map(|port| tools.url(port));
+        (url, tools.key().clone())
+    };
+    Own {
+        keeping,
+        tools: tools.map(given),
     }
 }
 

@@ -4,12 +4,13 @@
 //! ```text
 //! [{"say": "I look"}, {"think": "hm"}, {"update": {"sessionUpdate": "plan", "entries": []}}, {"cost": [0.02, "USD"]},
 //!  {"ask": {"toolCallId": "1", "kind": "edit", "locations": [{"path": "/w/a"}]}}, {"read": "/w/a"}, {"write": ["/w/a", "text"]},
+//!  {"tools": true}, {"call": ["delegate", {"agent": "echo"}]}, {"call_with": ["Bearer x", "progress", {}]},
 //!  {"run": ["git", "status"]}, {"start": ["make"]}, {"output": 0}, {"await": 0}, {"kill": 0}, {"release": 0},
 //!  {"wait": "cancel"}, {"stop": "refusal"}, {"exit": 3}]
 //! ```
 //!
 //! Answers to `ask`, `read`, `write` and what is done with terminals (the ones that `start` made, counted from 0; `run` is all of it at
-//! once) are said. Sessions are kept in the file `sessions` of its home, so that a later process loads
+//! once), and what the tools of its session give, are said. Sessions are kept in the file `sessions` of its home, so that a later process loads
 //! them. `crash` ends the process that opened the session, and passes over in one that loaded it; `forget` ends the job's first process and
 //! takes its sessions with it.
 
@@ -20,6 +21,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tools::Tools;
+
+mod tools;
 
 /// Serves on standard input and output until that ends.
 pub fn main() -> ExitCode {
@@ -29,6 +33,7 @@ pub fn main() -> ExitCode {
         session: String::new(),
         said: 0,
         terminals: Vec::new(),
+        tools: Tools::default(),
     };
     while let Some(message) = agent.next() {
         if message["method"].is_null() {
@@ -47,6 +52,7 @@ struct Agent {
     session: String,
     said: u64,
     terminals: Vec<String>,
+    tools: Tools,
 }
 
 /// The script wants the process to end.
@@ -104,9 +110,10 @@ impl Agent {
         match message["method"].as_str().unwrap_or_default() {
             "initialize" => self.answer(
                 message,
-                &json!({"protocolVersion": 1, "agentCapabilities": {"loadSession": true}, "authMethods": [], "seen": params}),
+                &json!({"protocolVersion": 1, "agentCapabilities": {"loadSession": true, "mcpCapabilities": {"http": true}}, "authMethods": [], "seen": params}),
             ),
             "session/new" => {
+                self.tools = Tools::of(&params["mcpServers"]);
                 self.session = format!("s{}", std::process::id());
                 remember(&self.session);
                 self.answer(message, &json!({
@@ -117,6 +124,7 @@ impl Agent {
                 }));
             }
             "session/load" => {
+                self.tools = Tools::of(&params["mcpServers"]);
                 let wanted = params["sessionId"].as_str().unwrap_or_default().to_owned();
                 if is_known(&wanted) {
                     self.session = wanted;
@@ -168,6 +176,19 @@ impl Agent {
                 }
                 ("run" | "start", _) => self.start(name == "run", value),
                 ("output" | "await" | "kill" | "release", _) => self.terminal(name, value),
+                ("tools", _) => {
+                    let names = self.tools.list();
+                    self.say("agent_message_chunk", &names);
+                }
+                ("call", _) => {
+                    let gave = self.tools.call(&value[0], &value[1]);
+                    self.say("agent_message_chunk", &gave);
+                }
+                ("call_with", _) => {
+                    let mut tools = self.tools.with_key(value[0].as_str().unwrap_or_default());
+                    let gave = tools.call(&value[1], &value[2]);
+                    self.say("agent_message_chunk", &gave);
+                }
                 ("wait", _) => {
                     while let Some(other) = self.next() {
                         if other["method"] == "session/cancel" {

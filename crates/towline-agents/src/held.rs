@@ -146,9 +146,15 @@ impl Held {
         let kernel = kernel(&confinement, launcher).await;
         let mut way = None;
         if let Some(network) = begin.network {
-            let opened = opened(plan, &network, kernel, confinement.by_port);
-            let (told, door, shared) = opened.map_err(|refusal| refused(subject, refusal))?;
-            (plan, way) = (told, Some((network, door, shared)));
+            // What it does not need has to lead nowhere else.
+            match Door::open(kernel, confinement.by_port && network.is_needed()) {
+                Ok(door) => {
+                    let (told, door, shared) = through(plan, &network, door);
+                    (plan, way) = (told, Some((network, door, shared)));
+                }
+                Err(_) if !network.is_needed() => {}
+                Err(refusal) => return Err(refused(subject, refusal)),
+            }
         }
         let mut command = launcher.command();
         let prepared = plan
@@ -180,20 +186,14 @@ impl Held {
     }
 }
 
-/// Opens the door to the network that a program is to have, and tells the program where it is.
-fn opened(
-    mut plan: Plan,
-    network: &Network,
-    kernel: &Kernel,
-    by_port: bool,
-) -> Result<(Plan, Door, Shared), Refusal> {
-    let mut door = Door::open(kernel, by_port)?;
+/// Gives a program the door to the network that it is to have, and tells it where that is.
+fn through(mut plan: Plan, network: &Network, mut door: Door) -> (Plan, Door, Shared) {
     let shared = Shared::new(door.is_shared());
     for (name, value) in network.variables(door.port(), &shared, true) {
         plan = plan.env(name, value);
     }
     let plan = plan.door(&mut door);
-    Ok((plan, door, shared))
+    (plan, door, shared)
 }
 
 fn streams_of(child: &mut Child, input: Option<ChildStdin>) -> Option<Streams> {

@@ -48,8 +48,14 @@ mod held;
 mod index;
 #[cfg(target_os = "linux")]
 mod keeper;
+mod keeping;
 pub mod launcher;
 mod limits;
+#[cfg(feature = "mcp")]
+mod mcp;
+#[cfg(not(feature = "mcp"))]
+#[path = "no_mcp.rs"]
+mod mcp;
 mod named;
 mod pipe;
 mod plain;
@@ -72,5 +78,7 @@ pub use exec::ExecAgent;
 pub use index::IndexAgent;
 pub use launcher::Launcher;
 pub use limits::Limits;
+#[cfg(feature = "mcp")]
+pub use mcp::{McpTools, McpToolsError};
 pub use proxy::{Model, ModelError, Outside, Price, Style};
 pub use remote::RemoteAgent;

@@ -3,11 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep_until};
 use towline_runtime::{AgentError, JobContext};
-use towline_wire::{Amount, ErrorCode, EventKind, JobId, RawJson, namespace};
+use towline_wire::{Amount, ErrorCode, EventKind, JobId, RawJson, Secret, namespace};
 
 use super::{
     input::Task,
@@ -18,15 +17,15 @@ use super::{
 };
 use crate::{
     collected::{Collected, ResultForm},
+    keeping::{Keeping, Kept},
     plain::GRACE,
 };
 
-/// What a later run, or a job that continues this one, has to know.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Kept {
-    acp_session: Option<String>,
-    #[serde(default)]
-    costs: BTreeMap<String, Amount>,
+/// What a session has of its job.
+pub(super) struct Own {
+    pub(super) keeping: Arc<Keeping>,
+    /// Where the job's own tools are, if its process reaches them, and what opens them.
+    pub(super) tools: Option<(Option<String>, Secret)>,
 }
 
 /// An answer that is being made: to which request, and what it is.
@@ -54,6 +53,8 @@ pub(super) struct Session<'j> {
     permissions: FuturesUnordered<Deciding<'j>>,
     /// The requests for permission that wait.
     asked: Vec<Value>,
+    /// What the session has of its job.
+    own: Own,
     /// Where commands run, if the lease covers any [ARCP 17-5].
     terminals: Option<Arc<Terminals>>,
     id: Option<String>,
@@ -68,6 +69,7 @@ impl<'j> Session<'j> {
         ctx: &'j JobContext,
         subject: &'j str,
         wire: Wire,
+        own: Own,
         terminals: Option<Arc<Terminals>>,
     ) -> Self {
         Self {
@@ -78,6 +80,7 @@ impl<'j> Session<'j> {
             answers: FuturesUnordered::new(),
             permissions: FuturesUnordered::new(),
             asked: Vec::new(),
+            own,
             terminals,
             id: None,
             is_loading: false,
@@ -144,9 +147,12 @@ impl<'j> Session<'j> {
 
     /// The session that goes on: of an earlier run of this job, or of the job that is continued.
     async fn before(&mut self, task: &Task, kept: Option<RawJson>) -> Result<Before, AgentError> {
-        let kept = kept.and_then(|kept| kept.read::<Kept>().ok());
         let is_wanted = task.earlier.is_some();
-        if let Some(kept) = kept.filter(|kept| kept.acp_session.is_some()) {
+        if let Some(kept) = &kept {
+            self.own.keeping.restore(kept).await;
+        }
+        let kept = self.own.keeping.kept().await;
+        if kept.acp_session.is_some() {
             return Ok(Before { kept, is_wanted });
         }
         let Some(earlier) = &task.earlier else {
@@ -163,7 +169,8 @@ impl<'j> Session<'j> {
 
     /// Opens the session, or loads the one that goes on. Gives what it offers to choose from.
     async fn open(&mut self, task: &Task, before: Before, agent: &Value) -> Result<Value, Broken> {
-        let mut place = json!({"cwd": task.cwd, "mcpServers": []});
+        let servers = self.servers(agent).await?;
+        let mut place = json!({"cwd": task.cwd, "mcpServers": servers});
         if !task.dirs.is_empty() {
             place["additionalDirectories"] = json!(task.dirs);
         }
@@ -184,6 +191,33 @@ impl<'j> Session<'j> {
         };
         self.id = Some(id.to_owned());
         Ok(opened)
+    }
+
+    /// The servers of tools that the agent is told of: the job's own, where it can use it [ARCP 17-7].
+    async fn servers(&mut self, agent: &Value) -> Result<Value, AgentError> {
+        let Some((url, key)) = &self.own.tools else {
+            return Ok(json!([]));
+        };
+        let capabilities = &agent["agentCapabilities"]["mcpCapabilities"];
+        let url = match url {
+            Some(url) if capabilities["http"] == true => url,
+            missing => {
+                let why = match missing {
+                    Some(_) => {
+                        "it does not say that it takes servers over HTTP (`mcpCapabilities.http`)"
+                    }
+                    None => "its process cannot be kept to a port of its job here",
+                };
+                let text = format!("the job's own tools were not given to the agent: {why}");
+                self.ctx.log("warn", text).await?;
+                return Ok(json!([]));
+            }
+        };
+        let bearer = format!("Bearer {}", key.expose());
+        Ok(json!([{
+            "type": "http", "name": "towline", "url": url,
+            "headers": [{"name": "Authorization", "value": bearer}],
+        }]))
     }
 
     /// Loads a session; the inner error is why the agent has it no more.
@@ -280,8 +314,10 @@ impl<'j> Session<'j> {
         let kept = Kept {
             acp_session: self.id.clone(),
             costs: self.turn.costs().clone(),
+            value: None,
         };
-        self.ctx.checkpoint(&kept).await?;
+        let (session, costs) = (kept.acp_session.clone(), kept.costs.clone());
+        self.own.keeping.keep_session(session, costs).await?;
         Ok(self.ctx.emit(&EventKind::new(OTHER), &kept).await?)
     }
 
