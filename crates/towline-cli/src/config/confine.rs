@@ -1,6 +1,6 @@
 //! How an agent of the file is confined: `confine`, `read`, `state` and `limits` of `[agents.NAME]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use towline::agents::{Confinement, Limits};
 
@@ -8,11 +8,22 @@ use super::{
     Config,
     agents::{AgentLimits, AgentSection, Size},
     models::ModelSection,
+    tools::ToolsSection,
 };
 use crate::{
     failure::{Failure, Outcome},
     guard::store_files,
 };
+
+/// What a section says of how its programs are confined.
+pub(super) struct Section<'s> {
+    /// What it is called.
+    pub(super) key: String,
+    pub(super) confine: Option<&'s str>,
+    pub(super) read: &'s [PathBuf],
+    pub(super) state: Option<&'s Path>,
+    pub(super) limits: &'s AgentLimits,
+}
 
 impl Config {
     /// The files that are nobody's business but this program's: the file itself, and those it names: secrets, data, and what
@@ -28,6 +39,7 @@ impl Config {
             .chain(self.credentials.key_file())
             .chain(&self.store.postgres_file)
             .chain(self.models.values().flat_map(ModelSection::files))
+            .chain(self.tools.values().filter_map(ToolsSection::file))
             .map(|file| self.path(file))
             .collect();
         own.extend(
@@ -49,7 +61,14 @@ impl Config {
         section: &AgentSection,
         base: &Confinement,
     ) -> Outcome<Confinement> {
-        let confinement = self.held(name, section, base)?;
+        let held = Section {
+            key: format!("agents.{name}"),
+            confine: section.confine.as_deref(),
+            read: &section.read,
+            state: section.state.as_deref(),
+            limits: &section.limits,
+        };
+        let confinement = self.held(&held, base)?;
         match &section.model {
             Some(model) => {
                 let key = format!("agents.{name}.model");
@@ -59,12 +78,13 @@ impl Config {
         }
     }
 
-    fn held(&self, name: &str, section: &AgentSection, base: &Confinement) -> Outcome<Confinement> {
-        let key = |key: &str| format!("agents.{name}.{key}");
-        match section.confine.as_deref() {
+    /// What confines the programs of a section.
+    pub(super) fn held(&self, section: &Section<'_>, base: &Confinement) -> Outcome<Confinement> {
+        let key = |key: &str| format!("{}.{key}", section.key);
+        match section.confine {
             None | Some("lease") => {}
             Some("off") => {
-                let limits = self.limits(&key("limits"), &section.limits)?;
+                let limits = self.limits(&key("limits"), section.limits)?;
                 // Of these only what the runtime itself counts holds.
                 return Ok(self.unconfined(&key("confine"))?.limits(limits));
             }
@@ -77,15 +97,15 @@ impl Config {
                 ));
             }
         }
-        let limits = self.limits(&key("limits"), &section.limits)?;
+        let limits = self.limits(&key("limits"), section.limits)?;
         let mut confinement = base.clone().limits(limits);
-        for path in &section.read {
+        for path in section.read {
             // A tree may be written as in a lease.
             let tree = path.to_str().and_then(|text| text.strip_suffix("/**"));
             let path = tree.map_or_else(|| path.clone(), PathBuf::from);
             confinement = confinement.read(self.path(&path));
         }
-        if let Some(state) = &section.state {
+        if let Some(state) = section.state {
             confinement = confinement.state(self.path(state));
         }
         Ok(confinement)
