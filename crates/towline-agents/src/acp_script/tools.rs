@@ -28,7 +28,7 @@ impl Tools {
     }
 
     /// The same without a key, or with another.
-    pub(super) fn with_key(&self, key: &str) -> Self {
+    fn with_key(&self, key: &str) -> Self {
         Self {
             url: self.url.clone(),
             authorization: key.to_owned(),
@@ -36,8 +36,20 @@ impl Tools {
         }
     }
 
+    /// Carries out a step of the script; gives what there is to say.
+    pub(super) fn step(&mut self, name: &str, value: &Value) -> String {
+        match name {
+            "tools" => self.list(),
+            "call" => self.call(&value[0], &value[1]),
+            _ => {
+                let mut tools = self.with_key(value[0].as_str().unwrap_or_default());
+                tools.call(&value[1], &value[2])
+            }
+        }
+    }
+
     /// The names of the tools there are.
-    pub(super) fn list(&mut self) -> String {
+    fn list(&mut self) -> String {
         match self.ask("tools/list", &json!({})) {
             Ok(result) => {
                 let tools = result["tools"].as_array().map_or(&[][..], Vec::as_slice);
@@ -52,7 +64,7 @@ impl Tools {
     }
 
     /// The text that a call gives.
-    pub(super) fn call(&mut self, name: &Value, arguments: &Value) -> String {
+    fn call(&mut self, name: &Value, arguments: &Value) -> String {
         match self.ask("tools/call", &json!({"name": name, "arguments": arguments})) {
             Ok(result) => {
                 let text = result["content"][0]["text"].as_str().unwrap_or_default();

@@ -203,6 +203,8 @@ static FILE: Shape = Keys(&[
             ("ca_cert", Leaf),
             ("protocol", Leaf),
             ("version", Leaf),
+            ("description", Leaf),
+            ("input_schema", Leaf),
             ("cwd", Leaf),
             ("env", Leaf),
             ("env_pass", Leaf),
