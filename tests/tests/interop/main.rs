@@ -10,3 +10,4 @@ mod examples;
 mod mcp;
 mod python;
 mod runtimes;
+mod tools;

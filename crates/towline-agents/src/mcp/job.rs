@@ -6,7 +6,7 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
-        ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+        ListToolsResult, PaginatedRequestParams, ResultType, ServerCapabilities, ServerConfig,
     },
     service::RequestContext,
 };
@@ -53,8 +53,15 @@ impl Job {
         let whole = name
             .contains('/')
             .then(|| gave.read::<CallToolResult>().ok());
-        Ok(whole.flatten().unwrap_or_else(|| told(&gave)))
+        Ok(whole.flatten().map_or_else(|| told(&gave), passed_on))
     }
+}
+
+/// What a server gave, as this one gives it: each has said how what it says is to be read.
+fn passed_on(mut result: CallToolResult) -> CallToolResult {
+    result.result_type = Some(ResultType::COMPLETE);
+    result.meta = None;
+    result
 }
 
 /// What a tool gave, as a model gets it.
