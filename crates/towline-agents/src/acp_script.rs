@@ -238,29 +238,11 @@ impl Agent {
                     let gave = self.tools.step(name, value);
                     self.say("agent_message_chunk", &gave);
                 }
-                ("wait", _) => {
-                    while let Some(other) = self.next() {
-                        if other["method"] == CANCEL {
-                            break;
-                        }
+                _ => {
+                    if let Some(ending) = self.ending(name, value) {
+                        return ending.map(Some);
                     }
-                    return Ok(Some(CANCELLED.to_owned()));
                 }
-                ("pause", _) if self.pause(value.as_u64().unwrap_or(0)) => {
-                    return Ok(Some(CANCELLED.to_owned()));
-                }
-                ("stop", Some(text)) => return Ok(Some(text.to_owned())),
-                ("exit", _) => {
-                    return Err(Exit(u8::try_from(value.as_u64().unwrap_or(1)).unwrap_or(1)));
-                }
-                // Whether this process loaded the session: a crash that is made once is made in the first.
-                ("crash", _) if self.is_new => return Err(Exit(9)),
-                ("forget", _) if std::env::var("TOWLINE_ATTEMPT").is_ok_and(|run| run == "1") => {
-                    // Without them there was nothing to forget.
-                    let _ = std::fs::remove_file(sessions());
-                    return Err(Exit(9));
-                }
-                _ => {}
             }
             let Some((done, answer)) = done else {
                 continue;
@@ -276,6 +258,36 @@ impl Agent {
             }
         }
         Ok(None)
+    }
+
+    /// What a step ends the turn with, or the process, if it does.
+    fn ending(&mut self, name: &str, value: &Value) -> Option<Result<String, Exit>> {
+        match (name, value.as_str()) {
+            ("wait", _) => {
+                while let Some(other) = self.next() {
+                    if other["method"] == CANCEL {
+                        break;
+                    }
+                }
+                Some(Ok(CANCELLED.to_owned()))
+            }
+            ("pause", _) if self.pause(value.as_u64().unwrap_or(0)) => {
+                Some(Ok(CANCELLED.to_owned()))
+            }
+            ("stop", Some(text)) => Some(Ok(text.to_owned())),
+            ("exit", _) => {
+                let code = u8::try_from(value.as_u64().unwrap_or(1));
+                Some(Err(Exit(code.unwrap_or(1))))
+            }
+            // Whether this process loaded the session: a crash that is made once is made in the first.
+            ("crash", _) if self.is_new => Some(Err(Exit(9))),
+            ("forget", _) if std::env::var("TOWLINE_ATTEMPT").is_ok_and(|run| run == "1") => {
+                // Without them there was nothing to forget.
+                let _ = std::fs::remove_file(sessions());
+                Some(Err(Exit(9)))
+            }
+            _ => None,
+        }
     }
 
     /// Asks for permission; whether it was given, and the option that was chosen.

@@ -144,18 +144,9 @@ impl Held {
             plan = plan.pass(side::EVENTS, events);
         }
         let kernel = kernel(&confinement, launcher).await;
-        let mut way = None;
-        if let Some(network) = begin.network {
-            // What it does not need has to lead nowhere else.
-            match Door::open(kernel, confinement.by_port && network.is_needed()) {
-                Ok(door) => {
-                    let (told, door, shared) = through(plan, &network, door);
-                    (plan, way) = (told, Some((network, door, shared)));
-                }
-                Err(_) if !network.is_needed() => {}
-                Err(refusal) => return Err(refused(subject, refusal)),
-            }
-        }
+        let way;
+        (plan, way) = opened(plan, begin.network, kernel, confinement.by_port)
+            .map_err(|refusal| refused(subject, refusal))?;
         let mut command = launcher.command();
         let prepared = plan
             .prepare(command.as_std_mut(), kernel, Input::Piped)
@@ -186,14 +177,31 @@ impl Held {
     }
 }
 
-/// Gives a program the door to the network that it is to have, and tells it where that is.
-fn through(mut plan: Plan, network: &Network, mut door: Door) -> (Plan, Door, Shared) {
+/// A way to the network: what is behind the door, and what has to be said there.
+type Way = (Network, Door, Shared);
+
+/// Opens the door to the network that a program is to have, and tells the program where it is. One that it can do without is not
+/// opened where it would lead elsewhere too.
+fn opened(
+    mut plan: Plan,
+    network: Option<Network>,
+    kernel: &Kernel,
+    by_port: bool,
+) -> Result<(Plan, Option<Way>), Refusal> {
+    let Some(network) = network else {
+        return Ok((plan, None));
+    };
+    let mut door = match Door::open(kernel, by_port && network.is_needed()) {
+        Ok(door) => door,
+        Err(_) if !network.is_needed() => return Ok((plan, None)),
+        Err(refusal) => return Err(refusal),
+    };
     let shared = Shared::new(door.is_shared());
     for (name, value) in network.variables(door.port(), &shared, true) {
         plan = plan.env(name, value);
     }
     let plan = plan.door(&mut door);
-    (plan, door, shared)
+    Ok((plan, Some((network, door, shared))))
 }
 
 fn streams_of(child: &mut Child, input: Option<ChildStdin>) -> Option<Streams> {

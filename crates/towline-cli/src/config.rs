@@ -253,6 +253,11 @@ impl Config {
         self.queues == other.queues
     }
 
+    /// Whether the servers of tools are those of another reading of the file.
+    pub(crate) fn same_tools(&self, other: &Self) -> bool {
+        self.tools == other.tools
+    }
+
     fn check_queue(&self, name: &str, agent: &AgentSection) -> Outcome<()> {
         match &agent.queue {
             Some(queue) if !self.queues.contains_key(queue) => {

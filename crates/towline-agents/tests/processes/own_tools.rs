@@ -8,7 +8,7 @@ use towline_client::JobHandle;
 use towline_runtime::AgentOptions;
 use towline_wire::{ErrorCode, Lease};
 
-use crate::support::{Stage, bodies, failure, soon};
+use crate::support::{Stage, bodies, failure, soon, until};
 
 fn scripted() -> ProcessAgent {
     ProcessAgent::acp([env!("CARGO_BIN_EXE_towline-acp-script")])
@@ -170,4 +170,59 @@ async fn an_agent_without_http_is_given_none() {
     };
     assert!(says("own tools were not given"), "{logs:?}");
     assert!(says(r#""mcpServers":[]"#), "{logs:?}");
+}
+
+/// [ARCP 17-7] The key of one job opens nothing of another, nor what the runtime serves to hosts; with its job it is over.
+#[tokio::test]
+async fn a_key_ends_with_its_job() {
+    let script = r#"read -r line; echo '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":1,"agentCapabilities":{"mcpCapabilities":{"http":true}}}}'
+        read -r line; echo "$line" > $ARCP_JOB_ID; echo '{"jsonrpc":"2.0","id":2,"result":{"sessionId":"s"}}'
+        read -r line; while read -r line; do :; done"#;
+    let stage = Stage::new(ProcessAgent::acp(["sh", "-c", script])).await;
+    let begin = async || {
+        let job = stage.client.submit("script").input(json!("x")).send();
+        let job = job.await.unwrap();
+        let file = stage.place.path().join(job.id().as_str());
+        let opened = until("the session", || {
+            let line = std::fs::read_to_string(&file).ok()?;
+            serde_json::from_str::<Value>(&line).ok()
+        });
+        let server = opened.await["params"]["mcpServers"][0].take();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let key = text(&server["headers"][0]["value"]);
+        (job, text(&server["url"]), key)
+    };
+    let http = reqwest::Client::builder()
+        .tls_backend_preconfigured(towline_transport::tls::Trust::system().config().unwrap())
+        .no_proxy()
+        .build()
+        .unwrap();
+    let list = async |url: &str, key: &str, origin: Option<&str>| {
+        let request = http
+            .post(url)
+            .header("authorization", key)
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2025-06-18")
+            .json(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}));
+        let request = match origin {
+            Some(origin) => request.header("origin", origin),
+            None => request,
+        };
+        soon(request.send())
+            .await
+            .map(|answer| answer.status().as_u16())
+    };
+    let (mut one, one_url, one_key) = begin().await;
+    let (_two, two_url, two_key) = begin().await;
+    assert_eq!(list(&one_url, &one_key, None).await.unwrap(), 200);
+    assert_eq!(list(&two_url, &two_key, None).await.unwrap(), 200);
+    assert_eq!(list(&two_url, &one_key, None).await.unwrap(), 401);
+    assert_eq!(list(&two_url, "Basic eDp5", None).await.unwrap(), 401);
+    // What a page in a browser sends is refused, with a key as well.
+    let page = Some("https://evil.test");
+    assert_eq!(list(&two_url, &two_key, page).await.unwrap(), 403);
+    one.cancel("enough").await.unwrap();
+    assert_eq!(failure(&mut one).await.code, ErrorCode::CANCELLED);
+    let after = list(&one_url, &one_key, None).await;
+    assert!(!matches!(after, Ok(200)), "{after:?}");
 }

@@ -95,10 +95,7 @@ async fn call_all(ctx: JobContext, calls: Vec<(String, Value)>) -> Result<Vec<St
 }
 
 async fn list(ctx: JobContext, _: Value) -> Result<Vec<Value>, AgentError> {
-    let tools = ctx
-        .tools()
-        .await
-        .map_err(|error| AgentError::new(ErrorCode::INTERNAL_ERROR, error.to_string()))?;
+    let tools = ctx.tools().await?;
     let told = tools.into_iter();
     Ok(told
         .map(|tool| json!([tool.name, tool.description, tool.input_schema]))

@@ -1,12 +1,15 @@
 //! How an agent of the file is confined: `confine`, `read`, `state` and `limits` of `[agents.NAME]`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use towline::agents::{Confinement, Limits};
+use towline::{
+    agents::{Confinement, Limits},
+    runtime::RuntimeBuilder,
+};
 
 use super::{
     Config,
-    agents::{AgentLimits, AgentSection, Size},
+    agents::{AgentLimits, AgentSection, Confined, Size},
     models::ModelSection,
     tools::ToolsSection,
 };
@@ -14,16 +17,6 @@ use crate::{
     failure::{Failure, Outcome},
     guard::store_files,
 };
-
-/// What a section says of how its programs are confined.
-pub(super) struct Section<'s> {
-    /// What it is called.
-    pub(super) key: String,
-    pub(super) confine: Option<&'s str>,
-    pub(super) read: &'s [PathBuf],
-    pub(super) state: Option<&'s Path>,
-    pub(super) limits: &'s AgentLimits,
-}
 
 impl Config {
     /// The files that are nobody's business but this program's: the file itself, and those it names: secrets, data, and what
@@ -61,7 +54,7 @@ impl Config {
         section: &AgentSection,
         base: &Confinement,
     ) -> Outcome<Confinement> {
-        let held = Section {
+        let held = Confined {
             key: format!("agents.{name}"),
             confine: section.confine.as_deref(),
             read: &section.read,
@@ -78,8 +71,22 @@ impl Config {
         }
     }
 
+    /// Registers the servers of tools.
+    pub(crate) fn with_tools(
+        &self,
+        mut builder: RuntimeBuilder,
+        base: &Confinement,
+    ) -> Outcome<RuntimeBuilder> {
+        for (name, section) in &self.tools {
+            let confinement = self.held(&section.confined(name), base)?;
+            let tools = section.tools(name, &self.file, confinement)?;
+            builder = builder.tool_server(format!("mcp:{name}"), tools);
+        }
+        Ok(builder)
+    }
+
     /// What confines the programs of a section.
-    pub(super) fn held(&self, section: &Section<'_>, base: &Confinement) -> Outcome<Confinement> {
+    fn held(&self, section: &Confined<'_>, base: &Confinement) -> Outcome<Confinement> {
         let key = |key: &str| format!("{}.{key}", section.key);
         match section.confine {
             None | Some("lease") => {}

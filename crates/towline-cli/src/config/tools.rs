@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Deserialize;
 use towline::{
     agents::{Confinement, McpTools, may_pass},
-    runtime::RuntimeBuilder,
     wire::{AgentRef, Secret},
 };
 
-use super::{Config, agents::AgentLimits, confine::Section, file::File};
+use super::{
+    agents::{AgentLimits, Confined},
+    file::File,
+};
 use crate::{failure::Outcome, values::without_user};
 
 /// `[tools.NAME]`
@@ -88,25 +90,35 @@ impl ToolsSection {
         }
     }
 
-    fn tools(&self, name: &str, config: &Config, base: &Confinement) -> Outcome<McpTools> {
-        if let Some(url) = &self.url {
-            let key = format!("tools.{name}.token_file");
-            let token = self.token_file.as_ref();
-            let token = token.map(|file| config.secret(&key, file)).transpose()?;
-            return McpTools::url(url, token.map(Secret::new)).map_err(|error| {
-                let why = format!("cannot be used: {error}");
-                config.wrong(&format!("tools.{name}.url"), &why)
-            });
-        }
-        let section = Section {
+    /// How its programs are confined.
+    pub(super) fn confined(&self, name: &str) -> Confined<'_> {
+        Confined {
             key: format!("tools.{name}"),
             confine: self.confine.as_deref(),
             read: &self.read,
             state: self.state.as_deref(),
             limits: &self.limits,
-        };
-        let mut tools = McpTools::command(&self.command).confinement(config.held(&section, base)?);
-        let directory = config.path(&self.cwd.clone().unwrap_or_default());
+        }
+    }
+
+    /// The server, whose programs are so confined.
+    pub(super) fn tools(
+        &self,
+        name: &str,
+        file: &File,
+        confinement: Confinement,
+    ) -> Outcome<McpTools> {
+        if let Some(url) = &self.url {
+            let key = format!("tools.{name}.token_file");
+            let token = self.token_file.as_ref();
+            let token = token.map(|path| file.secret(&key, path)).transpose()?;
+            return McpTools::url(url, token.map(Secret::new)).map_err(|error| {
+                let why = format!("cannot be used: {error}");
+                file.wrong(&format!("tools.{name}.url"), &why)
+            });
+        }
+        let mut tools = McpTools::command(&self.command).confinement(confinement);
+        let directory = file.path(&self.cwd.clone().unwrap_or_default());
         if !directory.as_os_str().is_empty() {
             tools = tools.current_dir(directory);
         }
@@ -117,25 +129,5 @@ impl ToolsSection {
             tools = tools.pass_env(name);
         }
         Ok(tools)
-    }
-}
-
-impl Config {
-    /// Registers the servers of the file.
-    pub(crate) fn with_tools(
-        &self,
-        mut builder: RuntimeBuilder,
-        base: &Confinement,
-    ) -> Outcome<RuntimeBuilder> {
-        for (name, section) in &self.tools {
-            let tools = section.tools(name, self, base)?;
-            builder = builder.tool_server(format!("mcp:{name}"), tools);
-        }
-        Ok(builder)
-    }
-
-    /// Whether the servers are those of another reading of the file.
-    pub(crate) fn same_tools(&self, other: &Self) -> bool {
-        self.tools == other.tools
     }
 }
