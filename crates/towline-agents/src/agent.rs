@@ -89,7 +89,8 @@ impl ProcessAgent {
 
     /// A program that speaks the Agent Client Protocol on its standard input and output, as coding agents do [ARCP 17-1]. A job is one
     /// prompt of one session; what the agent says, does, plans and costs are events of the job, the last message is its result.
-    /// Its permissions are the lease's, a person's where an ask pattern covers, and none else.
+    /// Its permissions are the lease's, a person's where an ask pattern covers, and none else. Commands that it has run for it are
+    /// programs of the job, as far as the lease has some `exec:`; with the feature `mcp` it is given the tools of its job.
     ///
     /// The input is a text, or `{prompt | blocks, cwd?, dirs?, mode?, model?, continue?}`.
     pub fn acp<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`ProcessAgent::arcp`] | a session with a child process that speaks ARCP on its standard input and output |
 //! | [`ProcessAgent::exec`] | a run of a program: input on standard input, output is the result |
+//! | [`ProcessAgent::acp`] | a turn of a coding agent, which speaks the Agent Client Protocol on its standard input and output |
 //! | [`ExecAgent`] | a run of whatever program the job names and its lease covers, kept to the files of the lease |
 //! | [`IndexAgent`] | a walk through a tree that the lease lets it read |
 //!
@@ -28,7 +29,8 @@
 //!
 //! A program has ended when its process has, whoever still holds its output; what it started ends with it. It sees
 //! nothing of the runtime's environment but what it is given. It has no network; where its lease holds `net.fetch`, or its agent
-//! has a [`Model`], it reaches a proxy of its job's own, which decides by the lease and sees to the budget.
+//! has a [`Model`], it reaches a proxy of its job's own, which decides by the lease and sees to the budget. With the feature `mcp` the
+//! proxy has tools of the job as well, and servers of tools (`McpTools`) are started for jobs as programs are.
 
 mod acp;
 pub mod acp_script;

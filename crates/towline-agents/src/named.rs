@@ -142,11 +142,13 @@ async fn bounds(
 #[cfg(not(target_os = "linux"))]
 async fn bounds(
     _: &JobContext,
-    _: &Starter,
+    starter: &Starter,
     _: Found,
     _: &Path,
     subject: &str,
 ) -> Result<Bounds, AgentError> {
+    // What nothing can be started with.
+    let _ = &starter.read;
     Err(failed(
         subject,
         "is not started: this system cannot confine programs",

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use towline_tests::{
     program::{Place, binary},
+    server::{Serve, token_of},
     soon,
 };
 
@@ -22,7 +23,7 @@ async fn said(tools: &str, steps: &Value) -> Vec<String> {
         ),
     );
     let input = json!({"prompt": steps.to_string()}).to_string();
-    let lease = "tool.call=mcp:peer/{shout,trace,fail}";
+    let lease = "tool.call=mcp:peer/{shout,trace,fail,echo}";
     let flags = ["--config", "towline.toml", "-o", "ndjson"];
     let args = ["run", "coder", "--input", &input, "--lease", lease];
     let ran = place.run(args.into_iter().chain(flags)).await.status(0);
@@ -78,4 +79,23 @@ async fn a_published_server_gives_jobs_its_tools() {
         assert!(said[4].starts_with("error: PERMISSION_DENIED"), "{said:?}");
     }
     elsewhere.kill().await.unwrap();
+}
+
+/// [ARCP 19-2] Agents of another towline are tools too, at its `/mcp` and with a token of its own.
+#[tokio::test]
+async fn agents_elsewhere_are_tools() {
+    let server = Serve::demo().start().await;
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), token_of("alice")).unwrap();
+    let url = format!("url = \"http://{}/mcp\"", server.address());
+    let file = format!("{url}\ntoken_file = {}", json!(token.path()));
+    let steps = json!([{"call": ["mcp:peer/shout", {}]}, {"call": ["mcp:peer/echo", {"hi": 1}]}]);
+    let said_so = said(&file, &steps).await;
+    assert!(
+        said_so[0].contains("there is no tool `shout`"),
+        "{said_so:?}"
+    );
+    assert_eq!(said_so[1], "{\"hi\":1}");
+    let without = said(&url, &steps).await;
+    assert!(without[0].contains("401"), "{without:?}");
 }

@@ -226,3 +226,63 @@ async fn a_key_ends_with_its_job() {
     let after = list(&one_url, &one_key, None).await;
     assert!(!matches!(after, Ok(200)), "{after:?}");
 }
+
+/// An agent that tries what its door leads to, and tells.
+const TRIES: &str = r"
+import json, os, socket, sys
+def read(): return json.loads(sys.stdin.readline())
+def say(message): print(json.dumps(dict(message, jsonrpc='2.0')), flush=True)
+say({'id': read()['id'], 'result': {'protocolVersion': 1, 'agentCapabilities': {'mcpCapabilities': {'http': True}}}})
+opened = read()
+url = opened['params']['mcpServers'][0]['url']
+port = int(url.split(':')[2].split('/')[0])
+say({'id': opened['id'], 'result': {'sessionId': 's'}})
+asked = read()
+def ask(head):
+    s = socket.create_connection(('127.0.0.1', port), 60)
+    s.sendall((head + ' HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n').encode())
+    return s.recv(65536).decode().split('\r\n')[0]
+def direct(what):
+    try: what(); return 'reached'
+    except OSError: return 'refused'
+told = {
+    'asked': [ask(head) for head in ['GET http://a.test/', 'CONNECT a.test:443', 'GET http://127.0.0.1/', 'GET /mcp', 'GET /v1/models']],
+    'direct': [direct(what) for what in [
+        lambda: socket.create_connection(('127.0.0.1', port + 1), 2), lambda: socket.create_connection(('93.184.216.34', port), 2),
+        lambda: socket.getaddrinfo('a.test', 443), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]],
+    'environment': sorted(name for name in os.environ if 'PROXY' in name.upper() or 'MCP' in name),
+}
+say({'method': 'session/update', 'params': {'sessionId': 's', 'update': {'sessionUpdate': 'agent_message_chunk',
+    'content': {'type': 'text', 'text': json.dumps(told)}}}})
+say({'id': asked['id'], 'result': {'stopReason': 'end_turn'}})
+";
+
+/// [ARCP 17-7] [ARCP 18-2] The way to the tools of a job is no way to anywhere else: an agent without `net.fetch` is refused whatever
+/// it asks of that port, and has no other.
+#[tokio::test]
+async fn the_tools_open_no_network() {
+    let agent = ProcessAgent::acp(["/usr/bin/python3", "-Ic", TRIES]);
+    let stage = Stage::held(agent).await;
+    let submit = stage.client.submit("script").input(json!("x"));
+    let mut job = submit.send().await.unwrap();
+    let told: String = soon(job.result_json()).await.unwrap();
+    let told = read(&told);
+    assert_eq!(
+        told["asked"],
+        json!([
+            "HTTP/1.1 403 Forbidden",
+            "HTTP/1.1 403 Forbidden",
+            "HTTP/1.1 403 Forbidden",
+            "HTTP/1.1 401 Unauthorized",
+            "HTTP/1.1 404 Not Found"
+        ])
+    );
+    assert_eq!(
+        told["direct"],
+        json!(["refused", "refused", "refused", "refused"])
+    );
+    assert_eq!(told["environment"], json!([]));
+    let results = bodies(&stage.client, job.id(), "tool_result").await;
+    let denied = |result: &&Value| result["error"]["code"] == "PERMISSION_DENIED";
+    assert_eq!(results.iter().filter(denied).count(), 3, "{results:?}");
+}
