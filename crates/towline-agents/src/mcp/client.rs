@@ -10,7 +10,7 @@ use rmcp::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ClientConfig,
         Implementation, JsonObject, PaginatedRequestParams, RequestMetaObject,
     },
-    service::{RunningService, ServiceError},
+    service::{ClientInitializeError, RunningService, ServiceError},
     transport::{
         StreamableHttpClientTransport, async_rw::AsyncRwTransport,
         streamable_http_client::StreamableHttpClientTransportConfig,
@@ -31,7 +31,6 @@ use crate::{
     pipe::{Allowance, Output},
     plain::{describe, log_lines},
     process::{Process, Streams},
-    trouble::chain,
 };
 
 /// A server of tools, for [`RuntimeBuilder::tool_server`](towline_runtime::RuntimeBuilder::tool_server). Each job that needs it has
@@ -265,16 +264,26 @@ async fn open_url(
     Ok(open)
 }
 
-async fn opened<E: std::error::Error>(
-    opening: BoxFuture<'_, Result<Running, E>>,
+async fn opened(
+    opening: BoxFuture<'_, Result<Running, ClientInitializeError>>,
 ) -> Result<Running, String> {
     match timeout(OPENING, opening).await {
-        Ok(opened) => opened.map_err(|error| format!("it does not open: {}", chain(&error))),
+        Ok(Ok(running)) => Ok(running),
+        Ok(Err(error)) if error.is_authorization_required() => {
+            Err("it does not open: it takes a token, and not what it was shown".to_owned())
+        }
+        Ok(Err(error)) => Err(format!("it does not open: {}", cause(&error))),
         Err(_) => Err(format!(
             "it does not open: there was no answer in {} seconds",
             OPENING.as_secs()
         )),
     }
+}
+
+/// What an error comes down to: those above it name types, and what was being sent.
+fn cause(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.last().map_or_else(String::new, ToString::to_string)
 }
 
 /// What servers are told of us: nothing that they may ask back for.
@@ -321,7 +330,7 @@ impl Open {
             Err(error) => {
                 // How its process ended says more than that its pipe did.
                 let came = timeout(LAST_WORDS, self.end.came.cancelled()).await;
-                Err(came.map_or_else(|_| chain(&error), |()| self.how_it_ended()))
+                Err(came.map_or_else(|_| cause(&error), |()| self.how_it_ended()))
             }
         }
     }
