@@ -6,7 +6,8 @@
 //!                       │ its id is the job's checkpoint                      │
 //!                       ▼                                                     ├─ session/update: events of the job
 //!                  a later run loads it                                       ├─ session/request_permission: the lease, a person, no
-//!                                                                             └─ fs/*: the job's own file facade
+//!                                                                             ├─ fs/*: the job's own file facade
+//!                                                                             └─ terminal/*: programs that the lease covers
 //! ```
 //!
 //! What the agent asks for is a courtesy: what binds it is its confinement [ARCP 17-5].
@@ -14,26 +15,32 @@
 mod input;
 mod permission;
 mod session;
+mod terminals;
 mod turn;
 mod wire;
 
-use std::{io, process::ExitStatus, time::Duration};
+use std::{io, process::ExitStatus, sync::Arc, time::Duration};
 
 use futures_util::future::{FusedFuture as _, FutureExt as _};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use towline_runtime::{AgentError, JobContext};
-use towline_wire::RawJson;
+use towline_wire::{RawJson, namespace};
 
 use crate::{
     denial::Complaints,
+    keeping::Keeping,
+    mcp::JobServer,
+    named::Starter,
     pipe::{Allowance, Output},
     plain::{GRACE, describe, log_lines, said_too_much},
+    process::Process,
     relay::rest,
     spawn::Program,
     trouble::{agent_process, cancelled, failed},
 };
-use session::Session;
+use session::{Own, Session};
+use terminals::Terminals;
 use wire::{Broken, Wire};
 
 /// The program of one job.
@@ -45,6 +52,12 @@ pub(crate) struct AcpChild {
     pub(crate) directory: std::path::PathBuf,
     /// How much it may say.
     pub(crate) output: Option<u64>,
+    /// What starts the commands that it has run for it.
+    pub(crate) starter: Starter,
+    /// What a later run has to know.
+    pub(crate) keeping: Arc<Keeping>,
+    /// The job's own tools, if there are any.
+    pub(crate) tools: Option<Arc<JobServer>>,
 }
 
 /// Runs a job as one prompt of one session. The program is ended when its turn is over, or the job.
@@ -62,7 +75,12 @@ pub(crate) async fn run(
     let mut stderr = Output::new(streams.stderr, &gone).within(allowance.as_ref());
     let stdout = Output::new(streams.stdout, &gone).within(allowance.as_ref());
     let wire = Wire::new(stdout, streams.stdin);
-    let mut session = Session::new(&ctx, &subject, wire);
+    let terminals = ctx
+        .reach()
+        .covers_some(namespace::TOOL_CALL, "exec:")
+        .then(|| Terminals::new(&ctx, child.starter, &task.cwd));
+    let own = own(&process, child.keeping, child.tools.as_deref());
+    let mut session = Session::new(&ctx, &subject, wire, own, terminals);
     let gave = {
         let mut worked = std::pin::pin!(session.work(task, child.kept));
         let mut logged = std::pin::pin!(
@@ -97,7 +115,17 @@ pub(crate) async fn run(
             }
         }
     };
-    session.close_calls().await;
+    session.close().await;
+    conclude(&ctx, &subject, process, gave).await
+}
+
+/// Sees the program off, and says what came of it.
+async fn conclude(
+    ctx: &JobContext,
+    subject: &str,
+    mut process: Process,
+    gave: Result<RawJson, Broken>,
+) -> Result<RawJson, AgentError> {
     process
         .stop(if ctx.is_cancelled() { FAREWELL } else { GRACE })
         .await;
@@ -105,7 +133,19 @@ pub(crate) async fn run(
         Ok(result) => Ok(result),
         Err(Broken::Error(error)) => Err(error),
         Err(Broken::Cancelled) => Err(cancelled()),
-        Err(Broken::Lost) => Err(failed(&subject, "closed its output before its turn ended")),
+        Err(Broken::Lost) => Err(failed(subject, "closed its output before its turn ended")),
+    }
+}
+
+/// What the session is told of its job.
+fn own(process: &Process, keeping: Arc<Keeping>, tools: Option<&JobServer>) -> Own {
+    let given = |tools: &JobServer| {
+        let url = process.port().map(|port| tools.url(port));
+        (url, tools.key().clone())
+    };
+    Own {
+        keeping,
+        tools: tools.map(given),
     }
 }
 

@@ -33,8 +33,8 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A program that the job's lease names: it gets the files of the lease, and a directory of its own, which is also given
-    /// back, for its environment.
+    /// A program that the job's lease names: it gets the files of the lease, may read and run what an operator says, and has a
+    /// directory of its own, which is also given back, for its environment.
     ///
     /// # Errors
     /// The lease gives what no confined program can be given.
@@ -43,9 +43,14 @@ impl Held {
         confinement: &Confinement,
         program: Program,
         directory: Place,
+        read: &[PathBuf],
         subject: &str,
     ) -> Result<(Self, PathBuf), AgentError> {
-        let plan = Plan::new(program).directory(directory);
+        let mut plan = Plan::new(program).directory(directory);
+        for path in read {
+            let place = Place::open(path).map_err(|error| cannot(subject, path, &error))?;
+            plan = plan.grant(place, Access::Run);
+        }
         Self::at_home(ctx, confinement, plan, subject).await
     }
 
@@ -142,12 +147,9 @@ impl Held {
             plan = plan.pass(side::EVENTS, events);
         }
         let kernel = kernel(&confinement, launcher).await;
-        let mut way = None;
-        if let Some(network) = begin.network {
-            let opened = opened(plan, &network, kernel, confinement.by_port);
-            let (told, door, shared) = opened.map_err(|refusal| refused(subject, refusal))?;
-            (plan, way) = (told, Some((network, door, shared)));
-        }
+        let way;
+        (plan, way) = opened(plan, begin.network, kernel, confinement.by_port)
+            .map_err(|refusal| refused(subject, refusal))?;
         let mut command = launcher.command();
         let prepared = plan
             .prepare(command.as_std_mut(), kernel, Input::Piped)
@@ -185,20 +187,31 @@ fn cannot(subject: &str, what: &Path, error: &io::Error) -> AgentError {
     )
 }
 
-/// Opens the door to the network that a program is to have, and tells the program where it is.
+/// A way to the network: what is behind the door, and what has to be said there.
+type Way = (Network, Door, Shared);
+
+/// Opens the door to the network that a program is to have, and tells the program where it is. One that it can do without is not
+/// opened where it would lead elsewhere too.
 fn opened(
     mut plan: Plan,
-    network: &Network,
+    network: Option<Network>,
     kernel: &Kernel,
     by_port: bool,
-) -> Result<(Plan, Door, Shared), Refusal> {
-    let mut door = Door::open(kernel, by_port)?;
+) -> Result<(Plan, Option<Way>), Refusal> {
+    let Some(network) = network else {
+        return Ok((plan, None));
+    };
+    let mut door = match Door::open(kernel, by_port && network.is_needed()) {
+        Ok(door) => door,
+        Err(_) if !network.is_needed() => return Ok((plan, None)),
+        Err(refusal) => return Err(refusal),
+    };
     let shared = Shared::new(door.is_shared());
     for (name, value) in network.variables(door.port(), &shared, true) {
         plan = plan.env(name, value);
     }
     let plan = plan.door(&mut door);
-    Ok((plan, door, shared))
+    Ok((plan, Some((network, door, shared))))
 }
 
 fn streams_of(child: &mut Child, input: Option<ChildStdin>) -> Option<Streams> {

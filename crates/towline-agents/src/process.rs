@@ -90,6 +90,11 @@ impl Process {
         self
     }
 
+    /// The port of its proxy on its loopback, if it has one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.proxy.as_ref().map(Proxy::port)
+    }
+
     /// Waits for the end of the program, whoever still holds its pipes, and ends what it left behind. One that breaks its
     /// bound is ended, and the error says how; it reads well behind "ended with". Cancel safe.
     pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {

@@ -18,6 +18,7 @@ mod roles;
 mod schedules;
 mod server;
 mod store;
+mod tools;
 
 use std::{
     collections::BTreeMap,
@@ -73,6 +74,8 @@ pub(crate) struct Config {
     pub(crate) mcp: mcp::McpSection,
     /// `[models.NAME]`
     pub(crate) models: BTreeMap<String, models::ModelSection>,
+    /// `[tools.NAME]`
+    tools: BTreeMap<String, tools::ToolsSection>,
     /// `[schedules.NAME]`
     schedules: BTreeMap<String, schedules::ScheduleSection>,
     /// `[queues.NAME]`
@@ -125,8 +128,10 @@ impl Config {
             .models
             .iter()
             .map(|(name, model)| format!("model {name}: {}", without_user(model.base_url())));
+        let tools = self.tools.iter().map(|(name, tools)| tools.acts(name));
         let approving = self.mcp.acts();
-        agents.chain(proxy).chain(models).chain(approving).collect()
+        let acts = agents.chain(proxy).chain(models).chain(tools);
+        acts.chain(approving).collect()
     }
 
     /// Leaves out what would take something away from the user's own jobs, because nobody said that the file is trusted.
@@ -139,6 +144,7 @@ impl Config {
         self.credentials = credentials::CredentialsSection::default();
         self.mcp = mcp::McpSection::default();
         self.models.clear();
+        self.tools.clear();
         let agents = std::mem::take(&mut self.agents);
         self.withheld = Some(agents.into_keys().collect());
     }
@@ -187,6 +193,9 @@ impl Config {
         config.credentials.validate(&config.file)?;
         for (name, model) in &config.models {
             model.validate(name, &config.file)?;
+        }
+        for (name, tools) in &config.tools {
+            tools.validate(name, &config.file)?;
         }
         for (name, agent) in &config.agents {
             agent.validate(name, &config.file)?;
@@ -254,6 +263,11 @@ impl Config {
     /// Whether the queues are those of another reading of the file.
     pub(crate) fn same_queues(&self, other: &Self) -> bool {
         self.queues == other.queues
+    }
+
+    /// Whether the servers of tools are those of another reading of the file.
+    pub(crate) fn same_tools(&self, other: &Self) -> bool {
+        self.tools == other.tools
     }
 
     fn check_queue(&self, name: &str, agent: &AgentSection) -> Outcome<()> {

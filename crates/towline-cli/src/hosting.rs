@@ -21,6 +21,7 @@ pub(crate) fn host(
 ) -> Outcome<RuntimeBuilder> {
     let queues = config.queues()?.into_iter();
     let builder = queues.fold(builder, |builder, (name, rules)| builder.queue(name, rules));
+    let builder = config.with_tools(builder, confinement)?;
     let theirs = agents::configured(config, !ours.is_empty(), confinement)?;
     let ours = ours.into_iter().filter(|agent| {
         let is_replaced = |theirs: &Hosted| theirs.section == agent.section;

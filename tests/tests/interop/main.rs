@@ -12,3 +12,4 @@ mod generated;
 mod mcp;
 mod python;
 mod runtimes;
+mod tools;

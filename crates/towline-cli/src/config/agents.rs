@@ -1,6 +1,9 @@
 //! `[agents.NAME]`: what is hosted beside the built-in agents.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use towline::{
@@ -71,6 +74,16 @@ pub(crate) struct AgentSection {
     pub(super) model: Option<String>,
     #[serde(default)]
     pub(super) queue: Option<String>,
+}
+
+/// What a section says of how its programs are confined.
+pub(super) struct Confined<'s> {
+    /// What the section is called.
+    pub(super) key: String,
+    pub(super) confine: Option<&'s str>,
+    pub(super) read: &'s [PathBuf],
+    pub(super) state: Option<&'s Path>,
+    pub(super) limits: &'s AgentLimits,
 }
 
 /// `[agents.NAME.limits]`

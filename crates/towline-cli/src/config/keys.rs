@@ -164,6 +164,21 @@ static FILE: Shape = Keys(&[
         ])),
     ),
     (
+        "tools",
+        Named(&Keys(&[
+            ("command", Leaf),
+            ("url", Leaf),
+            ("token_file", Leaf),
+            ("cwd", Leaf),
+            ("env", Leaf),
+            ("env_pass", Leaf),
+            ("confine", Leaf),
+            ("read", Leaf),
+            ("state", Leaf),
+            ("limits", LIMITS),
+        ])),
+    ),
+    (
         "schedules",
         Named(&Keys(&[
             ("cron", Leaf),
@@ -191,6 +206,8 @@ static FILE: Shape = Keys(&[
             ("ca_cert", Leaf),
             ("protocol", Leaf),
             ("version", Leaf),
+            ("description", Leaf),
+            ("input_schema", Leaf),
             ("cwd", Leaf),
             ("env", Leaf),
             ("env_pass", Leaf),
@@ -207,19 +224,19 @@ static FILE: Shape = Keys(&[
             ("live", Leaf),
             ("model", Leaf),
             ("queue", Leaf),
-            (
-                "limits",
-                Keys(&[
-                    ("memory", Leaf),
-                    ("processes", Leaf),
-                    ("open_files", Leaf),
-                    ("file_size", Leaf),
-                    ("cpu", Leaf),
-                    ("output", Leaf),
-                ]),
-            ),
+            ("limits", LIMITS),
         ])),
     ),
+]);
+
+/// What programs may use up.
+const LIMITS: Shape = Keys(&[
+    ("memory", Leaf),
+    ("processes", Leaf),
+    ("open_files", Leaf),
+    ("file_size", Leaf),
+    ("cpu", Leaf),
+    ("output", Leaf),
 ]);
 
 /// Whether a key of this name stands anywhere in the file's grammar.

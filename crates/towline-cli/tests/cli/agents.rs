@@ -6,6 +6,8 @@ mod acp;
 mod elsewhere;
 #[cfg(unix)]
 mod exec;
+#[cfg(target_os = "linux")]
+mod tools;
 
 use std::collections::BTreeMap;
 
