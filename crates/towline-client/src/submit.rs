@@ -38,6 +38,7 @@ impl SubmitBuilder {
             not_before: None,
             queue: None,
             priority: None,
+            notify: None,
             checkpoint: None,
         };
         Self::of(shared, submit)

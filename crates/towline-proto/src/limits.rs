@@ -7,7 +7,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use towline_wire::{Timestamp, payload};
 
-use crate::admission::PRIORITIES;
+use crate::{admission::PRIORITIES, webhook};
 
 /// How many bytes an idempotency key has [ARCP 7.2-3].
 pub const KEY_BYTES: RangeInclusive<usize> = 1..=256;
@@ -64,6 +64,9 @@ pub enum LimitError {
         /// What was asked for.
         priority: i64,
     },
+    /// A webhook that cannot be.
+    #[error(transparent)]
+    Notify(#[from] webhook::NotifyError),
     /// A running time that is none.
     #[error("`max_runtime_sec` is {seconds}; it has to be a positive number of seconds")]
     MaxRuntime {
@@ -84,6 +87,7 @@ pub fn check_submit(submit: &payload::Submit) -> Result<(), LimitError> {
     }
     submit.max_runtime_sec.map(max_runtime).transpose()?;
     priority(submit.priority)?;
+    submit.notify.as_ref().map(webhook::check).transpose()?;
     match &submit.input {
         Some(input) if is_deeper(input.as_str(), INPUT_DEPTH) => Err(LimitError::Depth),
         _ => Ok(()),

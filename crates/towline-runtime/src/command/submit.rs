@@ -191,6 +191,7 @@ fn planned(
         queue,
         priority,
         schedule: firing,
+        notify: None,
     };
     Ok((planned != Planned::default()).then(|| Box::new(planned)))
 }

@@ -35,6 +35,7 @@ pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
         credentials,
         talks,
         schedules,
+        deliveries: _,
     } = hub.services.store.recover().await?;
     hub.books.schedules.restore(schedules);
     let mut talks: HashMap<JobId, RawJson> = talks.into_iter().collect();
