@@ -53,11 +53,10 @@ impl HookEvent {
 
 /// Whether a submit wants to have an event told; when it names none, it wants the end [ARCP 16-6].
 pub fn wants(notify: &Notify, event: HookEvent) -> bool {
-    let mut named = notify.events.iter();
-    match notify.events.is_empty() {
-        true => event == HookEvent::Ended,
-        false => named.any(|name| name == event.as_str()),
+    if notify.events.is_empty() {
+        return event == HookEvent::Ended;
     }
+    notify.events.iter().any(|name| name == event.as_str())
 }
 
 /// A `notify` that cannot be.

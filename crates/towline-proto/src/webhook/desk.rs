@@ -1,7 +1,7 @@
 //! Which of many messages is to be tried next.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
@@ -23,6 +23,8 @@ pub struct Line {
 pub struct Post {
     /// Its name, the same over all tries.
     pub id: Arc<str>,
+    /// Whose it is: how many somebody has waiting is counted.
+    pub owner: Arc<str>,
     /// The line it stands in.
     pub line: Line,
     /// Its place in the line: the record that it tells of.
@@ -64,6 +66,7 @@ pub struct Desk {
     lines: HashMap<Line, Waiting>,
     receivers: BTreeMap<Arc<str>, Window>,
     busy: usize,
+    owners: HashMap<Arc<str>, usize>,
     len: usize,
 }
 
@@ -91,6 +94,7 @@ impl Desk {
             lines: HashMap::new(),
             receivers: BTreeMap::new(),
             busy: 0,
+            owners: HashMap::new(),
             len: 0,
         }
     }
@@ -105,6 +109,17 @@ impl Desk {
         self.len == 0
     }
 
+    /// How many of one owner wait or are being tried.
+    pub fn of(&self, owner: &str) -> usize {
+        self.owners.get(owner).copied().unwrap_or_default()
+    }
+
+    /// Whether nothing is being tried, and nothing is to be tried now.
+    pub fn is_quiet(&self, now: Timestamp) -> bool {
+        let due = |window: &Window| window.due.first().is_some_and(|(due, _)| *due <= now);
+        self.busy == 0 && !self.receivers.values().any(due)
+    }
+
     /// Takes a message that is durable, or takes it anew; one that is being tried is left alone, as is one that waits for
     /// nothing.
     pub fn put(&mut self, post: Post) {
@@ -114,9 +129,11 @@ impl Desk {
             return;
         }
         self.unlist(&line);
+        let owner = Arc::clone(&post.owner);
         let waiting = self.lines.entry(line.clone()).or_default();
         if waiting.posts.insert(post.seq, post).is_none() {
             self.len += 1;
+            *self.owners.entry(owner).or_default() += 1;
         }
         self.list(&line);
     }
@@ -166,6 +183,13 @@ impl Desk {
                 waiting.posts.insert(post.seq, post);
             } else if waiting.posts.remove(&post.seq).is_some() {
                 self.len -= 1;
+                let owner = self.owners.entry(Arc::clone(&post.owner));
+                if let Entry::Occupied(mut owner) = owner {
+                    *owner.get_mut() -= 1;
+                    if *owner.get() == 0 {
+                        owner.remove();
+                    }
+                }
             }
             if waiting.posts.is_empty() {
                 self.lines.remove(&line);

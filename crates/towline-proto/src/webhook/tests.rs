@@ -15,6 +15,7 @@ fn post(job: &str, url: &str, seq: u64) -> Post {
     let host = url.split('/').nth(2).unwrap();
     Post {
         id: format!("msg_{job}_{seq}").into(),
+        owner: "alice".into(),
         line: Line {
             job: JobId::parse(job).unwrap(),
             url: url.into(),
@@ -121,7 +122,8 @@ fn a_line_keeps_its_order() {
     let third = due(&mut desk, late);
     assert_eq!(ids(&third), ["msg_job_1_3"]);
     came(&mut desk, &third[0], late, Ok(()));
-    assert!(desk.is_empty());
+    assert!(desk.is_empty() && desk.is_quiet(at(late)));
+    assert_eq!(desk.of("alice"), 0);
     assert_eq!(desk.next(at(late)), Next::Idle);
 }
 
@@ -159,11 +161,13 @@ fn putting_anew_hurries_what_waits() {
     let tried = due(&mut desk, 0);
     desk.put(one.clone());
     assert_eq!((desk.len(), desk.next(at(0))), (1, Next::Idle));
+    assert!(!desk.is_quiet(at(0)));
     came(&mut desk, &tried[0], 0, Err("500"));
     assert_eq!(desk.next(at(0)), Next::Wait(at(1)));
+    assert!(desk.is_quiet(at(0)) && !desk.is_quiet(at(1)));
     desk.put(one);
     assert_eq!(ids(&due(&mut desk, 0)), ["msg_job_1_1"]);
-    assert_eq!(desk.len(), 1);
+    assert_eq!((desk.len(), desk.of("alice"), desk.of("bob")), (1, 1, 0));
 }
 
 /// [ARCP 16-6] hosts compare literally, user information is refused, and a private address takes a pattern that names it.

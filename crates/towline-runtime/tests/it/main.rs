@@ -47,3 +47,4 @@ mod subscribe;
 mod tokens;
 mod trace;
 mod versions;
+mod webhooks;
