@@ -19,6 +19,7 @@ mod query;
 mod questions;
 mod range;
 mod result;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -54,6 +55,8 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
         .route("/v1/jobs/{job}/result", get(result::fetch))
         .route("/v1/agents", get(agents::list))
         .route("/v1/inbox", get(questions::inbox))
+        .route("/v1/webhooks", get(webhooks::list))
+        .route("/v1/webhooks/{id}/redeliver", post(webhooks::redeliver))
         .route("/openapi.json", get(openapi::describe))
         .route("/v1", any(nowhere))
         .route("/v1/{*rest}", any(nowhere))

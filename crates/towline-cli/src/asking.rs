@@ -2,13 +2,15 @@
 
 use serde_json::Value;
 use towline::{
-    transport::{FrameSink, FrameSource, Inbound},
-    wire::{Envelope, MessageId, MessageType, Payload, payload},
+    transport::{FrameSink, FrameSource, Inbound, MemoryTransport, Transport},
+    wire::{Envelope, MessageId, MessageType, Payload, Secret, payload},
 };
 
 use crate::{
     args::ConnectArgs,
     connect,
+    context::Context,
+    embedded::{Embedded, Purpose},
     failure::{Failure, Outcome, chain},
     output,
 };
@@ -36,6 +38,36 @@ async fn ask_now(url: &str, args: &ConnectArgs, question: &Question<'_>) -> Outc
     let options = connect::socket_options(args)?;
     let transport = connect::target(url)?.connect(&options).await;
     let transport = transport.map_err(|error| Failure::connection(chain(&error)))?;
+    ask_over(transport, token, question).await
+}
+
+/// Asks the runtime that another process has on the data directory, or one in this program, which ends with the answer.
+pub(crate) async fn ask_here(
+    context: &Context,
+    purpose: Purpose,
+    question: &Question<'_>,
+) -> Outcome<Value> {
+    let embedded = tokio::select! {
+        biased;
+        // Another process may have the store, and be about to let others use its runtime.
+        (transport, token) = connect::transport_beside(context) => {
+            return ask_over(transport, Some(token), question).await;
+        }
+        embedded = Embedded::start(&context.config, &context.data, purpose) => embedded?,
+    };
+    let (near, far) = MemoryTransport::pair();
+    embedded.runtime().accept(far);
+    let token = Secret::from(embedded.token());
+    let answer = ask_over(Box::new(near), Some(token), question).await;
+    embedded.stop().await;
+    answer
+}
+
+async fn ask_over(
+    transport: Box<dyn Transport>,
+    token: Option<Secret>,
+    question: &Question<'_>,
+) -> Outcome<Value> {
     let (mut sink, mut source) = transport.split();
     let hello = payload::Hello {
         client: Some(payload::PeerInfo {

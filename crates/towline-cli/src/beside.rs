@@ -124,6 +124,22 @@ pub(crate) async fn client(
     wanted: Stay,
     options: impl Fn(Secret) -> ClientOptions,
 ) -> Option<Client> {
+    let (transport, token) = transport(data, store, wanted).await?;
+    match Client::connect(transport, options(token)).await {
+        Ok(client) => Some(client),
+        Err(error) => {
+            tracing::debug!(%error, "the runtime on this directory lets nobody in");
+            None
+        }
+    }
+}
+
+/// A way to that runtime, and the token that lets one in.
+pub(crate) async fn transport(
+    data: &DataDir,
+    store: &StoreChoice,
+    wanted: Stay,
+) -> Option<(StdioTransport, Secret)> {
     let socket = data.socket();
     if !socket.exists() || guard::directory(data.path()).is_err() {
         return None;
@@ -134,13 +150,7 @@ pub(crate) async fn client(
     if !stays || card.store != store.name() {
         return None;
     }
-    match Client::connect(over(stream), options(Secret::from(card.token))).await {
-        Ok(client) => Some(client),
-        Err(error) => {
-            tracing::debug!(%error, "the runtime on this directory lets nobody in");
-            None
-        }
-    }
+    Some((over(stream), Secret::from(card.token)))
 }
 
 fn over(stream: tokio::net::UnixStream) -> StdioTransport {

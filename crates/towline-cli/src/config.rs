@@ -18,6 +18,7 @@ mod roles;
 mod schedules;
 mod server;
 mod store;
+mod webhooks;
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +30,7 @@ use serde::Deserialize;
 use towline::{
     axum::Proxy,
     runtime::{
-        QueueRules, Schedule,
+        Allowed, HttpWebhooks, QueueRules, Schedule,
         credentials::LiteLlmProvisioner,
         roles::{Role, Roles},
     },
@@ -75,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) models: BTreeMap<String, models::ModelSection>,
     /// `[schedules.NAME]`
     schedules: BTreeMap<String, schedules::ScheduleSection>,
+    /// `[webhooks]`
+    pub(crate) webhooks: webhooks::WebhooksSection,
     /// `[queues.NAME]`
     queues: BTreeMap<String, queues::QueueSection>,
     /// `[agents.NAME]`
@@ -125,8 +128,9 @@ impl Config {
             .models
             .iter()
             .map(|(name, model)| format!("model {name}: {}", without_user(model.base_url())));
-        let approving = self.mcp.acts();
-        agents.chain(proxy).chain(models).chain(approving).collect()
+        let posting = self.webhooks.acts();
+        let more = self.mcp.acts().into_iter().chain(posting);
+        agents.chain(proxy).chain(models).chain(more).collect()
     }
 
     /// Leaves out what would take something away from the user's own jobs, because nobody said that the file is trusted.
@@ -138,6 +142,7 @@ impl Config {
     pub(crate) fn withhold(&mut self) {
         self.credentials = credentials::CredentialsSection::default();
         self.mcp = mcp::McpSection::default();
+        self.webhooks = webhooks::WebhooksSection::default();
         self.models.clear();
         let agents = std::mem::take(&mut self.agents);
         self.withheld = Some(agents.into_keys().collect());
@@ -188,9 +193,14 @@ impl Config {
         for (name, model) in &config.models {
             model.validate(name, &config.file)?;
         }
+        let allowed = config.webhooks.allowed(&config.file)?;
         for (name, agent) in &config.agents {
             agent.validate(name, &config.file)?;
             config.check_queue(name, agent)?;
+            if let Some(notify) = &agent.notify {
+                let key = format!("agents.{name}.notify");
+                notify.validate(&key, &allowed, &config.file)?;
+            }
         }
         config.queues()?;
         config.schedules()?;
@@ -224,6 +234,11 @@ impl Config {
         queues
             .map(|(name, queue)| Ok((name.clone(), queue.rules(name, &self.file)?)))
             .collect()
+    }
+
+    /// Where messages may be posted to, and who posts them, if the file says so.
+    pub(crate) fn webhooks(&self) -> Outcome<Option<(Allowed, HttpWebhooks)>> {
+        self.webhooks.sender(&self.file)
     }
 
     /// The schedules of the file.

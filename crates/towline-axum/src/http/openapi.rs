@@ -12,7 +12,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{agents, events, job, jobs, problem::Problem, query, questions, result};
+use super::{agents, events, job, jobs, problem::Problem, query, questions, result, webhooks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,7 +23,7 @@ use super::{agents, events, job, jobs, problem::Problem, query, questions, resul
     ),
     paths(
         jobs::submit, jobs::list, job::show, job::cancel, events::read, result::fetch, agents::list,
-        questions::answer, questions::speak, questions::inbox, describe
+        questions::answer, questions::speak, questions::inbox, webhooks::list, webhooks::redeliver, describe
     ),
     components(schemas(agents::Agent)),
     modifiers(&Bearer),

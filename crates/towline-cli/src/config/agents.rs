@@ -12,6 +12,7 @@ use towline::{
 use super::{
     elsewhere::Elsewhere,
     file::{File, SpanValue},
+    webhooks::NotifyValue,
 };
 use crate::{failure::Outcome, values};
 
@@ -71,6 +72,8 @@ pub(crate) struct AgentSection {
     pub(super) model: Option<String>,
     #[serde(default)]
     pub(super) queue: Option<String>,
+    #[serde(default)]
+    pub(super) notify: Option<NotifyValue>,
 }
 
 /// `[agents.NAME.limits]`
@@ -155,6 +158,9 @@ impl AgentSection {
         }
         if let Some(queue) = &self.queue {
             options = options.queue(queue);
+        }
+        if let Some(notify) = &self.notify {
+            options = options.notify(notify.url(), notify.events());
         }
         match self.backoff.as_ref().and_then(SpanValue::span) {
             Some(span) => options.backoff(span.0),

@@ -161,6 +161,15 @@ static FILE: Shape = Keys(&[
         ])),
     ),
     (
+        "webhooks",
+        Keys(&[
+            ("allow", Leaf),
+            ("secret_file", Leaf),
+            ("previous_secret_file", Leaf),
+            ("ca_cert", Leaf),
+        ]),
+    ),
+    (
         "schedules",
         Named(&Keys(&[
             ("cron", Leaf),
@@ -204,6 +213,7 @@ static FILE: Shape = Keys(&[
             ("live", Leaf),
             ("model", Leaf),
             ("queue", Leaf),
+            ("notify", Leaf),
             (
                 "limits",
                 Keys(&[

@@ -178,6 +178,7 @@ impl Live<'_> {
             ("store", old.store != new.store),
             ("credentials", old.credentials != new.credentials),
             ("models", old.models != new.models),
+            ("webhooks", old.webhooks != new.webhooks),
             ("schedules", !old.same_schedules(new)),
             ("queues", !old.same_queues(new)),
         ]
