@@ -1,4 +1,4 @@
-//! towline and the published Python SDK, in both directions and over stdio; and the official clients of MCP.
+//! towline and the published Python SDK, in both directions and over stdio; the official clients of MCP, and the library of Standard Webhooks.
 //!
 //! The scripts in `tests/interop` use the SDK as its users do; a test here starts both sides and waits for the script's
 //! verdict. Without Python 3.11 or the package the tests are skipped and say so, except in CI.
@@ -10,3 +10,4 @@ mod examples;
 mod mcp;
 mod python;
 mod runtimes;
+mod webhooks;
