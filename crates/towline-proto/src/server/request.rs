@@ -191,51 +191,36 @@ pub(super) fn read(envelope: Envelope, features: FeatureSet) -> Result<Effect, R
             "`{}` on a session that is already open",
             envelope.kind
         ))),
-        Message::Other(kind) if kind.as_str() == WHOAMI => Ok(Effect::Request(Box::new(Request {
-            id: envelope.id,
-            trace: envelope.trace_id,
-            parent_span: envelope.parent_span,
-            kind: RequestKind::WhoAmI,
-        }))),
+        Message::Other(kind) if kind.as_str() == WHOAMI => Ok(asked(envelope, RequestKind::WhoAmI)),
         Message::Other(kind) if kind.as_str() == REVOKE_SESSIONS => {
             let principal = revoked_principal(&envelope)?;
-            Ok(Effect::Request(Box::new(Request {
-                id: envelope.id,
-                trace: envelope.trace_id,
-                parent_span: envelope.parent_span,
-                kind: RequestKind::RevokeSessions { principal },
-            })))
+            Ok(asked(envelope, RequestKind::RevokeSessions { principal }))
         }
         Message::Other(kind) if kind.as_str() == SCHEDULE => {
-            let asked = schedule_request(&envelope)?;
-            Ok(Effect::Request(Box::new(Request {
-                id: envelope.id,
-                trace: envelope.trace_id,
-                parent_span: envelope.parent_span,
-                kind: RequestKind::Schedule(asked),
-            })))
+            let request = schedule_request(&envelope)?;
+            Ok(asked(envelope, RequestKind::Schedule(request)))
         }
         Message::Other(kind) if kind.as_str() == WEBHOOK => {
-            let asked = webhook_request(&envelope)?;
-            Ok(Effect::Request(Box::new(Request {
-                id: envelope.id,
-                trace: envelope.trace_id,
-                parent_span: envelope.parent_span,
-                kind: RequestKind::Webhook(asked),
-            })))
+            let request = webhook_request(&envelope)?;
+            Ok(asked(envelope, RequestKind::Webhook(request)))
         }
         Message::Other(kind) if kind.is_vendor() => Ok(Effect::None),
         Message::Other(kind) => Err(unknown_type(&kind)),
         message => {
             let kind = read_request(message, &envelope, features)?;
-            Ok(Effect::Request(Box::new(Request {
-                id: envelope.id,
-                trace: envelope.trace_id,
-                parent_span: envelope.parent_span,
-                kind,
-            })))
+            Ok(asked(envelope, kind))
         }
     }
+}
+
+/// A request of an envelope.
+fn asked(envelope: Envelope, kind: RequestKind) -> Effect {
+    Effect::Request(Box::new(Request {
+        id: envelope.id,
+        trace: envelope.trace_id,
+        parent_span: envelope.parent_span,
+        kind,
+    }))
 }
 
 /// What a message asks for, if it is one that a client sends.
