@@ -2,6 +2,9 @@
 
     mcp_client.py SCENARIO MODE stdio PROGRAM DATA_DIR
     mcp_client.py SCENARIO MODE http URL TOKEN
+    mcp_client.py SCENARIO MODE command JSON TOKEN
+
+The last is a command line as hosts are given it, a JSON list, with the token in its environment.
 
 MODE is `auto` (the client finds out that the server speaks 2026-07-28) or `legacy` (the handshake of 2025-11-25).
 """
@@ -31,6 +34,13 @@ def connector(mode: str, how: str, where: str, what: str) -> Connect:
     async def connect(**more: Any):
         if how == "stdio":
             server = StdioServerParameters(command=where, args=["--data-dir", what, "mcp"])
+            async with Client(server, mode=mode, **more) as client:
+                yield client
+            return
+        if how == "command":
+            program, *args = json.loads(where)
+            env = {"XDG_STATE_HOME": os.path.join(os.getcwd(), "state"), "TOWLINE_TOKEN": what}
+            server = StdioServerParameters(command=program, args=args, env=env)
             async with Client(server, mode=mode, **more) as client:
                 yield client
             return

@@ -19,6 +19,7 @@ mod query;
 mod questions;
 mod range;
 mod result;
+mod schedules;
 mod webhooks;
 
 use std::sync::Arc;
@@ -57,6 +58,10 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
         .route("/v1/inbox", get(questions::inbox))
         .route("/v1/webhooks", get(webhooks::list))
         .route("/v1/webhooks/{id}/redeliver", post(webhooks::redeliver))
+        .route("/v1/schedules", get(schedules::list))
+        .route("/v1/schedules/{name}/run", post(schedules::run))
+        .route("/v1/schedules/{name}/pause", post(schedules::pause))
+        .route("/v1/schedules/{name}/resume", post(schedules::resume))
         .route("/openapi.json", get(openapi::describe))
         .route("/v1", any(nowhere))
         .route("/v1/{*rest}", any(nowhere))

@@ -24,21 +24,41 @@ pub(crate) struct Question<'q> {
 
 /// Asks in a session of its own; gives the answer without the name of the request.
 pub(crate) async fn ask(url: &str, args: &ConnectArgs, question: &Question<'_>) -> Outcome<Value> {
-    let limit = connect::timeout(args);
-    let answer = tokio::time::timeout(limit, ask_now(url, args, question)).await;
-    answer.map_err(|_| {
-        let shown = crate::values::without_user(url);
-        Failure::connection(format!("`{shown}` did not answer within {limit:?}"))
-            .help("a runtime other than towline does not know this question")
-    })?
+    let asked = async {
+        let token = connect::token(args)?;
+        let options = connect::socket_options(args)?;
+        let transport = connect::target(url)?.connect(&options).await;
+        let transport = transport.map_err(|error| Failure::connection(chain(&error)))?;
+        ask_over(transport, token, question).await
+    };
+    within(args, &crate::values::without_user(url), asked).await
 }
 
-async fn ask_now(url: &str, args: &ConnectArgs, question: &Question<'_>) -> Outcome<Value> {
-    let token = connect::token(args)?;
-    let options = connect::socket_options(args)?;
-    let transport = connect::target(url)?.connect(&options).await;
-    let transport = transport.map_err(|error| Failure::connection(chain(&error)))?;
-    ask_over(transport, token, question).await
+/// Asks the server on the data directory, as its owner; nothing when none runs there.
+pub(crate) async fn ask_beside(
+    context: &Context,
+    args: &ConnectArgs,
+    question: &Question<'_>,
+) -> Outcome<Option<Value>> {
+    let Some((transport, token)) = connect::server_beside(context).await else {
+        return Ok(None);
+    };
+    let asked = ask_over(Box::new(transport), Some(token), question);
+    let here = context.data.path().display().to_string();
+    within(args, &here, asked).await.map(Some)
+}
+
+async fn within(
+    args: &ConnectArgs,
+    whom: &str,
+    asked: impl Future<Output = Outcome<Value>>,
+) -> Outcome<Value> {
+    let limit = connect::timeout(args);
+    let answer = tokio::time::timeout(limit, asked).await;
+    answer.map_err(|_| {
+        Failure::connection(format!("`{whom}` did not answer within {limit:?}"))
+            .help("a runtime other than towline does not know this question")
+    })?
 }
 
 /// Asks the runtime that another process has on the data directory, or one in this program, which ends with the answer.

@@ -116,8 +116,7 @@ impl Drop for Beside {
     }
 }
 
-/// A session with the runtime that runs on this directory and has this store; nothing when there is none, it is about to end, or
-/// one is `wanted` that stays and this one does not.
+/// A session with the runtime that [`transport`] leads to; nothing when it lets nobody in.
 pub(crate) async fn client(
     data: &DataDir,
     store: &StoreChoice,
@@ -134,7 +133,8 @@ pub(crate) async fn client(
     }
 }
 
-/// A way to that runtime, and the token that lets one in.
+/// The way to the runtime that runs on this directory and has this store, and the token to show; nothing when there is none, it
+/// is about to end, or one is `wanted` that stays and this one does not.
 pub(crate) async fn transport(
     data: &DataDir,
     store: &StoreChoice,

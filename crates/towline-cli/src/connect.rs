@@ -6,7 +6,7 @@ use towline::{
     ErrorCode, JobId,
     client::{Client, ClientOptions, ResumeState},
     env::{Clock as _, SystemClock},
-    transport::{MemoryTransport, Transport, WebSocketOptions},
+    transport::{MemoryTransport, StdioTransport, Transport, WebSocketOptions},
     wire::Secret,
 };
 
@@ -245,6 +245,18 @@ pub(crate) async fn transport_beside(context: &Context) -> (Box<dyn Transport>, 
 #[cfg(not(unix))]
 pub(crate) async fn transport_beside(_: &Context) -> (Box<dyn Transport>, Secret) {
     std::future::pending().await
+}
+
+/// The way to a server on this data directory, and the token to show; nothing when there is none just now.
+#[cfg(unix)]
+pub(crate) async fn server_beside(context: &Context) -> Option<(StdioTransport, Secret)> {
+    let store = StoreChoice::of_commands(&context.config, &context.data).ok()?;
+    crate::beside::transport(&context.data, &store, Stay::Stays).await
+}
+
+#[cfg(not(unix))]
+pub(crate) async fn server_beside(_: &Context) -> Option<(StdioTransport, Secret)> {
+    None
 }
 
 #[cfg(not(unix))]

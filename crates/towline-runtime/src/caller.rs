@@ -4,6 +4,7 @@ mod document;
 mod events;
 mod hooks;
 mod result;
+mod schedules;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -34,6 +35,7 @@ pub use document::{JobDocument, JobFailure, JobsPage};
 pub use events::{EventReader, LogRecord};
 pub(crate) use hooks::messages;
 pub use result::{JobOutput, StreamedResult};
+pub use schedules::ScheduleDocument;
 
 /// Somebody who asks without a connection: over HTTP, say. What it asks for goes through the same commands as the frames of a
 /// session, in a virtual session that its principal has, so nothing is decided here [ARCP 16-1].
@@ -297,18 +299,21 @@ impl Caller {
         command::look(&self.hub, &self.asker(call), job, watches).await
     }
 
+    async fn ask<P: towline_wire::Payload>(&self, envelope: Envelope) -> Result<P, Refusal> {
+        let envelope = self.carry_out(envelope).await?;
+        envelope.decode().map_err(|_| unreadable())
+    }
+
     /// Has a request carried out, and waits for the reply. It is carried out by a task of its own, for a caller may stop
     /// waiting at any time and half a submit is nothing.
-    async fn ask<P: towline_wire::Payload>(&self, envelope: Envelope) -> Result<P, Refusal> {
+    async fn carry_out(&self, envelope: Envelope) -> Result<Envelope, Refusal> {
         let request = read_alone(envelope, self.features())?;
         let (call, reply) = Call::new();
         let (hub, asker) = (Arc::clone(&self.hub), self.asker(call));
         let tasks = hub.scope.tasks.clone();
         tasks.spawn(async move { command::run(&hub, asker, request).await });
         let Reply { envelope, .. } = reply.await.map_err(|_| shutting_down())??;
-        let unreadable = || Refusal::internal("the runtime's reply cannot be read");
-        let envelope = envelope.ok_or_else(unreadable)?;
-        envelope.decode().map_err(|_| unreadable())
+        envelope.ok_or_else(unreadable)
     }
 
     /// The first request of a principal is what opening a session is for those who connect.
@@ -344,6 +349,10 @@ pub(crate) async fn prove_caller(
         Unproven::Refused(refusal) => NotProven::Refused(refusal),
         Unproven::TooMany => NotProven::TooMany,
     })
+}
+
+fn unreadable() -> Refusal {
+    Refusal::internal("the runtime's reply cannot be read")
 }
 
 /// What reading a job's log failed with.

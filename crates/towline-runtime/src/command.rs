@@ -39,7 +39,7 @@ pub(crate) use accept::accepted;
 pub(crate) use apart::virtual_session;
 pub(crate) use asker::{Asker, Call, Way, envelope, shutting_down, store_refusal};
 pub(crate) use delegate::{ChildRequest, delegate};
-pub(crate) use fire::{fire, set_schedule};
+pub(crate) use fire::{FiredBy, fire, set_schedule};
 pub(crate) use inbox::{open_questions, questions_of};
 pub(crate) use list::{budget_now, cursor_after, jobs, waiting_for, write_cursor};
 pub(crate) use look::look;

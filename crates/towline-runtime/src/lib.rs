@@ -38,7 +38,7 @@ pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
 pub use agent_options::{AgentOptions, OnBudgetExhausted};
 pub use caller::{
     CallTrace, Caller, EventReader, JobDocument, JobFailure, JobOutput, JobsPage, LogRecord,
-    NotProven, StreamedResult,
+    NotProven, ScheduleDocument, StreamedResult,
 };
 pub use connection::Connection;
 pub use context::{

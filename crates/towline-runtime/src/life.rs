@@ -1,10 +1,11 @@
 //! What happens to a job from its acceptance to its end, and what has to be looked after meanwhile.
 //!
-//! `places` says when a job begins, `run` watches over its agent, `end` holds everything about how it ends. `recovery`
+//! `places` says when a job begins, `held` which job it waits for, `run` watches over its agent, `end` holds everything about how it ends. `recovery`
 //! takes up what an earlier run of the runtime left, `janitor` lets go of what nobody needs any more.
 
 mod alarm;
 mod end;
+mod held;
 mod janitor;
 mod places;
 mod recovery;

@@ -2,18 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use towline_proto::{
-    job::Cause,
-    schedule::{Missed, Overlap, Plan, Step},
-};
+use towline_proto::schedule::{Missed, Overlap, Plan, Step};
 use towline_store::ScheduleChange;
 use towline_wire::{Shown, Timestamp};
 
 use crate::{
-    command::{fire, set_schedule},
+    command::{FiredBy, fire, set_schedule},
     hub::Hub,
     job::JobEntry,
-    life,
     schedule::Schedule,
 };
 
@@ -67,24 +63,20 @@ async fn fire_for(
     at: Timestamp,
     there: Timestamp,
 ) -> Option<Duration> {
-    if let Some(before) = running(hub, schedule) {
-        match schedule.overlaps() {
-            // All that were missed come one after the other.
-            Overlap::Skip if !is_made_up(hub, schedule, at, there) => {
-                tracing::info!(target: "towline::schedule", schedule = schedule.name(), at = %Shown::new(at), job = %Shown::new(before.id()), "passed over, for the job before is not over");
-                return done_with(hub, schedule, at).await;
-            }
-            Overlap::Skip | Overlap::Queue => {}
-            Overlap::Replace => {
-                let reason = Some("replaced by the next firing of its schedule".to_owned());
-                life::stop_job(hub, &before, Cause::Cancelled { reason });
-            }
+    let before = running(hub, schedule);
+    if let Some(before) = &before
+        && schedule.overlaps() == Overlap::Skip
+    {
+        if is_made_up(hub, schedule, at, there) {
+            // All that were missed come one after the other. It may have been paused meanwhile.
+            before.ended.cancelled().await;
+            return None;
         }
-        before.ended.cancelled().await;
-        // It may have been paused meanwhile.
-        return None;
+        tracing::info!(target: "towline::schedule", schedule = schedule.name(), at = %Shown::new(at), job = %Shown::new(before.id()), "passed over, for the job before is not over");
+        return done_with(hub, schedule, at).await;
     }
-    match fire(hub, schedule, at, false).await {
+    let after = before.map(|before| before.id().clone());
+    match fire(hub, schedule, FiredBy::Clock { at, after }).await {
         Ok(job) => {
             let row = hub.books.schedules.get(schedule.name());
             if row.is_some_and(|row| row.done >= at) {

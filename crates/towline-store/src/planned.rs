@@ -65,6 +65,25 @@ pub struct ScheduleChange {
 }
 
 impl ScheduleChange {
+    /// A schedule fires no more, until it is resumed.
+    pub fn pause(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            paused: Some(true),
+            ..Self::default()
+        }
+    }
+
+    /// A schedule fires again from now on. What came while it was paused was not missed.
+    pub fn resume(name: impl Into<String>, before: Option<&ScheduleRow>, now: Timestamp) -> Self {
+        Self {
+            name: name.into(),
+            paused: Some(false),
+            done: before.is_none_or(|row| row.done < now).then_some(now),
+            ..Self::default()
+        }
+    }
+
     /// The row after the change.
     pub fn apply(&self, before: Option<ScheduleRow>) -> ScheduleRow {
         let before = before.unwrap_or_else(|| ScheduleRow {

@@ -4,6 +4,7 @@
 mod audit;
 mod crash;
 mod load;
+mod schedules;
 mod slow_consumer;
 mod survive;
 mod work;

@@ -44,6 +44,8 @@ enum Side<'s> {
     /// In a program on this directory, which the client starts.
     Stdio(Arc<Place>),
     Http(&'s Server),
+    /// In a program that is started by this command line, in this directory.
+    Command(Vec<String>, &'s Place),
 }
 
 /// Those that can be had here.
@@ -82,6 +84,11 @@ impl Client {
             Side::Http(server) => {
                 let url = format!("http://{}/mcp", server.address());
                 command.args(["http", &url, &token_of("alice")]);
+            }
+            Side::Command(line, place) => {
+                let line = serde_json::json!(line).to_string();
+                command.args(["command", &line, &token_of("alice")]);
+                command.current_dir(place.path());
             }
         }
         command
@@ -182,6 +189,92 @@ async fn the_second_program_asks_the_first() {
             client.holds("sharing", &side, None).await;
         }
     }
+}
+
+/// `towline mcp --url` of a server.
+fn remote<'p>(server: &Server, place: &'p Place) -> Side<'p> {
+    let program = binary().display().to_string();
+    let url = format!("http://{}", server.address());
+    Side::Command([program, "mcp".into(), "--url".into(), url].into(), place)
+}
+
+/// [ARCP 19-1] `towline mcp --url` is the server's tools, jobs and questions, with the token of its environment; what it began
+/// goes on when the server is killed.
+#[tokio::test]
+async fn a_program_in_front_of_a_server() {
+    for client in clients() {
+        if matches!(client, Client::Node(_)) {
+            continue;
+        }
+        let place = Place::new();
+        let server = demo().start().await;
+        for scenario in [
+            "tools",
+            "progress",
+            "handed_over",
+            "cancel",
+            "question",
+            "nobody_asked",
+            "submit",
+        ] {
+            let side = remote(&server, &place);
+            client.holds(scenario, &side, None).await;
+        }
+        let job = client.holds("begin", &remote(&server, &place), None).await;
+        let server = server.crash_and_restart().await;
+        let side = remote(&server, &place);
+        client.holds("go_on", &side, Some(job.stdout.trim())).await;
+    }
+}
+
+/// [ARCP 19-1] What docs/mcp.md tells a host to start is a server with the tools, each command line of the page.
+#[tokio::test]
+async fn what_the_page_tells_hosts_to_start() {
+    let Some(python) = mcp_python() else { return };
+    let client = Client::Python(python, "auto");
+    let page = fs::read_to_string(repository().join("docs/mcp.md")).expect("the page is there");
+    let server = demo().start().await;
+    let place = Place::new();
+    let config = place.write("page.toml", "[mcp]\nmay_approve = false\n");
+    let program = binary().display().to_string();
+    let url = format!("http://{}", server.address());
+    let lines = command_lines(&page);
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for line in lines {
+        let real = |word: &String| match word.as_str() {
+            "towline" => program.clone(),
+            "/path/to/towline.toml" => config.display().to_string(),
+            "https://arcp.example" => url.clone(),
+            other => other.to_owned(),
+        };
+        let side = Side::Command(line.iter().map(real).collect(), &place);
+        client.holds("tools", &side, None).await;
+    }
+}
+
+/// What the page has behind `--` of a host's command, and in a host's file.
+fn command_lines(page: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for line in page.lines() {
+        if let Some((_, command)) = line
+            .split_once(" -- ")
+            .filter(|_| line.starts_with("claude "))
+        {
+            found.push(command.split_whitespace().map(str::to_owned).collect());
+        }
+        let file: Option<serde_json::Value> = serde_json::from_str(line).ok();
+        let server = file.and_then(|file| file.pointer("/mcpServers/towline").cloned());
+        if let Some(server) = server {
+            let args = server["args"].as_array().into_iter().flatten();
+            let words = std::iter::once(&server["command"]).chain(args);
+            found.push(
+                words
+                    .filter_map(|word| word.as_str().map(str::to_owned))
+                    .collect(),
+            );
+        }
+    }
+    found
 }
 
 /// The directory with the npm package, installed now if it is not there; `None` where it cannot be had, which is said on

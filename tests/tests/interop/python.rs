@@ -64,6 +64,17 @@ pub(crate) fn webhooks_python() -> Option<&'static Python> {
     PYTHON.get_or_init(|| had(&wanted)).as_ref()
 }
 
+/// [`python`] with a generator of clients.
+pub(crate) fn http_python() -> Option<&'static Python> {
+    static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
+    let wanted = Wanted {
+        place: "interop-http",
+        requirements: "http/requirements.txt",
+        module: "openapi_python_client",
+    };
+    PYTHON.get_or_init(|| had(&wanted)).as_ref()
+}
+
 fn had(wanted: &Wanted) -> Option<Python> {
     match installed(wanted) {
         Ok(interpreter) => Some(Python(interpreter)),
@@ -91,10 +102,23 @@ impl Python {
         self.file(&repository().join("tests/interop").join(name))
     }
 
+    /// A module that is a program.
+    pub(crate) fn module(&self, name: &str) -> tokio::process::Command {
+        let mut command = self.command();
+        command.args(["-m", name]);
+        command
+    }
+
     /// A script anywhere.
     pub(crate) fn file(&self, script: &Path) -> tokio::process::Command {
+        let mut command = self.command();
+        command.arg(script);
+        command
+    }
+
+    fn command(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.0);
-        command.arg(script).stdin(Stdio::null()).kill_on_drop(true);
+        command.stdin(Stdio::null()).kill_on_drop(true);
         // Nothing is left beside the sources.
         command
             .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -12,7 +12,9 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{agents, events, job, jobs, problem::Problem, query, questions, result, webhooks};
+use super::{
+    agents, events, job, jobs, problem::Problem, query, questions, result, schedules, webhooks,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,7 +25,9 @@ use super::{agents, events, job, jobs, problem::Problem, query, questions, resul
     ),
     paths(
         jobs::submit, jobs::list, job::show, job::cancel, events::read, result::fetch, agents::list,
-        questions::answer, questions::speak, questions::inbox, webhooks::list, webhooks::redeliver, describe
+        questions::answer, questions::speak, questions::inbox,
+        schedules::list, schedules::run, schedules::pause, schedules::resume,
+        webhooks::list, webhooks::redeliver, describe
     ),
     components(schemas(agents::Agent)),
     modifiers(&Bearer),

@@ -9,4 +9,5 @@ mod mcp;
 mod questions;
 mod results;
 mod rules;
+mod schedules;
 mod submit;

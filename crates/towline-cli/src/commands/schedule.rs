@@ -1,8 +1,11 @@
 //! `towline schedule` [ARCP 22-3].
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use towline::{
     env::{Clock as _, SystemClock},
+    store::{Batch, Change, ScheduleChange},
     wire::Timestamp,
 };
 
@@ -13,6 +16,7 @@ use crate::{
     exit,
     failure::{Failure, Outcome},
     output,
+    store_choice::StoreChoice,
 };
 
 /// Vendor types of ours, which another runtime passes over.
@@ -33,54 +37,128 @@ pub(super) async fn run(context: &Context, command: ScheduleCommand) -> Outcome 
                     let mut answer = ask(url, &connect, &asked).await?;
                     answer["schedules"].take()
                 }
-                None => own(context, next, from)?,
+                None => own(context, &connect, next, from).await?,
             };
             list(format.output, shown)
         }
         ScheduleCommand::Run(args) => {
-            let answer = act("run", &args).await?;
+            let answer = match act(context, "run", &args).await? {
+                Some(answer) => answer,
+                None => return Err(no_server(context)),
+            };
             output::one(args.format.output, &answer, |answer| {
                 output::clean(answer["job_id"].as_str().unwrap_or_default()).to_string()
             })?;
             Ok(exit::SUCCESS)
         }
-        ScheduleCommand::Pause(args) => turned("pause", "paused", &args).await,
-        ScheduleCommand::Resume(args) => turned("resume", "resumed", &args).await,
+        ScheduleCommand::Pause(args) => turned(context, Turn::Pause, &args).await,
+        ScheduleCommand::Resume(args) => turned(context, Turn::Resume, &args).await,
     }
 }
 
-async fn turned(action: &str, done: &str, args: &ScheduleArgs) -> Outcome {
-    let answer = act(action, args).await?;
+#[derive(Clone, Copy)]
+enum Turn {
+    Pause,
+    Resume,
+}
+
+async fn turned(context: &Context, turn: Turn, args: &ScheduleArgs) -> Outcome {
+    let (action, done) = match turn {
+        Turn::Pause => ("pause", "paused"),
+        Turn::Resume => ("resume", "resumed"),
+    };
+    let answer = match act(context, action, args).await? {
+        Some(answer) => answer,
+        None => turned_in_store(context, turn, args).await?,
+    };
     output::one(args.format.output, &answer, |_| {
         format!("{} {done}", output::clean(&args.name))
     })?;
     Ok(exit::SUCCESS)
 }
 
-async fn act(action: &str, args: &ScheduleArgs) -> Outcome<Value> {
-    let Some(url) = &args.connect.url else {
-        return Err(Failure::usage("only a server fires schedules")
-            .help("name it with --url, and show the token of the schedule's principal or of an administrator"));
-    };
+/// Has a server do something, the one that is named or the one on the data directory; nothing when there is neither.
+async fn act(context: &Context, action: &str, args: &ScheduleArgs) -> Outcome<Option<Value>> {
     let asked = json!({"action": action, "name": args.name});
-    ask(url, &args.connect, &asked).await
+    match &args.connect.url {
+        Some(url) => ask(url, &args.connect, &asked).await.map(Some),
+        None => asking::ask_beside(context, &args.connect, &question(&asked)).await,
+    }
+}
+
+fn no_server(context: &Context) -> Failure {
+    let here = context.data.path().display();
+    Failure::usage(format!("only a server runs schedules, and none runs on `{here}`"))
+        .help("start `towline serve` there, or name a server with --url and show the token of the schedule's principal or of an administrator")
+}
+
+/// No server runs: what is written into the store holds when the next one starts.
+async fn turned_in_store(context: &Context, turn: Turn, args: &ScheduleArgs) -> Outcome<Value> {
+    let schedules = context.config.schedules()?;
+    if !schedules
+        .iter()
+        .any(|schedule| schedule.name() == args.name)
+    {
+        return Err(Failure::usage(format!(
+            "there is no schedule `{}`, and no server runs on `{}`",
+            output::clean(&args.name),
+            context.data.path().display()
+        ))
+        .help("`towline schedule ls` lists those of towline.toml; --config names another file, --url a server"));
+    }
+    let choice = StoreChoice::of_commands(&context.config, &context.data)?;
+    let store = choice.open(Duration::ZERO).await?;
+    let rows = store.recover().await.map_err(Failure::local)?.schedules;
+    let row = rows.iter().find(|row| row.name == args.name);
+    let name = args.name.as_str();
+    let change = match turn {
+        Turn::Pause => ScheduleChange::pause(name),
+        Turn::Resume => ScheduleChange::resume(name, row, SystemClock.now()),
+    };
+    let answer = json!({"name": name, "paused": change.paused});
+    let changes = vec![Change::Schedule(change)];
+    store
+        .commit(Batch { changes })
+        .await
+        .map_err(Failure::local)?;
+    Ok(answer)
 }
 
 async fn ask(url: &str, connect: &ConnectArgs, asked: &Value) -> Outcome<Value> {
-    let question = Question {
+    asking::ask(url, connect, &question(asked)).await
+}
+
+fn question(asked: &Value) -> Question<'_> {
+    Question {
         kind: SCHEDULE,
         answer: SCHEDULES,
         payload: asked,
-    };
-    asking::ask(url, connect, &question).await
+    }
 }
 
-/// What the file says, for which nothing has to run.
-fn own(context: &Context, next: u32, from: Option<Timestamp>) -> Outcome<Value> {
+/// What the file says, for which nothing has to run; a server on the data directory knows more of the same schedules.
+async fn own(
+    context: &Context,
+    connect: &ConnectArgs,
+    next: u32,
+    from: Option<Timestamp>,
+) -> Outcome<Value> {
     let from = from.unwrap_or_else(|| SystemClock.now());
     let schedules = context.config.schedules()?;
+    let asked = json!({"action": "list"});
+    let known = asking::ask_beside(context, connect, &question(&asked)).await?;
+    let known = known.and_then(|mut known| match known["schedules"].take() {
+        Value::Array(known) => Some(known),
+        _ => None,
+    });
     let shown = schedules.iter().map(|schedule| {
         let mut shown = schedule.describe();
+        let mut known = known.iter().flatten();
+        let same = known.find(|known| known["name"] == shown["name"]);
+        if let Some(same) = same {
+            shown["paused"] = same["paused"].clone();
+            shown["last_job_id"] = same["last_job_id"].clone();
+        }
         shown["next"] = json!(schedule.next_times(from, next as usize));
         shown
     });

@@ -21,6 +21,7 @@ mod reach;
 mod ready;
 mod reload;
 mod roles;
+mod schedules;
 mod served;
 mod strangers;
 mod support;

@@ -56,7 +56,7 @@ pub struct JobDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub not_before: Option<Timestamp>,
-    /// Which firing of a schedule it is: `name`, and `at`.
+    /// Which firing of a schedule it is: `name`, `at` and, where that was not over, the job of the one before as `after`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     pub schedule: Option<payload::Firing>,

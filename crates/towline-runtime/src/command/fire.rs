@@ -21,6 +21,14 @@ use crate::{
     session::Reply,
 };
 
+/// What has a schedule submit its job.
+pub(crate) enum FiredBy {
+    /// Its time has come. The job waits until that of the firing before is over.
+    Clock { at: Timestamp, after: Option<JobId> },
+    /// Somebody says so.
+    Hand { at: Timestamp },
+}
+
 /// Submits a job of a schedule and gives its name. For a time, it is keyed, and that the schedule is done with the time becomes
 /// durable with the job; by hand it is neither.
 ///
@@ -29,8 +37,7 @@ use crate::{
 pub(crate) async fn fire(
     hub: &Arc<Hub>,
     schedule: &Schedule,
-    at: Timestamp,
-    by_hand: bool,
+    by: FiredBy,
 ) -> Result<JobId, Refusal> {
     let features = hub.services.features;
     let principal = schedule.principal().clone();
@@ -38,7 +45,11 @@ pub(crate) async fn fire(
     let (known, _) = callers.of(&principal, || hub.services.ids.session());
     let (session, attachment) = virtual_session(hub, known.name, principal, features, true);
     let mut envelope = Envelope::new(MessageType::JOB_SUBMIT);
-    envelope.payload = schedule.submit((!by_hand).then_some(at));
+    let (at, keyed, after) = match by {
+        FiredBy::Clock { at, after } => (at, Some(at), after),
+        FiredBy::Hand { at } => (at, None, None),
+    };
+    envelope.payload = schedule.submit(keyed);
     let RequestKind::Submit(submission) = read_alone(envelope, features)?.kind else {
         return Err(Refusal::invalid("a schedule submits a job"));
     };
@@ -53,8 +64,9 @@ pub(crate) async fn fire(
         firing: payload::Firing {
             name: schedule.name().to_owned(),
             at,
+            after,
         },
-        change: (!by_hand).then(|| ScheduleChange {
+        change: keyed.map(|at| ScheduleChange {
             name: schedule.name().to_owned(),
             done: Some(at),
             ..ScheduleChange::default()

@@ -12,7 +12,7 @@ use towline_wire::{Envelope, ErrorCode, MessageType, Timestamp};
 
 use super::{
     asker::Asker,
-    fire::{fire, set_schedule},
+    fire::{FiredBy, fire, set_schedule},
 };
 use crate::{hub::Hub, schedule::Schedule, session::Reply};
 
@@ -47,44 +47,26 @@ async fn carried_out(
             let schedule = named(hub, asker, &name)?;
             let now = hub.now().unix_micros();
             let at = Timestamp::from_unix_micros(now - now.rem_euclid(1_000_000));
-            let job = fire(hub, &schedule, at, true).await?;
+            let job = fire(hub, &schedule, FiredBy::Hand { at }).await?;
             Ok(json!({ "name": name, "job_id": job }))
         }
         ScheduleRequest::Pause { name } => {
             named(hub, asker, &name)?;
-            let change = ScheduleChange {
-                paused: Some(true),
-                ..ScheduleChange::default()
-            };
-            set(hub, &name, change).await
+            set(hub, ScheduleChange::pause(name)).await
         }
         ScheduleRequest::Resume { name } => {
             named(hub, asker, &name)?;
-            // What came while it was paused was not missed.
-            let now = hub.now();
-            let done = hub.books.schedules.get(&name).map(|row| row.done);
-            let change = ScheduleChange {
-                paused: Some(false),
-                done: done.is_none_or(|done| done < now).then_some(now),
-                ..ScheduleChange::default()
-            };
-            set(hub, &name, change).await
+            let row = hub.books.schedules.get(&name);
+            let change = ScheduleChange::resume(name, row.as_ref(), hub.now());
+            set(hub, change).await
         }
     }
 }
 
-async fn set(hub: &Hub, name: &str, change: ScheduleChange) -> Result<Value, Refusal> {
-    let paused = change.paused;
-    let name = name.to_owned();
-    set_schedule(
-        hub,
-        ScheduleChange {
-            name: name.clone(),
-            ..change
-        },
-    )
-    .await?;
-    Ok(json!({ "name": name, "paused": paused }))
+async fn set(hub: &Hub, change: ScheduleChange) -> Result<Value, Refusal> {
+    let answer = json!({ "name": change.name, "paused": change.paused });
+    set_schedule(hub, change).await?;
+    Ok(answer)
 }
 
 /// Whether the asker may know of a schedule, and say what becomes of it: it is its principal's, and an administrator's.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use towline_proto::{
     admission::{Admission, NoRoom, Terms},
+    job::Cause,
     refusal::Refusal,
 };
 use towline_store::JobRow;
 use towline_wire::{JobId, payload::WaitingFor};
 
-use super::run;
+use super::{end, held, run};
 use crate::{
     hub::{Hub, Queued},
     job::{JobEntry, Place},
@@ -86,6 +87,8 @@ pub(crate) fn start_accepted(hub: &Arc<Hub>, job: &Arc<JobEntry>, has_begun: boo
         run::start_begun(hub, job);
     } else if place != Place::None {
         run::start(hub, job);
+    } else if job.lock().terms.as_ref().is_some_and(|terms| terms.held) {
+        held::watch(hub, job, held::Then { let_go, replace });
     }
 }
 
@@ -162,13 +165,26 @@ pub(super) fn advance(hub: &Arc<Hub>) {
     start_next(hub, next);
 }
 
+/// A job waits for no other one any more.
+fn let_go(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+    let queued = Queued(Arc::clone(job));
+    let next = hub.books.admission.lock().let_go(&queued, hub.now());
+    start_next(hub, next);
+}
+
+/// A job makes room for the next firing of its schedule.
+fn replace(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
+    let reason = Some("replaced by the next firing of its schedule".to_owned());
+    end::stop_job(hub, job, Cause::Cancelled { reason });
+}
+
 /// What a job asks for beside a place. A queue that there is no more keeps nobody waiting.
 pub(crate) fn terms_of(hub: &Hub, row: &JobRow) -> Option<Box<Terms>> {
     let planned = row.planned.as_ref()?;
     let queue = planned.queue.as_ref();
     let terms = Terms {
         not_before: planned.not_before,
-        held: false,
+        held: held::is_held(planned, row.state.status),
         line: queue.and_then(|queue| hub.books.admission.lock().line(queue, &row.input)),
         priority: planned.priority,
     };

@@ -1,7 +1,10 @@
 //! Schedules (§22): a firing is a submit, once for its time.
 
 use serde_json::{Value, json};
-use towline_runtime::{Missed, Overlap, Runtime, RuntimeBuilder, Schedule, Timetable, Zone};
+use towline_runtime::{
+    AgentOptions, Missed, Overlap, Runtime, RuntimeBuilder, RuntimeOptions, Schedule, Timetable,
+    Zone,
+};
 use towline_store::EventStore as _;
 
 use crate::{
@@ -108,24 +111,86 @@ async fn what_was_missed_is_made_up_for() {
     }
 }
 
-/// [ARCP 22-1] while the job before is not over a firing is passed over, waits, or takes its place.
+/// [ARCP 22-1] while the job before is not over a firing is passed over, is a job that waits for it, or takes its place.
 #[tokio::test(start_paused = true)]
 async fn firings_overlap_as_they_may() {
-    for (overlap, statuses) in [
+    for (overlap, expected) in [
         (Overlap::Skip, vec!["running"]),
-        (Overlap::Queue, vec!["running"]),
+        (Overlap::Queue, vec!["running", "pending", "pending"]),
         (Overlap::Replace, vec!["cancelled", "cancelled", "running"]),
     ] {
         let schedule = every("* * * * *", "patient").overlap(overlap);
         let runtime = hosting(schedule).build().await.unwrap();
         pass(190.0).await;
         let jobs = listed(&runtime).await;
-        let found: Vec<_> = jobs
-            .iter()
-            .map(|job| job["status"].as_str().unwrap())
-            .collect();
-        assert_eq!(found, statuses, "{overlap}");
+        assert_eq!(statuses(&jobs), expected, "{overlap}");
+        // Each says which one it waits for, or waited for.
+        for pair in jobs.windows(2) {
+            assert_eq!(pair[1]["schedule"]["after"], pair[0]["job_id"], "{overlap}");
+        }
+        assert_eq!(jobs[0]["schedule"].get("after"), None);
     }
+}
+
+/// [ARCP 22-1, 22-2] a firing that waits is a durable job: no crash loses it, it waits again for the one before, and each time
+/// fires once. One whose predecessor never began waits for that one's.
+#[tokio::test(start_paused = true)]
+async fn a_firing_that_waits_outlives_a_crash() {
+    for overlap in [Overlap::Queue, Overlap::Replace] {
+        let store = Durable::new();
+        let open = || {
+            let schedule = every("1,2,3 12 1 3 *", "patient").overlap(overlap);
+            let again = AgentOptions::default().restartable(true);
+            let builder = runtime().agent_with("patient", patient(), again);
+            let options = RuntimeOptions::default().principal_cancels(true);
+            builder
+                .options(options)
+                .schedule(schedule)
+                .store(store.clone())
+                .build()
+        };
+        let expected = ["12:01", "12:02", "12:03"].map(|at| format!("2026-03-01T{at}:00Z"));
+        let first = open().await.unwrap();
+        pass(190.0).await;
+        drop(first);
+        let second = open().await.unwrap();
+        pass(190.0).await;
+        let jobs = listed(&second).await;
+        assert_eq!(times(&jobs), expected, "{overlap}");
+        if overlap == Overlap::Replace {
+            assert_eq!(statuses(&jobs), ["cancelled", "cancelled", "running"]);
+            continue;
+        }
+        assert_eq!(statuses(&jobs), ["running", "pending", "pending"]);
+        // The one between is cancelled while it waits, and the runtime dies once more.
+        cancel(&second, &jobs[1]).await;
+        pass(1.0).await;
+        let jobs = listed(&second).await;
+        assert_eq!(statuses(&jobs), ["running", "cancelled", "pending"]);
+        drop(second);
+        let third = open().await.unwrap();
+        pass(1.0).await;
+        assert_eq!(
+            statuses(&listed(&third).await),
+            ["running", "cancelled", "pending"]
+        );
+        cancel(&third, &jobs[0]).await;
+        pass(10.0).await;
+        let jobs = listed(&third).await;
+        assert_eq!(statuses(&jobs), ["cancelled", "cancelled", "running"]);
+        assert_eq!(times(&jobs), expected);
+    }
+}
+
+fn statuses(jobs: &[Value]) -> Vec<&str> {
+    let statuses = jobs.iter().map(|job| job["status"].as_str().unwrap());
+    statuses.collect()
+}
+
+async fn cancel(runtime: &Runtime, job: &Value) {
+    let mut peer = Peer::open(runtime, "alice-token", QUIET).await;
+    peer.ask("job.cancel", json!({"job_id": job["job_id"]}))
+        .await;
 }
 
 /// [ARCP 22-3] schedules are listed, run, paused and resumed by their principal, and are nobody else's.

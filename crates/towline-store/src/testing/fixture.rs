@@ -92,6 +92,7 @@ pub fn full_job(number: u64) -> JobRow {
             schedule: Some(Firing {
                 name: "nightly".to_owned(),
                 at: at(76),
+                after: Some(job_id(997)),
             }),
             notify: Some(Notify {
                 url: "https://hooks.example/é".to_owned(),

@@ -92,9 +92,16 @@ pub struct Firing {
     /// For which time; a whole second.
     #[serde(serialize_with = "write_whole_seconds")]
     pub at: Timestamp,
+    /// The job of the firing before, which was not over: this one waits for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<JobId>,
 }
 
-readable!(Firing { name: req, at: req });
+readable!(Firing {
+    name: req,
+    at: req,
+    after: opt
+});
 
 /// Where a job waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
