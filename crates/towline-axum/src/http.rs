@@ -20,6 +20,7 @@ mod questions;
 mod range;
 mod result;
 mod schedules;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -55,6 +56,8 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
         .route("/v1/jobs/{job}/result", get(result::fetch))
         .route("/v1/agents", get(agents::list))
         .route("/v1/inbox", get(questions::inbox))
+        .route("/v1/webhooks", get(webhooks::list))
+        .route("/v1/webhooks/{id}/redeliver", post(webhooks::redeliver))
         .route("/v1/schedules", get(schedules::list))
         .route("/v1/schedules/{name}/run", post(schedules::run))
         .route("/v1/schedules/{name}/pause", post(schedules::pause))

@@ -10,6 +10,7 @@ mod ready;
 mod run;
 mod schedule;
 mod serve;
+mod webhooks;
 
 use std::path::PathBuf;
 
@@ -31,6 +32,7 @@ pub(crate) use run::{
 };
 pub(crate) use schedule::{ScheduleArgs, ScheduleCommand};
 pub(crate) use serve::ServeArgs;
+pub(crate) use webhooks::{WebhooksArgs, WebhooksCommand};
 
 /// Run, serve, watch and cancel long-lived agent jobs (ARCP v1.1).
 #[derive(Debug, Parser)]
@@ -165,6 +167,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ScheduleCommand,
     },
+    /// List what was to be told over HTTP and whether it was, or deliver a message once more
+    Webhooks(WebhooksArgs),
     /// Say who did what
     Audit(AuditArgs),
     /// Check, copy, shrink or measure the store

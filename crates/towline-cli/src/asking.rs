@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use towline::{
-    transport::{FrameSink, FrameSource, Inbound, Transport},
+    transport::{FrameSink, FrameSource, Inbound, MemoryTransport, Transport},
     wire::{Envelope, MessageId, MessageType, Payload, Secret, payload},
 };
 
@@ -10,6 +10,7 @@ use crate::{
     args::ConnectArgs,
     connect,
     context::Context,
+    embedded::{Embedded, Purpose},
     failure::{Failure, Outcome, chain},
     output,
 };
@@ -58,6 +59,28 @@ async fn within(
         Failure::connection(format!("`{whom}` did not answer within {limit:?}"))
             .help("a runtime other than towline does not know this question")
     })?
+}
+
+/// Asks the runtime that another process has on the data directory, or one in this program, which ends with the answer.
+pub(crate) async fn ask_here(
+    context: &Context,
+    purpose: Purpose,
+    question: &Question<'_>,
+) -> Outcome<Value> {
+    let embedded = tokio::select! {
+        biased;
+        // Another process may have the store, and be about to let others use its runtime.
+        (transport, token) = connect::transport_beside(context) => {
+            return ask_over(transport, Some(token), question).await;
+        }
+        embedded = Embedded::start(&context.config, &context.data, purpose) => embedded?,
+    };
+    let (near, far) = MemoryTransport::pair();
+    embedded.runtime().accept(far);
+    let token = Secret::from(embedded.token());
+    let answer = ask_over(Box::new(near), Some(token), question).await;
+    embedded.stop().await;
+    answer
 }
 
 async fn ask_over(

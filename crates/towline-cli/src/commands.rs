@@ -31,6 +31,7 @@ mod trust;
 mod version;
 mod wait;
 mod watch;
+mod webhooks;
 mod whoami;
 
 use tracing::Instrument as _;
@@ -93,6 +94,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Wait(args) => wait::run(&context, args).await,
         Command::Export(args) => export::run(&context, args).await,
         Command::Schedule { command } => schedule::run(&context, command).await,
+        Command::Webhooks(args) => webhooks::run(&context, args).await,
         Command::Audit(args) => audit::run(&context, args).await,
         Command::Complete(args) => complete::run(&context, &args).await,
         Command::Get(args) => get::run(&context, args).await,

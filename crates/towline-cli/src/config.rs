@@ -19,6 +19,7 @@ mod schedules;
 mod server;
 mod store;
 mod tools;
+mod webhooks;
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +31,7 @@ use serde::Deserialize;
 use towline::{
     axum::Proxy,
     runtime::{
-        QueueRules, Schedule,
+        Allowed, HttpWebhooks, QueueRules, Schedule,
         credentials::LiteLlmProvisioner,
         roles::{Role, Roles},
     },
@@ -78,6 +79,8 @@ pub(crate) struct Config {
     tools: BTreeMap<String, tools::ToolsSection>,
     /// `[schedules.NAME]`
     schedules: BTreeMap<String, schedules::ScheduleSection>,
+    /// `[webhooks]`
+    pub(crate) webhooks: webhooks::WebhooksSection,
     /// `[queues.NAME]`
     queues: BTreeMap<String, queues::QueueSection>,
     /// `[agents.NAME]`
@@ -129,9 +132,9 @@ impl Config {
             .iter()
             .map(|(name, model)| format!("model {name}: {}", without_user(model.base_url())));
         let tools = self.tools.iter().map(|(name, tools)| tools.acts(name));
-        let approving = self.mcp.acts();
+        let more = self.mcp.acts().into_iter().chain(self.webhooks.acts());
         let acts = agents.chain(proxy).chain(models).chain(tools);
-        acts.chain(approving).collect()
+        acts.chain(more).collect()
     }
 
     /// Leaves out what would take something away from the user's own jobs, because nobody said that the file is trusted.
@@ -143,6 +146,7 @@ impl Config {
     pub(crate) fn withhold(&mut self) {
         self.credentials = credentials::CredentialsSection::default();
         self.mcp = mcp::McpSection::default();
+        self.webhooks = webhooks::WebhooksSection::default();
         self.models.clear();
         self.tools.clear();
         let agents = std::mem::take(&mut self.agents);
@@ -197,9 +201,14 @@ impl Config {
         for (name, tools) in &config.tools {
             tools.validate(name, &config.file)?;
         }
+        let allowed = config.webhooks.allowed(&config.file)?;
         for (name, agent) in &config.agents {
             agent.validate(name, &config.file)?;
             config.check_queue(name, agent)?;
+            if let Some(notify) = &agent.notify {
+                let key = format!("agents.{name}.notify");
+                notify.validate(&key, &allowed, &config.file)?;
+            }
         }
         config.queues()?;
         config.schedules()?;
@@ -245,6 +254,11 @@ impl Config {
         queues
             .map(|(name, queue)| Ok((name.clone(), queue.rules(name, &self.file)?)))
             .collect()
+    }
+
+    /// Where messages may be posted to, and who posts them, if the file says so.
+    pub(crate) fn webhooks(&self) -> Outcome<Option<(Allowed, HttpWebhooks)>> {
+        self.webhooks.sender(&self.file)
     }
 
     /// The schedules of the file.

@@ -6,7 +6,7 @@ use towline::{
     ErrorCode, JobId,
     client::{Client, ClientOptions, ResumeState},
     env::{Clock as _, SystemClock},
-    transport::{MemoryTransport, StdioTransport, WebSocketOptions},
+    transport::{MemoryTransport, StdioTransport, Transport, WebSocketOptions},
     wire::Secret,
 };
 
@@ -242,6 +242,25 @@ pub(crate) async fn look_beside(context: &Context, wanted: Stay) -> Option<Clien
     let store = StoreChoice::of_commands(&context.config, &context.data).ok()?;
     let options = |token| named(ClientOptions::bearer(token));
     crate::beside::client(&context.data, &store, wanted, options).await
+}
+
+/// A way to the runtime that another process has on this data directory, as soon as there is one, and the token that lets one in.
+#[cfg(unix)]
+pub(crate) async fn transport_beside(context: &Context) -> (Box<dyn Transport>, Secret) {
+    loop {
+        if let Ok(store) = StoreChoice::of_commands(&context.config, &context.data)
+            && let Some((transport, token)) =
+                crate::beside::transport(&context.data, &store, Stay::Ends).await
+        {
+            return (Box::new(transport), token);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) async fn transport_beside(_: &Context) -> (Box<dyn Transport>, Secret) {
+    std::future::pending().await
 }
 
 /// The way to a server on this data directory, and the token to show; nothing when there is none just now.

@@ -83,7 +83,8 @@ impl Embedded {
             &confinement,
         )?;
         let builder = match purpose {
-            Purpose::Work | Purpose::Cancel => hosting::credentials(builder, config)?,
+            Purpose::Work => hosting::webhooks(hosting::credentials(builder, config)?, config)?,
+            Purpose::Cancel => hosting::credentials(builder, config)?,
             // Whoever looks asks no upstream for keys, and gives none back.
             Purpose::Look => builder,
         };

@@ -40,6 +40,14 @@ pub(crate) fn credentials(builder: RuntimeBuilder, config: &Config) -> Outcome<R
     })
 }
 
+/// Who posts what is told of jobs over HTTP, and where to.
+pub(crate) fn webhooks(builder: RuntimeBuilder, config: &Config) -> Outcome<RuntimeBuilder> {
+    Ok(match config.webhooks()? {
+        Some((allowed, sender)) => builder.webhooks(allowed, sender),
+        None => builder,
+    })
+}
+
 /// What holds for an embedded runtime as well: retention, and what is about jobs.
 pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions {
     let limits = &config.server.limits;

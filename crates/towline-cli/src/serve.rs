@@ -193,6 +193,7 @@ async fn start(
     let ours = live.our_agents(&confinement);
     let builder = hosting::host(builder, &context.config, ours, &confinement)?;
     let builder = hosting::credentials(builder, &context.config)?;
+    let builder = hosting::webhooks(builder, &context.config)?;
     // Only a server fires: any other runtime ends with its command.
     let schedules = context.config.schedules()?.into_iter();
     let builder = schedules.fold(builder, RuntimeBuilder::schedule);

@@ -6,7 +6,8 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use towline_proto::client::Request;
 use towline_wire::{
-    JobId, Lease, LeaseConstraints, RawJson, SpanId, Timestamp, TraceId, payload::Submit,
+    JobId, Lease, LeaseConstraints, RawJson, SpanId, Timestamp, TraceId,
+    payload::{Notify, Submit},
 };
 
 use crate::{
@@ -38,6 +39,7 @@ impl SubmitBuilder {
             not_before: None,
             queue: None,
             priority: None,
+            notify: None,
             checkpoint: None,
         };
         Self::of(shared, submit)
@@ -122,6 +124,20 @@ impl SubmitBuilder {
     /// Who goes first there: from -100 to 100, the higher one; 0 when it is not said.
     pub fn priority(mut self, priority: i64) -> Self {
         self.submit.priority = Some(priority);
+        self
+    }
+
+    /// Has somebody told over HTTP of what becomes of the job: of `events` (`started`, `input_request`, `ended`), and of the end
+    /// when there are none. Which URLs may be named the runtime decides.
+    pub fn notify(
+        mut self,
+        url: impl Into<String>,
+        events: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.submit.notify = Some(Notify {
+            url: url.into(),
+            events: events.into_iter().map(Into::into).collect(),
+        });
         self
     }
 

@@ -8,6 +8,7 @@
 //! not ([`StoreError::Rewound`](towline_store::StoreError::Rewound)).
 
 mod address;
+mod deliveries;
 mod error;
 mod line;
 mod membership;

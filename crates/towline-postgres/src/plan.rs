@@ -13,6 +13,7 @@ use towline_store::{
 use towline_wire::{EventSeq, JobId, RawJson, SessionId};
 
 use crate::{
+    deliveries::Deliveries,
     state::{Known, State},
     statements::{Hidden, Sql, Step, Value, int},
 };
@@ -35,6 +36,7 @@ pub(crate) struct Plan<'a> {
     checkpoints: BTreeMap<i64, &'a RawJson>,
     talks: BTreeMap<i64, &'a RawJson>,
     schedules: BTreeMap<&'a str, ScheduleRow>,
+    deliveries: Deliveries<'a>,
     /// Changes of streams, packed.
     pub(crate) streams: Vec<u8>,
 }
@@ -66,6 +68,8 @@ impl<'a> Plan<'a> {
                 self.keys.insert((row.principal.as_str(), &row.key), row);
             }
             Change::Credential(row) => self.put_credential(row, state),
+            Change::Delivery(row) => self.deliveries.put(row, state),
+            Change::DeliveryState(state) => self.deliveries.set(state),
             Change::Schedule(change) => {
                 let row = change.apply(state.schedules.get(&change.name).cloned());
                 state.schedules.insert(row.name.clone(), row.clone());
@@ -217,6 +221,7 @@ impl<'a> Plan<'a> {
         if !self.audits.is_empty() {
             steps.push(audit_rows(&self.audits));
         }
+        self.deliveries.steps(steps);
         if !self.schedules.is_empty() {
             steps.push(schedule_rows(&self.schedules));
         }

@@ -12,6 +12,7 @@ use towline_store::{
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson};
 
 use crate::{
+    deliveries,
     error::of_statement,
     rows::{
         JOBS, LAST, SESSION_COLUMNS, SUMMARY_COLUMNS, job_id, json, read_audit, read_block,
@@ -23,7 +24,7 @@ use crate::{
 
 type Values<'a> = [&'a (dyn ToSql + Sync)];
 
-async fn all<T>(
+pub(crate) async fn all<T>(
     client: &Client,
     sql: &str,
     values: &Values<'_>,
@@ -33,7 +34,7 @@ async fn all<T>(
     rows.iter().map(read).collect()
 }
 
-async fn one<T>(
+pub(crate) async fn one<T>(
     client: &Client,
     sql: &str,
     values: &Values<'_>,
@@ -176,6 +177,7 @@ pub(crate) async fn recover(client: &Client) -> Result<Recovered, StoreError> {
     });
     Ok(Recovered {
         schedules: schedules(client).await?,
+        deliveries: deliveries::pending(client).await?,
         sessions: sessions.collect(),
         jobs: all(client, &jobs, &[], read_job).await?,
         credentials: outstanding(client).await?,

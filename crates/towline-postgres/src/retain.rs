@@ -152,7 +152,12 @@ fn gone(keys: Vec<i64>, names: Vec<Vec<u8>>) -> Vec<Step<'static>> {
         Sql::TalksGone,
     ];
     let steps = of_keys.map(|sql| Step::new(sql, vec![Value::Ints(keys.clone())]));
-    let of_names = [Sql::CredentialsGone, Sql::Orphaned];
+    let of_names = [
+        Sql::CredentialsGone,
+        Sql::Orphaned,
+        Sql::DeliveriesGone,
+        Sql::DeliveriesOrphaned,
+    ];
     let more = of_names.map(|sql| Step::new(sql, vec![Value::Owned(names.clone())]));
     steps.into_iter().chain(more).collect()
 }
@@ -242,8 +247,9 @@ impl PostgresStore {
         ] {
             while self.chore(Chore::Rows(sql, values.clone())).await?.rows == ROWS.unsigned_abs() {}
         }
-        self.chore(Chore::Rows(Sql::OldCredentials, Vec::new()))
-            .await?;
+        for sql in [Sql::OldCredentials, Sql::OldDeliveries] {
+            self.chore(Chore::Rows(sql, Vec::new())).await?;
+        }
 
         let mut report = RetentionReport::default();
         let (keep, none) = (

@@ -16,7 +16,7 @@ use towline_wire::{
 
 use crate::error::corrupt;
 
-type Read<T> = Result<T, StoreError>;
+pub(crate) type Read<T> = Result<T, StoreError>;
 
 pub(crate) fn bytes(row: &Row, column: usize) -> Read<&[u8]> {
     row.try_get(column).map_err(corrupt)
@@ -47,7 +47,7 @@ fn small(row: &Row, column: usize) -> Read<u32> {
     u32::try_from(int(row, column)?).map_err(corrupt)
 }
 
-fn boolean(row: &Row, column: usize) -> Read<bool> {
+pub(crate) fn boolean(row: &Row, column: usize) -> Read<bool> {
     row.try_get(column).map_err(corrupt)
 }
 
@@ -73,7 +73,7 @@ fn maybe_json(row: &Row, column: usize) -> Read<Option<RawJson>> {
     Ok(text.map(|text| RawJson::from_checked(ByteString::from(text))))
 }
 
-fn time(row: &Row, column: usize) -> Read<Timestamp> {
+pub(crate) fn time(row: &Row, column: usize) -> Read<Timestamp> {
     Ok(Timestamp::from_unix_micros(int(row, column)?))
 }
 

@@ -6,7 +6,7 @@ use towline_store::StoreError;
 use crate::error::of_statement;
 
 /// What takes schema `i` to schema `i + 1`. A released step is never changed; a new one is put after it.
-pub(crate) const STEPS: &[&str] = &[V1, SCHEDULES];
+pub(crate) const STEPS: &[&str] = &[V1, SCHEDULES, DELIVERIES];
 
 /// When and in which order jobs are to run, and how far schedules are.
 const SCHEDULES: &str = "
@@ -17,6 +17,26 @@ CREATE TABLE schedule (
     paused boolean NOT NULL,
     job    bytea
 );
+";
+
+/// Messages that are or were to be delivered.
+const DELIVERIES: &str = "
+CREATE TABLE delivery (
+    n          bigint PRIMARY KEY,
+    id         bytea NOT NULL UNIQUE,
+    job        bytea NOT NULL,
+    principal  bytea NOT NULL,
+    created_at bigint NOT NULL,
+    pending    boolean NOT NULL,
+    orphan     boolean NOT NULL,  -- whether the job was not kept when last looked at
+    data       bytea NOT NULL,
+    body       bytea NOT NULL
+);
+CREATE INDEX delivery_of ON delivery (job);
+-- A principal may be longer than an index takes.
+CREATE INDEX delivery_by ON delivery (sha256(principal), n);
+CREATE INDEX delivery_out ON delivery (n) WHERE pending;
+CREATE INDEX delivery_orphan ON delivery (n) WHERE orphan;
 ";
 
 /// The oldest version of this program, by the newest schema it knows, that may use tables of the newest schema here.

@@ -73,6 +73,13 @@ statements! {
                   ON CONFLICT (id) DO UPDATE SET outstanding = excluded.outstanding, data = excluded.data";
     Audit = "INSERT INTO audit (n, at, action, data, refused) \
              SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[], $5::boolean[])";
+    Delivery = "INSERT INTO delivery (n, id, job, principal, created_at, pending, orphan, data, body) \
+                SELECT u.n, u.id, u.job, u.principal, u.created_at, u.pending, \
+                NOT EXISTS (SELECT 1 FROM job j WHERE j.id = u.job), u.data, u.body \
+                FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bigint[], $6::boolean[], $7::bytea[], \
+                $8::bytea[]) AS u(n, id, job, principal, created_at, pending, data, body) ON CONFLICT (id) DO NOTHING";
+    DeliveryState = "UPDATE delivery d SET pending = u.pending, data = u.data \
+                     FROM unnest($1::bytea[], $2::boolean[], $3::bytea[]) AS u(id, pending, data) WHERE d.id = u.id";
     Schedule = "INSERT INTO schedule (name, done, paused, job) \
                 SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::boolean[], $4::bytea[]) \
                 ON CONFLICT (name) DO UPDATE SET done = excluded.done, paused = excluded.paused, job = excluded.job";
@@ -107,6 +114,8 @@ statements! {
                       WHERE s.ended_at IS NOT NULL LIMIT $1::bigint)";
     OldTalks = "DELETE FROM talk WHERE job IN (SELECT t.job FROM talk t JOIN job_state s ON s.key = t.job \
                 WHERE s.ended_at IS NOT NULL LIMIT $1::bigint)";
+    OldDeliveries = "DELETE FROM delivery d WHERE d.orphan AND NOT d.pending \
+                     AND NOT EXISTS (SELECT 1 FROM job j WHERE j.id = d.job)";
     OldCredentials = "DELETE FROM credential c WHERE c.orphan AND NOT c.outstanding \
                       AND NOT EXISTS (SELECT FROM job WHERE job.id = c.job)";
     /// Finished jobs after a place, and how much of each there is.
@@ -131,6 +140,8 @@ statements! {
     StatesGone = "DELETE FROM job_state WHERE key = ANY($1::bigint[])";
     CheckpointsGone = "DELETE FROM checkpoint WHERE job = ANY($1::bigint[])";
     TalksGone = "DELETE FROM talk WHERE job = ANY($1::bigint[])";
+    DeliveriesGone = "DELETE FROM delivery WHERE job = ANY($1::bytea[]) AND NOT pending";
+    DeliveriesOrphaned = "UPDATE delivery SET orphan = true WHERE job = ANY($1::bytea[])";
     CredentialsGone = "DELETE FROM credential WHERE job = ANY($1::bytea[]) AND NOT outstanding";
     Orphaned = "UPDATE credential SET orphan = true WHERE job = ANY($1::bytea[])";
 }

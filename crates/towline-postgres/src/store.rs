@@ -6,14 +6,15 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use towline_store::{
-    AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
-    JobQuery, JobRow, Principal, Recovered, RetentionPolicy, RetentionReport, SessionRow,
-    StoreError, StoreFuture, StoreStats,
+    AuditRow, Batch, Block, Committed, CredentialRow, DeliveryQuery, DeliveryRow, EventStore,
+    IdempotencyRow, JobPage, JobQuery, JobRow, Principal, Recovered, RetentionPolicy,
+    RetentionReport, SessionRow, StoreError, StoreFuture, StoreStats,
 };
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use crate::{
     address::Address,
+    deliveries,
     line::Connector,
     membership,
     options::PostgresOptions,
@@ -197,6 +198,14 @@ impl EventStore for PostgresStore {
 
     fn credentials_of<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Vec<CredentialRow>> {
         reading!(self, client, read::credentials_of(client, job))
+    }
+
+    fn deliveries(&self, query: DeliveryQuery) -> StoreFuture<'_, Vec<DeliveryRow>> {
+        reading!(self, client, deliveries::list(client, &query))
+    }
+
+    fn delivery<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<DeliveryRow>> {
+        reading!(self, client, deliveries::find(client, id))
     }
 
     fn audit(&self, latest: usize) -> StoreFuture<'_, Vec<AuditRow>> {

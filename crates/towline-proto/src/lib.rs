@@ -26,5 +26,6 @@ pub mod roles;
 pub mod schedule;
 pub mod server;
 pub mod span;
+pub mod webhook;
 
 pub use dialect::Dialect;

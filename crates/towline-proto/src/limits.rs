@@ -7,7 +7,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use towline_wire::{Timestamp, payload};
 
-use crate::admission::PRIORITIES;
+use crate::{admission::PRIORITIES, webhook};
 
 /// How many bytes an idempotency key has [ARCP 7.2-3].
 pub const KEY_BYTES: RangeInclusive<usize> = 1..=256;
@@ -24,6 +24,12 @@ pub const PAGE_JOBS: RangeInclusive<u64> = 1..=1000;
 
 /// How many jobs a page has when the client does not say [ARCP 6.6-1].
 pub const DEFAULT_PAGE_JOBS: u64 = 100;
+
+/// How many messages to receivers a page of them has [ARCP 16-6].
+pub const PAGE_WEBHOOKS: RangeInclusive<usize> = 1..=1000;
+
+/// How many messages to receivers a page has when nobody says.
+pub const DEFAULT_PAGE_WEBHOOKS: usize = 100;
 
 /// How often a silent peer speaks: not oftener than once a second [ARCP 6.4-2], and at least once a day.
 pub const HEARTBEAT: RangeInclusive<Duration> =
@@ -58,12 +64,21 @@ pub enum LimitError {
         /// How many jobs were asked for.
         limit: u64,
     },
+    /// A page of messages that is empty or too large.
+    #[error("`limit` is {limit}; a page has {} to {} messages", PAGE_WEBHOOKS.start(), PAGE_WEBHOOKS.end())]
+    Webhooks {
+        /// How many messages were asked for.
+        limit: usize,
+    },
     /// A priority that is out of bounds.
     #[error("`priority` is {priority}; it is from {} to {}", PRIORITIES.start(), PRIORITIES.end())]
     Priority {
         /// What was asked for.
         priority: i64,
     },
+    /// A webhook that cannot be.
+    #[error(transparent)]
+    Notify(#[from] webhook::NotifyError),
     /// A running time that is none.
     #[error("`max_runtime_sec` is {seconds}; it has to be a positive number of seconds")]
     MaxRuntime {
@@ -84,9 +99,22 @@ pub fn check_submit(submit: &payload::Submit) -> Result<(), LimitError> {
     }
     submit.max_runtime_sec.map(max_runtime).transpose()?;
     priority(submit.priority)?;
+    submit.notify.as_ref().map(webhook::check).transpose()?;
     match &submit.input {
         Some(input) if is_deeper(input.as_str(), INPUT_DEPTH) => Err(LimitError::Depth),
         _ => Ok(()),
+    }
+}
+
+/// How many messages a page of those to receivers has [ARCP 16-6].
+///
+/// # Errors
+/// [`LimitError::Webhooks`] when it is empty or too large.
+pub fn page_webhooks(limit: usize) -> Result<usize, LimitError> {
+    if PAGE_WEBHOOKS.contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(LimitError::Webhooks { limit })
     }
 }
 

@@ -43,7 +43,7 @@ pub use self::{
     replies::{Farewell, Replies, Reply, Slot},
     request::{
         IDENTITY, REVOKE_SESSIONS, Request, RequestKind, SCHEDULE, SCHEDULES, SESSIONS_REVOKED,
-        ScheduleRequest, Submission, WHOAMI, read_alone,
+        ScheduleRequest, Submission, WEBHOOK, WEBHOOKS, WHOAMI, WebhookRequest, read_alone,
     },
     stream::{Cursor, FLUSH_FRAMES, Step, Stream},
     tokens::{TokenHash, Tokens},

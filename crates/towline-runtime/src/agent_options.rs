@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use towline_proto::job::Retries;
-use towline_wire::RawJson;
+use towline_wire::{RawJson, payload::Notify};
 
 /// What a deployment decides about an agent's jobs when it registers the agent.
 ///
@@ -19,6 +19,7 @@ pub struct AgentOptions {
     pub(crate) retries: Retries,
     pub(crate) listens: bool,
     pub(crate) queue: Option<String>,
+    pub(crate) notify: Option<Notify>,
     pub(crate) on_budget_exhausted: Option<OnBudgetExhausted>,
     pub(crate) description: Option<Arc<str>>,
     pub(crate) input_schema: Option<RawJson>,
@@ -66,6 +67,22 @@ impl AgentOptions {
     #[must_use]
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.queue = Some(queue.into());
+        self
+    }
+
+    /// Who is told of its jobs over HTTP when their submit names nobody, those of its jobs that other agents delegated included:
+    /// of `events` (`started`, `input_request`, `ended`; without any, of the end) [ARCP 16-6]; see
+    /// [`RuntimeBuilder::webhooks`](crate::RuntimeBuilder::webhooks). Default: nobody.
+    #[must_use]
+    pub fn notify(
+        mut self,
+        url: impl Into<String>,
+        events: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.notify = Some(Notify {
+            url: url.into(),
+            events: events.into_iter().map(Into::into).collect(),
+        });
         self
     }
 

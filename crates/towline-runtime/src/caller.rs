@@ -2,6 +2,7 @@
 
 mod document;
 mod events;
+mod hooks;
 mod result;
 mod schedules;
 
@@ -9,6 +10,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use towline_proto::{
+    limits,
     refusal::Refusal,
     server::{Reply, RequestKind, read_alone},
 };
@@ -26,10 +28,12 @@ use crate::{
     hub::Hub,
     life,
     session::{Attachment, SessionEntry},
+    webhook::WebhookDocument,
 };
 
 pub use document::{JobDocument, JobFailure, JobsPage};
 pub use events::{EventReader, LogRecord};
+pub(crate) use hooks::messages;
 pub use result::{JobOutput, StreamedResult};
 pub use schedules::ScheduleDocument;
 
@@ -235,6 +239,24 @@ impl Caller {
     /// The agents there are.
     pub fn agents(&self) -> Vec<payload::AgentListing> {
         self.hub.services.agents.listing()
+    }
+
+    /// The latest messages to receivers that the principal may know of, at most so many, 100 when nobody says: those of its jobs, and an administrator
+    /// of all [ARCP 16-6].
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn webhooks(&self, limit: Option<usize>) -> Result<Vec<WebhookDocument>, Refusal> {
+        let limit = limits::page_webhooks(limit.unwrap_or(limits::DEFAULT_PAGE_WEBHOOKS))?;
+        command::webhooks(&self.hub, &self.session, limit).await
+    }
+
+    /// Has a message delivered once more, whatever became of it, under the name it has.
+    ///
+    /// # Errors
+    /// The refusal: there is none of the name that the principal may know of.
+    pub async fn redeliver(&self, id: &str) -> Result<WebhookDocument, Refusal> {
+        command::redeliver(&self.hub, &self.session, id).await
     }
 
     /// Whether what proved the principal proves it still [ARCP 14-7]. Whoever goes on reading asks now and then.

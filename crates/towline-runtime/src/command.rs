@@ -26,6 +26,7 @@ mod submit;
 mod subscribe;
 mod unsubscribe;
 mod visible;
+mod webhooks;
 mod whoami;
 
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub(crate) use look::look;
 pub(crate) use open::{OpenRequest, Opened, open};
 pub(crate) use resume::{ResumeRequest, resume, unproved};
 pub(crate) use visible::answers;
+pub(crate) use webhooks::{redeliver, webhooks};
 
 /// Carries a request out, as far as it has to happen in the order of requests.
 pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
@@ -71,6 +73,7 @@ pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
         RequestKind::WhoAmI => whoami::whoami(hub, &asker),
         RequestKind::RevokeSessions { principal } => revoke::revoke(hub, asker, &principal).await,
         RequestKind::Schedule(asked) => schedules::run(hub, &asker, asked).await,
+        RequestKind::Webhook(asked) => webhooks::run(hub, &asker, asked).await,
         RequestKind::List(list) => list::list(hub, &asker, list).await,
     }
 }

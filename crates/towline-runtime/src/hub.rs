@@ -21,6 +21,7 @@ mod services;
 mod sessions;
 mod tx;
 mod unwatch;
+mod webhooks;
 mod witness;
 mod write;
 

@@ -16,6 +16,7 @@ mod caller;
 mod command;
 mod connection;
 mod context;
+mod courier;
 pub mod credentials;
 mod hub;
 mod job;
@@ -31,6 +32,7 @@ mod store_view;
 mod trace;
 #[cfg(feature = "web")]
 mod web;
+mod webhook;
 
 pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
 pub use agent_options::{AgentOptions, OnBudgetExhausted};
@@ -60,8 +62,12 @@ pub use towline_proto::{
     lease::Operation,
     questions::Question,
     schedule::{Cron, CronError, Missed, Overlap, Timetable, WordError, Zone, ZoneError},
+    webhook::{Allowed, Receiver},
 };
 pub use towline_store::{RecordKind, RetentionPolicy};
 pub use trace::TraceLink;
 #[cfg(feature = "web")]
 pub use web::WebError;
+#[cfg(feature = "webhooks")]
+pub use webhook::{HttpWebhooks, SecretError, WebhookSecret};
+pub use webhook::{WebhookDocument, WebhookFailure, WebhookMessage, WebhookSender};

@@ -13,9 +13,12 @@ mod run;
 
 use std::sync::Arc;
 
-use towline_store::StoreError;
+use towline_store::{Block, DeliveryRow, StoreError};
 
-use crate::hub::{Hub, committer};
+use crate::{
+    hub::{Hub, committer},
+    job::JobEntry,
+};
 
 pub(crate) use end::{lease_expired, leave_jobs, leave_waiting, stop_job, stopped};
 pub(crate) use janitor::{LOOK_EVERY, end_unproved_sessions, revoke_sessions};
@@ -24,16 +27,20 @@ pub(crate) use places::{
 };
 pub(crate) use run::watch_questions;
 
+/// What is told of a job's records over HTTP.
+pub(crate) type Messages = fn(&Hub, &JobEntry, &[Arc<Block>]) -> Vec<DeliveryRow>;
+
 /// Takes up what the store keeps, and starts the tasks every runtime has.
 ///
 /// # Errors
 /// What the store says when it cannot be read; nothing is started then.
-pub(crate) async fn begin(hub: &Arc<Hub>) -> Result<(), StoreError> {
+pub(crate) async fn begin(hub: &Arc<Hub>, messages: Messages) -> Result<(), StoreError> {
     let recovery = recovery::load(hub).await?;
     let follow = committer::Follow {
         ended: end::ended,
         broken: end::broken,
         outgrown: end::outgrown,
+        messages,
     };
     let tasks = &hub.scope.tasks;
     tasks.spawn(committer::run(Arc::clone(hub), follow));

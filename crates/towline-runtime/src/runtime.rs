@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use towline_env::{Clock, Ids, SystemClock};
-use towline_proto::admission::QueueRules;
+use towline_proto::{admission::QueueRules, webhook::Allowed};
 use towline_store::{EventStore, MemoryStore, StoreError};
 use towline_transport::Transport;
 use towline_wire::{AgentRef, CredentialId, Feature, FeatureSet, Secret, payload::PeerInfo};
@@ -14,9 +14,10 @@ use crate::{
     agent::{Host, IntoAgent},
     agent_options::AgentOptions,
     auth::{AuthLimiter, Authenticator, Proven},
-    caller::{Caller, NotProven, prove_caller},
+    caller::{Caller, NotProven, messages, prove_caller},
     connection::{Connection, accept},
     context::{Equipment, Tool, ToolRegistry, ToolServer},
+    courier,
     credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
     hub::{AgentEntry, Hub, RegisterError, Registry, Services},
     life,
@@ -26,6 +27,7 @@ use crate::{
     scheduler,
     store_view::StoreView,
     trace::{TraceLink, Unlinked},
+    webhook::{WebhookSender, Webhooks},
 };
 
 /// An ARCP runtime: hosts agents, takes connections, runs jobs. Cheap to clone; clones are the same runtime.
@@ -75,6 +77,7 @@ pub struct RuntimeBuilder {
     trace_link: Arc<dyn TraceLink>,
     queues: Vec<(String, QueueRules)>,
     schedules: Vec<Schedule>,
+    webhooks: Webhooks,
 }
 
 /// Why a runtime could not be built.
@@ -128,6 +131,7 @@ impl Runtime {
             trace_link: Arc::new(Unlinked),
             queues: Vec::new(),
             schedules: Vec::new(),
+            webhooks: Webhooks::default(),
         }
     }
 
@@ -275,6 +279,9 @@ impl Runtime {
         .await;
         hub.barrier_with_limit(hub.services.options.close_timeout)
             .await;
+        // What is not delivered by then is taken up by the next start.
+        let quiet = hub.books.webhooks.quiet(|| hub.now());
+        let _told = tokio::time::timeout(hub.services.options.close_timeout, quiet).await;
         hub.scope.stopping.cancel();
         hub.scope.tasks.close();
         let _stopped =
@@ -380,6 +387,16 @@ impl RuntimeBuilder {
     /// Adds a schedule: its firings are submits of its principal, for as long as the runtime runs [ARCP 22-1].
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.schedules.push(schedule);
+        self
+    }
+
+    /// Where jobs may have messages posted to by the member `notify` of their submit, or by [`AgentOptions::notify`], and who
+    /// posts them [ARCP 16-6]. A message becomes durable with the event that it tells of. Default: nowhere.
+    pub fn webhooks(mut self, allowed: Allowed, sender: impl WebhookSender) -> Self {
+        self.webhooks = Webhooks {
+            allowed,
+            sender: Some(Arc::new(sender)),
+        };
         self
     }
 
@@ -490,6 +507,7 @@ impl RuntimeBuilder {
             credentials,
             trace_link: self.trace_link,
             schedules: self.schedules.into_iter().map(Arc::new).collect(),
+            webhooks: self.webhooks,
         });
         let equipment = Equipment {
             tools: self.tools,
@@ -498,9 +516,10 @@ impl RuntimeBuilder {
         };
         self.host.fill_in(&hub, equipment);
         hub.books.admission.lock().set_queues(self.queues);
-        life::begin(&hub).await?;
+        life::begin(&hub, messages).await?;
         Ledger::resume(&hub);
         scheduler::begin(&hub);
+        courier::begin(&hub);
         Ok(Runtime {
             hub,
             host: self.host,

@@ -8,6 +8,7 @@ mod block;
 pub mod building;
 mod check;
 mod codec;
+mod delivery;
 mod error;
 mod memory;
 mod planned;
@@ -24,6 +25,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 pub use block::{Block, BlockBuilder};
+pub use delivery::{DeliveryQuery, DeliveryRow, DeliveryState};
 pub use error::{Incarnation, Reason, Remedy, StoreError};
 pub use memory::MemoryStore;
 pub use planned::{Planned, ScheduleChange, ScheduleRow};
@@ -45,7 +47,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// The runtime calls `commit` from one task, one batch after the other, and waits for each; reads may come from many
 /// tasks at once and see every batch whose commit has returned. Object safe; share it as `Arc<dyn EventStore>`.
 ///
-/// What has gone cannot fail a batch: a change of state, a checkpoint, a talk, a span, a trim or a subscription of a job or a
+/// What has gone cannot fail a batch: a change of state, a checkpoint, a talk, how far a message came, a span, a trim or a subscription of a job or a
 /// session that is not there any more is passed over. What contradicts the log or a stream (a block or a span that does
 /// not begin right after the last one, a job that exists already, a record after a terminal one, a schedule whose time goes back) is a mistake of the
 /// caller: [`StoreError::Rejected`].
@@ -103,20 +105,26 @@ pub trait EventStore: Send + Sync + 'static {
     /// The credentials issued for a job, in the order they were first committed.
     fn credentials_of<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Vec<CredentialRow>>;
 
+    /// Messages that are or were to be delivered, the latest first, without their bodies [ARCP 16-6].
+    fn deliveries(&self, query: DeliveryQuery) -> StoreFuture<'_, Vec<DeliveryRow>>;
+
+    /// A message, with its body.
+    fn delivery<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<DeliveryRow>>;
+
     /// The latest entries of the audit log, at most so many, oldest first [ARCP 14-3].
     fn audit(&self, latest: usize) -> StoreFuture<'_, Vec<AuditRow>>;
 
     /// Everything a runtime has to know when it starts: jobs that are not finished, sessions with their spans and
-    /// subscriptions, credentials that are still out, schedules. Does not grow with finished history.
+    /// subscriptions, credentials that are still out, schedules, messages that are still to be delivered. Does not grow with finished history.
     fn recover(&self) -> StoreFuture<'_, Recovered>;
 
     /// Removes what the policy does not keep: idempotency keys that are 24 hours old, audit rows by age and number,
-    /// checkpoints and talks of finished jobs, settled credentials whose job has gone, and finished jobs.
+    /// checkpoints and talks of finished jobs, settled credentials and messages whose job has gone, and finished jobs.
     ///
     /// Finished jobs go by age and by number, and for `max_bytes`, the ones that ended first before the others. Age and
     /// number spare the jobs in `keep` (some session has not acknowledged them); `max_bytes` takes them too, after all
     /// others. When that is not enough for `max_bytes`, the oldest blocks of running jobs go, save each job's newest.
-    /// Credentials that are still out stay, whatever becomes of their job [ARCP 9.8-2].
+    /// Credentials that are still out and messages that are still to be delivered stay, whatever becomes of their job [ARCP 9.8-2, 16-6].
     ///
     /// Works in steps, between which commits go on; cancel safe: what was removed stays removed, only the report is lost.
     fn retain<'a>(

@@ -20,12 +20,12 @@ use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 use self::{
     commit::Committer,
     jobs::Jobs,
-    ledger::{Credentials, Keys},
+    ledger::{Credentials, Deliveries, Keys},
 };
 use crate::{
-    AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
-    JobQuery, JobRow, Principal, Recovered, RetentionPolicy, RetentionReport, SessionRow,
-    StoreError, StoreFuture, StoreStats,
+    AuditRow, Batch, Block, Committed, CredentialRow, DeliveryQuery, DeliveryRow, EventStore,
+    IdempotencyRow, JobPage, JobQuery, JobRow, Principal, Recovered, RetentionPolicy,
+    RetentionReport, SessionRow, StoreError, StoreFuture, StoreStats,
 };
 
 /// Keeps everything in memory, for as long as the process lives.
@@ -49,6 +49,7 @@ pub struct MemoryStore {
     jobs: Jobs,
     keys: RwLock<Keys>,
     credentials: RwLock<Credentials>,
+    deliveries: RwLock<Deliveries>,
     /// What only commits and retention touch. Whoever changes anything holds this lock, so it is also what puts changes
     /// in a row; it is taken before any other.
     committer: Mutex<Committer>,
@@ -76,6 +77,7 @@ impl MemoryStore {
             jobs: Jobs::default(),
             keys: RwLock::default(),
             credentials: RwLock::default(),
+            deliveries: RwLock::default(),
             committer: Mutex::default(),
             closed: AtomicBool::new(false),
             max_bytes,
@@ -153,6 +155,14 @@ impl EventStore for MemoryStore {
         self.open(|| Ok(self.credentials.read().of(job)))
     }
 
+    fn deliveries(&self, query: DeliveryQuery) -> StoreFuture<'_, Vec<DeliveryRow>> {
+        self.open(|| Ok(self.deliveries.read().list(&query)))
+    }
+
+    fn delivery<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<DeliveryRow>> {
+        self.open(|| Ok(self.deliveries.read().find(id)))
+    }
+
     fn audit(&self, latest: usize) -> StoreFuture<'_, Vec<AuditRow>> {
         self.open(|| Ok(self.committer.lock().audit(latest)))
     }
@@ -166,6 +176,7 @@ impl EventStore for MemoryStore {
                 credentials: self.credentials.read().outstanding(),
                 talks: self.jobs.talks(),
                 schedules: committer.schedules(),
+                deliveries: self.deliveries.read().pending(),
             })
         })
     }

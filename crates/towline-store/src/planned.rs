@@ -1,9 +1,12 @@
-//! Jobs that wait for a time or in a queue, and schedules.
+//! Jobs that wait for a time or in a queue, whose end somebody is told of, and schedules.
 
 use serde::{Deserialize, Serialize};
-use towline_wire::{JobId, Timestamp, payload::Firing};
+use towline_wire::{
+    JobId, Timestamp,
+    payload::{Firing, Notify},
+};
 
-/// When and in which order a job is to run, and what had it run: of few jobs there is anything to say.
+/// When and in which order a job is to run, what had it run, and who is told of it: of few jobs there is anything to say.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Planned {
@@ -18,6 +21,20 @@ pub struct Planned {
     /// The firing it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Firing>,
+    /// Who is told of it over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+}
+
+impl Planned {
+    /// Whether more is said of the job than who is told of it: it may have to wait for more than a place.
+    pub fn waits(&self) -> bool {
+        let told_of = Self {
+            notify: self.notify.clone(),
+            ..Self::default()
+        };
+        *self != told_of
+    }
 }
 
 /// A schedule, as far as a later run of the runtime has to know it [ARCP 22-2].

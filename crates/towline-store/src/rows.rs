@@ -8,7 +8,7 @@ use towline_wire::{
     LeaseConstraints, MessageId, RawJson, Secret, SessionId, Timestamp, TraceId,
 };
 
-use crate::{Block, Planned, ScheduleChange, ScheduleRow};
+use crate::{Block, DeliveryRow, DeliveryState, Planned, ScheduleChange, ScheduleRow};
 
 /// Who a bearer token proved to be.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +115,10 @@ pub enum Change {
     },
     /// A schedule fired, or passed something over, or was paused.
     Schedule(ScheduleChange),
+    /// A message that is to be delivered. One of the same name stays as it is.
+    Delivery(Box<DeliveryRow>),
+    /// How far a message came.
+    DeliveryState(DeliveryState),
     /// What a job and people have to say to each other; replaces what was kept before.
     Talk {
         /// The job.
@@ -459,6 +463,8 @@ pub struct Recovered {
     pub talks: Vec<(JobId, RawJson)>,
     /// Schedules, by name.
     pub schedules: Vec<ScheduleRow>,
+    /// Messages that are still to be delivered, oldest first, without their bodies.
+    pub deliveries: Vec<DeliveryRow>,
 }
 
 /// A session and its stream.

@@ -3,6 +3,7 @@
 mod apply;
 mod cache;
 mod checkpoint;
+mod deliveries;
 mod error;
 mod maintain;
 mod open;
@@ -34,9 +35,9 @@ use self::{
     writer::{Command, Shared, Writer},
 };
 use crate::{
-    AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
-    JobQuery, JobRow, Principal, Recovered, RetentionPolicy, RetentionReport, SessionRow,
-    StoreError, StoreFuture, StoreStats,
+    AuditRow, Batch, Block, Committed, CredentialRow, DeliveryQuery, DeliveryRow, EventStore,
+    IdempotencyRow, JobPage, JobQuery, JobRow, Principal, Recovered, RetentionPolicy,
+    RetentionReport, SessionRow, StoreError, StoreFuture, StoreStats,
 };
 
 /// Keeps everything in one SQLite file, with its write-ahead log beside it.
@@ -253,6 +254,15 @@ impl EventStore for SqliteStore {
                 read_credential,
             )
         })
+    }
+
+    fn deliveries(&self, query: DeliveryQuery) -> StoreFuture<'_, Vec<DeliveryRow>> {
+        self.read(move |conn| deliveries::list(conn, &query))
+    }
+
+    fn delivery<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<DeliveryRow>> {
+        let id = id.to_owned();
+        self.read(move |conn| deliveries::find(conn, &id))
     }
 
     fn audit(&self, latest: usize) -> StoreFuture<'_, Vec<AuditRow>> {

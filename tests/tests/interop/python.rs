@@ -53,6 +53,17 @@ pub(crate) fn mcp_python() -> Option<&'static Python> {
     PYTHON.get_or_init(|| had(&wanted)).as_ref()
 }
 
+/// [`python`] with the library of Standard Webhooks.
+pub(crate) fn webhooks_python() -> Option<&'static Python> {
+    static PYTHON: OnceLock<Option<Python>> = OnceLock::new();
+    let wanted = Wanted {
+        place: "interop-webhooks",
+        requirements: "webhooks/requirements.txt",
+        module: "standardwebhooks",
+    };
+    PYTHON.get_or_init(|| had(&wanted)).as_ref()
+}
+
 /// [`python`] with a generator of clients.
 pub(crate) fn http_python() -> Option<&'static Python> {
     static PYTHON: OnceLock<Option<Python>> = OnceLock::new();

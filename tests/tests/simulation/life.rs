@@ -10,9 +10,9 @@ use std::{
 
 use tokio::sync::watch;
 use towline_store::{
-    AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
-    JobQuery, JobRow, MemoryStore, Principal, Recovered, RetentionPolicy, RetentionReport,
-    SessionRow, StoreError, StoreFuture, StoreStats, testing::FaultStore,
+    AuditRow, Batch, Block, Committed, CredentialRow, DeliveryQuery, DeliveryRow, EventStore,
+    IdempotencyRow, JobPage, JobQuery, JobRow, MemoryStore, Principal, Recovered, RetentionPolicy,
+    RetentionReport, SessionRow, StoreError, StoreFuture, StoreStats, testing::FaultStore,
 };
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
@@ -133,6 +133,14 @@ impl EventStore for Life {
 
     fn credentials_of<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Vec<CredentialRow>> {
         Box::pin(self.while_alive(self.disk.credentials_of(job)))
+    }
+
+    fn deliveries(&self, query: DeliveryQuery) -> StoreFuture<'_, Vec<DeliveryRow>> {
+        Box::pin(self.while_alive(self.disk.deliveries(query)))
+    }
+
+    fn delivery<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<DeliveryRow>> {
+        Box::pin(self.while_alive(self.disk.delivery(id)))
     }
 
     fn audit(&self, latest: usize) -> StoreFuture<'_, Vec<AuditRow>> {

@@ -12,7 +12,9 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{agents, events, job, jobs, problem::Problem, query, questions, result, schedules};
+use super::{
+    agents, events, job, jobs, problem::Problem, query, questions, result, schedules, webhooks,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,7 +26,8 @@ use super::{agents, events, job, jobs, problem::Problem, query, questions, resul
     paths(
         jobs::submit, jobs::list, job::show, job::cancel, events::read, result::fetch, agents::list,
         questions::answer, questions::speak, questions::inbox,
-        schedules::list, schedules::run, schedules::pause, schedules::resume, describe
+        schedules::list, schedules::run, schedules::pause, schedules::resume,
+        webhooks::list, webhooks::redeliver, describe
     ),
     components(schemas(agents::Agent)),
     modifiers(&Bearer),

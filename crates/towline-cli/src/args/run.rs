@@ -61,6 +61,14 @@ pub(crate) struct NewJobArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-100..=100))]
     pub(crate) priority: Option<i64>,
 
+    /// Have this URL told over HTTP when the job has ended; the runtime's [webhooks] have to allow it
+    #[arg(long, value_name = "URL")]
+    pub(crate) notify: Option<String>,
+
+    /// Have --notify told of this as well or instead: started, input_request, ended; may be repeated
+    #[arg(long, value_name = "EVENT", requires = "notify", value_parser = ["started", "input_request", "ended"])]
+    pub(crate) notify_of: Vec<String>,
+
     /// An idempotency key: the same key and parameters again find the first job instead of starting another
     #[arg(short, long, value_name = "KEY")]
     pub(crate) key: Option<String>,

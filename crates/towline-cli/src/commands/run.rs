@@ -240,6 +240,9 @@ async fn submit(
     if let Some(priority) = args.priority {
         submit = submit.priority(priority);
     }
+    if let Some(url) = &args.notify {
+        submit = submit.notify(url, &args.notify_of);
+    }
     if let Some(key) = &args.key {
         submit = submit.idempotency_key(key);
     }

@@ -15,6 +15,7 @@ use towline::{
 use super::{
     elsewhere::Elsewhere,
     file::{File, SpanValue},
+    webhooks::NotifyValue,
 };
 use crate::{failure::Outcome, values};
 
@@ -74,6 +75,8 @@ pub(crate) struct AgentSection {
     pub(super) model: Option<String>,
     #[serde(default)]
     pub(super) queue: Option<String>,
+    #[serde(default)]
+    pub(super) notify: Option<NotifyValue>,
 }
 
 /// What a section says of how its programs are confined.
@@ -168,6 +171,9 @@ impl AgentSection {
         }
         if let Some(queue) = &self.queue {
             options = options.queue(queue);
+        }
+        if let Some(notify) = &self.notify {
+            options = options.notify(notify.url(), notify.events());
         }
         match self.backoff.as_ref().and_then(SpanValue::span) {
             Some(span) => options.backoff(span.0),

@@ -179,6 +179,15 @@ static FILE: Shape = Keys(&[
         ])),
     ),
     (
+        "webhooks",
+        Keys(&[
+            ("allow", Leaf),
+            ("secret_file", Leaf),
+            ("previous_secret_file", Leaf),
+            ("ca_cert", Leaf),
+        ]),
+    ),
+    (
         "schedules",
         Named(&Keys(&[
             ("cron", Leaf),
@@ -224,6 +233,7 @@ static FILE: Shape = Keys(&[
             ("live", Leaf),
             ("model", Leaf),
             ("queue", Leaf),
+            ("notify", Leaf),
             ("limits", LIMITS),
         ])),
     ),

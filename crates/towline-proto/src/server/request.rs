@@ -77,6 +77,8 @@ pub enum RequestKind {
     },
     /// Look at schedules, or say what becomes of one [ARCP 22-3].
     Schedule(ScheduleRequest),
+    /// Look at messages to receivers, or have one delivered once more [ARCP 16-6].
+    Webhook(WebhookRequest),
     /// End the sessions of a principal [ARCP 14-7].
     RevokeSessions {
         /// Whose.
@@ -98,6 +100,28 @@ pub const SESSIONS_REVOKED: &str = "x-vendor.towline.sessions.revoked";
 pub const SCHEDULE: &str = "x-vendor.towline.schedule";
 /// Answers [`SCHEDULE`].
 pub const SCHEDULES: &str = "x-vendor.towline.schedules";
+
+/// Asks about messages to receivers; a vendor's type of ours.
+pub const WEBHOOK: &str = "x-vendor.towline.webhook";
+/// Answers [`WEBHOOK`].
+pub const WEBHOOKS: &str = "x-vendor.towline.webhooks";
+
+/// What is asked about messages to receivers.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub enum WebhookRequest {
+    /// Which there are, the latest first.
+    List {
+        /// At most so many.
+        #[serde(default = "default_webhooks")]
+        limit: usize,
+    },
+    /// Deliver one once more, whatever became of it.
+    Redeliver {
+        /// Which.
+        id: String,
+    },
+}
 
 /// What is asked about schedules.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -169,42 +193,36 @@ pub(super) fn read(envelope: Envelope, features: FeatureSet) -> Result<Effect, R
             "`{}` on a session that is already open",
             envelope.kind
         ))),
-        Message::Other(kind) if kind.as_str() == WHOAMI => Ok(Effect::Request(Box::new(Request {
-            id: envelope.id,
-            trace: envelope.trace_id,
-            parent_span: envelope.parent_span,
-            kind: RequestKind::WhoAmI,
-        }))),
+        Message::Other(kind) if kind.as_str() == WHOAMI => Ok(asked(envelope, RequestKind::WhoAmI)),
         Message::Other(kind) if kind.as_str() == REVOKE_SESSIONS => {
             let principal = revoked_principal(&envelope)?;
-            Ok(Effect::Request(Box::new(Request {
-                id: envelope.id,
-                trace: envelope.trace_id,
-                parent_span: envelope.parent_span,
-                kind: RequestKind::RevokeSessions { principal },
-            })))
+            Ok(asked(envelope, RequestKind::RevokeSessions { principal }))
         }
         Message::Other(kind) if kind.as_str() == SCHEDULE => {
-            let asked = schedule_request(&envelope)?;
-            Ok(Effect::Request(Box::new(Request {
-                id: envelope.id,
-                trace: envelope.trace_id,
-                parent_span: envelope.parent_span,
-                kind: RequestKind::Schedule(asked),
-            })))
+            let request = schedule_request(&envelope)?;
+            Ok(asked(envelope, RequestKind::Schedule(request)))
+        }
+        Message::Other(kind) if kind.as_str() == WEBHOOK => {
+            let request = webhook_request(&envelope)?;
+            Ok(asked(envelope, RequestKind::Webhook(request)))
         }
         Message::Other(kind) if kind.is_vendor() => Ok(Effect::None),
         Message::Other(kind) => Err(unknown_type(&kind)),
         message => {
             let kind = read_request(message, &envelope, features)?;
-            Ok(Effect::Request(Box::new(Request {
-                id: envelope.id,
-                trace: envelope.trace_id,
-                parent_span: envelope.parent_span,
-                kind,
-            })))
+            Ok(asked(envelope, kind))
         }
     }
+}
+
+/// A request of an envelope.
+fn asked(envelope: Envelope, kind: RequestKind) -> Effect {
+    Effect::Request(Box::new(Request {
+        id: envelope.id,
+        trace: envelope.trace_id,
+        parent_span: envelope.parent_span,
+        kind,
+    }))
 }
 
 /// What a message asks for, if it is one that a client sends.
@@ -257,6 +275,23 @@ fn schedule_request(envelope: &Envelope) -> Result<ScheduleRequest, Refusal> {
         ))),
         asked => Ok(asked),
     }
+}
+
+fn webhook_request(envelope: &Envelope) -> Result<WebhookRequest, Refusal> {
+    let asked: Result<WebhookRequest, _> = envelope.payload.read();
+    let asked = asked.map_err(|cause| {
+        Refusal::invalid(format!(
+            "the payload asks nothing about webhooks: {cause}; its `action` is list or redeliver"
+        ))
+    })?;
+    if let WebhookRequest::List { limit } = asked {
+        limits::page_webhooks(limit)?;
+    }
+    Ok(asked)
+}
+
+const fn default_webhooks() -> usize {
+    limits::DEFAULT_PAGE_WEBHOOKS
 }
 
 /// How many times of a schedule are told at once.

@@ -243,6 +243,7 @@ impl Host {
             | RequestKind::WhoAmI
             | RequestKind::RevokeSessions { .. }
             | RequestKind::Schedule(_)
+            | RequestKind::Webhook(_)
             | RequestKind::Answer { .. }
             | RequestKind::Speak { .. }
             | RequestKind::Inbox { .. } => Ok(()),

@@ -142,6 +142,7 @@ impl Stage {
             not_before: None,
             queue: None,
             priority: None,
+            notify: None,
             checkpoint: None,
         };
         self.ask(

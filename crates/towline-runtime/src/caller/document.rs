@@ -234,7 +234,7 @@ fn questions(hub: &Hub, session: &SessionEntry, job: &JobId) -> Vec<event::Input
         .collect()
 }
 
-fn document(job: &JobSummary, end: Option<End>) -> JobDocument {
+pub(super) fn document(job: &JobSummary, end: Option<End>) -> JobDocument {
     let (result, error) = match end {
         Some(End::Result(result)) => (Some(result), None),
         Some(End::Error(error)) => (None, Some(JobFailure::from(error))),

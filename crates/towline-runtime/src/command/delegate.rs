@@ -10,6 +10,7 @@ use super::{
     accept::{AcceptJob, AskedBy, NewJob},
     asker::shutting_down,
     plan::{give_back, plan_child},
+    submit::only_told,
 };
 use crate::{
     credentials::{self, Ledger},
@@ -48,6 +49,7 @@ pub(crate) async fn delegate(
         request.permitted,
     )
     .await?;
+    let planned = only_told(entry.agent.rules().options.notify);
     let job = NewJob {
         principal: parent.row.principal.clone(),
         session: parent.row.session.clone(),
@@ -58,7 +60,7 @@ pub(crate) async fn delegate(
         plan,
         max_runtime: request.max_runtime,
         rerun_of: None,
-        planned: None,
+        planned,
         trace: parent.row.trace,
         caused_by: Some(CausedBy::Local(delegating(parent))),
         observer: hub.books.sessions.get(&parent.row.session),

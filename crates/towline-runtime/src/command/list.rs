@@ -134,7 +134,9 @@ pub(super) fn listing(hub: &Hub, row: &JobSummary, details: bool) -> payload::Jo
 
 /// Where a job waits for its turn.
 pub(crate) fn waiting_for(hub: &Hub, row: &JobSummary) -> Option<payload::WaitingFor> {
-    let waits = row.planned.is_some() && row.state.status == JobStatus::Pending;
+    let planned = row.planned.as_ref();
+    let waits =
+        planned.is_some_and(|planned| planned.waits()) && row.state.status == JobStatus::Pending;
     waits.then(|| life::waiting_for(hub, &row.id)).flatten()
 }
 

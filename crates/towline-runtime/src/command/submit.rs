@@ -98,7 +98,8 @@ async fn prepare(
         take_over(hub, asker, &job, &mut submission.payload).await?;
     }
     let plan = authorise(hub, asker, &resolved.0, &submission.payload).await?;
-    let planned = planned(hub, &resolved.1, &submission.payload, firing)?;
+    let notify = notify(hub, asker, &resolved.1, submission.payload.notify.clone())?;
+    let planned = planned(hub, &resolved.1, &submission.payload, firing, notify)?;
     let asked = (submission.payload, planned);
     let accept = reserve(hub, asker, asked, origin, resolved, plan, key).await?;
     Ok(Prepared::New(Box::new(accept)))
@@ -162,6 +163,7 @@ fn planned(
     entry: &AgentEntry,
     payload: &payload::Submit,
     firing: Option<payload::Firing>,
+    notify: Option<payload::Notify>,
 ) -> Result<Option<Box<Planned>>, Refusal> {
     let priority = limits::priority(payload.priority)?;
     if payload.parent_job_id.is_some() {
@@ -173,7 +175,7 @@ fn planned(
             Some((name, _)) => Err(Refusal::invalid(format!(
                 "`{name}` is not for a job with a `parent_job_id`, whose parent waits for it; leave it out"
             ))),
-            None => Ok(None),
+            None => Ok(only_told(notify)),
         };
     }
     let own = || entry.agent.rules().options.queue;
@@ -191,8 +193,44 @@ fn planned(
         queue,
         priority,
         schedule: firing,
+        notify,
     };
     Ok((planned != Planned::default()).then(|| Box::new(planned)))
+}
+
+/// Who is told of the job over HTTP: as the submit says, or as its agent does. Where a submit may not name the receiver, it is
+/// refused [ARCP 16-6].
+fn notify(
+    hub: &Hub,
+    asker: &Asker,
+    entry: &AgentEntry,
+    asked: Option<payload::Notify>,
+) -> Result<Option<payload::Notify>, Refusal> {
+    let Some(notify) = asked.clone().or_else(|| entry.agent.rules().options.notify) else {
+        return Ok(None);
+    };
+    if asked.is_some() {
+        let admitted = hub.services.webhooks.allowed.admit(&notify.url);
+        admitted.map_err(|error| {
+            let message = format!("`notify.url`: {error}");
+            Refusal::new(ErrorCode::PERMISSION_DENIED, message)
+        })?;
+    }
+    if hub.books.webhooks.is_full(&asker.session.principal) {
+        let message = "too many webhook messages wait for their receivers; see `towline webhooks`, or submit without `notify`";
+        return Err(Refusal::internal(message).for_own_bound());
+    }
+    Ok(Some(notify))
+}
+
+/// What is planned of a job that waits for nothing.
+pub(super) fn only_told(notify: Option<payload::Notify>) -> Option<Box<Planned>> {
+    notify.is_some().then(|| {
+        Box::new(Planned {
+            notify,
+            ..Planned::default()
+        })
+    })
 }
 
 /// Makes the job, and has issued what it needs.

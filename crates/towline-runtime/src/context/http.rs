@@ -20,8 +20,9 @@ use towline_proto::{
 use towline_wire::{ErrorCode, namespace};
 use url::Host;
 
-use self::{client::PrivateAddress, error::without_query};
+use self::error::without_query;
 use super::{Denied, JobContext, Permit};
+use crate::web::PrivateAddress;
 
 pub(crate) use client::HttpClients;
 pub use client::HttpOptions;

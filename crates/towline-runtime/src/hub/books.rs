@@ -19,7 +19,7 @@ use towline_wire::{JobId, Secret, SessionId};
 
 use super::{
     callers::VirtualSessions, days::Days, followers::Followers, keys::KeysInFlight, logs::Logs,
-    refusals::Refusals, schedules::Schedules,
+    refusals::Refusals, schedules::Schedules, webhooks::WaitingWebhooks,
 };
 use crate::{RuntimeOptions, job::JobEntry, session::SessionEntry};
 
@@ -45,6 +45,8 @@ pub(crate) struct Books {
     pub(crate) alarm: Notify,
     /// How far schedules are.
     pub(crate) schedules: Schedules,
+    /// Messages to receivers.
+    pub(crate) webhooks: WaitingWebhooks,
 }
 
 impl Books {
@@ -61,6 +63,7 @@ impl Books {
             followers: Followers::default(),
             alarm: Notify::new(),
             schedules: Schedules::default(),
+            webhooks: WaitingWebhooks::default(),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::Instant;
 use towline_proto::span::Span;
-use towline_store::{Batch, Remedy, StoreError};
+use towline_store::{Batch, Block, Change, DeliveryRow, Remedy, StoreError};
 
 use super::{
     Hub, isolate,
@@ -31,6 +31,8 @@ pub(crate) struct Follow {
     pub(crate) broken: fn(&Arc<Hub>, &Arc<JobEntry>),
     /// Its log has outgrown its bounds: its end is decided, and its agent has not heard of it.
     pub(crate) outgrown: fn(&Arc<Hub>, &Arc<JobEntry>),
+    /// What is told of its records over HTTP, which becomes durable with them.
+    pub(crate) messages: fn(&Hub, &JobEntry, &[Arc<Block>]) -> Vec<DeliveryRow>,
 }
 
 /// Commits until the runtime stops and nothing is left to commit, or the store has nothing more to do with this process.
@@ -148,11 +150,13 @@ pub(super) async fn attempt(
             Work::Command(command) => command.decide(&mut tx),
         }
     }
-    let (mut decided, batch) = tx.decided();
+    let (mut decided, mut batch) = tx.decided();
+    let messages = messages(hub, &decided, &mut batch, follow);
     let outgrown = std::mem::take(&mut decided.outgrown);
     let result = match write(hub, batch).await {
         Ok(()) => {
             publish(hub, decided, commands(work), follow);
+            hub.books.webhooks.put(&messages);
             Ok(())
         }
         Err(error) => Err(Failed {
@@ -165,6 +169,23 @@ pub(super) async fn attempt(
         (follow.outgrown)(hub, job);
     }
     result
+}
+
+/// Adds what is told of the jobs over HTTP: few jobs have anybody who is told.
+fn messages(hub: &Hub, decided: &Decided, batch: &mut Batch, follow: Follow) -> Vec<DeliveryRow> {
+    let told = |(job, _): &&TakenFrom| {
+        let planned = job.row.planned.as_ref();
+        planned.is_some_and(|planned| planned.notify.is_some())
+    };
+    let mut messages = Vec::new();
+    for (job, blocks) in decided.jobs.iter().filter(told) {
+        messages.extend((follow.messages)(hub, job, blocks));
+    }
+    for message in &messages {
+        let row = Box::new(message.clone());
+        batch.changes.push(Change::Delivery(row));
+    }
+    messages
 }
 
 /// Commits a batch; the outcome is certain.

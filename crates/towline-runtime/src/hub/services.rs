@@ -14,6 +14,7 @@ use crate::{
     policy::{AccessPolicy, LeasePolicy, ObservePolicy},
     schedule::Schedule,
     trace::TraceLink,
+    webhook::Webhooks,
 };
 
 /// What the parts of a runtime call on. Which ones there are never changes; agents may come and go in their registry.
@@ -34,6 +35,7 @@ pub(crate) struct Services {
     pub(crate) credentials: Ledger,
     pub(crate) trace_link: Arc<dyn TraceLink>,
     pub(crate) schedules: Vec<Arc<Schedule>>,
+    pub(crate) webhooks: Webhooks,
 }
 
 impl Services {

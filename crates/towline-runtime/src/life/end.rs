@@ -96,7 +96,9 @@ pub(crate) fn leave_waiting(hub: &Arc<Hub>) {
         return;
     }
     let waits = |job: &Arc<JobEntry>| {
-        job.row.planned.is_some() && job.lock().machine.status() == JobStatus::Pending
+        let planned = job.row.planned.as_ref();
+        planned.is_some_and(|planned| planned.waits())
+            && job.lock().machine.status() == JobStatus::Pending
     };
     let waiting = hub.books.jobs.unfinished().into_iter().filter(waits);
     waiting.for_each(|job| leave(hub, &job));

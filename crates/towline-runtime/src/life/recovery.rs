@@ -35,8 +35,10 @@ pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
         credentials,
         talks,
         schedules,
+        deliveries,
     } = hub.services.store.recover().await?;
     hub.books.schedules.restore(schedules);
+    hub.books.webhooks.put(&deliveries);
     let mut talks: HashMap<JobId, RawJson> = talks.into_iter().collect();
     hub.services.credentials.restore(credentials);
     let now = hub.now();

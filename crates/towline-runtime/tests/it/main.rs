@@ -48,3 +48,4 @@ mod subscribe;
 mod tokens;
 mod trace;
 mod versions;
+mod webhooks;

@@ -188,6 +188,8 @@ impl MemoryStore {
             }),
             Change::Idempotency(row) => self.keys.write().put(row),
             Change::Credential(row) => self.credentials.write().put(row),
+            Change::Delivery(row) => self.deliveries.write().put(*row),
+            Change::DeliveryState(state) => self.deliveries.write().set(state),
             Change::Schedule(change) => {
                 let row = change.apply(committer.schedules.remove(&change.name));
                 committer.schedules.insert(change.name, row);

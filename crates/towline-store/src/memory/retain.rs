@@ -74,12 +74,14 @@ impl MemoryStore {
         true
     }
 
-    /// Forgets settled credentials whose job went while they were still out.
+    /// Forgets settled credentials and messages whose job went while they were still out.
     fn settle_orphans(&self) {
-        let jobs = self.credentials.read().jobs();
+        let mut jobs = self.credentials.read().jobs();
+        jobs.extend(self.deliveries.read().jobs());
         let _committer = self.committer.lock();
         for job in jobs.iter().filter(|job| self.jobs.find(job).is_none()) {
             self.credentials.write().settle(job);
+            self.deliveries.write().settle(job);
         }
     }
 
@@ -146,6 +148,7 @@ impl MemoryStore {
         committer.totals.event_bytes -= bytes;
         self.jobs.remove(&job);
         self.credentials.write().settle(id);
+        self.deliveries.write().settle(id);
         report.jobs.push(id.clone());
         report.bytes += bytes;
         Some(job)

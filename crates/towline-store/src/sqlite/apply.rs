@@ -7,6 +7,7 @@ use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use super::{
     cache::Numbered,
+    deliveries,
     error::DbError,
     rows::{int, seq},
     state::{Known, State, Unindexed},
@@ -96,6 +97,8 @@ impl<'a> Tx<'a> {
             Change::Idempotency(row) => self.put_idempotency(row),
             Change::Credential(row) => self.put_credential(row),
             Change::Schedule(change) => self.put_schedule(change),
+            Change::Delivery(row) => deliveries::put(self.conn, row),
+            Change::DeliveryState(state) => deliveries::set(self.conn, state),
             Change::Audit(row) => {
                 self.conn
                     .prepare_cached("INSERT INTO audit (at, action, data) VALUES (?1, ?2, ?3)")?

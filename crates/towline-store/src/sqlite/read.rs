@@ -7,6 +7,7 @@ use towline_wire::{EventSeq, JobId, JobSeq, RawJson};
 
 use super::{
     cache::{Cache, up_to},
+    deliveries,
     error::{DbError, corrupt},
     rows::{
         JOB_COLUMNS, SESSION_COLUMNS, SUMMARY_COLUMNS, all, int, read_credential, read_job,
@@ -345,6 +346,7 @@ pub(super) fn recover(conn: &Connection) -> Result<Recovered, DbError> {
         credentials: outstanding(conn)?,
         talks: talks(conn)?,
         schedules: all(&mut conn.prepare(SCHEDULES)?.query([])?, read_schedule)?,
+        deliveries: deliveries::pending(conn)?,
     };
     for (key, last, row) in sessions {
         recovered.sessions.push(RecoveredSession {

@@ -216,13 +216,16 @@ fn forget_talks(tx: &mut Tx<'_>) -> Result<bool, DbError> {
     Ok(removed == ROWS)
 }
 
-/// Forgets settled credentials whose job went while they were still out.
+/// Forgets settled credentials and messages whose job went while they were still out.
 fn settle_orphans(tx: &mut Tx<'_>) -> Result<(), DbError> {
-    tx.conn.execute(
+    for sql in [
         "DELETE FROM credential WHERE orphan = 1 AND outstanding = 0 \
          AND NOT EXISTS (SELECT 1 FROM job WHERE id = credential.job)",
-        [],
-    )?;
+        "DELETE FROM delivery WHERE orphan = 1 AND pending = 0 \
+         AND NOT EXISTS (SELECT 1 FROM job WHERE id = delivery.job)",
+    ] {
+        tx.conn.execute(sql, [])?;
+    }
     Ok(())
 }
 
@@ -332,6 +335,8 @@ fn remove_job(tx: &mut Tx<'_>, key: i64, job: &JobId) -> Result<(), DbError> {
     for sql in [
         "DELETE FROM credential WHERE job = ?1 AND outstanding = 0",
         "UPDATE credential SET orphan = 1 WHERE job = ?1",
+        "DELETE FROM delivery WHERE job = ?1 AND pending = 0",
+        "UPDATE delivery SET orphan = 1 WHERE job = ?1",
     ] {
         tx.conn.prepare_cached(sql)?.execute([job.as_str()])?;
     }

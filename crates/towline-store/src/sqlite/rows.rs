@@ -30,7 +30,7 @@ fn status(number: i64) -> Result<JobStatus, DbError> {
     status_of(number).ok_or_else(|| corrupt(format_args!("{number} is no job status")))
 }
 
-fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, DbError> {
+pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, DbError> {
     row.get_ref(column)?.as_str().map_err(corrupt)
 }
 
@@ -41,7 +41,7 @@ fn optional_text<'a>(row: &'a Row<'_>, column: usize) -> Result<Option<&'a str>,
     }
 }
 
-fn json(row: &Row<'_>, column: usize) -> Result<RawJson, DbError> {
+pub(super) fn json(row: &Row<'_>, column: usize) -> Result<RawJson, DbError> {
     Ok(RawJson::from_checked(ByteString::from(text(row, column)?)))
 }
 
@@ -49,7 +49,7 @@ fn optional_json(row: &Row<'_>, column: usize) -> Result<Option<RawJson>, DbErro
     Ok(optional_text(row, column)?.map(|text| RawJson::from_checked(ByteString::from(text))))
 }
 
-fn time(row: &Row<'_>, column: usize) -> Result<Timestamp, DbError> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> Result<Timestamp, DbError> {
     Ok(Timestamp::from_unix_micros(row.get(column)?))
 }
 

@@ -54,6 +54,10 @@ pub(super) const STEPS: &[Step] = &[
         sql: SCHEDULES,
         fill: None,
     },
+    Step {
+        sql: DELIVERIES,
+        fill: None,
+    },
 ];
 
 /// How much happens with a row decides its place. Blocks are appended, whichever job they are of, so that a commit of
@@ -219,6 +223,25 @@ CREATE TABLE schedule (
     paused INTEGER NOT NULL,
     job    TEXT
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Messages that are or were to be delivered.
+const DELIVERIES: &str = "
+CREATE TABLE delivery (
+    n          INTEGER PRIMARY KEY,
+    id         TEXT NOT NULL UNIQUE,
+    job        TEXT NOT NULL,
+    principal  TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    pending    INTEGER NOT NULL,
+    orphan     INTEGER NOT NULL,  -- whether the job was not kept when last looked at
+    data       TEXT NOT NULL,
+    body       TEXT NOT NULL
+) STRICT;
+CREATE INDEX delivery_of ON delivery (job);
+CREATE INDEX delivery_by ON delivery (principal, n);
+CREATE INDEX delivery_out ON delivery (n) WHERE pending = 1;
+CREATE INDEX delivery_orphan ON delivery (n) WHERE orphan = 1;
 ";
 
 /// What a job's recovery has to know stands in its state. A job that runs was started once at least; when, nobody wrote down.

@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
 use crate::{
-    AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
-    JobQuery, JobRow, Principal, Recovered, RetentionPolicy, RetentionReport, SessionRow,
-    StoreError, StoreFuture, StoreStats,
+    AuditRow, Batch, Block, Committed, CredentialRow, DeliveryQuery, DeliveryRow, EventStore,
+    IdempotencyRow, JobPage, JobQuery, JobRow, Principal, Recovered, RetentionPolicy,
+    RetentionReport, SessionRow, StoreError, StoreFuture, StoreStats,
 };
 
 /// What happens to a commit.
@@ -271,6 +271,14 @@ impl<S: EventStore> EventStore for FaultStore<S> {
 
     fn credentials_of<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Vec<CredentialRow>> {
         self.reading(self.inner.credentials_of(job))
+    }
+
+    fn deliveries(&self, query: DeliveryQuery) -> StoreFuture<'_, Vec<DeliveryRow>> {
+        self.reading(self.inner.deliveries(query))
+    }
+
+    fn delivery<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<DeliveryRow>> {
+        self.reading(self.inner.delivery(id))
     }
 
     fn audit(&self, latest: usize) -> StoreFuture<'_, Vec<AuditRow>> {

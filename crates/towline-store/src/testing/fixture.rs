@@ -4,12 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use towline_wire::{
     AgentRef, CredentialId, EventSeq, FeatureSet, JobId, JobSeq, JobStatus, Lease,
-    LeaseConstraints, MessageId, RawJson, Secret, SessionId, Timestamp, TraceId, payload::Firing,
+    LeaseConstraints, MessageId, RawJson, Secret, SessionId, Timestamp, TraceId,
+    payload::{Firing, Notify},
 };
 
 use crate::{
-    AuditRow, Batch, Block, BlockBuilder, Change, CredentialRow, EventStore, IdempotencyRow,
-    JobRow, JobState, Planned, Principal, RecordKind, SessionRow, Span, SpanView, StoreError,
+    AuditRow, Batch, Block, BlockBuilder, Change, CredentialRow, DeliveryRow, EventStore,
+    IdempotencyRow, JobRow, JobState, Planned, Principal, RecordKind, SessionRow, Span, SpanView,
+    StoreError,
 };
 
 /// A job's name.
@@ -91,6 +93,10 @@ pub fn full_job(number: u64) -> JobRow {
                 name: "nightly".to_owned(),
                 at: at(76),
                 after: Some(job_id(997)),
+            }),
+            notify: Some(Notify {
+                url: "https://hooks.example/é".to_owned(),
+                events: vec!["started".to_owned()],
             }),
         })),
         state: JobState {
@@ -194,6 +200,20 @@ pub fn credential(number: u64, job: &JobId, outstanding: bool) -> CredentialRow 
         job: job.clone(),
         outstanding,
         data: Secret::new(format!("secret {number}")),
+    }
+}
+
+/// A message that is to be delivered.
+pub fn delivery(number: u64, job: &JobId) -> DeliveryRow {
+    let json = |name: &str| RawJson::parse(format!(r#"{{"{name}":{number}}}"#)).expect("good JSON");
+    DeliveryRow {
+        id: format!("msg_{number}"),
+        job: job.clone(),
+        principal: Principal::new("alice"),
+        created_at: at(1),
+        pending: true,
+        data: json("tries"),
+        body: json("data"),
     }
 }
 

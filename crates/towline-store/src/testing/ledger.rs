@@ -1,17 +1,19 @@
-//! Cases: idempotency keys, credentials and the audit log.
+//! Cases: idempotency keys, credentials, messages to be delivered and the audit log.
+
+use towline_wire::RawJson;
 
 use super::{Subject, fixture::*};
 use crate::{
-    Batch, Change, CredentialRow, IdempotencyRow, Principal, ScheduleChange, ScheduleRow,
-    StoreError,
+    Batch, Change, CredentialRow, DeliveryQuery, DeliveryRow, DeliveryState, IdempotencyRow,
+    Principal, ScheduleChange, ScheduleRow, StoreError,
 };
 
-/// Runs the cases about keys, credentials and the audit log.
+/// Runs the cases about keys, credentials, messages and the audit log.
 #[macro_export]
 macro_rules! store_ledger_suite {
     ($subject:expr) => {
         $crate::store_cases!($subject, ledger:
-            a_key_stands_for_its_job, a_schedule_goes_forward_only, credentials_keep_their_order_and_their_value, the_audit_log_keeps_its_order,
+            a_key_stands_for_its_job, a_schedule_goes_forward_only, messages_wait_until_they_are_settled, credentials_keep_their_order_and_their_value, the_audit_log_keeps_its_order,
         );
     };
 }
@@ -62,6 +64,65 @@ pub async fn a_key_stands_for_its_job(mut subject: Subject) {
         subject.store.idempotency(&alice, "k").await.unwrap(),
         Some(later)
     );
+}
+
+/// [ARCP 16-6] a message outlives the process until it is settled, comes but once under one name, and is shown to whose job it
+/// is of.
+pub async fn messages_wait_until_they_are_settled(mut subject: Subject) {
+    let bob = Principal::new("bob");
+    let first = delivery(1, &job_id(1));
+    let second = DeliveryRow {
+        principal: bob.clone(),
+        ..delivery(2, &job_id(1))
+    };
+    let again = DeliveryRow {
+        body: second.body.clone(),
+        ..first.clone()
+    };
+    let put = |row: &DeliveryRow| Change::Delivery(Box::new(row.clone()));
+    let settled = DeliveryState {
+        id: first.id.clone(),
+        pending: false,
+        data: RawJson::EMPTY_OBJECT,
+    };
+    let nothing = DeliveryState {
+        id: "msg_unknown".to_owned(),
+        ..settled.clone()
+    };
+    let changes = [job(1).into(), put(&first), put(&second), put(&again)];
+    commit(&*subject.store, changes).await;
+    let states = [settled, nothing].map(Change::DeliveryState);
+    commit(&*subject.store, states).await;
+    let first = DeliveryRow {
+        pending: false,
+        data: RawJson::EMPTY_OBJECT,
+        ..first
+    };
+    let listed = |row: &DeliveryRow| DeliveryRow {
+        body: RawJson::NULL,
+        ..row.clone()
+    };
+    for _ in 0..2 {
+        let store = &*subject.store;
+        assert_eq!(
+            store.delivery(&first.id).await.unwrap(),
+            Some(first.clone())
+        );
+        assert_eq!(store.delivery("msg_unknown").await.unwrap(), None);
+        let list = |principal: Option<&Principal>, limit| DeliveryQuery {
+            principal: principal.cloned(),
+            limit,
+        };
+        let all = store.deliveries(list(None, 10)).await.unwrap();
+        assert_eq!(all, [listed(&second), listed(&first)]);
+        let latest = store.deliveries(list(None, 1)).await.unwrap();
+        assert_eq!(latest, [listed(&second)]);
+        let of_bob = store.deliveries(list(Some(&bob), 10)).await.unwrap();
+        assert_eq!(of_bob, [listed(&second)]);
+        let recovered = store.recover().await.unwrap();
+        assert_eq!(recovered.deliveries, [listed(&second)]);
+        subject.reopen().await;
+    }
 }
 
 /// [ARCP 22-2] how far a schedule is outlives the process, pausing leaves it, and no time is done with twice.

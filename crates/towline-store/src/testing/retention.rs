@@ -6,7 +6,8 @@ use towline_wire::{JobId, RawJson};
 
 use super::{Subject, fixture::*};
 use crate::{
-    AuditRow, Change, EventStore, IDEMPOTENCY_AGE, RetentionPolicy, RetentionReport, StoreError,
+    AuditRow, Change, DeliveryQuery, DeliveryState, EventStore, IDEMPOTENCY_AGE, RetentionPolicy,
+    RetentionReport, StoreError,
 };
 
 /// Runs the cases about retention.
@@ -18,7 +19,7 @@ macro_rules! store_retention_suite {
             surplus_bytes_go_from_finished_jobs_first, running_jobs_lose_their_oldest_records,
             keys_live_for_a_day, the_audit_log_is_bounded, refusals_push_nothing_out, checkpoints_end_with_their_job,
             a_talk_is_recovered_with_its_job,
-            credentials_outlive_their_job, a_job_of_many_blocks_goes_whole, streams_survive_the_jobs_they_show,
+            credentials_outlive_their_job, messages_outlive_their_job, a_job_of_many_blocks_goes_whole, streams_survive_the_jobs_they_show,
         );
     };
 }
@@ -399,6 +400,47 @@ pub async fn credentials_outlive_their_job(mut subject: Subject) {
     .await;
     retain(&*subject.store, 200, &none, &[]).await;
     assert!(subject.store.credentials_of(&id).await.unwrap().is_empty());
+}
+
+/// [ARCP 16-6] what is still to be delivered stays when its job goes, and goes once it is settled.
+pub async fn messages_outlive_their_job(mut subject: Subject) {
+    let id = job_id(1);
+    finished_jobs(&*subject.store, 1).await;
+    let settled = |number: u64| {
+        let row = delivery(number, &id);
+        Change::DeliveryState(DeliveryState {
+            id: row.id,
+            pending: false,
+            data: row.data,
+        })
+    };
+    let rows = [1, 2].map(|number| Change::Delivery(Box::new(delivery(number, &id))));
+    commit(&*subject.store, rows).await;
+    commit(&*subject.store, [settled(2)]).await;
+    let none = RetentionPolicy {
+        max_jobs: 0,
+        ..everything()
+    };
+    let ids = async |store: &dyn EventStore| {
+        let query = DeliveryQuery {
+            limit: 10,
+            ..DeliveryQuery::default()
+        };
+        let rows = store.deliveries(query).await.unwrap();
+        rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    retain(&*subject.store, 150, &everything(), &[]).await;
+    assert_eq!(ids(&*subject.store).await, ["msg_2", "msg_1"]);
+    let report = retain(&*subject.store, 200, &none, &[]).await;
+    assert_eq!(report.jobs, std::slice::from_ref(&id));
+    for _ in 0..2 {
+        assert_eq!(ids(&*subject.store).await, ["msg_1"]);
+        assert_eq!(subject.store.recover().await.unwrap().deliveries.len(), 1);
+        subject.reopen().await;
+    }
+    commit(&*subject.store, [settled(1)]).await;
+    retain(&*subject.store, 200, &none, &[]).await;
+    assert!(ids(&*subject.store).await.is_empty());
 }
 
 /// However large a job is, it goes with all it has.

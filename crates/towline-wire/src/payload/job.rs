@@ -41,6 +41,9 @@ pub struct Submit {
     /// Who goes first there, from -100 to 100; absent means 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i64>,
+    /// Who is told over HTTP of what becomes of it; Towline's own too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
     /// What an earlier run of the same job kept, for a runtime that is the child of another one.
     #[serde(
         rename = "x-vendor.towline.checkpoint",
@@ -61,7 +64,24 @@ readable!(Submit {
     not_before: opt,
     queue: opt,
     priority: opt,
+    notify: opt,
     checkpoint: opt | "x-vendor.towline.checkpoint",
+});
+
+/// Who is told over HTTP of what becomes of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Notify {
+    /// Where it is posted to.
+    pub url: String,
+    /// Of what: `started`, `input_request`, `ended`. None means `ended`; checked by whoever posts, so that a bad one is
+    /// refused by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
+}
+
+readable!(Notify {
+    url: req,
+    events: def
 });
 
 /// Which firing of a schedule a job is.

@@ -206,6 +206,7 @@ fn job_messages() -> Vec<(&'static str, Envelope)> {
         not_before: None,
         queue: None,
         priority: None,
+        notify: None,
         checkpoint: Some(raw(r#"{"step":3}"#)),
         ..bare_submit()
     };
@@ -314,6 +315,7 @@ fn bare_submit() -> Submit {
         not_before: None,
         queue: None,
         priority: None,
+        notify: None,
         checkpoint: None,
     }
 }

@@ -1,17 +1,11 @@
 //! The clients requests are made with, and how they look names up.
 
 use std::{
-    error::Error,
-    fmt,
-    net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use towline_proto::address::is_public;
-
-use crate::web::WebError;
+use crate::web::{PublicOnly, WebError};
 
 /// How agents reach the web through [`JobContext::http`](crate::JobContext::http).
 #[derive(Debug, Clone)]
@@ -139,43 +133,3 @@ impl HttpClients {
         builder.build().map_err(WebError::Client)
     }
 }
-
-/// Looks names up as the system does, and refuses those at private addresses. The connection is made to the very addresses
-/// that were looked at, so a name that changes its mind gains nothing.
-struct PublicOnly;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let found: Vec<SocketAddr> = found.collect();
-            let private = found.iter().find(|address| !is_public(address.ip()));
-            match private {
-                Some(private) => Err(PrivateAddress(private.ip()).into()),
-                None => Ok(Box::new(found.into_iter()) as Addrs),
-            }
-        })
-    }
-}
-
-/// A host is at an address that is not public.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PrivateAddress(pub(super) IpAddr);
-
-impl PrivateAddress {
-    /// The address that made a request fail, if one did.
-    pub(super) fn behind(error: &(dyn Error + 'static)) -> Option<Self> {
-        let causes = std::iter::successors(Some(error), |&error| error.source());
-        causes
-            .take(16)
-            .find_map(|cause| cause.downcast_ref::<Self>().copied())
-    }
-}
-
-impl fmt::Display for PrivateAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the host is at the private address {}", self.0)
-    }
-}
-
-impl Error for PrivateAddress {}

@@ -10,9 +10,9 @@ use towline_runtime::credentials::{
     CredentialProvisioner, IssueRequest, Issued, ProvisionError, Revocation, UpstreamValue,
 };
 use towline_store::{
-    AuditRow, Batch, Block, Committed, CredentialRow, EventStore, IdempotencyRow, JobPage,
-    JobQuery, JobRow, MemoryStore, Principal, Recovered, RetentionPolicy, RetentionReport,
-    SessionRow, StoreFuture, StoreStats,
+    AuditRow, Batch, Block, Committed, CredentialRow, DeliveryQuery, DeliveryRow, EventStore,
+    IdempotencyRow, JobPage, JobQuery, JobRow, MemoryStore, Principal, Recovered, RetentionPolicy,
+    RetentionReport, SessionRow, StoreFuture, StoreStats,
 };
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson, Secret, SessionId, Timestamp};
 
@@ -249,6 +249,14 @@ impl EventStore for Durable {
 
     fn credentials_of<'a>(&'a self, job: &'a JobId) -> StoreFuture<'a, Vec<CredentialRow>> {
         self.0.credentials_of(job)
+    }
+
+    fn deliveries(&self, query: DeliveryQuery) -> StoreFuture<'_, Vec<DeliveryRow>> {
+        self.0.deliveries(query)
+    }
+
+    fn delivery<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<DeliveryRow>> {
+        self.0.delivery(id)
     }
 
     fn audit(&self, latest: usize) -> StoreFuture<'_, Vec<AuditRow>> {

@@ -1,0 +1,109 @@
+//! `x-vendor.towline.webhook`: looking at messages, and having one delivered once more [ARCP 16-6].
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use towline_proto::{
+    refusal::Refusal,
+    server::{WEBHOOKS, WebhookRequest},
+};
+use towline_store::{Change, DeliveryQuery, DeliveryRow};
+use towline_wire::{Envelope, ErrorCode, MessageType};
+
+use super::asker::{Asker, store_refusal};
+use crate::{
+    hub::Hub,
+    session::{Reply, SessionEntry},
+    webhook::{Kept, WebhookDocument},
+};
+
+pub(super) async fn run(hub: &Arc<Hub>, asker: &Asker, asked: WebhookRequest) {
+    match carried_out(hub, asker, asked).await {
+        Ok(mut answer) => {
+            answer["request_id"] = json!(asker.request);
+            let mut envelope = Envelope::new(MessageType::new(WEBHOOKS));
+            envelope.payload = answer.into();
+            asker.reply(Reply::plain(envelope));
+        }
+        Err(refusal) => asker.refuse(&refusal),
+    }
+}
+
+async fn carried_out(
+    hub: &Arc<Hub>,
+    asker: &Asker,
+    asked: WebhookRequest,
+) -> Result<Value, Refusal> {
+    match asked {
+        WebhookRequest::List { limit } => {
+            let listed = webhooks(hub, &asker.session, limit).await?;
+            Ok(json!({ "webhooks": listed }))
+        }
+        WebhookRequest::Redeliver { id } => {
+            let again = redeliver(hub, &asker.session, &id).await?;
+            Ok(json!({ "webhook": again }))
+        }
+    }
+}
+
+/// The latest messages that a principal may know of: those of its jobs, and an administrator of all.
+///
+/// # Errors
+/// The refusal, when the store cannot be read.
+pub(crate) async fn webhooks(
+    hub: &Hub,
+    session: &SessionEntry,
+    limit: usize,
+) -> Result<Vec<WebhookDocument>, Refusal> {
+    let own = (!is_admin(hub, session)).then(|| session.principal.clone());
+    let query = DeliveryQuery {
+        principal: own,
+        limit,
+    };
+    let rows = hub.services.store.deliveries(query).await;
+    let rows = rows.map_err(|error| store_refusal(&error))?;
+    let documents = rows
+        .iter()
+        .filter_map(|row| Some(Kept::of(row)?.document(row)));
+    Ok(documents.collect())
+}
+
+/// Has a message delivered once more, whatever became of it, under the name it has.
+///
+/// # Errors
+/// The refusal: there is none of the name that the principal may know of.
+pub(crate) async fn redeliver(
+    hub: &Hub,
+    session: &SessionEntry,
+    id: &str,
+) -> Result<WebhookDocument, Refusal> {
+    let row = hub.services.store.delivery(id).await;
+    let row = row.map_err(|error| store_refusal(&error))?;
+    let may_know = |row: &DeliveryRow| row.principal == session.principal || is_admin(hub, session);
+    let row = row.filter(may_know).ok_or_else(|| unknown(id))?;
+    let kept = Kept::of(&row).ok_or_else(|| Refusal::internal("the message cannot be read"))?;
+    let again = kept.with(kept.delivery().again(hub.now()));
+    let state = again.state(id);
+    let row = DeliveryRow {
+        pending: state.pending,
+        data: state.data.clone(),
+        ..row
+    };
+    let written = hub.write(vec![Change::DeliveryState(state)], Vec::new());
+    written.await.map_err(|error| store_refusal(&error))?;
+    hub.books.webhooks.put(std::slice::from_ref(&row));
+    Ok(again.document(&row))
+}
+
+fn is_admin(hub: &Hub, session: &SessionEntry) -> bool {
+    let policy = hub.services.access.as_ref();
+    policy.is_some_and(|policy| policy.is_admin(&session.principal))
+}
+
+fn unknown(id: &str) -> Refusal {
+    let id: String = id.chars().take(64).collect();
+    let message = format!(
+        "there is no webhook message `{id}`, or it is of a job of another principal; list those there are"
+    );
+    Refusal::new(ErrorCode::PERMISSION_DENIED, message)
+}
