@@ -1,11 +1,13 @@
 //! What happens to a job from its acceptance to its end, and what has to be looked after meanwhile.
 //!
 //! `places` says when a job begins, `run` watches over its agent, `end` holds everything about how it ends. `recovery`
-//! takes up what an earlier run of the runtime left, `janitor` lets go of what nobody needs any more.
+//! takes up what an earlier run of the runtime left, `membership` what other runtimes on the same store left, `janitor` lets go
+//! of what nobody needs any more.
 
 mod alarm;
 mod end;
 mod janitor;
+mod membership;
 mod places;
 mod recovery;
 mod run;
@@ -39,5 +41,8 @@ pub(crate) async fn begin(hub: &Arc<Hub>) -> Result<(), StoreError> {
     tasks.spawn(janitor::run(Arc::clone(hub)));
     tasks.spawn(alarm::run(Arc::clone(hub)));
     recovery::resume(hub, recovery);
+    if hub.footing.is_some() {
+        tasks.spawn(membership::run(Arc::clone(hub)));
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A store that several processes write to at a time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use towline_wire::{SessionId, Timestamp};
 
@@ -48,9 +48,9 @@ pub trait Shared: Send + Sync {
     fn take_session<'a>(&'a self, token: &'a [u8; 32])
     -> StoreFuture<'a, Option<RecoveredSession>>;
 
-    /// Removes the sessions of fenced incarnations that were detached before a moment, and says how many. What is owned is
-    /// its owner's to end.
-    fn end_left_sessions(&self, before: Timestamp) -> StoreFuture<'_, u64>;
+    /// Removes the sessions of fenced incarnations whose resume window has passed, and says how many. What is owned is its
+    /// owner's to end.
+    fn end_left_sessions(&self, now: Timestamp, window: Duration) -> StoreFuture<'_, u64>;
 }
 
 /// What a member hears with its pulse.

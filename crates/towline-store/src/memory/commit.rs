@@ -3,8 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
+use towline_proto::limits::in_resume_window;
 use towline_wire::{EventSeq, JobId, JobSeq, SessionId, Timestamp};
 
 use super::{
@@ -79,11 +81,11 @@ impl Committer {
     }
 
     /// Removes what nobody has and nobody came for.
-    pub(super) fn end_left_sessions(&mut self, before: Timestamp) -> u64 {
+    pub(super) fn end_left_sessions(&mut self, now: Timestamp, window: Duration) -> u64 {
         let is_over = |session: &&Session| {
             let owner = self.owned.sessions.get(&session.row.id).copied();
-            let was_left = session.row.detached_at.is_some_and(|at| at < before);
-            was_left && self.owned.is_orphan(owner)
+            let since = session.row.detached_at;
+            !in_resume_window(since, now, window) && self.owned.is_orphan(owner)
         };
         let over: Vec<SessionId> = self
             .sessions

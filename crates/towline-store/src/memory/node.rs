@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
+    time::Duration,
 };
 
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
@@ -325,7 +326,7 @@ impl Shared for MemoryNode {
         })
     }
 
-    fn end_left_sessions(&self, before: Timestamp) -> StoreFuture<'_, u64> {
-        self.as_member(|committer| Ok(committer.end_left_sessions(before)))
+    fn end_left_sessions(&self, now: Timestamp, window: Duration) -> StoreFuture<'_, u64> {
+        self.as_member(|committer| Ok(committer.end_left_sessions(now, window)))
     }
 }

@@ -1,6 +1,6 @@
 //! Cases: several members of one store.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use towline_wire::EventSeq;
 
@@ -430,9 +430,16 @@ pub async fn sessions_of_nobody_end_with_their_window(members: Members) {
     }
     .into()])
         .await;
+    let minute = Duration::from_secs(60);
     b.fences(&a).await;
-    assert_eq!(b.shared().end_left_sessions(at(50)).await.unwrap(), 0);
-    assert_eq!(b.shared().end_left_sessions(at(51)).await.unwrap(), 1);
+    assert_eq!(
+        b.shared().end_left_sessions(at(60), minute).await.unwrap(),
+        0
+    );
+    assert_eq!(
+        b.shared().end_left_sessions(at(111), minute).await.unwrap(),
+        1
+    );
     assert!(b.store.session(&session_id(1)).await.unwrap().is_none());
     assert!(b.store.session(&session_id(2)).await.unwrap().is_some());
 }
