@@ -13,7 +13,7 @@ use std::{
 
 use tokio::time::Instant;
 use towline_proto::span::Span;
-use towline_store::{Batch, Committed, Remedy, StoreError};
+use towline_store::{Batch, Committed, EventStore, Remedy, StoreError};
 use towline_wire::{EventSeq, SessionId};
 
 use super::{
@@ -225,7 +225,7 @@ async fn write(hub: &Arc<Hub>, batch: Batch) -> Result<Option<Committed>, StoreE
         Err(error) => error,
     };
     match witness {
-        Some(witness) if witness.was_applied(&**store).await => {
+        Some(witness) if witness.was_applied(&**store).await && was_alone(&**store).await => {
             tracing::error!(target: "towline::store", %error, "a commit was applied and said to have failed; it counts");
             metrics::counter!("towline_store_broken_word_total").increment(1);
             Ok(None)
@@ -235,6 +235,15 @@ async fn write(hub: &Arc<Hub>, batch: Batch) -> Result<Option<Committed>, StoreE
             hub.scope.failed_at.store(now, Ordering::Relaxed);
             Err(error)
         }
+    }
+}
+
+/// Whether what was just found in the store can only be this runtime's. Where others share the store, one of them may have
+/// taken a job over and written the very same; as long as this one is alive nobody has.
+async fn was_alone(store: &dyn EventStore) -> bool {
+    match store.shared() {
+        None => true,
+        Some(shared) => shared.pulse(&[]).await.is_ok(),
     }
 }
 
