@@ -12,12 +12,12 @@ use std::{
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use towline_store::{JobRow, StoreError, testing::Fault};
+use towline_store::{EventStore, JobRow, RecoveredSession, StoreError, testing::Fault};
 use towline_tests::dice::Dice;
-use towline_wire::{JobId, JobStatus, RawJson};
+use towline_wire::{JobId, JobStatus, Lease, RawJson};
 
 use crate::{
-    nodes::Nodes,
+    nodes::{Node, Nodes},
     storms::seeds,
     virtual_time,
     walkers::{Deed, Entry},
@@ -427,6 +427,49 @@ fn nobody_waits_for_a_silence_that_is_explained() {
         assert_eq!(nodes.names(), ["b"]);
         assert_eq!(end_of(&nodes, &job).await, JobStatus::Success);
     });
+}
+
+/// Has another node take the one session there is, and says how long its old node kept the connection.
+async fn takes_the_session(nodes: &Nodes, from: &Node, by: &Node) -> (RecoveredSession, Duration) {
+    let token = nodes.session().await.row.token_hash;
+    let shared = by.life.shared().expect("the store is shared");
+    let taken = shared.take_session(&token).await.expect("the store works");
+    let at = Instant::now();
+    while from.runtime.attached_sessions() > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    (taken.expect("the token is good"), at.elapsed())
+}
+
+/// A node whose session another one took closes the connection, also when nothing happens there, and says nothing more of the
+/// session to the store; the session's jobs go on.
+#[test]
+fn a_session_that_was_taken_elsewhere_ends_here() {
+    for steps in [0, 12] {
+        virtual_time("a session is taken", async move {
+            let nodes = Nodes::new(5);
+            let (a, b) = (nodes.start("a").await, nodes.start("b").await);
+            let client = nodes.client(&a).await;
+            let mut job = None;
+            if steps > 0 {
+                let lease = Lease::new().with("tool.call", "step");
+                let submit = client.submit("walker").lease(lease);
+                let input = json!({ "n": steps, "pause_ms": 300 });
+                let sent = submit.input(&input).send().await;
+                job = Some(sent.expect("the job is taken").id().clone());
+            }
+            sleep(Duration::from_millis(1400)).await;
+            let (taken, took) = takes_the_session(&nodes, &a, &b).await;
+            assert!(took <= Duration::from_millis(1100), "{took:?}");
+            assert_eq!(taken.last.value() > 0, steps > 0);
+            if let Some(job) = &job {
+                assert_eq!(end_of(&nodes, job).await, JobStatus::Success);
+            }
+            sleep(Duration::from_secs(3)).await;
+            let kept = nodes.session().await;
+            assert_eq!((kept.last, kept.row), (taken.last, taken.row));
+        });
+    }
 }
 
 const STORMS: u64 = 150;

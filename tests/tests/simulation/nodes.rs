@@ -11,10 +11,14 @@ use std::{
 
 use parking_lot::Mutex;
 use towline::{
+    client::{Client, ClientOptions},
     env::{Clock, Ids, TokioClock},
     runtime::{Runtime, RuntimeOptions, auth::StaticTokens},
 };
-use towline_store::{EventStore, Incarnation, JobRow, MemoryStore, testing::FaultStore};
+use towline_store::{
+    EventStore, Incarnation, JobRow, MemoryStore, RecoveredSession, testing::FaultStore,
+};
+use towline_transport::MemoryTransport;
 use towline_wire::{JobId, JobSeq, RawJson, Secret, Timestamp};
 
 use crate::{
@@ -143,6 +147,27 @@ impl Nodes {
             records.extend(payloads.map(|(kind, payload)| (kind.is_terminal(), payload)));
         }
         records
+    }
+
+    /// The one session there is, as the store has it.
+    pub(crate) async fn session(&self) -> RecoveredSession {
+        let found = self.store.recover().await.expect("the store can be read");
+        let [session] = &found.sessions[..] else {
+            panic!("there are {} sessions", found.sessions.len());
+        };
+        session.clone()
+    }
+
+    /// A client of a node, with one connection and no way to make another.
+    pub(crate) async fn client(&self, node: &Node) -> Client {
+        let (near, far) = MemoryTransport::pair();
+        // It lives by itself.
+        drop(node.runtime.accept(far));
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let options = ClientOptions::bearer(TOKEN)
+            .clock(Arc::clone(&clock))
+            .ids(Ids::seeded(clock, self.seed));
+        Client::connect(near, options).await.expect("a session")
     }
 
     /// Who wrote to a job's log, in its order.
