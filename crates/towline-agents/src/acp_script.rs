@@ -1,27 +1,42 @@
-//! An agent that speaks the Agent Client Protocol and has no model: it does what its prompt says, a JSON list of steps. For tests,
-//! demonstrations and examples.
+//! An agent that speaks the Agent Client Protocol and has no model: it does what its prompt says, a JSON list of steps, or, whatever
+//! the prompt says, the steps of a file. For tests, demonstrations and examples.
 //!
 //! ```text
 //! [{"say": "I look"}, {"think": "hm"}, {"update": {"sessionUpdate": "plan", "entries": []}}, {"cost": [0.02, "USD"]},
 //!  {"ask": {"toolCallId": "1", "kind": "edit", "locations": [{"path": "/w/a"}]}}, {"read": "/w/a"}, {"write": ["/w/a", "text"]},
-//!  {"wait": "cancel"}, {"stop": "refusal"}, {"exit": 3}]
+//!  {"wait": "cancel"}, {"pause": 200}, {"stop": "refusal"}, {"exit": 3}]
 //! ```
 //!
-//! Answers to `ask`, `read` and `write` are said. Sessions are kept in the file `sessions` of its home, so that a later process loads
+//! Answers to `ask`, `read` and `write` are said. Where such a step has `then` and `else` as well, what it does next is those steps
+//! instead: the first where it was allowed and done, the second where not. `pause` is in milliseconds. Sessions are kept in the file `sessions` of its home, so that a later process loads
 //! them. `crash` ends the process that opened the session, and passes over in one that loaded it.
 
 use std::{
-    io::{BufRead, Write as _},
-    path::PathBuf,
+    hash::{BuildHasher as _, RandomState},
+    io::{BufRead as _, Write as _},
+    path::{Path, PathBuf},
     process::ExitCode,
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-/// Serves on standard input and output until that ends.
-pub fn main() -> ExitCode {
+/// Serves on standard input and output until that ends. With a file every prompt is answered by the steps in it; one that cannot
+/// be read, or is no list, is status 2.
+pub fn main(script: Option<PathBuf>) -> ExitCode {
+    let script = match script.as_deref().map(steps_in).transpose() {
+        Ok(script) => script,
+        Err(why) => {
+            // Standard error that is closed has no reader.
+            let _ = writeln!(std::io::stderr(), "{why}");
+            return ExitCode::from(2);
+        }
+    };
     let mut agent = Agent {
-        lines: Box::new(std::io::stdin().lock().lines().map_while(Result::ok)),
+        script,
+        messages: messages(),
+        is_new: false,
         asked: 0,
         session: String::new(),
         said: 0,
@@ -37,8 +52,18 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn steps_in(file: &Path) -> Result<Vec<Value>, String> {
+    let failed = |why: String| format!("cannot use the script {}: {why}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
+}
+
 struct Agent {
-    lines: Box<dyn Iterator<Item = String>>,
+    /// What every prompt is answered by.
+    script: Option<Vec<Value>>,
+    messages: Receiver<Value>,
+    /// Whether this process opened the session.
+    is_new: bool,
     asked: u64,
     session: String,
     said: u64,
@@ -49,7 +74,22 @@ struct Exit(u8);
 
 impl Agent {
     fn next(&mut self) -> Option<Value> {
-        self.lines.find_map(|line| serde_json::from_str(&line).ok())
+        self.messages.recv().ok()
+    }
+
+    /// Waits; whether the turn was cancelled meanwhile.
+    fn pause(&self, milliseconds: u64) -> bool {
+        let until = Instant::now() + Duration::from_millis(milliseconds);
+        loop {
+            let rest = until.saturating_duration_since(Instant::now());
+            match self.messages.recv_timeout(rest) {
+                Ok(message) if message["method"] == CANCEL => return true,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => return false,
+                // Nobody is there any more.
+                Err(RecvTimeoutError::Disconnected) => return true,
+            }
+        }
     }
 
     fn put(&self, message: &Value) {
@@ -102,7 +142,9 @@ impl Agent {
                 &json!({"protocolVersion": 1, "agentCapabilities": {"loadSession": true}, "authMethods": [], "seen": params}),
             ),
             "session/new" => {
-                self.session = format!("s{}", std::process::id());
+                // A process may have the number of another one: it has them to itself.
+                self.session = format!("s{:016x}", RandomState::new().hash_one(std::process::id()));
+                self.is_new = true;
                 remember(&self.session);
                 self.answer(message, &json!({
                     "sessionId": self.session,
@@ -136,13 +178,30 @@ impl Agent {
 
     fn prompt(&mut self, message: &Value) -> Result<(), Exit> {
         let text = message["params"]["prompt"][0]["text"].as_str();
-        let steps = text.and_then(|text| serde_json::from_str(text).ok());
+        let steps = self
+            .script
+            .clone()
+            .or_else(|| text.and_then(|text| serde_json::from_str(text).ok()));
         let steps: Vec<Value> = steps.unwrap_or_else(|| vec![json!({"say": text})]);
-        for step in &steps {
-            let Some((name, value)) = step.as_object().and_then(|step| step.iter().next()) else {
+        let reason = self.follow(&steps)?;
+        let reason = reason.as_deref().unwrap_or("end_turn");
+        self.answer(message, &json!({"stopReason": reason}));
+        Ok(())
+    }
+
+    /// Does one step after the other; gives the reason when one of them ends the turn.
+    fn follow(&mut self, steps: &[Value]) -> Result<Option<String>, Exit> {
+        for step in steps {
+            let Some(members) = step.as_object() else {
                 continue;
             };
-            let mut reason = None;
+            let action = members
+                .iter()
+                .find(|(name, _)| !BRANCHES.contains(&name.as_str()));
+            let Some((name, value)) = action else {
+                continue;
+            };
+            let mut done = None;
             match (name.as_str(), value.as_str()) {
                 ("say", Some(text)) => self.say("agent_message_chunk", text),
                 ("think", Some(text)) => self.say("agent_thought_chunk", text),
@@ -151,42 +210,51 @@ impl Agent {
                     "sessionUpdate": "usage_update", "used": 10, "size": 100,
                     "cost": {"amount": value[0], "currency": value[1]},
                 })),
-                ("ask", _) => self.ask_leave(value),
+                ("ask", _) => done = Some(self.ask_leave(value)),
                 ("read", Some(path)) => {
-                    let answer = self.ask("fs/read_text_file", json!({"path": path}));
-                    self.tell(answer);
+                    done = Some(self.use_file("fs/read_text_file", json!({"path": path})));
                 }
                 ("write", _) => {
                     let file = json!({"path": value[0], "content": value[1]});
-                    let answer = self.ask("fs/write_text_file", file);
-                    self.tell(answer);
+                    done = Some(self.use_file("fs/write_text_file", file));
                 }
                 ("wait", _) => {
                     while let Some(other) = self.next() {
-                        if other["method"] == "session/cancel" {
+                        if other["method"] == CANCEL {
                             break;
                         }
                     }
-                    reason = Some("cancelled");
+                    return Ok(Some(CANCELLED.to_owned()));
                 }
-                ("stop", Some(text)) => reason = Some(text),
+                ("pause", _) if self.pause(value.as_u64().unwrap_or(0)) => {
+                    return Ok(Some(CANCELLED.to_owned()));
+                }
+                ("stop", Some(text)) => return Ok(Some(text.to_owned())),
                 ("exit", _) => {
                     return Err(Exit(u8::try_from(value.as_u64().unwrap_or(1)).unwrap_or(1)));
                 }
                 // Whether this process loaded the session: a crash that is made once is made in the first.
-                ("crash", _) if is_new(&self.session) => return Err(Exit(9)),
+                ("crash", _) if self.is_new => return Err(Exit(9)),
                 _ => {}
             }
-            if let Some(reason) = reason {
-                self.answer(message, &json!({"stopReason": reason}));
-                return Ok(());
+            let Some((done, answer)) = done else {
+                continue;
+            };
+            let Some(branch) = step[BRANCHES[usize::from(!done)]].as_array() else {
+                if !members.contains_key(BRANCHES[0]) {
+                    self.say("agent_message_chunk", &answer);
+                }
+                continue;
+            };
+            if let Some(reason) = self.follow(&branch.clone())? {
+                return Ok(Some(reason));
             }
         }
-        self.answer(message, &json!({"stopReason": "end_turn"}));
-        Ok(())
+        Ok(None)
     }
 
-    fn ask_leave(&mut self, call: &Value) {
+    /// Asks for permission; whether it was given, and the option that was chosen.
+    fn ask_leave(&mut self, call: &Value) -> (bool, String) {
         let options = json!([
             {"optionId": "yes", "name": "Allow", "kind": "allow_once"},
             {"optionId": "always", "name": "Always", "kind": "allow_always"},
@@ -195,26 +263,40 @@ impl Agent {
         let asked = json!({"toolCall": call, "options": options});
         let answer = self.ask("session/request_permission", asked);
         let outcome = answer.unwrap_or_default()["result"]["outcome"].take();
-        let told = outcome["optionId"]
-            .as_str()
-            .unwrap_or("cancelled")
-            .to_owned();
-        self.say("agent_message_chunk", &told);
+        let chosen = outcome["optionId"].as_str().unwrap_or(CANCELLED);
+        (chosen == "yes", chosen.to_owned())
     }
 
-    fn tell(&mut self, answer: Option<Value>) {
-        let answer = answer.unwrap_or_default();
-        let text = match answer["error"]["message"].as_str() {
-            Some(error) => format!("error: {error}"),
-            None => answer["result"].to_string(),
-        };
-        self.say("agent_message_chunk", &text);
+    /// Has the client do something with a file; whether it did, and what it answered.
+    fn use_file(&mut self, method: &str, params: Value) -> (bool, String) {
+        let answer = self.ask(method, params).unwrap_or_default();
+        match answer["error"]["message"].as_str() {
+            Some(error) => (false, format!("error: {error}")),
+            None => (true, answer["result"].to_string()),
+        }
     }
 }
 
-fn is_new(session: &str) -> bool {
-    session == format!("s{}", std::process::id())
+/// What follows a step that was done, and one that was not.
+const BRANCHES: [&str; 2] = ["then", "else"];
+
+/// The messages that come, read by a thread of their own, so that a pause hears a cancel.
+fn messages() -> Receiver<Value> {
+    let (sender, receiver) = sync_channel(64);
+    std::thread::spawn(move || {
+        let lines = std::io::stdin().lock().lines().map_while(Result::ok);
+        for message in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
+            if sender.send(message).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
+
+const CANCEL: &str = "session/cancel";
+/// Why a turn ended that was cancelled.
+const CANCELLED: &str = "cancelled";
 
 fn sessions() -> PathBuf {
     PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join("sessions")

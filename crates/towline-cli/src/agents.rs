@@ -5,7 +5,6 @@ mod access;
 mod ask;
 mod burst;
 mod chatty;
-pub(crate) mod coder;
 mod configured;
 mod delegate;
 mod described;

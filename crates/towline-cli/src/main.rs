@@ -52,7 +52,7 @@ use crate::{
 };
 
 /// The command that is the scripted agent of docs/coding-agents.md. It is no command of people, so the help leaves it out.
-const ACP_SCRIPT: &str = "acp-script";
+pub(crate) const ACP_SCRIPT: &str = "acp-script";
 
 fn main() -> ExitCode {
     // Before there are threads: agents in processes are started through this program.
@@ -60,11 +60,9 @@ fn main() -> ExitCode {
         return code;
     }
     // An agent to try things with, which needs nothing of what follows.
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == ACP_SCRIPT)
-    {
-        return towline::agents::acp_script::main();
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == ACP_SCRIPT) {
+        return towline::agents::acp_script::main(args.next().map(Into::into));
     }
     let cli = match args::parse() {
         Ok(cli) => cli,

@@ -1,20 +1,26 @@
-//! `towline demo`: the first minute. A server with the dashboard, a scratch repository, and the agent `coder` at work on it,
-//! all of it gone at the end.
+//! `towline demo`: the first minute. A server with the dashboard, a scratch repository, and a coding agent at work on it, all of
+//! it gone at the end. The agent is a program that speaks ACP, confined as any other, and has a script instead of a model; what it
+//! does to files, and what it is refused, is real.
 
-use std::{fs, path::PathBuf, time::Duration};
+mod script;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::json;
 use tempfile::TempDir;
 use towline::{
-    Event, JobId, Lease,
-    client::{Client, ClientOptions, JobHandle},
+    ErrorCode, Event, JobId, Lease,
+    client::{Client, ClientOptions, JobHandle, Outcome as JobOutcome},
     transport::MemoryTransport,
-    wire::RawJson,
 };
 
-use super::following;
+use super::{doctor, following};
 use crate::{
-    agents::coder,
+    ACP_SCRIPT,
     args::{DemoArgs, GlobalArgs, OutputFormat, ServeArgs},
     connect::failed,
     context::Context,
@@ -33,16 +39,21 @@ const AGENT: &str = "coder";
 const ASK: &str = "x-vendor.towline.ask";
 const BUDGET: &str = "USD:0.50";
 
-/// How long the agent thinks, for people to follow.
+/// How long the agent thinks, for people to follow, …
 const PACE: Duration = Duration::from_millis(1200);
+/// … and where nobody does: long enough to be told that its money is spent.
+const SHORT_PACE: Duration = Duration::from_millis(100);
+
+const README: &str = "README.md";
+const PROGRAM: &str = "src/greet.py";
 
 const FILES: [(&str, &str); 3] = [
     (
-        coder::README,
+        README,
         "# greet\n\n```console\n$ python3 src/greet.py Ada\nHelo, Ada!\n```\n",
     ),
     (
-        coder::PROGRAM,
+        PROGRAM,
         "import sys\n\n\ndef greet(name):\n    return f\"Helo, {name}!\"\n\n\nprint(greet(sys.argv[1]))\n",
     ),
     (
@@ -53,10 +64,14 @@ const FILES: [(&str, &str); 3] = [
 
 pub(super) async fn run(global: &GlobalArgs, args: DemoArgs) -> Outcome {
     let mut signals = Signals::new()?;
-    let place = Place::new()?;
+    let confines = doctor::confines().await;
+    let pace = if args.headless { SHORT_PACE } else { PACE };
+    let place = Place::new(confines, pace)?;
     let global = GlobalArgs {
         config: Some(place.path("towline.toml")),
         data_dir: Some(place.path("data")),
+        // Only where nothing can be confined, and then this program alone is what runs.
+        dangerously_unconfined_as_root: global.dangerously_unconfined_as_root || !confines,
         ..global.clone()
     };
     let context = Context::new(&global, true)?;
@@ -68,8 +83,10 @@ pub(super) async fn run(global: &GlobalArgs, args: DemoArgs) -> Outcome {
         ..ServeArgs::default()
     };
     output::note(WELCOME);
-    let mut server =
-        Server::open(&context, &serve, |builder| builder.agent(AGENT, coder::run)).await?;
+    if !confines {
+        output::note(UNCONFINED);
+    }
+    let mut server = Server::open(&context, &serve, |builder| builder).await?;
     server.tell(Some(&place.token))?;
     output::note(&place.tour());
     let client = session(&server, &place).await?;
@@ -117,15 +134,9 @@ async fn work(client: &Client, place: &Place, answerer: Option<&Client>) -> Outc
     index.discard_events();
     let lease = read
         .with("fs.write", format!("{repository}/src/**"))
-        .with("tool.call", coder::REVIEW)
         .with(ASK, place.asks_about())
         .with("cost.budget", BUDGET);
-    let pace = answerer.map_or(PACE, |_| Duration::ZERO);
-    let task = coder::Task {
-        repository,
-        pace_ms: u64::try_from(pace.as_millis()).unwrap_or(0),
-    };
-    let input = RawJson::of(&task).map_err(Failure::local)?;
+    let input = json!({"cwd": repository, "prompt": TASK});
     let job = client.submit(AGENT).input(input).lease(lease);
     let handle = job.send().await.map_err(failed)?;
     let job = handle.id().clone();
@@ -133,14 +144,16 @@ async fn work(client: &Client, place: &Place, answerer: Option<&Client>) -> Outc
     match answerer {
         None => followed.await,
         Some(other) => {
-            let (status, ()) = tokio::try_join!(followed, approve(other, job))?;
-            Ok(status)
+            let (status, code) = tokio::try_join!(followed, approve(other, job))?;
+            // Where its money ends is where the job is meant to end.
+            let as_it_should = code == Some(ErrorCode::BUDGET_EXHAUSTED);
+            Ok(if as_it_should { exit::SUCCESS } else { status })
         }
     }
 }
 
-/// Says yes to whatever the job asks, until it ends.
-async fn approve(client: &Client, job: JobId) -> Outcome<()> {
+/// Says yes to whatever the job asks, until it ends; the code it failed with.
+async fn approve(client: &Client, job: JobId) -> Outcome<Option<ErrorCode>> {
     let watch = client.subscribe(job.clone()).history(true).send().await;
     let mut watch = watch.map_err(failed)?;
     while let Some(event) = watch.next_event().await.map_err(failed)? {
@@ -152,7 +165,11 @@ async fn approve(client: &Client, job: JobId) -> Outcome<()> {
                 .map_err(failed)?;
         }
     }
-    Ok(())
+    let outcome = watch.outcome().await.map_err(failed)?;
+    Ok(match outcome {
+        JobOutcome::Failure(failure) => Some(failure.code),
+        JobOutcome::Success(_) => None,
+    })
 }
 
 async fn follow(client: &Client, handle: JobHandle) -> Outcome {
@@ -167,7 +184,8 @@ struct Place {
 }
 
 impl Place {
-    fn new() -> Outcome<Self> {
+    /// Whether agents are confined, and how long this one thinks between two steps.
+    fn new(confines: bool, pace: Duration) -> Outcome<Self> {
         let failed =
             |error: std::io::Error| Failure::local(format!("cannot make a directory: {error}"));
         let directory = tempfile::Builder::new()
@@ -188,8 +206,16 @@ impl Place {
             }
             fs::write(path, text).map_err(failed)?;
         }
-        fs::write(place.path("token"), &place.token).map_err(failed)?;
-        fs::write(place.path("towline.toml"), place.configuration()).map_err(failed)?;
+        let script = script::of(&place.repository(), pace).to_string();
+        let program = std::env::current_exe().map_err(failed)?;
+        let files = [
+            ("token", place.token.clone()),
+            ("script.json", script),
+            ("towline.toml", place.configuration(&program, confines)),
+        ];
+        for (name, text) in files {
+            fs::write(place.path(name), text).map_err(failed)?;
+        }
         Ok(place)
     }
 
@@ -208,17 +234,19 @@ impl Place {
 
     /// What the job may do if a person says so.
     fn asks_about(&self) -> String {
-        format!("fs.write={}/{}", self.repository(), coder::README)
+        format!("fs.write={}/{README}", self.repository())
     }
 
-    fn configuration(&self) -> String {
+    fn configuration(&self, program: &Path, confines: bool) -> String {
         let tree = json!(format!("{}/**", self.repository()));
         let asks = json!(self.asks_about());
+        let command = json!([program, ACP_SCRIPT, self.path("script.json")]);
+        let confine = if confines { "lease" } else { "off" };
         format!(
             "[[auth.tokens]]\nprincipal = \"{PRINCIPAL}\"\ntoken_file = \"token\"\nrole = \"{PRINCIPAL}\"\n\n\
              [roles.{PRINCIPAL}]\nbudget_per_job = \"{BUDGET}\"\nlease_ceiling = {{ \"fs.read\" = [{tree}], \
-             \"fs.write\" = [{tree}], \"tool.call\" = [\"{}\"], \"{ASK}\" = [{asks}] }}\n\n[agents.index]\nbuiltin = \"index\"\n",
-            coder::REVIEW
+             \"fs.write\" = [{tree}], \"{ASK}\" = [{asks}] }}\n\n[agents.index]\nbuiltin = \"index\"\n\n\
+             [agents.{AGENT}]\ncommand = {command}\nprotocol = \"acp\"\nconfine = \"{confine}\"\n"
         )
     }
 
@@ -229,14 +257,19 @@ impl Place {
              \x20 - its timeline shows what it reads, and the edit as a diff;\n\
              \x20 - under Denials stands the read outside;\n\
              \x20 - in the Inbox it asks before it writes the README: approve it, or not;\n\
-             \x20 - its budget gauge falls until a review is refused.\n",
+             \x20 - its budget gauge falls, and the job ends where the money does.\n",
             self.repository()
         )
     }
 }
 
+const TASK: &str = "The greeting is misspelt. Mend it, and tell readers about it.";
+
 const WELCOME: &str = "\
-towline demo: an agent that follows a script, a server and its dashboard, all on this machine.\n";
+towline demo: a coding agent that has a script instead of a model, a server and its dashboard, all on this machine.\n";
+
+const UNCONFINED: &str = "\
+This system cannot confine programs (`towline doctor` says why). The agent of this demo is a part of towline, and runs unconfined.\n";
 
 const FAREWELL: &str =
     "\nThe job is done; the dashboard stays. Ctrl-C ends the demo and removes all of it.";

@@ -52,6 +52,11 @@ struct Refused {
     remedy: String,
 }
 
+/// Whether programs can be confined at all.
+pub(super) async fn confines() -> bool {
+    look().await.confines
+}
+
 pub(super) async fn run(format: OutputFormat) -> Outcome {
     let findings = look().await;
     output::one(format, &findings, text)?;

@@ -1,5 +1,6 @@
 //! A job's event as one line for people.
 
+use serde_json::Value;
 use towline::{
     ErrorCode, Event,
     wire::{EventPayload, RawJson, event},
@@ -14,6 +15,9 @@ pub(super) struct Line {
     /// Whether a terminal may leave it out and count it instead.
     pub(super) folds: bool,
 }
+
+/// The kind of what a coding agent says that has none.
+const ACP: &str = "x-vendor.towline.acp";
 
 /// Longer lines are cut: a person reads the beginning, a program reads JSON.
 const MAX_CHARS: usize = 400;
@@ -57,8 +61,16 @@ pub(super) fn line(payload: &EventPayload) -> Option<Line> {
         Event::InputResolved(resolved) => resolution(resolved),
         Event::Grant(grant) => granted(grant),
         Event::Message(message) => told(message),
+        Event::Other { kind, body } if kind.as_str() == ACP => acp(body),
         Event::Other { kind, body } => folding(DIM, kind.as_str(), body.as_str()),
     })
+}
+
+/// What a coding agent says that has no kind of its own: its name is enough here, and what it changes is an artifact as well.
+fn acp(body: &RawJson) -> Line {
+    let body: Value = body.read().unwrap_or_default();
+    let name = body["sessionUpdate"].as_str();
+    folding(DIM, "acp", name.unwrap_or("session"))
 }
 
 fn metric_line(metric: &event::Metric) -> Line {
@@ -201,6 +213,10 @@ mod tests {
         check(
             r#"{"kind":"x-vendor.a.b","body":{"c":1}}"#,
             Some((r#"x-vendor.a.b  {"c":1}"#, true)),
+        );
+        check(
+            r#"{"kind":"x-vendor.towline.acp","body":{"sessionUpdate":"plan","entries":[]}}"#,
+            Some(("     acp  plan", true)),
         );
         let refused = r#"{"kind":"tool_result","body":{"call_id":"c","error":{"code":"PERMISSION_DENIED","message":"no"}}}"#;
         check(refused, Some((" refused  PERMISSION_DENIED: no", false)));

@@ -60,10 +60,11 @@ impl Proxy {
         let of_all = Arc::clone(&shared);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                // Before it is asked whether connections are taken: one that is being made when they are cut is cut too.
+                let cut = of_all.cut.subscribe();
                 if of_all.open.load(Ordering::SeqCst) {
                     let server = UnixStream::connect(&socket).await;
                     let Ok(server) = server else { continue };
-                    let cut = of_all.cut.subscribe();
                     tokio::spawn(relay(client, server, cut, Arc::clone(&of_all)));
                 }
             }

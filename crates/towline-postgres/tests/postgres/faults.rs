@@ -274,7 +274,8 @@ async fn a_commit_that_a_standby_may_lack_is_not_acknowledged() {
     server
         .run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         .await;
-    server.run("SELECT pg_reload_conf()").await;
+    let server = std::sync::Arc::new(server);
+    let probe = wait_for_standbys(&server).await;
     let store = std::sync::Arc::new(store);
     let waiting = tokio::spawn({
         let store = std::sync::Arc::clone(&store);
@@ -303,8 +304,34 @@ async fn a_commit_that_a_standby_may_lack_is_not_acknowledged() {
         .run("ALTER SYSTEM RESET synchronous_standby_names")
         .await;
     server.run("SELECT pg_reload_conf()").await;
+    probe.await.unwrap();
     waiting.await.unwrap().unwrap();
     commit(&*store, [block(&job_id(1), 3, 1).into()]).await;
     assert_log(&*store, &job_id(1), 1, 3).await;
     store.close().await.unwrap();
+}
+
+/// Has the server read its settings, which it does when it comes to it, and returns when a commit waits for a standby: a
+/// transaction of its own, which ends when no standby is waited for any more.
+async fn wait_for_standbys(server: &std::sync::Arc<Server>) -> tokio::task::JoinHandle<()> {
+    server.run("SELECT pg_reload_conf()").await;
+    let mut number = 0;
+    loop {
+        number += 1;
+        let probe = tokio::spawn({
+            let server = std::sync::Arc::clone(server);
+            async move { drop(server.run(&format!("CREATE TABLE probe{number} ()")).await) }
+        });
+        let sql = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE 'CREATE TABLE probe%'";
+        while !probe.is_finished() {
+            let found = server.run(sql).await;
+            if found
+                .iter()
+                .any(|message| matches!(message, tokio_postgres::SimpleQueryMessage::Row(_)))
+            {
+                return probe;
+            }
+        }
+        probe.await.unwrap();
+    }
 }
