@@ -33,7 +33,7 @@ pub use rows::{
     JobQuery, JobRow, JobState, JobSummary, ListCursor, Principal, Recovered, RecoveredSession,
     RetentionPolicy, RetentionReport, SessionRow, StoreStats,
 };
-pub use shared::{Heard, Pulse, Shared};
+pub use shared::{Heard, Pulse, Shared, Wanted};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, SqliteOptions, SqliteStore};
 pub use towline_proto::span::{RecordKind, Span, SpanView};

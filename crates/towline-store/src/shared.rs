@@ -38,9 +38,9 @@ pub trait Shared: Send + Sync {
     /// fenced already. Its sessions that were attached are detached from `now` on.
     fn fence(&self, other: Incarnation, seen: u64, now: Timestamp) -> StoreFuture<'_, bool>;
 
-    /// Makes trees of fenced incarnations this member's own, at most so many and the oldest first, and gives all of them
+    /// Makes trees of fenced incarnations this member's own, as far as it wants them, the oldest first, and gives all of them
     /// that has not ended, with the credentials that are out. No sessions, no schedules.
-    fn adopt(&self, most: usize) -> StoreFuture<'_, Recovered>;
+    fn adopt<'a>(&'a self, wanted: &'a Wanted) -> StoreFuture<'a, Recovered>;
 
     /// Makes the session a resume token is good for now this member's own, by the token's SHA-256 [ARCP 6.3-7]. `None` when it
     /// is good for none. Of two members that try with the same token each gets the session, one after the other; the one
@@ -51,6 +51,23 @@ pub trait Shared: Send + Sync {
     /// Removes the sessions of fenced incarnations whose resume window has passed, and says how many. What is owned is its
     /// owner's to end.
     fn end_left_sessions(&self, now: Timestamp, window: Duration) -> StoreFuture<'_, u64>;
+}
+
+/// What a member would take over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// At most so many trees.
+    pub most: usize,
+    /// Only trees whose jobs are all of agents of these names; `None` means any.
+    pub agents: Option<Vec<String>>,
+}
+
+impl Wanted {
+    /// All there is.
+    pub const EVERYTHING: Self = Self {
+        most: usize::MAX,
+        agents: None,
+    };
 }
 
 /// What a member hears with its pulse.

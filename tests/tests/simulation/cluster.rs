@@ -429,6 +429,32 @@ fn nobody_waits_for_a_silence_that_is_explained() {
     });
 }
 
+/// A job waits for a node that has its agent, and ends when there is none for long.
+#[test]
+fn jobs_go_where_their_agent_is() {
+    virtual_time("placement", async {
+        let nodes = Nodes::new(6);
+        let a = nodes.start("a").await;
+        nodes.start_idle("b").await;
+        let job = a.submit(walk(8, 500)).await.expect("the job is taken");
+        until_begun(&nodes, &job, 1).await;
+        nodes.kill("a");
+        sleep(Duration::from_secs(12)).await;
+        let c = nodes.start("c").await;
+        until_begun(&nodes, &job, 2).await;
+        assert_eq!(end_of(&nodes, &job).await, JobStatus::Success);
+        let job = c.submit(walk(8, 500)).await.expect("the job is taken");
+        until_begun(&nodes, &job, 1).await;
+        nodes.kill("c");
+        let killed = Instant::now();
+        assert_eq!(end_of(&nodes, &job).await, JobStatus::Error);
+        let waited = killed.elapsed();
+        assert!(waited >= Duration::from_secs(15), "{waited:?}");
+        assert!(waited <= Duration::from_secs(30), "{waited:?}");
+        assert_eq!(began(&nodes, &job), 1);
+    });
+}
+
 /// Has another node take the one session there is, and says how long its old node kept the connection.
 async fn takes_the_session(nodes: &Nodes, from: &Node, by: &Node) -> (RecoveredSession, Duration) {
     let token = nodes.session().await.row.token_hash;

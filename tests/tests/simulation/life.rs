@@ -17,7 +17,7 @@ use towline_store::{
     AuditRow, Batch, Block, Change, Committed, CredentialRow, EventStore, Heard, IdempotencyRow,
     Incarnation, JobPage, JobQuery, JobRow, MemoryNode, MemoryStore, Principal, Recovered,
     RecoveredSession, RetentionPolicy, RetentionReport, SessionRow, Shared, StoreError,
-    StoreFuture, StoreStats, testing::FaultStore,
+    StoreFuture, StoreStats, Wanted, testing::FaultStore,
 };
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
@@ -257,8 +257,8 @@ impl Shared for Life {
         Box::pin(self.while_alive(async move { self.shares().fence(other, seen, now).await }))
     }
 
-    fn adopt(&self, most: usize) -> StoreFuture<'_, Recovered> {
-        Box::pin(self.while_alive(async move { self.shares().adopt(most).await }))
+    fn adopt<'a>(&'a self, wanted: &'a Wanted) -> StoreFuture<'a, Recovered> {
+        Box::pin(self.while_alive(async { self.shares().adopt(wanted).await }))
     }
 
     fn take_session<'a>(

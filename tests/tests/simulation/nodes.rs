@@ -62,6 +62,15 @@ impl Nodes {
 
     /// Starts a process of a name; one that has died before is known to be dead.
     pub(crate) async fn start(&self, name: &str) -> Node {
+        self.start_with(name, false).await
+    }
+
+    /// Starts a process that has none of the agents.
+    pub(crate) async fn start_idle(&self, name: &str) -> Node {
+        self.start_with(name, true).await
+    }
+
+    async fn start_with(&self, name: &str, idle: bool) -> Node {
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         let life = Life::of_member(Arc::new(self.store.join(name)), &self.hands);
         let faults = FaultStore::sharing(Arc::new(life.clone()));
@@ -77,7 +86,7 @@ impl Nodes {
             .ids(Ids::seeded(clock, self.seed.wrapping_add(number << 32)))
             .shared_store(Arc::new(faults.clone()))
             .authenticator(tokens);
-        let built = walkers::register(builder, &self.journal, &life).build();
+        let built = walkers::register(builder, &self.journal, &life, idle).build();
         let node = Node {
             runtime: built.await.expect("a node starts on what there is"),
             life,

@@ -66,8 +66,19 @@ impl Pen {
     }
 }
 
-/// Adds the agents to a node.
-pub(crate) fn register(builder: RuntimeBuilder, journal: &Journal, life: &Life) -> RuntimeBuilder {
+/// Adds the agents to a node, or, to one that is `idle`, another one.
+pub(crate) fn register(
+    builder: RuntimeBuilder,
+    journal: &Journal,
+    life: &Life,
+    idle: bool,
+) -> RuntimeBuilder {
+    if idle {
+        return builder.agent(
+            "idle",
+            |_ctx: JobContext, input: Value| async move { Ok(input) },
+        );
+    }
     let pen = {
         let (journal, life) = (journal.clone(), life.clone());
         move |ctx: &JobContext| Pen {

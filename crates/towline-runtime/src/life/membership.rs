@@ -1,11 +1,11 @@
 //! Being one of several runtimes on a store: showing that this one lives, and taking over from those that do not (§21).
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{task::JoinHandle, time::sleep};
 use towline_proto::membership::{Membership, Standing};
-use towline_store::{Heard, Incarnation, Remedy, Shared, StoreError};
+use towline_store::{Heard, Incarnation, Remedy, Shared, StoreError, Wanted};
 use towline_wire::SessionId;
 
 use super::recovery;
@@ -24,6 +24,7 @@ pub(super) async fn run(hub: Arc<Hub>) {
         hub: &hub,
         membership: Membership::new(PACE, footing.now()),
         letting_go: HashSet::new(),
+        orphans_since: None,
         let_go: Arc::default(),
         chores: None,
     };
@@ -52,6 +53,8 @@ struct Node<'h> {
     membership: Membership<Incarnation>,
     /// Sessions others have taken, until the store has forgotten that.
     letting_go: HashSet<SessionId>,
+    /// Since when there has been something to take over, without a break.
+    orphans_since: Option<Duration>,
     /// Those of them that nothing under way names any more.
     let_go: Arc<Mutex<Vec<SessionId>>>,
     /// What follows from a pulse must not hold up the next one.
@@ -81,14 +84,20 @@ impl Node<'_> {
         }
     }
 
-    fn heard(&mut self, heard: Heard, asked: std::time::Duration, footing: &Footing) {
+    fn heard(&mut self, heard: Heard, asked: Duration, footing: &Footing) {
+        let now = footing.now();
         let others = heard.others.iter();
         let others = others.map(|pulse| (pulse.incarnation, pulse.n));
-        let silent = self.membership.answered(asked, footing.now(), others);
+        let silent = self.membership.answered(asked, now, others);
         self.let_go_of(heard.taken);
+        let since = heard
+            .orphans
+            .then(|| *self.orphans_since.get_or_insert(now));
+        self.orphans_since = since;
         let is_idle = self.chores.as_ref().is_none_or(JoinHandle::is_finished);
         if is_idle && !self.hub.scope.draining.is_cancelled() {
-            let chores = do_chores(Arc::clone(self.hub), silent, heard.orphans);
+            let waited = since.map(|since| now.saturating_sub(since));
+            let chores = do_chores(Arc::clone(self.hub), silent, waited);
             self.chores = Some(self.hub.scope.tasks.spawn(chores));
         }
     }
@@ -111,21 +120,24 @@ impl Node<'_> {
 }
 
 /// Declares dead who is silent, and takes over what nobody has.
-async fn do_chores(hub: Arc<Hub>, silent: Vec<(Incarnation, u64)>, orphans: bool) {
+async fn do_chores(
+    hub: Arc<Hub>,
+    silent: Vec<(Incarnation, u64)>,
+    mut orphaned_for: Option<Duration>,
+) {
     let store = Arc::clone(&hub.services.store);
     let Some(shared) = store.shared() else { return };
     let work = async {
-        let mut orphans = orphans;
         for (other, seen) in silent {
             let fenced = shared.fence(other, seen, hub.now()).await?;
             if fenced {
                 tracing::warn!(target: "towline::cluster", incarnation = %other, "a node fell silent and is declared dead");
                 metrics::counter!("towline_nodes_fenced_total").increment(1);
+                orphaned_for.get_or_insert(Duration::ZERO);
             }
-            orphans |= fenced;
         }
-        if orphans {
-            adopt(&hub, shared).await?;
+        if let Some(time) = orphaned_for {
+            adopt(&hub, shared, time >= ANYBODY).await?;
         }
         let window = hub.services.options.resume_window;
         shared.end_left_sessions(hub.now(), window).await.map(drop)
@@ -139,10 +151,19 @@ async fn do_chores(hub: Arc<Hub>, silent: Vec<(Incarnation, u64)>, orphans: bool
     }
 }
 
-/// Takes trees over by handfuls, so that other nodes get some as well.
-async fn adopt(hub: &Arc<Hub>, shared: &dyn Shared) -> Result<(), StoreError> {
+/// Takes trees over by handfuls, so that other nodes get some as well: those whose agents are here, or `any`, which may end for
+/// want of them.
+async fn adopt(hub: &Arc<Hub>, shared: &dyn Shared, any: bool) -> Result<(), StoreError> {
+    let here = || {
+        let agents = hub.services.agents.listing();
+        agents.into_iter().map(|agent| agent.name).collect()
+    };
+    let wanted = Wanted {
+        most: HANDFUL,
+        agents: (!any).then(here),
+    };
     loop {
-        let found = shared.adopt(HANDFUL).await?;
+        let found = shared.adopt(&wanted).await?;
         if found.jobs.is_empty() && found.credentials.is_empty() {
             return Ok(());
         }
@@ -165,3 +186,5 @@ async fn adopt(hub: &Arc<Hub>, shared: &dyn Shared) -> Result<(), StoreError> {
 
 /// How many trees are taken at a time.
 const HANDFUL: usize = 50;
+/// How long trees wait for a node that has their agents.
+const ANYBODY: Duration = Duration::from_secs(15);

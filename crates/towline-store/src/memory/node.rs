@@ -19,6 +19,7 @@ use crate::{
     AuditRow, Batch, Block, Change, Committed, CredentialRow, EventStore, Heard, IDEMPOTENCY_AGE,
     IdempotencyRow, Incarnation, JobPage, JobQuery, JobRow, Principal, Recovered, RecoveredSession,
     RetentionPolicy, RetentionReport, SessionRow, Shared, StoreError, StoreFuture, StoreStats,
+    Wanted,
 };
 
 /// A member of those that share a [`MemoryStore`]: several runtimes of one process, which fail one by one. It is to a store of
@@ -81,12 +82,13 @@ impl MemoryNode {
     fn take_trees(
         &self,
         committer: &mut Committer,
-        most: usize,
+        wanted: &Wanted,
         is_mine: impl Fn(&Committer, Option<Incarnation>) -> bool,
     ) -> (Recovered, bool) {
         let (jobs, mut more) = (&self.store.jobs, false);
         let live = jobs.live();
         let mut roots = BTreeSet::new();
+        let unwanted = self.unwanted(wanted, &live);
         let mut taken = Recovered::default();
         for row in &live {
             let owner = committer.owned.jobs.get(&row.id).copied();
@@ -94,7 +96,8 @@ impl MemoryNode {
                 continue;
             }
             let root = self.root(row);
-            if !roots.contains(&root) && roots.len() >= most {
+            let is_one_more = !roots.contains(&root) && roots.len() >= wanted.most;
+            if is_one_more || unwanted.contains(&root) {
                 more = true;
                 continue;
             }
@@ -115,6 +118,17 @@ impl MemoryNode {
         taken.talks = jobs.talks();
         taken.talks.retain(|(job, _)| ids.contains(job));
         (taken, more)
+    }
+
+    /// The trees with a job that a member does not want.
+    fn unwanted(&self, wanted: &Wanted, live: &[JobRow]) -> BTreeSet<JobId> {
+        let Some(agents) = &wanted.agents else {
+            return BTreeSet::new();
+        };
+        let foreign = live
+            .iter()
+            .filter(|row| !agents.iter().any(|agent| agent == row.agent.name()));
+        foreign.map(|row| self.root(row)).collect()
     }
 
     /// The highest of a job's ancestors that is known.
@@ -219,7 +233,7 @@ impl EventStore for MemoryNode {
     fn recover(&self) -> StoreFuture<'_, Recovered> {
         self.as_member(|committer| {
             let is_left = |committer: &Committer, owner| committer.owned.is_left_to(self.me, owner);
-            let (mut taken, _) = self.take_trees(committer, usize::MAX, is_left);
+            let (mut taken, _) = self.take_trees(committer, &Wanted::EVERYTHING, is_left);
             taken.sessions = committer.sessions();
             taken.sessions.retain(|session| {
                 let owner = committer.owned.sessions.get(&session.row.id).copied();
@@ -304,10 +318,10 @@ impl Shared for MemoryNode {
         })
     }
 
-    fn adopt(&self, most: usize) -> StoreFuture<'_, Recovered> {
+    fn adopt<'a>(&'a self, wanted: &'a Wanted) -> StoreFuture<'a, Recovered> {
         self.as_member(|committer| {
             let is_orphan = |committer: &Committer, owner| committer.owned.is_orphan(owner);
-            let (taken, more) = self.take_trees(committer, most, is_orphan);
+            let (taken, more) = self.take_trees(committer, wanted, is_orphan);
             committer.owned.orphans = more;
             Ok(taken)
         })

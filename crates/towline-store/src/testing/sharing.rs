@@ -2,11 +2,12 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use towline_wire::EventSeq;
+use towline_wire::{AgentRef, EventSeq};
 
 use super::fixture::*;
 use crate::{
     Batch, Change, EventStore, Incarnation, JobRow, MemoryStore, SessionRow, Shared, StoreError,
+    Wanted,
 };
 
 /// Runs the cases about several members of one store; the argument is an expression whose value is a future of [`Members`],
@@ -16,7 +17,7 @@ macro_rules! store_sharing_suite {
     ($members:expr) => {
         $crate::store_cases!($members, sharing:
             a_member_that_was_fenced_commits_nothing, nobody_is_fenced_whose_number_moved,
-            trees_change_hands_whole, adoption_goes_by_handfuls, nobody_changes_what_is_anothers,
+            trees_change_hands_whole, adoption_goes_by_handfuls, only_trees_are_adopted_whose_agents_are_there, nobody_changes_what_is_anothers,
             a_session_goes_to_whoever_has_its_token, what_was_taken_is_not_brought_back,
             the_next_life_of_a_name_has_what_the_one_before_left, one_that_may_still_be_there_keeps_what_it_has,
             a_key_stands_for_one_job_whoever_commits_it, whoever_leaves_leaves_everything,
@@ -116,7 +117,11 @@ impl Member {
     }
 
     async fn adopts(&self, most: usize) -> Vec<u64> {
-        let adopted = self.shared().adopt(most).await.unwrap();
+        self.adopts_of(Wanted { most, agents: None }).await
+    }
+
+    async fn adopts_of(&self, wanted: Wanted) -> Vec<u64> {
+        let adopted = self.shared().adopt(&wanted).await.unwrap();
         assert!(adopted.sessions.is_empty() && adopted.schedules.is_empty());
         let number = |row: &JobRow| (1..9).find(|number| job_id(*number) == row.id).unwrap();
         adopted.jobs.iter().map(number).collect()
@@ -150,7 +155,7 @@ pub async fn a_member_that_was_fenced_commits_nothing(members: Members) {
         Err(StoreError::Fenced(_))
     ));
     assert!(matches!(
-        a.shared().adopt(9).await,
+        a.shared().adopt(&Wanted::EVERYTHING).await,
         Err(StoreError::Fenced(_))
     ));
     assert!(matches!(
@@ -212,7 +217,7 @@ pub async fn trees_change_hands_whole(members: Members) {
     );
     b.fences(&a).await;
     assert!(c.shared().pulse(&[]).await.unwrap().orphans);
-    let adopted = c.shared().adopt(9).await.unwrap();
+    let adopted = c.shared().adopt(&Wanted::EVERYTHING).await.unwrap();
     let ids: Vec<_> = adopted.jobs.iter().map(|row| row.id.clone()).collect();
     assert_eq!(ids, [job_id(1), job_id(2), job_id(3)]);
     let out: Vec<_> = adopted
@@ -246,6 +251,30 @@ pub async fn adoption_goes_by_handfuls(members: Members) {
     assert_eq!(c.adopts(1).await, [2]);
     assert_eq!(b.adopts(5).await, [4]);
     assert!(c.adopts(5).await.is_empty());
+}
+
+/// A tree waits for somebody who has the agents of all its jobs, or who takes any.
+pub async fn only_trees_are_adopted_whose_agents_are_there(members: Members) {
+    let (a, b) = (members.join("a").await, members.join("b").await);
+    let of_another = JobRow {
+        agent: AgentRef::parse("another@1").unwrap(),
+        parent: Some(job_id(1)),
+        depth: 1,
+        ..job(3)
+    };
+    a.commit([job(1).into(), job(2).into(), of_another.into()])
+        .await;
+    b.fences(&a).await;
+    let name = job(1).agent.name().to_owned();
+    let of = |agents| Wanted {
+        most: 9,
+        agents: Some(agents),
+    };
+    assert!(b.adopts_of(of(vec![])).await.is_empty());
+    assert_eq!(b.adopts_of(of(vec![name.clone()])).await, [2]);
+    assert!(b.shared().pulse(&[]).await.unwrap().orphans);
+    let both = vec!["another".to_owned(), name];
+    assert_eq!(b.adopts_of(of(both)).await, [1, 3]);
 }
 
 /// A record, a state, a child or a credential of another's job is refused, and so is everything it came with.
