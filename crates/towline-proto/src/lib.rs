@@ -17,6 +17,7 @@ pub mod heartbeat;
 pub mod job;
 pub mod lease;
 pub mod limits;
+pub mod membership;
 pub mod needs;
 pub mod outbox;
 pub mod questions;

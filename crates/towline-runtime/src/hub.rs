@@ -9,6 +9,7 @@ mod callers;
 pub(crate) mod committer;
 mod days;
 mod followers;
+mod footing;
 mod isolate;
 mod keys;
 mod logs;
@@ -40,6 +41,7 @@ use queue::CommitQueue;
 pub(crate) use books::{Books, Queued, hash_token};
 pub(crate) use days::{Day, DayShare, Known, amounts, beginning, day_of};
 pub(crate) use followers::Follower;
+pub(crate) use footing::{Footing, PACE};
 pub(crate) use keys::KeyGuard;
 pub(crate) use lookup::JobView;
 pub use registry::RegisterError;
@@ -56,6 +58,8 @@ pub(crate) struct Hub {
     pub(crate) commits: CommitQueue,
     pub(crate) scope: Scope,
     pub(crate) away: Away,
+    /// Of a runtime that shares its store with others.
+    pub(crate) footing: Option<Footing>,
 }
 
 /// How long things live.
@@ -74,12 +78,14 @@ pub(crate) struct Scope {
 impl Hub {
     pub(crate) fn new(services: Services) -> Arc<Self> {
         let books = Books::new(&services.options);
+        let footing = services.store.shared().map(|_| Footing::new());
         Arc::new(Self {
             services,
             books,
             commits: CommitQueue::default(),
             scope: Scope::default(),
             away: Away::default(),
+            footing,
         })
     }
 

@@ -1,12 +1,14 @@
 //! What happens to a job from its acceptance to its end, and what has to be looked after meanwhile.
 //!
-//! `places` says when a job begins, `held` which job it waits for, `run` watches over its agent, `end` holds everything about how it ends. `recovery`
-//! takes up what an earlier run of the runtime left, `janitor` lets go of what nobody needs any more.
+//! `places` says when a job begins, `held` which job it waits for, `run` watches over its agent, `end` holds everything about how
+//! it ends. `recovery` takes up what an earlier run of the runtime left, `membership` what other runtimes on the same store left,
+//! `janitor` lets go of what nobody needs any more.
 
 mod alarm;
 mod end;
 mod held;
 mod janitor;
+mod membership;
 mod places;
 mod recovery;
 mod run;
@@ -47,5 +49,8 @@ pub(crate) async fn begin(hub: &Arc<Hub>, messages: Messages) -> Result<(), Stor
     tasks.spawn(janitor::run(Arc::clone(hub)));
     tasks.spawn(alarm::run(Arc::clone(hub)));
     recovery::resume(hub, recovery);
+    if hub.footing.is_some() {
+        tasks.spawn(membership::run(Arc::clone(hub)));
+    }
     Ok(())
 }

@@ -198,9 +198,10 @@ impl Runtime {
         self.hub.end_barred_watching();
     }
 
-    /// Whether new sessions are taken: not while shutting down, and not while the store refuses what is to be committed.
+    /// Whether new sessions are taken: not while shutting down, not while the store refuses what is to be committed, and not
+    /// while a runtime that shares its store may have been declared dead.
     pub fn is_ready(&self) -> bool {
-        !self.hub.scope.draining.is_cancelled() && self.hub.store_works()
+        !self.hub.scope.draining.is_cancelled() && self.hub.store_works() && self.hub.is_sound()
     }
 
     /// Whether the authenticator lets anybody in; see [`crate::auth::check_bind`].

@@ -13,6 +13,7 @@ mod error;
 mod memory;
 mod planned;
 mod rows;
+mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod stream;
@@ -27,13 +28,14 @@ use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 pub use block::{Block, BlockBuilder};
 pub use delivery::{DeliveryQuery, DeliveryRow, DeliveryState};
 pub use error::{Incarnation, Reason, Remedy, StoreError};
-pub use memory::MemoryStore;
+pub use memory::{MemoryNode, MemoryStore};
 pub use planned::{Planned, ScheduleChange, ScheduleRow};
 pub use rows::{
     AuditRow, Batch, Change, Committed, CredentialRow, IDEMPOTENCY_AGE, IdempotencyRow, JobPage,
     JobQuery, JobRow, JobState, JobSummary, ListCursor, Principal, Recovered, RecoveredSession,
     RetentionPolicy, RetentionReport, SessionRow, StoreStats,
 };
+pub use shared::{Heard, Pulse, Shared, Wanted};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, SqliteOptions, SqliteStore};
 pub use towline_proto::span::{RecordKind, Span, SpanView};
@@ -139,6 +141,11 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Whether what is committed survives the process: a runtime offers credentials only then [ARCP 6.2-5].
     fn is_durable(&self) -> bool;
+
+    /// What a runtime needs that has the store together with others; `None` where a process has it for itself.
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
+    }
 
     /// Waits until nothing is committed any more through this store though nobody closed it, and says why: another process
     /// has it, or it lost what it had acknowledged. That never comes of a store that one process has for itself. Cancel safe.

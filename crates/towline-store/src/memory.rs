@@ -4,7 +4,9 @@ mod commit;
 mod jobs;
 mod ledger;
 mod machine;
+mod node;
 mod retain;
+mod share;
 
 use std::{
     future::ready,
@@ -17,6 +19,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
+pub use self::node::MemoryNode;
 use self::{
     commit::Committer,
     jobs::Jobs,

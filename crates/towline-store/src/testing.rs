@@ -23,6 +23,8 @@ pub mod logs;
 #[expect(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
 pub mod retention;
 #[expect(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
+pub mod sharing;
+#[expect(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
 pub mod streams;
 
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
@@ -72,6 +74,11 @@ impl Subject {
         }
     }
 
+    /// Whether it can be opened again.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.reopen.is_some()
+    }
+
     /// Closes a durable store and opens it again; leaves any other as it is.
     pub async fn reopen(&mut self) {
         if let Some(reopen) = &self.reopen {
@@ -91,7 +98,7 @@ impl fmt::Debug for Subject {
 
 /// The subject of a case, where there is one: a store whose server is not there has none.
 #[doc(hidden)]
-pub fn offered(subject: impl Into<Option<Subject>>) -> Option<Subject> {
+pub fn offered<S>(subject: impl Into<Option<S>>) -> Option<S> {
     subject.into()
 }
 

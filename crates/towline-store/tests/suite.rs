@@ -58,3 +58,25 @@ mod sqlite {
         ));
     }
 }
+
+mod shared_memory {
+    use std::sync::Arc;
+
+    use towline_store::{
+        MemoryStore, store_sharing_suite, store_suite,
+        testing::{Subject, sharing::Members},
+    };
+
+    /// A member alone is a store like any.
+    async fn subject() -> Subject {
+        Subject::of(Arc::new(MemoryStore::new()).join("alone"))
+    }
+
+    store_suite!(subject());
+
+    async fn members() -> Members {
+        Members::in_memory()
+    }
+
+    store_sharing_suite!(members());
+}

@@ -3,6 +3,7 @@
 //! - [`storms`]: several clients, and misfortunes as a seed decides
 //! - [`everywhere`]: one small play, and one misfortune at every place where it can happen
 //! - [`silence`]: connections that are dead and do not look it
+//! - [`cluster`]: several runtimes on one store
 //!
 //! What was seen is measured by what is on the disk in the end: [`judge`].
 
@@ -14,14 +15,17 @@
 mod actor;
 mod agents;
 mod book;
+mod cluster;
 mod everywhere;
 mod judge;
 mod life;
+mod nodes;
 mod observer;
 mod person;
 mod silence;
 mod storms;
 mod tap;
+mod walkers;
 mod world;
 
 use std::{future::Future, time::Duration};

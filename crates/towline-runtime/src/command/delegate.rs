@@ -36,6 +36,7 @@ pub(crate) async fn delegate(
     parent: &Arc<JobEntry>,
     request: ChildRequest,
 ) -> Result<Arc<JobEntry>, Refusal> {
+    hub.sound_footing().await;
     if hub.scope.draining.is_cancelled() {
         return Err(shutting_down());
     }

@@ -219,6 +219,8 @@ impl Command for ResumeSession {
         let decision = match (self.decision.take(), result) {
             // Nothing of the transaction counts, so nobody rotated the token.
             (_, Err(error)) => Err(store_refusal(error)),
+            // Another runtime on the same store took the session up first.
+            (Some(Ok(_)), Ok(())) if self.session.lock().gone => Err(expired()),
             (Some(decision), Ok(())) => decision,
             (None, Ok(())) => Err(expired()),
         };

@@ -79,6 +79,8 @@ impl JobContext {
     ) -> Result<Permit, Denied> {
         // An agent that asks without ever waiting would keep its thread from everybody else.
         tokio::task::consume_budget().await;
+        // Another node may have the job by now, and its agent run there.
+        self.hub.sound_footing().await;
         let span = trace::of_operation(&self.job, operation);
         match self.decide_or_ask(operation, call).await {
             Ok(permit) => Ok(Permit { span, ..permit }),

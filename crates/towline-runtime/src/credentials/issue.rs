@@ -27,17 +27,22 @@ use crate::{
 impl Ledger {
     /// Revokes everything no running job needs, whatever happened to it [ARCP 9.8-2].
     pub(crate) fn resume(hub: &Arc<Hub>) {
-        for (job, credentials) in hub.services.credentials.by_job() {
-            let live = hub.books.jobs.get(&job);
-            let live = live.filter(|job| !job.ended.is_cancelled());
-            for credential in credentials {
-                match &live {
-                    None => retire(hub, &credential),
-                    Some(job) if !credential.lock().entry.is_announced() => {
-                        hub.command(AnnounceRotation::again(Arc::clone(job), credential));
-                    }
-                    Some(_) => revoke::begin(hub, &credential),
+        for (job, _) in hub.services.credentials.by_job() {
+            Self::resume_job(hub, &job);
+        }
+    }
+
+    /// [`Ledger::resume`] for one job, which this runtime has just taken up.
+    pub(crate) fn resume_job(hub: &Arc<Hub>, job: &JobId) {
+        let live = hub.books.jobs.get(job);
+        let live = live.filter(|job| !job.ended.is_cancelled());
+        for credential in hub.services.credentials.of_job(job) {
+            match &live {
+                None => retire(hub, &credential),
+                Some(job) if !credential.lock().entry.is_announced() => {
+                    hub.command(AnnounceRotation::again(Arc::clone(job), credential));
                 }
+                Some(_) => revoke::begin(hub, &credential),
             }
         }
     }
@@ -92,6 +97,7 @@ impl Ledger {
                 "the store failed: {error}"
             ))));
         }
+        hub.sound_footing().await;
         match timeout(
             hub.services.credentials.options.timeout,
             provisioner.issue(&request),

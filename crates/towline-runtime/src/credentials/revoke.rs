@@ -142,6 +142,7 @@ async fn pass(
 
 async fn revoke(hub: &Hub, provisioner: &dyn CredentialProvisioner, due: &Due) -> Pass {
     let options = &hub.services.credentials.options;
+    hub.sound_footing().await;
     match timeout(options.timeout, provisioner.revoke(&due.value)).await {
         Ok(Ok(Revocation::Revoked)) => Pass::Done,
         Ok(Ok(Revocation::NotFound)) => {

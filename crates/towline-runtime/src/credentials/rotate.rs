@@ -124,6 +124,7 @@ impl Rotation<'_> {
         current: &UpstreamValue,
     ) -> Result<Issued, RotateError> {
         let limit = self.hub.services.credentials.options.timeout;
+        self.hub.sound_footing().await;
         let error = match timeout(limit, provisioner.rotate(request, current)).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,

@@ -4,6 +4,7 @@
 //! never wait for a timer. Only after the commit do replies, events and job starts happen.
 
 use std::{
+    collections::HashMap,
     future::poll_fn,
     sync::{Arc, atomic::Ordering},
     task::Poll,
@@ -12,7 +13,8 @@ use std::{
 
 use tokio::time::Instant;
 use towline_proto::span::Span;
-use towline_store::{Batch, Block, Change, DeliveryRow, Remedy, StoreError};
+use towline_store::{Batch, Block, Change, Committed, DeliveryRow, EventStore, Remedy, StoreError};
+use towline_wire::{EventSeq, SessionId};
 
 use super::{
     Hub, isolate,
@@ -85,6 +87,9 @@ pub(crate) async fn run(hub: Arc<Hub>, follow: Follow) {
 fn fall(hub: &Arc<Hub>, error: &StoreError) {
     tracing::error!(target: "towline::store", %error, "nothing is committed any more; the runtime ends what it has");
     metrics::counter!("towline_store_falls_total").increment(1);
+    if let Some(footing) = &hub.footing {
+        footing.lose();
+    }
     hub.scope.draining.cancel();
     hub.detach_all();
     for job in hub.books.jobs.unfinished() {
@@ -154,7 +159,8 @@ pub(super) async fn attempt(
     let messages = messages(hub, &decided, &mut batch, follow);
     let outgrown = std::mem::take(&mut decided.outgrown);
     let result = match write(hub, batch).await {
-        Ok(()) => {
+        Ok(committed) => {
+            leave_to_others(hub, &mut decided, committed).await;
             publish(hub, decided, commands(work), follow);
             hub.books.webhooks.put(&messages);
             Ok(())
@@ -188,10 +194,42 @@ fn messages(hub: &Hub, decided: &Decided, batch: &mut Batch, follow: Follow) -> 
     messages
 }
 
-/// Commits a batch; the outcome is certain.
-async fn write(hub: &Arc<Hub>, batch: Batch) -> Result<(), StoreError> {
+/// What a batch said of sessions that another runtime has was passed over, so nothing of it is sent.
+async fn leave_to_others(hub: &Arc<Hub>, decided: &mut Decided, committed: Option<Committed>) {
+    let lost = match committed {
+        Some(committed) => committed.lost,
+        // The store broke its word, and has not said what it passed over.
+        None if hub.footing.is_some() => not_taken(hub, &decided.spans).await,
+        None => return,
+    };
+    if !lost.is_empty() {
+        hub.let_go_of(&lost);
+        decided
+            .spans
+            .retain(|(session, _)| !lost.contains(&session.id));
+    }
+}
+
+/// The sessions whose streams the store does not have up to where a batch brought them.
+async fn not_taken(hub: &Hub, spans: &[(Arc<SessionEntry>, Span)]) -> Vec<SessionId> {
+    let ends: HashMap<&SessionId, EventSeq> = spans
+        .iter()
+        .map(|(session, span)| (&session.id, span.last()))
+        .collect();
+    let mut missing = Vec::new();
+    for (session, end) in ends {
+        let stored = hub.services.store.stream_end(session).await;
+        if !matches!(stored, Ok(Some(stored)) if stored == end) {
+            missing.push(session.clone());
+        }
+    }
+    missing
+}
+
+/// Commits a batch; the outcome is certain. `None` when the store did not say what else it came to.
+async fn write(hub: &Arc<Hub>, batch: Batch) -> Result<Option<Committed>, StoreError> {
     if batch.changes.is_empty() {
-        return Ok(());
+        return Ok(Some(Committed::default()));
     }
     let store = &hub.services.store;
     let witness = Witness::of(&batch, &hub.books.sessions);
@@ -200,25 +238,33 @@ async fn write(hub: &Arc<Hub>, batch: Batch) -> Result<(), StoreError> {
     metrics::histogram!("towline_commit_seconds").record(began.elapsed().as_secs_f64());
     let error = match result {
         Ok(committed) => {
-            debug_assert!(committed.lost.is_empty(), "nobody else has this store");
             if hub.scope.failed_at.load(Ordering::Relaxed) != 0 {
                 hub.scope.failed_at.store(0, Ordering::Relaxed);
             }
-            return Ok(());
+            return Ok(Some(committed));
         }
         Err(error) => error,
     };
     match witness {
-        Some(witness) if witness.was_applied(&**store).await => {
+        Some(witness) if witness.was_applied(&**store).await && was_alone(&**store).await => {
             tracing::error!(target: "towline::store", %error, "a commit was applied and said to have failed; it counts");
             metrics::counter!("towline_store_broken_word_total").increment(1);
-            Ok(())
+            Ok(None)
         }
         _ => {
             let now = hub.now().unix_micros();
             hub.scope.failed_at.store(now, Ordering::Relaxed);
             Err(error)
         }
+    }
+}
+
+/// Whether what was just found in the store can only be this runtime's. Where others share the store, one of them may have
+/// taken a job over and written the very same; as long as this one is alive nobody has.
+async fn was_alone(store: &dyn EventStore) -> bool {
+    match store.shared() {
+        None => true,
+        Some(shared) => shared.pulse(&[]).await.is_ok(),
     }
 }
 

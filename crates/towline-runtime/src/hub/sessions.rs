@@ -82,6 +82,17 @@ impl Hub {
         live.find(|job| job.row.session == session.id || state.subscriptions.contains(job.id()))
     }
 
+    /// Another runtime on the same store has these sessions. Their connections end; nothing more is said of them to the store.
+    pub(crate) fn let_go_of(&self, sessions: &[SessionId]) {
+        for session in sessions.iter().filter_map(|id| self.books.sessions.get(id)) {
+            tracing::info!(target: "towline::session", session = %session.id, "the session was taken up on another node");
+            self.books.sessions.forget(&session);
+            if let Some(attachment) = session.attachment() {
+                attachment.detach(DetachReason::Superseded);
+            }
+        }
+    }
+
     /// Ends every connection of the runtime [ARCP 6.7-3].
     pub(crate) fn detach_all(&self) {
         for session in self.books.sessions.all() {

@@ -1,4 +1,4 @@
-//! Taking up what an earlier run of the runtime left (§6.3, §7.3).
+//! Taking up what an earlier run of the runtime left (§6.3, §7.3), or another runtime on the same store (§21).
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,20 +25,28 @@ use crate::{
 /// What was found, in memory but not begun.
 pub(super) struct Recovery {
     jobs: Vec<Arc<JobEntry>>,
+    sessions: Vec<Arc<SessionEntry>>,
 }
 
-/// Reads what the store keeps and puts sessions and jobs into the hub.
+/// Reads what the store keeps and takes it up.
 pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
+    let mut found = hub.services.store.recover().await?;
+    hub.books
+        .schedules
+        .restore(std::mem::take(&mut found.schedules));
+    hub.books.webhooks.put(&found.deliveries);
+    Ok(take_up(hub, found))
+}
+
+/// Puts sessions, jobs and credentials into the hub: all there are, or whole trees of jobs beside others.
+pub(super) fn take_up(hub: &Arc<Hub>, found: Recovered) -> Recovery {
     let Recovered {
         jobs,
         sessions,
         credentials,
         talks,
-        schedules,
-        deliveries,
-    } = hub.services.store.recover().await?;
-    hub.books.schedules.restore(schedules);
-    hub.books.webhooks.put(&deliveries);
+        ..
+    } = found;
     let mut talks: HashMap<JobId, RawJson> = talks.into_iter().collect();
     hub.services.credentials.restore(credentials);
     let now = hub.now();
@@ -73,7 +81,10 @@ pub(super) async fn load(hub: &Arc<Hub>) -> Result<Recovery, StoreError> {
         let jobs = subscriptions.iter().filter_map(|id| by_id.get(id));
         jobs.for_each(|job| job.lock().observers.push(Arc::clone(session)));
     }
-    Ok(Recovery { jobs: restored })
+    Recovery {
+        jobs: restored,
+        sessions: watched.into_iter().map(|(session, _)| session).collect(),
+    }
 }
 
 /// Counts the children to their roots, parents before their children. One whose parent is not there any more is the first of
@@ -148,7 +159,7 @@ fn restore_authority(hub: &Hub, row: &JobRow) -> Authority {
 /// Jobs of restartable agents run again, jobs that never began run now, all others end [ARCP 7.3-4]. A runtime that is only
 /// looked at begins none of them [ARCP 14-9].
 pub(super) fn resume(hub: &Arc<Hub>, recovery: Recovery) {
-    for session in hub.books.sessions.all() {
+    for session in recovery.sessions {
         hub.command(SaveSession(session));
     }
     let mut again = 0;

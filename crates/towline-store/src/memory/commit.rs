@@ -3,17 +3,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
+use towline_proto::limits::in_resume_window;
 use towline_wire::{EventSeq, JobId, JobSeq, SessionId, Timestamp};
 
 use super::{
     MemoryStore,
     jobs::{Job, Jobs},
+    share::Ownership,
 };
 use crate::{
-    AuditRow, Batch, Block, Change, Committed, JobRow, JobState, RecoveredSession, RetentionReport,
-    ScheduleRow, SessionRow, Span, StoreError, StoreStats,
+    AuditRow, Batch, Block, Change, Committed, Incarnation, JobRow, JobState, RecoveredSession,
+    RetentionReport, ScheduleRow, SessionRow, Span, StoreError, StoreStats,
     check::{Kept, Tail, check},
 };
 
@@ -32,6 +35,8 @@ pub(super) struct Committer {
     blocks: u64,
     /// What went to make room since retention last looked; its report tells of it.
     pub(super) made_room: RetentionReport,
+    /// Whose is what, where several share the store.
+    pub(super) owned: Ownership,
 }
 
 #[derive(Debug)]
@@ -49,13 +54,50 @@ impl Committer {
     }
 
     pub(super) fn sessions(&self) -> Vec<RecoveredSession> {
-        let recovered = |session: &Session| RecoveredSession {
-            row: session.row.clone(),
-            last: session.last,
-            spans: session.spans.iter().cloned().collect(),
-            subscriptions: session.watches.iter().cloned().collect(),
+        self.sessions.values().map(Session::recovered).collect()
+    }
+
+    pub(super) fn recovered(&self, id: &SessionId) -> Option<RecoveredSession> {
+        self.sessions.get(id).map(Session::recovered)
+    }
+
+    /// A member is no more: its sessions have lost their connections.
+    pub(super) fn detach_sessions_of(&mut self, member: Incarnation, now: Timestamp) {
+        for (id, session) in &mut self.sessions {
+            if self.owned.sessions.get(id) == Some(&member) {
+                session.row.detached_at.get_or_insert(now);
+            }
+        }
+    }
+
+    /// The jobs that streams of sessions point into which are not this member's.
+    pub(super) fn needed_beside(&self, member: Incarnation) -> Vec<JobId> {
+        let others = self
+            .sessions
+            .iter()
+            .filter(|(id, _)| self.owned.sessions.get(*id) != Some(&member));
+        let spans = others.flat_map(|(_, session)| &session.spans);
+        spans.map(|span| span.job.clone()).collect()
+    }
+
+    /// Removes what nobody has and nobody came for.
+    pub(super) fn end_left_sessions(&mut self, now: Timestamp, window: Duration) -> u64 {
+        let is_over = |session: &&Session| {
+            let owner = self.owned.sessions.get(&session.row.id).copied();
+            let since = session.row.detached_at;
+            !in_resume_window(since, now, window) && self.owned.is_orphan(owner)
         };
-        self.sessions.values().map(recovered).collect()
+        let over: Vec<SessionId> = self
+            .sessions
+            .values()
+            .filter(is_over)
+            .map(|session| session.row.id.clone())
+            .collect();
+        for id in &over {
+            self.owned.sessions.remove(id);
+            self.remove_session(id);
+        }
+        over.len() as u64
     }
 
     pub(super) fn schedules(&self) -> Vec<ScheduleRow> {
@@ -132,6 +174,15 @@ fn forget_tokens(
 }
 
 impl Session {
+    fn recovered(&self) -> RecoveredSession {
+        RecoveredSession {
+            row: self.row.clone(),
+            last: self.last,
+            spans: self.spans.iter().cloned().collect(),
+            subscriptions: self.watches.iter().cloned().collect(),
+        }
+    }
+
     fn extend(&mut self, span: Span) {
         self.last = span.last();
         match self.spans.back_mut() {
@@ -153,6 +204,17 @@ impl Session {
 impl MemoryStore {
     pub(super) fn apply(&self, batch: Batch) -> Result<Committed, StoreError> {
         let committer = &mut *self.committer.lock();
+        self.apply_checked(committer, batch, None)?;
+        Ok(Committed::default())
+    }
+
+    /// Applies a batch that one of several members may commit, or that of whoever has the store alone.
+    pub(super) fn apply_checked(
+        &self,
+        committer: &mut Committer,
+        batch: Batch,
+        member: Option<Incarnation>,
+    ) -> Result<(), StoreError> {
         check(
             &batch,
             &mut View {
@@ -160,11 +222,14 @@ impl MemoryStore {
                 committer,
             },
         )?;
+        if let Some(member) = member {
+            committer.owned.note(member, &batch);
+        }
         for change in batch.changes {
             self.apply_one(committer, change);
         }
         self.make_room(committer);
-        Ok(Committed::default())
+        Ok(())
     }
 
     fn apply_one(&self, committer: &mut Committer, change: Change) {

@@ -61,6 +61,10 @@ impl Job {
         &self.facts.id
     }
 
+    pub(super) fn parent(&self) -> Option<&JobId> {
+        self.facts.parent.as_ref()
+    }
+
     pub(super) fn row(&self) -> JobRow {
         JobRow {
             state: self.state(),

@@ -15,7 +15,7 @@ use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 use crate::{
     AuditRow, Batch, Block, Committed, CredentialRow, DeliveryQuery, DeliveryRow, EventStore,
     IdempotencyRow, JobPage, JobQuery, JobRow, Principal, Recovered, RetentionPolicy,
-    RetentionReport, SessionRow, StoreError, StoreFuture, StoreStats,
+    RetentionReport, SessionRow, Shared, StoreError, StoreFuture, StoreStats,
 };
 
 /// What happens to a commit.
@@ -304,6 +304,11 @@ impl<S: EventStore> EventStore for FaultStore<S> {
 
     fn is_durable(&self) -> bool {
         self.inner.is_durable()
+    }
+
+    /// Without faults: a script is about commits and reads.
+    fn shared(&self) -> Option<&dyn Shared> {
+        self.inner.shared()
     }
 
     fn fallen(&self) -> Pin<Box<dyn Future<Output = StoreError> + Send + '_>> {

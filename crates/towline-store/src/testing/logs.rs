@@ -536,7 +536,7 @@ pub async fn everything_is_counted(mut subject: Subject) {
             ),
             (2, 1, 5, bytes, 1)
         );
-        assert_eq!(stats.disk_bytes > 0, subject.store.is_durable());
+        assert_eq!(stats.disk_bytes > 0, subject.is_on_disk());
         subject.reopen().await;
     }
 }

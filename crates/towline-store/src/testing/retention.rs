@@ -262,7 +262,7 @@ pub async fn keys_live_for_a_day(subject: Subject) {
     );
     commit(
         &*subject.store,
-        [Change::Idempotency(key("new", &job_id(2), at(day)))],
+        [Change::Idempotency(key("new", &job_id(2), at(day + 10)))],
     )
     .await;
     retain(&*subject.store, day + 10, &everything(), &[]).await;
