@@ -215,36 +215,10 @@ impl Agent {
             let Some((name, value)) = action else {
                 continue;
             };
-            let mut done = None;
-            match (name.as_str(), value.as_str()) {
-                ("say", Some(text)) => self.say("agent_message_chunk", text),
-                ("think", Some(text)) => self.say("agent_thought_chunk", text),
-                ("update", _) => self.update(value),
-                ("cost", _) => self.update(&json!({
-                    "sessionUpdate": "usage_update", "used": 10, "size": 100,
-                    "cost": {"amount": value[0], "currency": value[1]},
-                })),
-                ("ask", _) => done = Some(self.ask_leave(value)),
-                ("read", Some(path)) => {
-                    done = Some(self.use_file("fs/read_text_file", json!({"path": path})));
-                }
-                ("write", _) => {
-                    let file = json!({"path": value[0], "content": value[1]});
-                    done = Some(self.use_file("fs/write_text_file", file));
-                }
-                ("run" | "start", _) => self.start(name == "run", value),
-                ("output" | "await" | "kill" | "release", _) => self.terminal(name, value),
-                ("tools" | "call" | "call_with", _) => {
-                    let gave = self.tools.step(name, value);
-                    self.say("agent_message_chunk", &gave);
-                }
-                _ => {
-                    if let Some(ending) = self.ending(name, value) {
-                        return ending.map(Some);
-                    }
-                }
+            if let Some(ending) = self.ending(name, value) {
+                return ending.map(Some);
             }
-            let Some((done, answer)) = done else {
+            let Some((done, answer)) = self.step(name, value) else {
                 continue;
             };
             let Some(branch) = step[BRANCHES[usize::from(!done)]].as_array() else {
@@ -258,6 +232,35 @@ impl Agent {
             }
         }
         Ok(None)
+    }
+
+    /// Does a step that does not end the turn; of one that asks the client for something, whether it was done, and the answer.
+    fn step(&mut self, name: &str, value: &Value) -> Option<(bool, String)> {
+        match (name, value.as_str()) {
+            ("say", Some(text)) => self.say("agent_message_chunk", text),
+            ("think", Some(text)) => self.say("agent_thought_chunk", text),
+            ("update", _) => self.update(value),
+            ("cost", _) => self.update(&json!({
+                "sessionUpdate": "usage_update", "used": 10, "size": 100,
+                "cost": {"amount": value[0], "currency": value[1]},
+            })),
+            ("ask", _) => return Some(self.ask_leave(value)),
+            ("read", Some(path)) => {
+                return Some(self.use_file("fs/read_text_file", json!({"path": path})));
+            }
+            ("write", _) => {
+                let file = json!({"path": value[0], "content": value[1]});
+                return Some(self.use_file("fs/write_text_file", file));
+            }
+            ("run" | "start", _) => self.start(name == "run", value),
+            ("output" | "await" | "kill" | "release", _) => self.terminal(name, value),
+            ("tools" | "call" | "call_with", _) => {
+                let gave = self.tools.step(name, value);
+                self.say("agent_message_chunk", &gave);
+            }
+            _ => {}
+        }
+        None
     }
 
     /// What a step ends the turn with, or the process, if it does.

@@ -51,9 +51,6 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// The command that is the scripted agent of docs/coding-agents.md. It is no command of people, so the help leaves it out.
-pub(crate) const ACP_SCRIPT: &str = "acp-script";
-
 fn main() -> ExitCode {
     // Before there are threads: agents in processes are started through this program.
     if let Some(code) = towline::agents::launcher::run_if_asked() {
@@ -61,7 +58,7 @@ fn main() -> ExitCode {
     }
     // An agent to try things with, which needs nothing of what follows.
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == ACP_SCRIPT) {
+    if args.next().is_some_and(|first| first == values::ACP_SCRIPT) {
         return towline::agents::acp_script::main(args.next().map(Into::into));
     }
     let cli = match args::parse() {

@@ -8,6 +8,9 @@ use towline::{
     wire::{RawJson, explain_json, namespace},
 };
 
+/// The command that is the scripted agent of docs/coding-agents.md. It is no command of people, so the help leaves it out.
+pub(crate) const ACP_SCRIPT: &str = "acp-script";
+
 /// Whether a text is an address of a PostgreSQL database.
 pub(crate) fn is_postgres(text: &str) -> bool {
     text.starts_with("postgres://") || text.starts_with("postgresql://")

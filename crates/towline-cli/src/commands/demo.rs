@@ -20,7 +20,6 @@ use towline::{
 
 use super::{doctor, following};
 use crate::{
-    ACP_SCRIPT,
     args::{DemoArgs, GlobalArgs, OutputFormat, ServeArgs},
     connect::failed,
     context::Context,
@@ -29,7 +28,7 @@ use crate::{
     output::{self, Follower},
     serve::Server,
     signals::Signals,
-    values::Span,
+    values::{ACP_SCRIPT, Span},
 };
 
 /// Whose jobs they are, and what they may at most.
@@ -43,24 +42,6 @@ const BUDGET: &str = "USD:0.50";
 const PACE: Duration = Duration::from_millis(1200);
 /// … and where nobody does: long enough to be told that its money is spent.
 const SHORT_PACE: Duration = Duration::from_millis(100);
-
-const README: &str = "README.md";
-const PROGRAM: &str = "src/greet.py";
-
-const FILES: [(&str, &str); 3] = [
-    (
-        README,
-        "# greet\n\n```console\n$ python3 src/greet.py Ada\nHelo, Ada!\n```\n",
-    ),
-    (
-        PROGRAM,
-        "import sys\n\n\ndef greet(name):\n    return f\"Helo, {name}!\"\n\n\nprint(greet(sys.argv[1]))\n",
-    ),
-    (
-        "tests/test_greet.py",
-        "from greet import greet\n\n\ndef test_greet():\n    assert greet(\"Ada\") == \"Hello, Ada!\"\n",
-    ),
-];
 
 pub(super) async fn run(global: &GlobalArgs, args: DemoArgs) -> Outcome {
     let mut signals = Signals::new()?;
@@ -200,7 +181,7 @@ impl Place {
                 .expose()
                 .to_owned(),
         };
-        for (name, text) in FILES {
+        for (name, text) in script::FILES {
             let path = place.path("repository").join(name);
             if let Some(above) = path.parent() {
                 fs::create_dir_all(above).map_err(failed)?;
@@ -235,7 +216,7 @@ impl Place {
 
     /// What the job may do if a person says so.
     fn asks_about(&self) -> String {
-        format!("fs.write={}/{README}", self.repository())
+        format!("fs.write={}/{}", self.repository(), script::README)
     }
 
     fn configuration(&self, program: &Path, confines: bool) -> String {

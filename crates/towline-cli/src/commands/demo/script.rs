@@ -5,7 +5,25 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{FILES, PROGRAM, README};
+/// What a person is asked about.
+pub(super) const README: &str = "README.md";
+const PROGRAM: &str = "src/greet.py";
+
+/// The repository.
+pub(super) const FILES: [(&str, &str); 3] = [
+    (
+        README,
+        "# greet\n\n```console\n$ python3 src/greet.py Ada\nHelo, Ada!\n```\n",
+    ),
+    (
+        PROGRAM,
+        "import sys\n\n\ndef greet(name):\n    return f\"Helo, {name}!\"\n\n\nprint(greet(sys.argv[1]))\n",
+    ),
+    (
+        "tests/test_greet.py",
+        "from greet import greet\n\n\ndef test_greet():\n    assert greet(\"Ada\") == \"Hello, Ada!\"\n",
+    ),
+];
 
 /// What it mends.
 const WRONG: &str = "Helo";
