@@ -4,12 +4,17 @@
 //! ```text
 //! [{"say": "I look"}, {"think": "hm"}, {"update": {"sessionUpdate": "plan", "entries": []}}, {"cost": [0.02, "USD"]},
 //!  {"ask": {"toolCallId": "1", "kind": "edit", "locations": [{"path": "/w/a"}]}}, {"read": "/w/a"}, {"write": ["/w/a", "text"]},
+//!  {"tools": true}, {"call": ["delegate", {"agent": "echo"}]}, {"call_with": ["Bearer x", "progress", {}]},
+//!  {"run": ["git", "status"]}, {"start": ["make"]}, {"output": 0}, {"await": 0}, {"kill": 0}, {"release": 0},
 //!  {"wait": "cancel"}, {"pause": 200}, {"stop": "refusal"}, {"exit": 3}]
 //! ```
 //!
 //! Answers to `ask`, `read` and `write` are said. Where such a step has `then` and `else` as well, what it does next is those steps
-//! instead: the first where it was allowed and done, the second where not. `pause` is in milliseconds. Sessions are kept in the file `sessions` of its home, so that a later process loads
-//! them. `crash` ends the process that opened the session, and passes over in one that loaded it.
+//! instead: the first where it was allowed and done, the second where not. What is done with terminals (the ones that `start` made,
+//! counted from 0; `run` is all of it at once) and what the tools of its session give is said too. `pause` is in milliseconds.
+//!
+//! Sessions are kept in the file `sessions` of its home, so that a later process loads them. `crash` ends the process that opened the
+//! session, and passes over in one that loaded it; `forget` ends the job's first process and takes its sessions with it.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -21,6 +26,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tools::Tools;
+
+mod tools;
 
 /// Serves on standard input and output until that ends. With a file every prompt is answered by the steps in it; one that cannot
 /// be read, or is no list, is status 2.
@@ -40,6 +48,8 @@ pub fn main(script: Option<PathBuf>) -> ExitCode {
         asked: 0,
         session: String::new(),
         said: 0,
+        terminals: Vec::new(),
+        tools: Tools::default(),
     };
     while let Some(message) = agent.next() {
         if message["method"].is_null() {
@@ -67,6 +77,8 @@ struct Agent {
     asked: u64,
     session: String,
     said: u64,
+    terminals: Vec<String>,
+    tools: Tools,
 }
 
 /// The script wants the process to end.
@@ -139,9 +151,10 @@ impl Agent {
         match message["method"].as_str().unwrap_or_default() {
             "initialize" => self.answer(
                 message,
-                &json!({"protocolVersion": 1, "agentCapabilities": {"loadSession": true}, "authMethods": [], "seen": params}),
+                &json!({"protocolVersion": 1, "agentCapabilities": {"loadSession": true, "mcpCapabilities": {"http": true}}, "authMethods": [], "seen": params}),
             ),
             "session/new" => {
+                self.tools = Tools::of(&params["mcpServers"]);
                 // A process may have the number of another one: it has them to itself.
                 self.session = format!("s{:016x}", RandomState::new().hash_one(std::process::id()));
                 self.is_new = true;
@@ -154,6 +167,7 @@ impl Agent {
                 }));
             }
             "session/load" => {
+                self.tools = Tools::of(&params["mcpServers"]);
                 let wanted = params["sessionId"].as_str().unwrap_or_default().to_owned();
                 if is_known(&wanted) {
                     self.session = wanted;
@@ -218,24 +232,17 @@ impl Agent {
                     let file = json!({"path": value[0], "content": value[1]});
                     done = Some(self.use_file("fs/write_text_file", file));
                 }
-                ("wait", _) => {
-                    while let Some(other) = self.next() {
-                        if other["method"] == CANCEL {
-                            break;
-                        }
+                ("run" | "start", _) => self.start(name == "run", value),
+                ("output" | "await" | "kill" | "release", _) => self.terminal(name, value),
+                ("tools" | "call" | "call_with", _) => {
+                    let gave = self.tools.step(name, value);
+                    self.say("agent_message_chunk", &gave);
+                }
+                _ => {
+                    if let Some(ending) = self.ending(name, value) {
+                        return ending.map(Some);
                     }
-                    return Ok(Some(CANCELLED.to_owned()));
                 }
-                ("pause", _) if self.pause(value.as_u64().unwrap_or(0)) => {
-                    return Ok(Some(CANCELLED.to_owned()));
-                }
-                ("stop", Some(text)) => return Ok(Some(text.to_owned())),
-                ("exit", _) => {
-                    return Err(Exit(u8::try_from(value.as_u64().unwrap_or(1)).unwrap_or(1)));
-                }
-                // Whether this process loaded the session: a crash that is made once is made in the first.
-                ("crash", _) if self.is_new => return Err(Exit(9)),
-                _ => {}
             }
             let Some((done, answer)) = done else {
                 continue;
@@ -253,6 +260,36 @@ impl Agent {
         Ok(None)
     }
 
+    /// What a step ends the turn with, or the process, if it does.
+    fn ending(&mut self, name: &str, value: &Value) -> Option<Result<String, Exit>> {
+        match (name, value.as_str()) {
+            ("wait", _) => {
+                while let Some(other) = self.next() {
+                    if other["method"] == CANCEL {
+                        break;
+                    }
+                }
+                Some(Ok(CANCELLED.to_owned()))
+            }
+            ("pause", _) if self.pause(value.as_u64().unwrap_or(0)) => {
+                Some(Ok(CANCELLED.to_owned()))
+            }
+            ("stop", Some(text)) => Some(Ok(text.to_owned())),
+            ("exit", _) => {
+                let code = u8::try_from(value.as_u64().unwrap_or(1));
+                Some(Err(Exit(code.unwrap_or(1))))
+            }
+            // Whether this process loaded the session: a crash that is made once is made in the first.
+            ("crash", _) if self.is_new => Some(Err(Exit(9))),
+            ("forget", _) if std::env::var("TOWLINE_ATTEMPT").is_ok_and(|run| run == "1") => {
+                // Without them there was nothing to forget.
+                let _ = std::fs::remove_file(sessions());
+                Some(Err(Exit(9)))
+            }
+            _ => None,
+        }
+    }
+
     /// Asks for permission; whether it was given, and the option that was chosen.
     fn ask_leave(&mut self, call: &Value) -> (bool, String) {
         let options = json!([
@@ -267,13 +304,50 @@ impl Agent {
         (chosen == "yes", chosen.to_owned())
     }
 
+    /// Has a command run; a whole run says what it wrote and how it ended.
+    fn start(&mut self, whole: bool, command: &Value) {
+        let words = command.as_array().map_or(&[][..], Vec::as_slice);
+        let asked = match words.split_first() {
+            Some((program, args)) => json!({"command": program, "args": args}),
+            // A text, or all that there is to say.
+            None if command.is_object() => command.clone(),
+            None => json!({"command": command}),
+        };
+        let answer = self.ask("terminal/create", asked).unwrap_or_default();
+        let Some(name) = answer["result"]["terminalId"].as_str() else {
+            return self.tell(answer);
+        };
+        self.terminals.push(name.to_owned());
+        if whole {
+            let last = json!(self.terminals.len() - 1);
+            for step in ["await", "output", "release"] {
+                self.terminal(step, &last);
+            }
+        }
+    }
+
+    fn terminal(&mut self, step: &str, number: &Value) {
+        let number = number
+            .as_u64()
+            .and_then(|number| usize::try_from(number).ok());
+        let name = number.and_then(|number| self.terminals.get(number));
+        let method = match step {
+            "await" => "terminal/wait_for_exit".to_owned(),
+            other => format!("terminal/{other}"),
+        };
+        let answer = self.ask(&method, json!({"terminalId": name}));
+        self.tell(answer.unwrap_or_default());
+    }
+
     /// Has the client do something with a file; whether it did, and what it answered.
     fn use_file(&mut self, method: &str, params: Value) -> (bool, String) {
         let answer = self.ask(method, params).unwrap_or_default();
-        match answer["error"]["message"].as_str() {
-            Some(error) => (false, format!("error: {error}")),
-            None => (true, answer["result"].to_string()),
-        }
+        said(&answer)
+    }
+
+    fn tell(&mut self, answer: Value) {
+        let (_, text) = said(&answer);
+        self.say("agent_message_chunk", &text);
     }
 }
 
@@ -309,6 +383,14 @@ fn remember(session: &str) {
         .open(sessions());
     // Without a home nothing is loaded later.
     let _ = file.and_then(|mut file| writeln!(file, "{session}"));
+}
+
+/// Whether a request was granted, and what it was answered.
+fn said(answer: &Value) -> (bool, String) {
+    match answer["error"]["message"].as_str() {
+        Some(error) => (false, format!("error: {error}")),
+        None => (true, answer["result"].to_string()),
+    }
 }
 
 fn is_known(session: &str) -> bool {

@@ -11,7 +11,10 @@ use crate::{
     collected::ResultForm,
     confined::Confinement,
     environment::Environment,
+    keeping::Keeping,
     launcher::Launcher,
+    mcp::{JobServer, Told},
+    named::Starter,
     plain::{self, Manner},
     proxy::Network,
     relay::{self, Child, Layer},
@@ -40,6 +43,21 @@ pub struct ProcessAgent {
     layer: Option<Layer>,
     form: ResultForm,
     live: bool,
+}
+
+/// What a job has for its agent.
+struct Own {
+    keeping: Arc<Keeping>,
+    tools: Option<Arc<JobServer>>,
+}
+
+impl Own {
+    /// What an earlier run kept is there again.
+    async fn restore(&self, kept: Option<&RawJson>) {
+        if let Some(kept) = kept {
+            self.keeping.restore(kept).await;
+        }
+    }
 }
 
 /// How the program is talked to.
@@ -71,7 +89,8 @@ impl ProcessAgent {
 
     /// A program that speaks the Agent Client Protocol on its standard input and output, as coding agents do [ARCP 17-1]. A job is one
     /// prompt of one session; what the agent says, does, plans and costs are events of the job, the last message is its result.
-    /// Its permissions are the lease's, a person's where an ask pattern covers, and none else.
+    /// Its permissions are the lease's, a person's where an ask pattern covers, and none else. Commands that it has run for it are
+    /// programs of the job, as far as the lease has some `exec:`; with the feature `mcp` it is given the tools of its job.
     ///
     /// The input is a text, or `{prompt | blocks, cwd?, dirs?, mode?, model?, continue?}`.
     pub fn acp<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
@@ -169,19 +188,45 @@ impl ProcessAgent {
         subject: &str,
         network: Option<Network>,
     ) -> Result<(Program, Option<RawJson>), AgentError> {
-        let mut program = Program {
+        let mut program = self.bare(network);
+        let kept = program.tell_job(ctx).await?;
+        if !self.confinement.off {
+            self.confine(ctx, &mut program, subject).await?;
+        }
+        Ok((program, kept))
+    }
+
+    fn bare(&self, network: Option<Network>) -> Program {
+        Program {
             argv: self.argv.clone(),
             directory: self.directory.clone(),
             environment: self.environment.clone(),
             bounds: Bounds::Off,
             network,
             launcher: self.launcher.clone().or_else(|| Launcher::find().ok()),
-        };
-        let kept = program.tell_job(ctx).await?;
+        }
+    }
+
+    /// Starts the program beside a job's agent: it is told which job it is for, and nothing that the agent keeps.
+    #[cfg(feature = "mcp")]
+    pub(crate) async fn start_beside(
+        &self,
+        ctx: &JobContext,
+        subject: &str,
+    ) -> Result<(crate::process::Process, crate::process::Streams), AgentError> {
+        let network = Network::of(ctx, &self.confinement.network);
+        let mut program = self.bare(network);
+        program.tell_where(ctx);
         if !self.confinement.off {
             self.confine(ctx, &mut program, subject).await?;
         }
-        Ok((program, kept))
+        program.start(ctx, subject, None).await
+    }
+
+    /// How much it may say.
+    #[cfg(feature = "mcp")]
+    pub(crate) const fn output(&self) -> Option<u64> {
+        self.confinement.limits.output
     }
 
     #[cfg(target_os = "linux")]
@@ -235,9 +280,37 @@ impl ProcessAgent {
         ))
     }
 
+    /// What starts the programs that a job of this agent names.
+    fn starter(&self, network: Option<Network>) -> Starter {
+        let mut confinement = self.confinement.clone();
+        // What the agent keeps, its login too, is no business of the commands it has run.
+        confinement.state = None;
+        Starter {
+            launcher: self.launcher.clone().or_else(|| Launcher::find().ok()),
+            confinement,
+            network,
+            read: self.confinement.read.clone(),
+        }
+    }
+
+    /// The job's own tools: for agents that are told of them, and for others where there is more among them than they have anyway.
+    fn tools(&self, ctx: &JobContext, keeping: &Arc<Keeping>) -> Option<Arc<JobServer>> {
+        let told = match self.speaks {
+            Speaks::Acp => Told::InSession,
+            Speaks::Arcp | Speaks::Plain if ctx.has_servers_in_reach() => Told::InEnvironment,
+            Speaks::Arcp | Speaks::Plain => return None,
+        };
+        JobServer::new(ctx, Arc::clone(keeping), told)
+    }
+
     async fn job(self, ctx: JobContext, input: RawJson) -> Result<RawJson, AgentError> {
-        let network = Network::of(&ctx, &self.confinement.network);
-        let agent = self.run_with(ctx, input, network.clone());
+        let keeping = Arc::new(match self.speaks {
+            Speaks::Acp => Keeping::session(&ctx),
+            Speaks::Arcp | Speaks::Plain => Keeping::plain(&ctx),
+        });
+        let tools = self.tools(&ctx, &keeping);
+        let network = Network::with_tools(&ctx, &self.confinement.network, tools.clone());
+        let agent = self.run_with(ctx, input, network.clone(), Own { keeping, tools });
         Network::run(network, Box::pin(agent)).await
     }
 
@@ -246,11 +319,13 @@ impl ProcessAgent {
         ctx: JobContext,
         input: RawJson,
         network: Option<Network>,
+        own: Own,
     ) -> Result<RawJson, AgentError> {
         match self.speaks {
             Speaks::Arcp => {
                 let subject = agent_process(ctx.agent().name());
                 let (program, kept) = self.program(&ctx, &subject, network).await?;
+                own.restore(kept.as_ref()).await;
                 let child = Child {
                     program,
                     kept,
@@ -266,6 +341,8 @@ impl ProcessAgent {
                     Some(directory) => std::path::absolute(directory)?,
                     None => std::env::current_dir()?,
                 };
+                let commands = network.as_ref().and_then(Network::for_commands);
+                let starter = self.starter(commands);
                 let (program, kept) = self.program(&ctx, &subject, network).await?;
                 let output = self.confinement.limits.output;
                 let child = AcpChild {
@@ -273,6 +350,9 @@ impl ProcessAgent {
                     kept,
                     directory,
                     output,
+                    starter,
+                    keeping: own.keeping,
+                    tools: own.tools,
                 };
                 acp::run(ctx, child, input).await
             }
@@ -280,7 +360,8 @@ impl ProcessAgent {
                 let mut stdin = input.as_str().as_bytes().to_vec();
                 stdin.push(b'\n');
                 let subject = agent_process(ctx.agent().name());
-                let (program, _) = self.program(&ctx, &subject, network).await?;
+                let (program, kept) = self.program(&ctx, &subject, network).await?;
+                own.restore(kept.as_ref()).await;
                 let manner = Manner {
                     form: self.form,
                     live: self.live,

@@ -68,6 +68,10 @@ impl<'c> Collected<'c> {
         loop {
             let read = from.read(&mut buffer).await?;
             let new = &buffer[..read];
+            // Bytes have no lines.
+            if new.contains(&0) {
+                self.lines = None;
+            }
             if let Some(lines) = &mut self.lines {
                 for line in lines.more(new) {
                     self.ctx.log("info", line).await?;

@@ -3,11 +3,70 @@
 //! The kernel refuses in silence: what a program that is kept to a lease may not do looks to it like a file that is not there
 //! or not its own, or like a machine without a network. What it complains of last, before it gives up, mostly names it.
 
+use std::{collections::VecDeque, process::ExitStatus};
+
+use parking_lot::Mutex;
 use towline_proto::lease::LeaseSet;
-use towline_wire::namespace;
+use towline_runtime::AgentError;
+use towline_wire::{Lease, RawJson, namespace};
+
+use crate::{sandbox::Bounds, trouble::failed};
 
 /// How many of the last lines of standard error are looked at.
-pub(crate) const LAST: usize = 16;
+const LAST: usize = 16;
+
+/// The last lines of a program's standard error, which say why it ended.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints {
+    last: Mutex<VecDeque<String>>,
+    /// Whether it is kept to a lease: else no grant is missing.
+    is_held: bool,
+}
+
+impl Complaints {
+    /// Of a program that is about to be started within `bounds`.
+    pub(crate) fn within(bounds: &Bounds) -> Self {
+        Self {
+            last: Mutex::default(),
+            is_held: !matches!(bounds, Bounds::Off),
+        }
+    }
+
+    pub(crate) fn hear(&self, line: &str) {
+        let mut last = self.last.lock();
+        if last.len() == LAST {
+            last.pop_front();
+        }
+        last.push_back(line.to_owned());
+    }
+
+    /// What a job fails with whose program ended: with what the lease does not give of what it complained of.
+    pub(crate) fn failure(
+        &self,
+        lease: &Lease,
+        subject: &str,
+        what: &str,
+        status: Option<ExitStatus>,
+    ) -> AgentError {
+        let missing = match LeaseSet::compile(lease) {
+            Ok(lease) if self.is_held => {
+                missing(self.last.lock().iter().map(String::as_str), &lease)
+            }
+            _ => Vec::new(),
+        };
+        let mut details =
+            serde_json::json!({ "exit_code": status.and_then(|status| status.code()) });
+        let mut what = what.to_owned();
+        if !missing.is_empty() {
+            let names = missing.join(", ");
+            what.push_str(&format!(
+                "; its lease does not cover what it complains of: {names}"
+            ));
+            details["missing_grants"] = missing.into();
+        }
+        failed(subject, &what).with_details(RawJson::of(&details).unwrap_or(RawJson::NULL))
+    }
+}
 
 /// Words of programs for a file they may not have, in the C locale.
 const NO_FILE: [&str; 4] = [
@@ -40,10 +99,7 @@ const NO_NETWORK: [&str; 6] = [
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/dev", "/proc"];
 
 /// The grants that would have covered what a program complains of, as one writes them: `fs.read=/etc/shadow`.
-pub(crate) fn missing<'l>(
-    complaints: impl IntoIterator<Item = &'l str>,
-    lease: &LeaseSet,
-) -> Vec<String> {
+fn missing<'l>(complaints: impl IntoIterator<Item = &'l str>, lease: &LeaseSet) -> Vec<String> {
     let mut missing = Vec::new();
     for line in complaints {
         let lower = line.to_lowercase();

@@ -33,7 +33,8 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A program that the job's lease names: it gets the files of the lease.
+    /// A program that the job's lease names: it gets the files of the lease, may read and run what an operator says, and has a
+    /// directory of its own, which is also given back, for its environment.
     ///
     /// # Errors
     /// The lease gives what no confined program can be given.
@@ -42,13 +43,15 @@ impl Held {
         confinement: &Confinement,
         program: Program,
         directory: Place,
-    ) -> Result<Self, AgentError> {
-        let plan = granted(ctx, Plan::new(program).directory(directory)).await?;
-        Ok(Self {
-            plan,
-            confinement: confinement.clone(),
-            home: None,
-        })
+        read: &[PathBuf],
+        subject: &str,
+    ) -> Result<(Self, PathBuf), AgentError> {
+        let mut plan = Plan::new(program).directory(directory);
+        for path in read {
+            let place = Place::open(path).map_err(|error| cannot(subject, path, &error))?;
+            plan = plan.grant(place, Access::Run);
+        }
+        Self::at_home(ctx, confinement, plan, subject).await
     }
 
     /// A program the operator names: it gets the files of the lease, those its command names, what the operator says, and a
@@ -62,13 +65,7 @@ impl Held {
         command: Command<'_>,
         subject: &str,
     ) -> Result<(Self, PathBuf), AgentError> {
-        let cannot = |what: &Path, error: &io::Error| {
-            failed(
-                subject,
-                &format!("cannot be started: `{}`: {error}", what.display()),
-            )
-        };
-        let open = |path: &Path| Place::open(path).map_err(|error| cannot(path, &error));
+        let open = |path: &Path| Place::open(path).map_err(|error| cannot(subject, path, &error));
         // A bare name is told as the file it was found as: an interpreter looks for its libraries beside the name it is
         // called by, and in there not every directory that it would look for itself in can be seen.
         let found = command.program.to_string_lossy();
@@ -78,7 +75,7 @@ impl Held {
             &*found
         };
         let program = Program::open(&command.program, called)
-            .map_err(|error| cannot(&command.program, &error))?;
+            .map_err(|error| cannot(subject, &command.program, &error))?;
         let mut plan = Plan::new(program).directory(open(command.directory)?);
         let files = command
             .words
@@ -93,6 +90,17 @@ impl Held {
         {
             plan = plan.grant(open(path)?, Access::Run);
         }
+        Self::at_home(ctx, confinement, plan, subject).await
+    }
+
+    /// Adds a directory of the program's own, which ends with the job unless the operator names it, and what the lease gives
+    /// [ARCP 18-1].
+    async fn at_home(
+        ctx: &JobContext,
+        confinement: &Confinement,
+        plan: Plan,
+        subject: &str,
+    ) -> Result<(Self, PathBuf), AgentError> {
         let (home, kept) = match &confinement.state {
             Some(state) => (state.clone(), None),
             None => {
@@ -100,10 +108,10 @@ impl Held {
                 (own.path().to_owned(), Some(own))
             }
         };
-        make_private(&home.join("tmp")).map_err(|error| cannot(&home, &error))?;
-        let place = open(&home)?;
+        make_private(&home.join("tmp")).map_err(|error| cannot(subject, &home, &error))?;
+        let place = Place::open(&home).map_err(|error| cannot(subject, &home, &error))?;
         let home = place.path().to_owned();
-        plan = granted(ctx, plan.grant_own(place, Access::ReadWrite)).await?;
+        let plan = granted(ctx, plan.grant_own(place, Access::ReadWrite)).await?;
         let held = Self {
             plan,
             confinement: confinement.clone(),
@@ -139,12 +147,9 @@ impl Held {
             plan = plan.pass(side::EVENTS, events);
         }
         let kernel = kernel(&confinement, launcher).await;
-        let mut way = None;
-        if let Some(network) = begin.network {
-            let opened = opened(plan, &network, kernel, confinement.by_port);
-            let (told, door, shared) = opened.map_err(|refusal| refused(subject, refusal))?;
-            (plan, way) = (told, Some((network, door, shared)));
-        }
+        let way;
+        (plan, way) = opened(plan, begin.network, kernel, confinement.by_port)
+            .map_err(|refusal| refused(subject, refusal))?;
         let mut command = launcher.command();
         let prepared = plan
             .prepare(command.as_std_mut(), kernel, Input::Piped)
@@ -164,7 +169,7 @@ impl Held {
         let input = input.map(ChildStdin::from_std).transpose()?;
         let streams = streams_of(&mut child, input)
             .ok_or_else(|| cannot(&io::Error::other("it has no standard streams")))?;
-        let mut process = Process::held(child, Kept::new(hold, home));
+        let mut process = Process::held(child, Kept::new(hold, home), confinement.limits.memory);
         if let Some((network, door, shared)) = way {
             let port = door.port();
             let listener = door.listener().await.map_err(|error| cannot(&error))?;
@@ -175,20 +180,38 @@ impl Held {
     }
 }
 
-/// Opens the door to the network that a program is to have, and tells the program where it is.
+fn cannot(subject: &str, what: &Path, error: &io::Error) -> AgentError {
+    failed(
+        subject,
+        &format!("cannot be started: `{}`: {error}", what.display()),
+    )
+}
+
+/// A way to the network: what is behind the door, and what has to be said there.
+type Way = (Network, Door, Shared);
+
+/// Opens the door to the network that a program is to have, and tells the program where it is. One that it can do without is not
+/// opened where it would lead elsewhere too.
 fn opened(
     mut plan: Plan,
-    network: &Network,
+    network: Option<Network>,
     kernel: &Kernel,
     by_port: bool,
-) -> Result<(Plan, Door, Shared), Refusal> {
-    let mut door = Door::open(kernel, by_port)?;
+) -> Result<(Plan, Option<Way>), Refusal> {
+    let Some(network) = network else {
+        return Ok((plan, None));
+    };
+    let mut door = match Door::open(kernel, by_port && network.is_needed()) {
+        Ok(door) => door,
+        Err(_) if !network.is_needed() => return Ok((plan, None)),
+        Err(refusal) => return Err(refusal),
+    };
     let shared = Shared::new(door.is_shared());
     for (name, value) in network.variables(door.port(), &shared, true) {
         plan = plan.env(name, value);
     }
     let plan = plan.door(&mut door);
-    Ok((plan, door, shared))
+    Ok((plan, Some((network, door, shared))))
 }
 
 fn streams_of(child: &mut Child, input: Option<ChildStdin>) -> Option<Streams> {

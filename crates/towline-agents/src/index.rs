@@ -279,9 +279,24 @@ async fn describe(ctx: &JobContext, root: &str, file: &FileEntry) -> Result<Line
     let opened = opened.into_std().await;
     let path = below(root, file.path()).to_owned();
     let gone = |error: &dyn std::fmt::Display| Unread::Gone(format!("{}: {error}", file.path()));
-    let mut reading = Reading::new(opened);
-    let measured = loop {
-        if ctx.is_cancelled() {
+    let measured = whole(Reading::new(opened), || ctx.is_cancelled(), gone).await?;
+    Ok(Line {
+        language: language::of(&path),
+        path,
+        bytes: measured.bytes,
+        lines: measured.lines,
+        sha256: measured.sha256,
+    })
+}
+
+/// Reads a file to its end, unless the job has to end before.
+async fn whole<R: Read + Send + 'static>(
+    mut reading: Reading<R>,
+    stops: impl Fn() -> bool,
+    gone: impl Fn(&dyn std::fmt::Display) -> Unread,
+) -> Result<Measured, Unread> {
+    loop {
+        if stops() {
             return Err(Unread::Denied(cancelled()));
         }
         // The place is given back when the slice is read, also when nobody waits for it any more.
@@ -294,16 +309,9 @@ async fn describe(ctx: &JobContext, root: &str, file: &FileEntry) -> Result<Line
         let read = slice.await.map_err(|error| gone(&error))?;
         match read.map_err(|error| gone(&error))? {
             Slice::More(more) => reading = more,
-            Slice::Last(measured) => break measured,
+            Slice::Last(measured) => return Ok(measured),
         }
-    };
-    Ok(Line {
-        language: language::of(&path),
-        path,
-        bytes: measured.bytes,
-        lines: measured.lines,
-        sha256: measured.sha256,
-    })
+    }
 }
 
 fn below<'p>(root: &str, path: &'p str) -> &'p str {
@@ -435,6 +443,23 @@ mod tests {
         assert!(error.to_string().contains(&MAX_FILE_BYTES.to_string()));
         let whole = measure(std::io::repeat(b'x').take(SLICE * 2 + 1)).unwrap();
         assert_eq!((whole.bytes, whole.lines), (SLICE * 2 + 1, Some(1)));
+    }
+
+    /// [ARCP 14-6] A job that has to end ends inside a file too: nothing is read after the slice in which it heard so.
+    #[tokio::test]
+    async fn a_file_is_left_in_the_middle() {
+        use std::sync::atomic::{AtomicU64, Ordering};
+
+        let asked = AtomicU64::new(0);
+        let stops = || asked.fetch_add(1, Ordering::Relaxed) == 2;
+        let gone = |error: &dyn std::fmt::Display| Unread::Gone(error.to_string());
+        // A file without this end would be read to the limit of files.
+        let file = std::io::repeat(b'x').take(4 * SLICE);
+        let read = whole(Reading::new(file), stops, gone).await;
+        assert!(
+            matches!(read, Err(Unread::Denied(error)) if *error.code() == ErrorCode::CANCELLED)
+        );
+        assert_eq!(asked.into_inner(), 3);
     }
 
     #[test]

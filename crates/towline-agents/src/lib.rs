@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`ProcessAgent::arcp`] | a session with a child process that speaks ARCP on its standard input and output |
 //! | [`ProcessAgent::exec`] | a run of a program: input on standard input, output is the result |
+//! | [`ProcessAgent::acp`] | a turn of a coding agent, which speaks the Agent Client Protocol on its standard input and output |
 //! | [`ExecAgent`] | a run of whatever program the job names and its lease covers, kept to the files of the lease |
 //! | [`IndexAgent`] | a walk through a tree that the lease lets it read |
 //!
@@ -28,7 +29,8 @@
 //!
 //! A program has ended when its process has, whoever still holds its output; what it started ends with it. It sees
 //! nothing of the runtime's environment but what it is given. It has no network; where its lease holds `net.fetch`, or its agent
-//! has a [`Model`], it reaches a proxy of its job's own, which decides by the lease and sees to the budget.
+//! has a [`Model`], it reaches a proxy of its job's own, which decides by the lease and sees to the budget. With the feature `mcp` the
+//! proxy has tools of the job as well, and servers of tools (`McpTools`) are started for jobs as programs are.
 
 mod acp;
 pub mod acp_script;
@@ -48,8 +50,17 @@ mod held;
 mod index;
 #[cfg(target_os = "linux")]
 mod keeper;
+mod keeping;
 pub mod launcher;
 mod limits;
+#[cfg(feature = "mcp")]
+mod mcp;
+#[cfg(not(feature = "mcp"))]
+#[path = "no_mcp.rs"]
+mod mcp;
+#[cfg(target_os = "linux")]
+mod memory;
+mod named;
 mod pipe;
 mod plain;
 mod process;
@@ -71,5 +82,7 @@ pub use exec::ExecAgent;
 pub use index::IndexAgent;
 pub use launcher::Launcher;
 pub use limits::Limits;
+#[cfg(feature = "mcp")]
+pub use mcp::{McpTools, McpToolsError};
 pub use proxy::{Model, ModelError, Outside, Price, Style};
 pub use remote::RemoteAgent;

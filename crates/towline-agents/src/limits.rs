@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 const MIB: u64 = 1024 * 1024;
 
-/// What one program, with all it starts, may use up. The kernel counts memory, file size and processor time for each
-/// process by itself.
+/// What one program, with all it starts, may use up. The kernel counts file size and processor time for each process by
+/// itself.
 ///
 /// Core files are always off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +38,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Memory a process may write to, in bytes. Default: 2 GiB; `None`: what the machine has.
+    /// Memory that the program and all it starts may fill together, in bytes. Default: 2 GiB; `None`: what the machine has.
     ///
-    /// It bounds what a process fills, not the addresses it sets aside, which JavaScript and Java take by the gigabyte.
-    /// Memory shared between processes is not counted.
+    /// It bounds what is filled, not the addresses that are set aside, which JavaScript and Java take by the gigabyte. The
+    /// kernel keeps each process to it; the sum is looked at twice a second, and above it the job ends with INTERNAL_ERROR.
+    /// Memory that processes share counts once there.
     #[must_use]
     pub fn memory(mut self, bytes: Option<u64>) -> Self {
         self.memory = bytes;

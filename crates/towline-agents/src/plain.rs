@@ -1,22 +1,20 @@
 //! A program run for a job: its output is the result, its complaints are log lines, and it ends when the job ends.
 
-use std::{collections::VecDeque, process::ExitStatus, time::Duration};
+use std::{process::ExitStatus, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::ChildStdin,
 };
 use tokio_util::sync::CancellationToken;
-use towline_proto::lease::LeaseSet;
 use towline_runtime::{AgentError, JobContext};
 use towline_wire::RawJson;
 
 use crate::{
     collected::{Collected, LOG_LINE, ResultForm},
-    denial,
+    denial::Complaints,
     pipe::{Allowance, Output},
     process::{Process, Streams},
-    sandbox::Bounds,
     side,
     spawn::Program,
     trouble::{cancelled, failed},
@@ -47,13 +45,13 @@ pub(crate) async fn run(
     stdin: Option<Vec<u8>>,
     manner: Manner,
 ) -> Result<RawJson, AgentError> {
-    let is_held = !matches!(program.bounds, Bounds::Off);
+    let complaints = Complaints::within(&program.bounds);
     let (channel, theirs) = side::pair()?;
     let (process, streams) = program.start(ctx, subject, theirs).await?;
     let mut talk = Talk {
         ctx,
         result: Collected::new(ctx, manner.form, manner.live),
-        complaints: VecDeque::new(),
+        complaints,
         allowance: manner.output.map(Allowance::new),
     };
     let Some(status) = talk
@@ -65,28 +63,17 @@ pub(crate) async fn run(
     if status.success() {
         return talk.result.finish(subject).await;
     }
-    let missing = if is_held {
-        let complaints = talk.complaints.iter().map(String::as_str);
-        denial::missing(complaints, &LeaseSet::compile(ctx.lease())?)
-    } else {
-        Vec::new()
-    };
-    let mut what = format!("ended with {}", describe(status));
-    if !missing.is_empty() {
-        what.push_str(&format!(
-            "; its lease does not cover what it complains of: {}",
-            missing.join(", ")
-        ));
-    }
-    Err(failed(subject, &what).with_details(details(status, &missing)))
+    let what = format!("ended with {}", describe(status));
+    Err(talk
+        .complaints
+        .failure(ctx.lease(), subject, &what, Some(status)))
 }
 
 /// What is heard of a program.
 struct Talk<'c> {
     ctx: &'c JobContext,
     result: Collected<'c>,
-    /// The last lines of standard error.
-    complaints: VecDeque<String>,
+    complaints: Complaints,
     allowance: Option<Allowance>,
 }
 
@@ -114,7 +101,7 @@ impl Talk<'_> {
             stdout,
             stderr,
         } = streams;
-        let ended = ended(ctx, &mut process, &gone);
+        let ended = ended(ctx, &mut process, &gone, subject);
         let fed = async {
             tokio::select! {
                 () = feed(input, stdin) => {}
@@ -129,13 +116,7 @@ impl Talk<'_> {
         };
         let logged = async {
             let mut stderr = Output::new(stderr, &gone).within(allowance);
-            let logged = log_lines(ctx, &mut stderr, "info", |line| {
-                if complaints.len() == denial::LAST {
-                    complaints.pop_front();
-                }
-                complaints.push_back(line.to_owned());
-            })
-            .await;
+            let logged = log_lines(ctx, &mut stderr, "info", |line| complaints.hear(line)).await;
             unless_cancelled(ctx, logged, &mut stderr).await
         };
         let told = side::serve(ctx, channel, &gone);
@@ -159,9 +140,12 @@ async fn ended(
     ctx: &JobContext,
     process: &mut Process,
     gone: &CancellationToken,
+    subject: &str,
 ) -> Result<Option<ExitStatus>, AgentError> {
     let status = tokio::select! {
-        status = process.ended() => Some(status?),
+        status = process.ended() => {
+            Some(status.map_err(|why| failed(subject, &format!("ended with {why}")))?)
+        }
         () = ctx.cancelled() => None,
     };
     if status.is_none() {
@@ -210,15 +194,6 @@ pub(crate) fn describe(status: ExitStatus) -> String {
     status
         .code()
         .map_or_else(|| status.to_string(), |code| format!("status {code}"))
-}
-
-/// A status for a program.
-fn details(status: ExitStatus, missing: &[String]) -> RawJson {
-    let mut details = serde_json::json!({ "exit_code": status.code() });
-    if !missing.is_empty() {
-        details["missing_grants"] = missing.into();
-    }
-    RawJson::of(&details).unwrap_or(RawJson::NULL)
 }
 
 /// Each line becomes a log event, and is looked at.

@@ -7,6 +7,8 @@ use tokio::{
     time::timeout,
 };
 
+#[cfg(target_os = "linux")]
+use crate::memory::Bound;
 use crate::proxy::Proxy;
 
 /// A program's streams.
@@ -47,6 +49,10 @@ pub(crate) struct Process {
     /// What a confined program is held by.
     #[cfg(target_os = "linux")]
     held: Option<Kept>,
+    /// What it may hold in memory with all that it starts.
+    bound: Bound,
+    /// Why it was ended, when that was not the job's doing.
+    broke: Option<String>,
 }
 
 impl Process {
@@ -59,18 +65,22 @@ impl Process {
             proxy: None,
             #[cfg(target_os = "linux")]
             held: None,
+            bound: Bound::default(),
+            broke: None,
         }
     }
 
-    /// A confined program: its launcher is its keeper.
+    /// A confined program: its launcher is its keeper. It may hold so much memory, with all that it starts.
     #[cfg(target_os = "linux")]
-    pub(crate) fn held(child: Child, held: Kept) -> Self {
+    pub(crate) fn held(child: Child, held: Kept, memory: Option<u64>) -> Self {
         Self {
             child,
             kept: true,
             has_ended: false,
             proxy: None,
             held: Some(held),
+            bound: Bound::new(memory),
+            broke: None,
         }
     }
 
@@ -80,14 +90,32 @@ impl Process {
         self
     }
 
-    /// Waits for the end of the program, whoever still holds its pipes, and ends what it left behind. Cancel safe.
+    /// The port of its proxy on its loopback, if it has one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.proxy.as_ref().map(Proxy::port)
+    }
+
+    /// Waits for the end of the program, whoever still holds its pipes, and ends what it left behind. One that breaks its
+    /// bound is ended, and the error says how; it reads well behind "ended with". Cancel safe.
     pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
         let group = self.id();
-        let status = self.child.wait().await?;
+        let status = loop {
+            tokio::select! {
+                biased;
+                status = self.child.wait() => break status?,
+                why = self.bound.broken(group), if self.broke.is_none() => {
+                    self.broke = Some(why);
+                    self.end_now();
+                }
+            }
+        };
         if !std::mem::replace(&mut self.has_ended, true) && !self.kept {
             end_group(group);
         }
-        Ok(status)
+        match &self.broke {
+            Some(why) => Err(io::Error::other(why.clone())),
+            None => Ok(status),
+        }
     }
 
     /// Asks it to end, and ends it when it did not within `grace`. Cancel safe.
@@ -164,6 +192,18 @@ mod unix {
 
 #[cfg(unix)]
 use unix::end_group;
+
+/// Elsewhere nothing is confined, and nothing bounded.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug, Default)]
+struct Bound;
+
+#[cfg(not(target_os = "linux"))]
+impl Bound {
+    async fn broken(&mut self, _: Option<u32>) -> String {
+        std::future::pending().await
+    }
+}
 
 #[cfg(not(unix))]
 impl Process {

@@ -36,12 +36,13 @@ use towline_env::Ids;
 use towline_runtime::{AgentError, JobContext};
 use towline_wire::{ErrorCode, RawJson, Secret};
 
-use answer::{Body, Refused};
+use crate::mcp::JobServer;
 use fetch::Fetches;
 use models::Models;
 use outside::System;
 use serve::Knock;
 
+pub(crate) use answer::{Body, Refused};
 pub use models::{Model, ModelError, Price, Style};
 pub use outside::Outside;
 pub(crate) use serve::Proxy;
@@ -70,13 +71,24 @@ struct Inner {
     fetches_any: bool,
     fetches: Fetches,
     models: Option<Arc<Models>>,
+    /// The job's own tools.
+    tools: Option<Arc<JobServer>>,
 }
 
 impl Network {
     /// What a job's program gets; `None` when that is nothing.
     pub(crate) fn of(ctx: &JobContext, settings: &Settings) -> Option<Self> {
+        Self::with_tools(ctx, settings, None)
+    }
+
+    /// The same, with the job's own tools.
+    pub(crate) fn with_tools(
+        ctx: &JobContext,
+        settings: &Settings,
+        tools: Option<Arc<JobServer>>,
+    ) -> Option<Self> {
         let fetches_any = fetch::patterns(ctx.lease()).next().is_some();
-        if !fetches_any && settings.model.is_none() {
+        if !fetches_any && settings.model.is_none() && tools.is_none() {
             return None;
         }
         let outside = settings.outside.clone();
@@ -85,6 +97,7 @@ impl Network {
             fetches_any,
             fetches: Fetches::new(ctx, outside),
             models: settings.model.clone().map(|model| Models::new(ctx, model)),
+            tools,
         };
         Some(Self {
             inner: Arc::new(inner),
@@ -92,8 +105,20 @@ impl Network {
     }
 
     /// Whether there is something for a program that is not confined, and reaches everything else by itself.
-    pub(crate) fn has_models(&self) -> bool {
-        self.inner.models.is_some()
+    pub(crate) fn has_own(&self) -> bool {
+        self.inner.models.is_some() || self.inner.tools.is_some()
+    }
+
+    /// Whether a program has to have it. Without the job's tools it works too, so they open no door that may lead elsewhere.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_needed(&self) -> bool {
+        self.inner.fetches_any || self.inner.models.is_some()
+    }
+
+    /// What of it commands get that the program has run: all but the job's tools, for which they have no key.
+    pub(crate) fn for_commands(&self) -> Option<Self> {
+        let Inner { fetches_any, .. } = *self.inner;
+        (fetches_any || self.inner.models.is_some()).then(|| self.clone())
     }
 
     /// Serves whoever connects. `shared` says that others than the program may. Gives what the program has to find in its
@@ -107,7 +132,7 @@ impl Network {
                 Secret::new(format!("Basic {pair}"))
             }),
         };
-        Proxy::start(self.clone(), listener, knock)
+        Proxy::start(self.clone(), listener, port, knock)
     }
 
     /// What a program finds in its environment. One that is not confined needs no proxy.
@@ -131,6 +156,8 @@ impl Network {
         }
         let models = self.inner.models.iter();
         variables.extend(models.flat_map(|models| models.variables(port)));
+        let tools = self.inner.tools.iter();
+        variables.extend(tools.flat_map(|tools| tools.variables(port)));
         variables
     }
 
@@ -181,6 +208,10 @@ impl Network {
 
     /// A request to the proxy itself.
     async fn own(&self, request: Request<Incoming>) -> Response<Body> {
+        let tools = self.inner.tools.as_ref();
+        if let Some(tools) = tools.filter(|tools| tools.is_at(request.uri().path())) {
+            return tools.answer(request).await;
+        }
         if let Some(models) = &self.inner.models {
             return models.answer(request).await;
         }
@@ -195,6 +226,7 @@ impl fmt::Debug for Network {
         f.debug_struct("Network")
             .field("fetches", &self.inner.fetches_any)
             .field("models", &self.inner.models)
+            .field("tools", &self.inner.tools)
             .finish()
     }
 }

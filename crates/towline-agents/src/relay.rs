@@ -26,6 +26,7 @@ use towline_wire::{ErrorCode, Feature, FeatureSet, Lease, RawJson, Secret, names
 use tracing::Instrument as _;
 
 use crate::{
+    denial::Complaints,
     pipe::{Allowance, Output},
     plain::{GRACE, describe, discard, log_lines, said_too_much},
     process::Process,
@@ -89,6 +90,7 @@ pub(crate) async fn run(
     let token = token.unwrap_or_else(minted);
     program.environment.set("ARCP_TOKEN", token.expose());
     let subject = agent_process(&name);
+    let complaints = Complaints::within(&program.bounds);
     let (mut process, streams) = program.start(&ctx, &subject, None).await?;
     let gone = CancellationToken::new();
     let allowance = output.map(Allowance::new);
@@ -104,6 +106,7 @@ pub(crate) async fn run(
         subject: &subject,
         kept,
         allowance,
+        complaints,
         relayed: Relayed::ToChild,
     };
     let relayed = relay.run(transport, options, strays, input);
@@ -151,7 +154,9 @@ enum First {
 }
 
 /// What is left of the log, unless it is over.
-async fn rest<F: Future<Output = Result<(), AgentError>>>(logged: std::pin::Pin<&mut Fuse<F>>) {
+pub(crate) async fn rest<F: Future<Output = Result<(), AgentError>>>(
+    logged: std::pin::Pin<&mut Fuse<F>>,
+) {
     if !logged.is_terminated() {
         // A job that has ended takes no more lines.
         drop(logged.await);
@@ -209,6 +214,7 @@ struct Relay<'j> {
     /// What an earlier run of the job kept.
     kept: Option<RawJson>,
     allowance: Option<Allowance>,
+    complaints: Complaints,
     relayed: Relayed,
 }
 
@@ -222,7 +228,9 @@ impl Relay<'_> {
         gone: &CancellationToken,
     ) -> Gave {
         let mut relayed = std::pin::pin!(relayed);
-        let mut logged = std::pin::pin!(log_lines(self.ctx, stderr, "debug", |_| {}).fuse());
+        let mut logged = std::pin::pin!(
+            log_lines(self.ctx, stderr, "debug", |line| self.complaints.hear(line)).fuse()
+        );
         let first = tokio::select! {
             biased;
             relayed = &mut relayed => First::Relayed(relayed),
@@ -236,7 +244,7 @@ impl Relay<'_> {
                 gone.cancel();
                 rest(logged).await;
                 let lost = match status {
-                    Ok(status) => lost.after_the_end(self.subject, status),
+                    Ok(status) => lost.after_the_end(self, status),
                     Err(_) => lost,
                 };
                 (client, Err(lost))
@@ -251,7 +259,7 @@ impl Relay<'_> {
                 gone.cancel();
                 // What it said last is still in its pipes.
                 let ((client, gave), ()) = tokio::join!(relayed, rest(logged));
-                let gave = gave.map_err(|error| error.after_the_end(self.subject, status));
+                let gave = gave.map_err(|error| error.after_the_end(self, status));
                 (client, gave)
             }
         }
@@ -469,13 +477,20 @@ impl Broken {
     }
 
     /// The same, now that the process is known to have ended.
-    fn after_the_end(self, subject: &str, status: io::Result<ExitStatus>) -> Self {
-        if self.was_lost {
-            let how = status.map_or_else(|error| error.to_string(), describe);
-            failed(subject, &format!("ended with {how} before its job did")).into()
-        } else {
-            self
+    fn after_the_end(self, relay: &Relay<'_>, status: io::Result<ExitStatus>) -> Self {
+        if !self.was_lost {
+            return self;
         }
+        let (how, status) = match status {
+            Ok(status) => (describe(status), Some(status)),
+            Err(error) => (error.to_string(), None),
+        };
+        let what = format!("ended with {how} before its job did");
+        let (lease, subject) = (relay.ctx.lease(), relay.subject);
+        relay
+            .complaints
+            .failure(lease, subject, &what, status)
+            .into()
     }
 }
 

@@ -49,8 +49,7 @@ impl Program {
         &mut self,
         ctx: &JobContext,
     ) -> Result<Option<RawJson>, AgentError> {
-        self.environment.set("ARCP_JOB_ID", ctx.job_id().as_str());
-        self.environment.set("TRACEPARENT", ctx.traceparent());
+        self.tell_where(ctx);
         let attempt = ctx.attempt();
         self.environment.set("TOWLINE_ATTEMPT", attempt.to_string());
         if attempt <= 1 {
@@ -64,6 +63,12 @@ impl Program {
             self.environment.set("TOWLINE_CHECKPOINT", kept.as_str());
         }
         Ok(kept)
+    }
+
+    /// Tells the program which job it is for, and where in the job's trace.
+    pub(crate) fn tell_where(&mut self, ctx: &JobContext) {
+        self.environment.set("ARCP_JOB_ID", ctx.job_id().as_str());
+        self.environment.set("TRACEPARENT", ctx.traceparent());
     }
 
     /// Starts it; `subject` is what errors call it, and `events` its end of the side channel.
@@ -81,7 +86,7 @@ impl Program {
             Bounds::Off => {
                 let unbound = "the program is not confined: it has all the rights of the runtime";
                 ctx.log("warn", unbound).await?;
-                let network = self.network.take().filter(Network::has_models);
+                let network = self.network.take().filter(Network::has_own);
                 let proxy = match network {
                     Some(network) => Some(self.open(&network).await?),
                     None => None,

@@ -50,6 +50,9 @@ pub(crate) struct Cli {
     pub(crate) global: GlobalArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// What the command's standard output carries; it stands among the command's own flags.
+    #[arg(skip)]
+    pub(crate) form: OutputFormat,
 }
 
 /// What applies to every command.
@@ -232,7 +235,19 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
         command = command.mut_subcommand("serve", |serve| serve.mut_args(without_listener));
     }
     let matches = command.try_get_matches()?;
-    Cli::from_arg_matches(&matches)
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.form = form_of(&matches);
+    Ok(cli)
+}
+
+/// What `-o` says. Where it names a file, or is not known, standard output is for people.
+fn form_of(matches: &clap::ArgMatches) -> OutputFormat {
+    let mut innermost = matches;
+    while let Some((_, inner)) = innermost.subcommand() {
+        innermost = inner;
+    }
+    let form = innermost.try_get_one::<OutputFormat>("output");
+    form.ok().flatten().copied().unwrap_or_default()
 }
 
 fn lenient(command: clap::Command) -> clap::Command {

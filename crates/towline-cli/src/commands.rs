@@ -108,7 +108,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Answer(args) => answer::answer(&context, args).await,
         Command::Say(args) => answer::say(&context, args).await,
         Command::Agents { connect, format } => agents::run(&context, &connect, format.output).await,
-        Command::WhoAmI { connect, format } => whoami::run(&connect, format.output).await,
+        Command::WhoAmI { connect, format } => whoami::run(&context, &connect, format.output).await,
         Command::Sessions { format, command } => match command {
             None => sessions::run(&context, format.output),
             Some(command) => sessions::revoke(command).await,

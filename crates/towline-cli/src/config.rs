@@ -18,6 +18,7 @@ mod roles;
 mod schedules;
 mod server;
 mod store;
+mod tools;
 mod webhooks;
 
 use std::{
@@ -74,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) mcp: mcp::McpSection,
     /// `[models.NAME]`
     pub(crate) models: BTreeMap<String, models::ModelSection>,
+    /// `[tools.NAME]`
+    tools: BTreeMap<String, tools::ToolsSection>,
     /// `[schedules.NAME]`
     schedules: BTreeMap<String, schedules::ScheduleSection>,
     /// `[webhooks]`
@@ -128,9 +131,11 @@ impl Config {
             .models
             .iter()
             .map(|(name, model)| format!("model {name}: {}", without_user(model.base_url())));
+        let tools = self.tools.iter().map(|(name, tools)| tools.acts(name));
+        let approving = self.mcp.acts();
+        let acts = agents.chain(proxy).chain(models).chain(tools);
         let posting = self.webhooks.acts();
-        let more = self.mcp.acts().into_iter().chain(posting);
-        agents.chain(proxy).chain(models).chain(more).collect()
+        acts.chain(approving).chain(posting).collect()
     }
 
     /// Leaves out what would take something away from the user's own jobs, because nobody said that the file is trusted.
@@ -144,6 +149,7 @@ impl Config {
         self.mcp = mcp::McpSection::default();
         self.webhooks = webhooks::WebhooksSection::default();
         self.models.clear();
+        self.tools.clear();
         let agents = std::mem::take(&mut self.agents);
         self.withheld = Some(agents.into_keys().collect());
     }
@@ -194,6 +200,9 @@ impl Config {
             model.validate(name, &config.file)?;
         }
         let allowed = config.webhooks.allowed(&config.file)?;
+        for (name, tools) in &config.tools {
+            tools.validate(name, &config.file)?;
+        }
         for (name, agent) in &config.agents {
             agent.validate(name, &config.file)?;
             config.check_queue(name, agent)?;
@@ -205,6 +214,18 @@ impl Config {
         config.queues()?;
         config.schedules()?;
         Ok(config)
+    }
+
+    /// The agents whose jobs run programs here, with the built-in one that `demo` hosts.
+    pub(crate) fn programs(&self, demo: bool) -> Vec<String> {
+        let runs = |agent: &AgentSection| {
+            !agent.command.is_empty() || agent.builtin.as_deref() == Some("exec")
+        };
+        let of_file = self.agents.iter().filter(|(_, agent)| runs(agent));
+        let ours = (demo && !self.agents.contains_key("exec")).then(|| "exec".to_owned());
+        ours.into_iter()
+            .chain(of_file.map(|(name, _)| name.clone()))
+            .collect()
     }
 
     /// A span of the file, checked before.
@@ -257,6 +278,11 @@ impl Config {
     /// Whether the queues are those of another reading of the file.
     pub(crate) fn same_queues(&self, other: &Self) -> bool {
         self.queues == other.queues
+    }
+
+    /// Whether the servers of tools are those of another reading of the file.
+    pub(crate) fn same_tools(&self, other: &Self) -> bool {
+        self.tools == other.tools
     }
 
     fn check_queue(&self, name: &str, agent: &AgentSection) -> Outcome<()> {

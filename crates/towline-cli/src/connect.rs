@@ -17,7 +17,7 @@ use crate::{
     embedded::{Embedded, Purpose, Stay},
     exit,
     failure::{Failure, Outcome, chain},
-    job_name, output,
+    guard, job_name, output,
     sessions::{SavedSession, Sessions},
     store_choice::StoreChoice,
     target::{Target, absolute},
@@ -88,7 +88,8 @@ impl Connection {
     /// Opens a session to look at a job: one of its own, so that whoever follows the job elsewhere goes on. Also says which
     /// job is meant; its name may be a beginning.
     ///
-    /// The saved session of `run --detach` knows the server and the token. Where it knows no token, it is taken up itself.
+    /// The saved session of `run --detach` knows the server and the token, if one was asked for. It is taken up itself only
+    /// where the server lets nobody in beside it.
     pub(crate) async fn to_look_at(
         context: &Context,
         args: &ConnectArgs,
@@ -145,11 +146,13 @@ impl Connection {
                     url: Some(saved.url),
                     ..args.clone()
                 };
-                match token(&args)? {
-                    Some(_) => Self::open(context, &args, purpose).await,
-                    None => Err(failure.help(
-                        "the session is too old to be taken up again; give --token to open another",
-                    )),
+                match Self::open(context, &args, purpose).await {
+                    Err(refused) if is_unknown(&refused) && token(&args)?.is_none() => {
+                        Err(failure.help(
+                            "the session is too old to be taken up again; give --token to open another",
+                        ))
+                    }
+                    opened => opened,
                 }
             }
             Err(failure) => Err(failure),
@@ -203,10 +206,23 @@ impl Connection {
         matches!(&self.behind, Behind::Embedded(embedded) if !embedded.runs_jobs())
     }
 
-    /// Whether somebody has to look again: what was wanted failed because the command ended whose runtime it was asked of.
+    /// Whether what was wanted failed because the command ended whose runtime it was asked of.
     pub(crate) fn went_away<T>(&self, outcome: &Outcome<T>) -> bool {
         let is_lost = |failure: &Failure| failure.status() == exit::CONNECTION;
         matches!(self.behind, Behind::Beside) && outcome.as_ref().is_err_and(is_lost)
+    }
+
+    /// Closes the session. Says whether somebody who looks has to look again, and why: the command ended whose runtime it was
+    /// asked of, or another terminal took the session over, which is waited for a moment.
+    pub(crate) async fn close_after<T>(self, outcome: &Outcome<T>) -> Option<&'static str> {
+        let went_away = self.went_away(outcome);
+        let taken_over = outcome.as_ref().is_err_and(Failure::is_taken_over);
+        self.close().await;
+        if taken_over {
+            tokio::time::sleep(TAKEN_OVER).await;
+            return Some("another terminal took the session over; looking again");
+        }
+        went_away.then_some("the command that ran jobs here has ended")
     }
 }
 
@@ -267,6 +283,9 @@ pub(crate) async fn look_beside(_: &Context, _: Stay) -> Option<Client> {
 /// How long a runtime may take to be told that a session is over.
 const CLOSING: Duration = Duration::from_secs(2);
 
+/// How long whoever took a session over has for what they want of it.
+const TAKEN_OVER: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether another process lets others in.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -290,7 +309,7 @@ fn with_saved(args: &ConnectArgs, saved: &SavedSession) -> ConnectArgs {
     args
 }
 
-/// A session beside a saved one; nothing where there is no token that is still good.
+/// A session beside a saved one; nothing where the server lets nobody in with what is known here.
 async fn own_session(
     context: &Context,
     args: &ConnectArgs,
@@ -300,14 +319,19 @@ async fn own_session(
     // What was left behind is left for as long as the session itself, and no longer.
     let is_over = saved.until.is_some_and(|until| until <= SystemClock.now());
     let args = with_saved(args, saved);
-    if token(&args)?.is_none() || is_over && !given {
+    if is_over && !given && saved.token.is_some() {
         return Ok(None);
     }
     match Connection::open(context, &args, Purpose::Look).await {
         Ok(connection) => Ok(Some(connection)),
-        Err(failure) if failure.code() == Some(&ErrorCode::UNAUTHENTICATED) => Ok(None),
+        Err(failure) if is_unknown(&failure) => Ok(None),
         Err(failure) => Err(failure),
     }
+}
+
+/// Whether a server did not know who this is.
+fn is_unknown(failure: &Failure) -> bool {
+    failure.code() == Some(&ErrorCode::UNAUTHENTICATED)
 }
 
 /// What a session is opened for.
@@ -449,6 +473,7 @@ pub(crate) fn token(args: &ConnectArgs) -> Outcome<Option<Secret>> {
 }
 
 fn token_of(file: &Path) -> Outcome<Secret> {
+    guard::given_secret(file)?;
     let read = config::first_line(file).map(Secret::from);
     read.map_err(|error| {
         Failure::usage(format!(

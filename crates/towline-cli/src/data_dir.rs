@@ -125,6 +125,13 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     replace(path, content, None, 0o600)
 }
 
+/// Tries whether a file can be written in a directory; leaves none.
+pub(crate) fn try_private(directory: &Path) -> io::Result<()> {
+    let mut file = beside(&directory.join("tried"), 0o600)?;
+    file.write_all(b"{}")?;
+    file.close()
+}
+
 /// Writes a file; it appears whole or not at all, unless it is there already as something else than a file (a pipe, say). A
 /// file that is there keeps its mode, and one that a link leads to is written where it is.
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -139,10 +146,20 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     }
     let real = path.canonicalize()?;
     match replace(&real, content, Some(there.permissions()), 0o600) {
-        // A file that is mounted by itself cannot be replaced, only written.
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => fs::write(&real, content),
+        Err(error) if is_fixed(&error) => fs::write(&real, content),
         written => written,
     }
+}
+
+/// Whether a file cannot be replaced, but may be written: one that is mounted by itself, or whose directory is not ours to
+/// change.
+fn is_fixed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ResourceBusy
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// A file that is written piece by piece, and appears when all of it is there.
@@ -152,7 +169,7 @@ pub(crate) enum Whole {
         file: io::BufWriter<tempfile::NamedTempFile>,
         to: PathBuf,
     },
-    /// Something else than a file, a pipe say, which cannot be replaced.
+    /// What cannot be replaced: a pipe, say, or a file in a directory that is not ours.
     There(io::BufWriter<fs::File>),
 }
 
@@ -168,7 +185,13 @@ impl Whole {
         } else {
             path.to_owned()
         };
-        let file = beside(&to, 0o666)?;
+        let file = match beside(&to, 0o666) {
+            Err(error) if is_fixed(&error) && there.is_ok() => {
+                let file = fs::OpenOptions::new().write(true).truncate(true).open(to)?;
+                return Ok(Self::There(io::BufWriter::new(file)));
+            }
+            made => made?,
+        };
         if let Ok(there) = there {
             file.as_file().set_permissions(there.permissions())?;
         }
@@ -182,11 +205,22 @@ impl Whole {
             Self::Beside { file, to } => {
                 let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
                 file.as_file().sync_all()?;
-                file.persist(to).map_err(|error| error.error)?;
-                Ok(())
+                match file.persist(&to) {
+                    Err(not) if is_fixed(&not.error) && to.exists() => over(not.file, &to),
+                    persisted => persisted.map(drop).map_err(|not| not.error),
+                }
             }
         }
     }
+}
+
+/// Writes what is beside a file over it.
+fn over(mut whole: tempfile::NamedTempFile, to: &Path) -> io::Result<()> {
+    let mut there = fs::OpenOptions::new().write(true).truncate(true).open(to)?;
+    let from = whole.as_file_mut();
+    io::Seek::rewind(from)?;
+    io::copy(from, &mut there)?;
+    there.sync_all()
 }
 
 impl io::Write for Whole {

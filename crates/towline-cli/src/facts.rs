@@ -6,7 +6,7 @@ use towline::{
     Amount, JobId, JobStatus, Lease, Timestamp,
     env::{Clock as _, SystemClock},
     lease::Amounts,
-    wire::{namespace, payload::JobListing},
+    wire::{event, namespace, payload::JobListing},
 };
 
 use crate::{failure::Failure, output};
@@ -49,6 +49,22 @@ pub(crate) fn interrupted(job: &JobId, status: &JobStatus) -> Failure {
     ))
 }
 
+/// Adds what a metric says was spent, in currencies that no budget counts as well.
+pub(crate) fn add_cost(costs: &mut BTreeMap<String, Amount>, metric: &event::Metric) {
+    if let (true, Some(currency)) = (is_cost(&metric.name), &metric.unit) {
+        let sum = costs.entry(currency.clone()).or_default();
+        *sum = sum.checked_add(metric.value).unwrap_or(*sum);
+    }
+}
+
+/// Whether a metric of this name is money that was spent.
+pub(crate) fn is_cost(name: &str) -> bool {
+    name.starts_with("cost.") && name != BUDGET_LEFT
+}
+
+/// The metric that says what is left of a budget.
+pub(crate) const BUDGET_LEFT: &str = "cost.budget.remaining";
+
 /// Amounts as a person reads them.
 pub(crate) fn money(amounts: &BTreeMap<String, Amount>) -> String {
     let texts: Vec<String> = amounts
@@ -67,6 +83,15 @@ pub(crate) fn duration_of(job: &JobListing) -> Option<i64> {
         None => SystemClock.now(),
     };
     Some(between(began, end))
+}
+
+/// A moment as a table has it: to the second.
+pub(crate) fn moment(at: Timestamp) -> String {
+    let text = at.to_string();
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
 }
 
 /// Milliseconds from one moment to another, and none when the clocks differ.
@@ -101,6 +126,14 @@ mod tests {
             (90_000_000, "1d01h"),
         ] {
             assert_eq!(span(millis), text);
+        }
+    }
+
+    #[test]
+    fn moments_are_told_to_the_second() {
+        for micros in [0, 999_999] {
+            let at = Timestamp::from_unix_micros(micros);
+            assert_eq!(moment(at), "1970-01-01T00:00:00Z");
         }
     }
 

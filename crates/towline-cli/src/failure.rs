@@ -17,6 +17,9 @@ pub(crate) struct Failure {
     help: Option<String>,
     code: Option<ErrorCode>,
     broken_pipe: bool,
+    taken_over: bool,
+    retryable: bool,
+    told: bool,
 }
 
 impl Failure {
@@ -27,6 +30,9 @@ impl Failure {
             help: None,
             code: None,
             broken_pipe: false,
+            taken_over: false,
+            retryable: false,
+            told: false,
         }
     }
 
@@ -48,6 +54,19 @@ impl Failure {
     /// The server could not be reached, or was lost.
     pub(crate) fn connection(message: impl fmt::Display) -> Self {
         Self::new(exit::CONNECTION, message)
+    }
+
+    /// Another connection took the session over.
+    pub(crate) fn taken_over(message: impl fmt::Display) -> Self {
+        Self {
+            taken_over: true,
+            ..Self::connection(message)
+        }
+    }
+
+    /// Whether another connection took the session over.
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.taken_over
     }
 
     /// A runtime refused.
@@ -83,6 +102,38 @@ impl Failure {
     pub(crate) fn without(mut self, secret: &str, instead: &str) -> Self {
         self.message = self.message.replace(secret, instead);
         self
+    }
+
+    /// Says whether the same may succeed later.
+    #[must_use]
+    pub(crate) fn retryable(mut self, retryable: bool) -> Self {
+        self.retryable = retryable;
+        self
+    }
+
+    /// Says that what was written to standard output tells of it already.
+    #[must_use]
+    pub(crate) fn told(mut self) -> Self {
+        self.told = true;
+        self
+    }
+
+    /// Whether what was written to standard output tells of it already.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// As a program reads it. The code is the runtime's, and null where none refused.
+    pub(crate) fn document(&self) -> serde_json::Value {
+        let mut document = serde_json::json!({
+            "code": self.code,
+            "message": self.message,
+            "retryable": self.retryable,
+        });
+        if let Some(help) = &self.help {
+            document["help"] = help.as_str().into();
+        }
+        document
     }
 
     /// The program's exit status.
@@ -140,6 +191,18 @@ mod tests {
             "JOB_NOT_FOUND: there is no job_1\n  help: see `towline jobs`"
         );
         assert_eq!(failure.status(), 5);
+        let document = failure.retryable(true).document();
+        let wanted = serde_json::json!({
+            "code": "JOB_NOT_FOUND",
+            "message": "there is no job_1",
+            "retryable": true,
+            "help": "see `towline jobs`",
+        });
+        assert_eq!(document, wanted);
+        assert_eq!(
+            Failure::usage("x").document()["code"],
+            serde_json::Value::Null
+        );
         assert_eq!(Failure::usage("x").status(), 2);
     }
 }

@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    output,
+};
 
 /// Refuses a data directory that is not ours alone. One that is not there yet is fine.
 pub(crate) fn directory(path: &Path) -> Outcome<()> {
@@ -24,7 +27,15 @@ pub(crate) fn directory(path: &Path) -> Outcome<()> {
     } else {
         Some("is no directory".to_owned())
     };
-    refuse("data directory", path, fault)
+    refuse("data directory", path, fault)?;
+    if let Some(seen) = seen(&found) {
+        // The files in it are ours alone; which there are, and when they change, is not.
+        tracing::warn!(
+            "the data directory `{0}` {seen}; `chmod go= {0}` keeps it to you",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Refuses a store, or what SQLite keeps beside it, that is not ours alone; and one in a directory where others could put
@@ -69,6 +80,28 @@ pub(crate) fn secret(path: &Path) -> Outcome<()> {
         Some("is no plain file".to_owned())
     };
     refuse("kept token", path, fault)
+}
+
+/// Looks at the file of a secret that a person named; it may be a link. One that others may write is refused, for they would
+/// choose the secret, and one that everybody may read is warned of. Whether it is there is for whoever reads it.
+pub(crate) fn given_secret(path: &Path) -> Outcome<()> {
+    given_proof(path)?;
+    if let Ok(found) = fs::metadata(path)
+        && is_open(&found)
+    {
+        output::note(&format!(
+            "warning: everybody on this machine may read the secret in `{}`; `chmod go-rwx` keeps it",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Looks at a file that says what proves who somebody is: whoever may write it may be anybody.
+pub(crate) fn given_proof(path: &Path) -> Outcome<()> {
+    let found = fs::metadata(path).ok().filter(Metadata::is_file);
+    let fault = found.and_then(|found| fault(&found));
+    refuse("file", path, fault)
 }
 
 /// The text of a configuration file. `named` by a person it may be anywhere and a link; found, it is neither.
@@ -156,16 +189,46 @@ fn refuse(what: &str, path: &Path, fault: Option<String>) -> Outcome<()> {
 fn fault(found: &Metadata) -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
 
-    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+    let us = rustix::process::geteuid().as_raw();
+    fault_of(found.uid(), found.mode() & 0o7777, us)
+}
+
+#[cfg(unix)]
+fn fault_of(owner: u32, mode: u32, us: u32) -> Option<String> {
+    if owner != 0 && owner != us {
         return Some(format!("belongs to another user (uid {owner})"));
     }
     (mode & 0o022 != 0).then(|| format!("may be written by others (mode {mode:o})"))
 }
 
+/// Who else may look into something, in words.
+#[cfg(unix)]
+fn seen(found: &Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let mode = found.mode() & 0o7777;
+    (mode & 0o055 != 0).then(|| format!("may be looked into by others (mode {mode:o})"))
+}
+
+#[cfg(not(unix))]
+fn seen(_found: &Metadata) -> Option<String> {
+    None
+}
+
 #[cfg(not(unix))]
 fn fault(_found: &Metadata) -> Option<String> {
     None
+}
+
+/// Whether everybody may read a plain file.
+#[cfg(unix)]
+fn is_open(found: &Metadata) -> bool {
+    found.is_file() && std::os::unix::fs::MetadataExt::mode(found) & 0o004 != 0
+}
+
+#[cfg(not(unix))]
+fn is_open(_found: &Metadata) -> bool {
+    false
 }
 
 #[cfg(unix)]
@@ -251,17 +314,51 @@ mod tests {
         refused(read("data", false).map(drop), "no plain file");
     }
 
-    /// [ARCP 14-9] Only root may give files away, so only root can show it.
+    /// [ARCP 14-9] Whoever we are: what is ours or root's is believed, and nobody else's.
     #[test]
     fn what_belongs_to_somebody_else_is_refused() {
+        const US: u32 = 1000;
+        for (owner, us, fine) in [
+            (US, US, true),
+            (0, US, true),
+            (0, 0, true),
+            (US, 0, false),
+            (1001, US, false),
+            (65534, US, false),
+        ] {
+            let fault = fault_of(owner, 0o600, us);
+            assert_eq!(fault.is_none(), fine, "{owner} for {us}: {fault:?}");
+            let other = format!("uid {owner}");
+            assert!(fine || fault.is_some_and(|fault| fault.contains(&other)));
+        }
+        assert!(fault_of(US, 0o620, US).is_some() && fault_of(US, 0o602, US).is_some());
+        // This very file is somebody's, and its owner is looked at.
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("towline.toml");
         fs::write(&path, "").unwrap();
         mode(&path, 0o600);
-        if std::os::unix::fs::chown(&path, Some(65534), None).is_err() {
-            return;
+        store(&path).unwrap();
+        // Only root may give files away, so only root can show the rest.
+        if std::os::unix::fs::chown(&path, Some(65534), None).is_ok() {
+            refused(configuration(&path, true).map(drop), "uid 65534");
+            refused(store(&path), "uid 65534");
         }
-        refused(configuration(&path, true).map(drop), "uid 65534");
-        refused(store(&path), "uid 65534");
+    }
+
+    /// [ARCP 14-9] Others who may look into a data directory, and not write it, are told of.
+    #[test]
+    fn others_who_may_look_are_told_of() {
+        let place = tempfile::tempdir().unwrap();
+        for (bits, quiet) in [
+            (0o700, true),
+            (0o750, false),
+            (0o755, false),
+            (0o711, false),
+        ] {
+            mode(place.path(), bits);
+            let found = fs::metadata(place.path()).unwrap();
+            assert_eq!(seen(&found).is_none(), quiet, "{bits:o}");
+            directory(place.path()).unwrap();
+        }
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn host(
 ) -> Outcome<RuntimeBuilder> {
     let queues = config.queues()?.into_iter();
     let builder = queues.fold(builder, |builder, (name, rules)| builder.queue(name, rules));
+    let builder = config.with_tools(builder, confinement)?;
     let theirs = agents::configured(config, !ours.is_empty(), confinement)?;
     let ours = ours.into_iter().filter(|agent| {
         let is_replaced = |theirs: &Hosted| theirs.section == agent.section;
@@ -66,6 +67,9 @@ pub(crate) fn limits(options: RuntimeOptions, config: &Config) -> RuntimeOptions
     if let Some(events) = limits.log_events {
         options = options.log_events(events);
     }
+    if let Some(bytes) = limits.log_bytes_per_principal {
+        options = options.log_bytes_per_principal(bytes);
+    }
     if let Some(jobs) = limits.children {
         options = options.max_children(jobs as usize);
     }
@@ -93,6 +97,9 @@ fn admission(limits: &LimitsSection) -> AdmissionLimits {
             default.children_per_principal,
         ),
         queued: or(limits.waiting, default.queued),
+        queued_bytes: limits.waiting_bytes.map_or(default.queued_bytes, |bytes| {
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        }),
         waiting_per_principal: or(limits.waiting_per_principal, default.waiting_per_principal),
         waiting_bytes_per_principal: limits
             .waiting_bytes_per_principal

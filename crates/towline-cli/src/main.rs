@@ -68,10 +68,13 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    let form = cli.form;
     match run(cli) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             output::error(&failure);
+            // Whoever reads no documents any more has read what there is on standard error.
+            let _ = output::error_document(form, &failure);
             ExitCode::from(failure.status())
         }
     }

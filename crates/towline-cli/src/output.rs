@@ -6,6 +6,7 @@
 mod follow;
 mod human;
 mod lines;
+mod table;
 mod terminal;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -94,51 +95,36 @@ pub(crate) fn error(failure: &Failure) {
     note(&format!("{RED}error:{RESET} {failure}"));
 }
 
+/// Says why a command failed to a program that reads documents: one of its own, or the last line. Nothing, where one that says
+/// so was written already.
+pub(crate) fn error_document(format: OutputFormat, failure: &Failure) -> Outcome<()> {
+    if failure.is_broken_pipe() || failure.is_told() {
+        return Ok(());
+    }
+    let mut document = serde_json::Map::new();
+    match format {
+        OutputFormat::Human => return Ok(()),
+        OutputFormat::Json => {}
+        OutputFormat::Ndjson => drop(document.insert("type".to_owned(), "error".into())),
+    }
+    document.insert("error".to_owned(), failure.document());
+    document.insert("exit_status".to_owned(), failure.status().into());
+    json(&document)
+}
+
 /// Whether a person looks at standard output.
 pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// A table for people.
+/// A table for people, as wide as the terminal that standard output is, if it is one.
 pub(crate) fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut table = comfy_table::Table::new();
-    table
-        .load_preset(comfy_table::presets::NOTHING)
-        .set_content_arrangement(comfy_table::ContentArrangement::Disabled);
-    table.set_header(header.to_vec());
-    for row in rows {
-        table.add_row(row.iter().map(clean));
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let text = table.to_string();
-    text.lines()
-        .map(str::trim_end)
-        .collect::<Vec<_>>()
-        .join("\n")
+    table::table(header, rows, terminal::width_of_stdout())
 }
 
 fn stdout_failed(error: io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::broken_pipe(),
         _ => Failure::local(format!("cannot write to standard output: {error}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_have_no_frame() {
-        let rows = [
-            vec!["a".to_owned(), "1".to_owned()],
-            vec!["long".to_owned(), "22".to_owned()],
-        ];
-        assert_eq!(
-            table(&["NAME", "N"], rows.into_iter()),
-            "NAME  N\na     1\nlong  22"
-        );
     }
 }

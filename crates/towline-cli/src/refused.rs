@@ -1,6 +1,9 @@
 //! What a runtime, or the way to it, refuses.
 
-use towline::{ErrorCode, client::ClientError};
+use towline::{
+    ErrorCode,
+    client::{ClientError, SessionOver},
+};
 
 use crate::{
     failure::{Failure, chain},
@@ -9,7 +12,11 @@ use crate::{
 
 /// The one place that turns a client's error into a failure of this program.
 pub(crate) fn failed(error: ClientError) -> Failure {
-    let message = output::clean_lines(chain(&error));
+    failure_of(&error).retryable(error.is_retryable())
+}
+
+fn failure_of(error: &ClientError) -> Failure {
+    let message = output::clean_lines(chain(error));
     match error.code() {
         Some(code) => {
             let failure = Failure::refused(code.clone(), strip_code(&message, code));
@@ -34,8 +41,16 @@ pub(crate) fn failed(error: ClientError) -> Failure {
             Failure::usage(message)
         }
         None if matches!(error, ClientError::Write(_)) => Failure::local(message),
+        None if is_taken_over(error) => Failure::taken_over(message),
         None => Failure::connection(message),
     }
+}
+
+fn is_taken_over(error: &ClientError) -> bool {
+    let ClientError::SessionOver(SessionOver::ByRuntime { reason }) = error else {
+        return false;
+    };
+    reason.as_deref() == Some("superseded")
 }
 
 /// The code is shown in front of the message; once is enough.

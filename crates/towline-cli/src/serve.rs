@@ -50,6 +50,7 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     )?);
     if args.stdio {
         let (settings, mut live, _) = prepare(context, &args)?;
+        roles::tell_of_root(&context.config, settings.demo);
         let runtime = start(context, &settings, &live, |builder| builder).await?;
         let here = live.here.open(context, &runtime);
         if here.is_some() {
@@ -97,6 +98,7 @@ impl<'s> Server<'s> {
         more: impl FnOnce(RuntimeBuilder) -> RuntimeBuilder,
     ) -> Outcome<Self> {
         let (settings, mut live, minted) = prepare(context, args)?;
+        roles::tell_of_root(&context.config, settings.demo);
         let metrics = http::Metrics::install()?;
         // The listeners first: a port that is taken should be told before a store is opened.
         let listeners = Listeners::bind(&settings, args, &live.authenticator).await?;

@@ -54,12 +54,27 @@ impl Sessions {
         }
     }
 
-    /// Saves a session under its job's name.
-    pub(crate) fn save(&self, session: &SavedSession) -> Outcome<()> {
+    /// Makes the place for them, and sees that something can be written there.
+    pub(crate) fn prepare(&self) -> Outcome<()> {
+        self.make()?;
+        let tried = data_dir::try_private(&self.directory);
+        tried.map_err(|error| {
+            let place = self.directory.display();
+            Failure::local(format!("cannot save a session in `{place}`: {error}"))
+                .help("name another data directory with --data-dir")
+        })
+    }
+
+    fn make(&self) -> Outcome<()> {
         if let Some(parent) = self.directory.parent() {
             data_dir::make_data_dir(parent)?;
         }
-        data_dir::make_private_dir(&self.directory)?;
+        data_dir::make_private_dir(&self.directory)
+    }
+
+    /// Saves a session under its job's name.
+    pub(crate) fn save(&self, session: &SavedSession) -> Outcome<()> {
+        self.make()?;
         let path = self.file(&session.job_id);
         let text = serde_json::to_vec(session)
             .map_err(|error| Failure::local(format!("cannot save the session: {error}")))?;

@@ -5,7 +5,7 @@ use std::{fmt, io::Read as _, str::FromStr, time::Duration};
 use towline::{
     lease::Amounts,
     limits,
-    wire::{RawJson, namespace},
+    wire::{RawJson, explain_json, namespace},
 };
 
 /// Whether a text is an address of a PostgreSQL database.
@@ -229,7 +229,8 @@ impl Input {
         let text = text.trim_start_matches('\u{feff}');
         // As it is written: numbers keep their digits, and keys their order and number.
         RawJson::parse(text).map_err(|error| {
-            format!("{from} is not JSON: {error}; a text needs quotes of its own, as in --input '\"hello\"'")
+            let why = explain_json(&error);
+            format!("{from} is not JSON: {why}; a text needs quotes of its own, as in --input '\"hello\"'")
         })
     }
 }

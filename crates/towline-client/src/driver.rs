@@ -28,7 +28,7 @@ use towline_wire::{MessageId, Shown, Timestamp, TraceId};
 
 use self::{
     dial::{Dial, Dialled},
-    link::Link,
+    link::{Link, Unsent},
     seats::Seats,
 };
 use crate::{
@@ -312,11 +312,13 @@ impl Driver {
             Happening::Read => self.read(),
             Happening::Deaf => self.link_ended(),
             Happening::Wrote { failed: true } => {
+                self.look_for_unsent();
                 if let Some(link) = &mut self.link {
                     link.turned_deaf();
                 }
             }
-            Happening::Wrote { failed: false } | Happening::Farewell => {}
+            Happening::Wrote { failed: false } => self.look_for_unsent(),
+            Happening::Farewell => {}
             Happening::Commands(commands) => {
                 commands.into_iter().for_each(|command| self.obey(command))
             }
@@ -442,6 +444,21 @@ impl Driver {
             Dialled::Done(Err(error)) => {
                 tracing::debug!(%error, "no connection");
                 self.find_a_way_back(Loss::Transport);
+            }
+        }
+    }
+
+    /// A request whose frame the transport did not take fails at once.
+    fn look_for_unsent(&mut self) {
+        let unsent = self.link.as_mut().map(Link::unsent).unwrap_or_default();
+        for Unsent { id, size, limit } in unsent {
+            tracing::warn!(
+                size,
+                limit,
+                "a frame above the transport's limit was not sent"
+            );
+            if let Some(id) = id {
+                self.session.unsent(&id, size, limit, &mut self.effects);
             }
         }
     }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use towline_proto::{
     assembly::{Collected, Delivery},
     client::JobEnd,
+    encoding::explain_base64,
 };
 use towline_wire::{
     ErrorCode, JobStatus, RawJson, ResultId, Timestamp,
@@ -165,7 +166,7 @@ impl JobOutput {
             Some("base64") => STANDARD
                 .decode(text.as_bytes())
                 .map(Bytes::from)
-                .map_err(|cause| misfit("base64", &cause)),
+                .map_err(|cause| misfit("base64", &explain_base64(&cause))),
             _ => Ok(text.into()),
         }
     }

@@ -25,6 +25,7 @@ pub struct SubscribeBuilder {
     job: JobId,
     from: Option<JobSeq>,
     history: bool,
+    input: bool,
 }
 
 impl SubscribeBuilder {
@@ -34,6 +35,7 @@ impl SubscribeBuilder {
             job,
             from: None,
             history: false,
+            input: false,
         }
     }
 
@@ -50,6 +52,13 @@ impl SubscribeBuilder {
         self
     }
 
+    /// Whether what the job was given is wanted too, in [`Subscribed::input`]; other runtimes than towline's pass that over,
+    /// an input above 8 MiB is left out, and so is that of a job this client watches already. Default: no.
+    pub const fn input(mut self, input: bool) -> Self {
+        self.input = input;
+        self
+    }
+
     /// Subscribes.
     ///
     /// Dropping the future leaves the subscription to end by itself with the next event.
@@ -63,11 +72,13 @@ impl SubscribeBuilder {
             job,
             from,
             history,
+            input,
         } = self;
         let request = Request::Subscribe {
             job: job.clone(),
             from,
             history,
+            input,
         };
         match shared.ask(request).await? {
             Answer::Subscribed(seat, subscribed) => {

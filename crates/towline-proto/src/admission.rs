@@ -23,6 +23,7 @@ use std::{
 
 use towline_wire::{RawJson, Timestamp};
 
+use limits::Load;
 pub use limits::{Admission, AdmissionLimits, NoRoom, Terms};
 use line::Line;
 pub use line::{LineKey, PRIORITIES, Pointer, QueueError, QueueRules, Rate};
@@ -44,7 +45,7 @@ pub struct AdmissionQueue<P: Ord + Clone, J> {
     waiting: BTreeMap<P, VecDeque<Waiting<J>>>,
     /// How much waits for each principal, whatever it waits for.
     loads: BTreeMap<P, Load>,
-    queued: usize,
+    queued: Load,
     /// Whose turn was last.
     turn: Option<P>,
     /// The queues that the deployment names.
@@ -64,13 +65,6 @@ struct Waiting<J> {
     job: J,
     bytes: usize,
     priority: i8,
-}
-
-/// What waits for one principal.
-#[derive(Debug, Default)]
-struct Load {
-    jobs: usize,
-    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -95,7 +89,7 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
             total: 0,
             waiting: BTreeMap::new(),
             loads: BTreeMap::new(),
-            queued: 0,
+            queued: Load { jobs: 0, bytes: 0 },
             turn: None,
             queues: BTreeMap::new(),
             lines: BTreeMap::new(),
@@ -125,7 +119,7 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
 
     /// How many wait.
     pub const fn queued(&self) -> usize {
-        self.queued
+        self.queued.jobs
     }
 
     /// How many run, children not counted.
@@ -462,7 +456,9 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
                 return Err(NoRoom::Bytes(limits.waiting_bytes_per_principal));
             }
         }
-        if self.queued >= self.limits.queued {
+        let limits = &self.limits;
+        let too_much = self.queued.bytes.saturating_add(bytes) > limits.queued_bytes;
+        if self.queued.jobs >= limits.queued || (self.queued.jobs > 0 && too_much) {
             return Err(NoRoom::Everybody);
         }
         Ok(())
@@ -485,17 +481,14 @@ impl<P: Ord + Clone, J: PartialEq> AdmissionQueue<P, J> {
     }
 
     fn load(&mut self, principal: &P, bytes: usize) {
-        let load = self.loads.entry(principal.clone()).or_default();
-        load.jobs += 1;
-        load.bytes = load.bytes.saturating_add(bytes);
-        self.queued += 1;
+        self.loads.entry(principal.clone()).or_default().add(bytes);
+        self.queued.add(bytes);
     }
 
     fn unload(&mut self, principal: &P, bytes: usize) {
-        self.queued -= 1;
+        self.queued.take(bytes);
         if let Some(load) = self.loads.get_mut(principal) {
-            load.jobs -= 1;
-            load.bytes = load.bytes.saturating_sub(bytes);
+            load.take(bytes);
             if load.jobs == 0 {
                 self.loads.remove(principal);
             }

@@ -12,6 +12,8 @@ use towline_wire::{
     payload::JobResult,
 };
 
+use crate::encoding::explain_base64;
+
 pub use inlined::Inlined;
 
 /// Checks the chunks of one job and gives back their bytes.
@@ -221,7 +223,7 @@ impl Assembly {
                 .decode(data.as_bytes())
                 .map_err(|cause| AssemblyError::Encoding {
                     chunk,
-                    reason: cause.to_string(),
+                    reason: explain_base64(&cause),
                 })?
                 .into(),
         };
@@ -490,6 +492,10 @@ mod tests {
         let garbled = outcome(vec![binary(0, "A*AA", false)], "{}").unwrap_err();
         assert!(
             matches!(garbled, AssemblyError::Encoding { chunk: 0, .. }),
+            "{garbled}"
+        );
+        assert!(
+            garbled.to_string().contains("`*` as character 2"),
             "{garbled}"
         );
     }

@@ -136,6 +136,8 @@ pub enum Request {
         from: Option<JobSeq>,
         /// Whether what has happened is wanted too.
         history: bool,
+        /// Whether what it was given is wanted too.
+        input: bool,
     },
     /// Stop watching a job. The reply comes at once unless others of this client watch it still.
     Unsubscribe {

@@ -11,6 +11,7 @@ pub mod client;
 pub mod dialect;
 #[cfg(test)]
 mod drawing;
+pub mod encoding;
 pub mod fingerprint;
 pub mod heartbeat;
 pub mod job;

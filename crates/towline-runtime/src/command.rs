@@ -59,9 +59,11 @@ pub(crate) async fn run(hub: &Arc<Hub>, asker: Asker, request: Request) {
             submit::submit(hub, asker, *submission, origin).await;
         }
         RequestKind::Cancel { job, reason } => cancel::cancel(hub, asker, job, reason).await,
-        RequestKind::Subscribe { job, history } => {
-            subscribe::subscribe(hub, asker, job, history).await
-        }
+        RequestKind::Subscribe {
+            job,
+            history,
+            input,
+        } => subscribe::subscribe(hub, asker, job, history, input).await,
         RequestKind::Unsubscribe { job } => unsubscribe::unsubscribe(hub, &asker, job),
         RequestKind::Answer { job, answer } => {
             answer::answer(hub, asker, job, answer).await;

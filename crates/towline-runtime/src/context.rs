@@ -16,6 +16,7 @@ mod models;
 mod progress;
 mod recall;
 mod result;
+mod tool_servers;
 mod tools;
 mod trace;
 
@@ -44,6 +45,8 @@ pub use key::JobKey;
 pub use models::{ModelPermit, UpstreamRefusal};
 pub use progress::Progress;
 pub use result::ResultWriter;
+pub(crate) use tool_servers::{Closing, Opened};
+pub use tool_servers::{OpenTools, ToolInfo, ToolServer};
 pub(crate) use tools::ToolRegistry;
 pub use tools::{Tool, ToolError, with_meta};
 
@@ -59,6 +62,8 @@ pub struct JobContext {
     pub(crate) hub: Arc<Hub>,
     pub(crate) job: Arc<JobEntry>,
     equipment: Arc<Equipment>,
+    /// The servers of tools that this run of the job has open.
+    opened: Arc<Opened>,
 }
 
 /// What the agents of a runtime share.
@@ -74,7 +79,13 @@ impl JobContext {
             hub,
             job,
             equipment,
+            opened: Arc::default(),
         }
+    }
+
+    /// Closes what the run has open when it is dropped.
+    pub(crate) fn closing(&self) -> Closing {
+        Closing(Arc::clone(&self.opened))
     }
 
     /// The job.

@@ -11,6 +11,7 @@ mod days;
 mod followers;
 mod isolate;
 mod keys;
+mod logs;
 mod lookup;
 mod queue;
 mod refusals;

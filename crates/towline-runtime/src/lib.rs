@@ -43,8 +43,8 @@ pub use caller::{
 pub use connection::Connection;
 pub use context::{
     Answer, AskError, ChildEvent, ChildHandle, ChildOutcome, Delegation, Denied, EventError,
-    JobContext, JobKey, JobMessage, Level, Messages, ModelPermit, Permit, Progress, ResultWriter,
-    Tool, ToolError, UpstreamRefusal, with_meta,
+    JobContext, JobKey, JobMessage, Level, Messages, ModelPermit, OpenTools, Permit, Progress,
+    ResultWriter, Tool, ToolError, ToolInfo, ToolServer, UpstreamRefusal, with_meta,
 };
 #[cfg(feature = "files")]
 pub use context::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};

@@ -38,6 +38,7 @@ pub struct RuntimeOptions {
     pub(crate) tail_bytes: usize,
     pub(crate) log_bytes: u64,
     pub(crate) log_events: u64,
+    pub(crate) log_bytes_per_principal: u64,
     pub(crate) max_starts: u32,
     pub(crate) starts_recovered: bool,
     pub(crate) protected: Vec<PathBuf>,
@@ -81,6 +82,7 @@ impl Default for RuntimeOptions {
             tail_bytes: 1024 * 1024,
             log_bytes: 1024 * 1024 * 1024,
             log_events: 10_000_000,
+            log_bytes_per_principal: 8 * 1024 * 1024 * 1024,
             max_starts: 3,
             starts_recovered: true,
             protected: Vec::new(),
@@ -211,6 +213,10 @@ setters! {
     log_bytes: u64,
     /// How many events a job's log may have; with more the job ends, as `INTERNAL_ERROR` [ARCP 14-6]. Default 10 000 000.
     log_events: u64,
+    /// How many bytes of events the running jobs of a principal may have in their logs together; the one that passes it ends, as
+    /// `INTERNAL_ERROR` [ARCP 14-6]. Jobs with less than 1 MiB do not count, nor does what has ended: that is bounded by
+    /// `retention`. Counted from the start of the runtime. Default 8 GiB.
+    log_bytes_per_principal: u64,
     /// How often a restartable agent is started for one job without keeping a checkpoint, before a restart of the runtime
     /// ends the job with INTERNAL_ERROR, `restarted_too_often`: it may be what ends the runtime. Default 3, 1 at least.
     max_starts: u32,

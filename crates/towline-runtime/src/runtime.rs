@@ -16,7 +16,7 @@ use crate::{
     auth::{AuthLimiter, Authenticator, Proven},
     caller::{Caller, NotProven, messages, prove_caller},
     connection::{Connection, accept},
-    context::{Equipment, Tool, ToolRegistry},
+    context::{Equipment, Tool, ToolRegistry, ToolServer},
     courier,
     credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
     hub::{AgentEntry, Hub, RegisterError, Registry, Services},
@@ -403,6 +403,12 @@ impl RuntimeBuilder {
     /// Adds a tool that agents call by name through their lease.
     pub fn tool(mut self, name: impl Into<String>, tool: impl Tool) -> Self {
         self.tools.add(name, Arc::new(tool));
+        self
+    }
+
+    /// Adds a server of tools, which each job opens for itself: its tools are `NAME/TOOL` to the lease, and to agents.
+    pub fn tool_server(mut self, name: impl Into<String>, server: impl ToolServer) -> Self {
+        self.tools.add_server(name, Arc::new(server));
         self
     }
 

@@ -57,7 +57,7 @@ pub use raw::RawJson;
 pub use read::explain_json;
 pub use secret::Secret;
 pub use seq::{EventSeq, JobSeq, MAX_SEQ};
-pub use shown::{Shown, shown_json};
+pub use shown::{Shown, shown_json, stands_as_it_is};
 pub use status::JobStatus;
 pub use time::{Timestamp, TimestampError};
 pub use trace::{SpanId, TraceId};

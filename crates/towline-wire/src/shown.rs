@@ -144,6 +144,11 @@ pub fn shown_json(text: &str) -> std::borrow::Cow<'_, str> {
     shown.into()
 }
 
+/// Whether a text holds nothing that [`Shown`] escapes: for names, which have to look like what they are [ARCP 14-8].
+pub fn stands_as_it_is(text: &str) -> bool {
+    !text.contains(is_obeyed)
+}
+
 fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -161,11 +166,13 @@ mod tests {
             let c = char::from_u32(code).unwrap();
             let shown = Shown::new(format!("a{c}b")).to_string();
             assert!(!shown.contains(c) && shown.starts_with("a\\"), "{shown}");
+            assert!(!stands_as_it_is(&format!("a{c}b")));
             let lines = Shown::new(c).lines().to_string();
             assert_eq!(lines.contains(c), matches!(c, '\n' | '\t'), "{lines}");
         }
         let harmless = "plain ü 漢 \u{5d0} 🚀 \\n \"";
         assert_eq!(Shown::new(harmless).to_string(), harmless);
+        assert!(stands_as_it_is(harmless));
         assert_eq!(format!("{:?}", Shown::new("a\u{9b}")), "a\\u{9b}");
     }
 

@@ -1,17 +1,42 @@
-// An agent on the published npm package. Its prompt is what it is to do: `all`, `edit PATH`, `wait`, `crash` or `once`.
+// An agent on the published npm package. Its prompt is what it is to do: `all`, `edit PATH`, `run COMMAND`, `tools`, `wait`, `crash`
+// or `once`.
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable, Writable } from "node:stream";
 import * as acp from "@agentclientprotocol/sdk";
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 
 const { agent: mine, client: theirs } = acp.methods;
 const kept = (session) => join(process.env.HOME, `${session}.session`);
 let cancelled = () => {};
+let servers = [];
+
+// What the tools of the job give, by the official client.
+async function useTools() {
+  const [server] = servers;
+  const headers = Object.fromEntries(server.headers.map(({ name, value }) => [name, value]));
+  const client = new Client({ name: "interop", version: "1" });
+  await client.connect(new StreamableHTTPClientTransport(new URL(server.url), { requestInit: { headers } }));
+  const { tools } = await client.listTools();
+  const call = async (name, args) => (await client.callTool({ name, arguments: args })).content[0].text;
+  const gave = {
+    tools: tools.map((tool) => tool.name),
+    delegate: JSON.parse(await call("delegate", { agent: "echo", input: "hi" })).result,
+    progress: await call("progress", { current: 1, total: 2 }),
+    checkpoint: await call("checkpoint", { value: { at: 1 } }),
+    spend: await call("spend", { currency: "USD", amount: "0.25" }),
+    server: await call("peer__shout", { text: "hi" }),
+  };
+  await client.close();
+  return JSON.stringify(gave);
+}
 
 async function turn({ sessionId, prompt }, client) {
   const update = (update) => client.notify(theirs.session.update, { sessionId, update });
   const say = (text) => update({ sessionUpdate: "agent_message_chunk", content: { type: "text", text } });
-  const [what, path] = prompt[0].text.split(" ");
+  const [what, ...words] = prompt[0].text.split(" ");
+  const path = words.join(" ");
   switch (what) {
     case "all":
       await update({ sessionUpdate: "agent_thought_chunk", content: { type: "text", text: "hm" } });
@@ -41,6 +66,19 @@ async function turn({ sessionId, prompt }, client) {
       await say(outcome.optionId ?? outcome.outcome);
       break;
     }
+    case "run": {
+      const [command, ...args] = path.split(",");
+      const { terminalId } = await client.request(theirs.terminal.create, { sessionId, command, args });
+      const terminal = { sessionId, terminalId };
+      const { exitCode } = await client.request(theirs.terminal.waitForExit, terminal);
+      const { output } = await client.request(theirs.terminal.output, terminal);
+      await client.request(theirs.terminal.release, terminal);
+      await say(`${exitCode} ${output}`);
+      break;
+    }
+    case "tools":
+      await say(await useTools());
+      break;
     case "once":
       if (existsSync(kept(`${sessionId}.loaded`))) {
         await say("again");
@@ -60,9 +98,10 @@ async function turn({ sessionId, prompt }, client) {
 acp.agent({ name: "interop" })
   .onRequest(mine.initialize, () => ({
     protocolVersion: acp.PROTOCOL_VERSION,
-    agentCapabilities: { loadSession: true },
+    agentCapabilities: { loadSession: true, mcpCapabilities: { http: true } },
   }))
-  .onRequest(mine.session.new, () => {
+  .onRequest(mine.session.new, ({ params }) => {
+    servers = params.mcpServers;
     const sessionId = `session-${process.pid}-${Date.now()}`;
     writeFileSync(kept(sessionId), "");
     return { sessionId };

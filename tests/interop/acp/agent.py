@@ -1,16 +1,42 @@
-"""An agent on the published PyPI package. Its prompt is what it is to do: `all`, `edit PATH`, `wait`, `crash` or `once`."""
+"""An agent on the published PyPI package. Its prompt is what it is to do: `all`, `edit PATH`, `run COMMAND`, `tools`, `wait`,
+`crash` or `once`."""
 
 import asyncio
+import json
 import os
 import time
 from pathlib import Path
 
 import acp
+import httpx2
 from acp import schema
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 
 def kept(session):
     return Path(os.environ["HOME"]) / f"{session}.session"
+
+
+async def use_tools(server):
+    """What the tools of the job give, by the official client."""
+    headers = {header.name: header.value for header in server.headers}
+    async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+        async with Client(streamable_http_client(server.url, http_client=http)) as client:
+
+            async def call(name, arguments):
+                return (await client.call_tool(name, arguments)).content[0].text
+
+            listed = await client.list_tools()
+            gave = {
+                "tools": [tool.name for tool in listed.tools],
+                "delegate": json.loads(await call("delegate", {"agent": "echo", "input": "hi"}))["result"],
+                "progress": await call("progress", {"current": 1, "total": 2}),
+                "checkpoint": await call("checkpoint", {"value": {"at": 1}}),
+                "spend": await call("spend", {"currency": "USD", "amount": "0.25"}),
+                "server": await call("peer__shout", {"text": "hi"}),
+            }
+            return json.dumps(gave)
 
 
 class Interop(acp.Agent):
@@ -21,10 +47,13 @@ class Interop(acp.Agent):
     async def initialize(self, protocol_version, client_capabilities=None, client_info=None, **kwargs):
         return acp.InitializeResponse(
             protocol_version=acp.PROTOCOL_VERSION,
-            agent_capabilities=schema.AgentCapabilities(load_session=True),
+            agent_capabilities=schema.AgentCapabilities(
+                load_session=True, mcp_capabilities=schema.McpCapabilities(http=True)
+            ),
         )
 
     async def new_session(self, cwd, mcp_servers=None, **kwargs):
+        self.servers = mcp_servers
         session = f"session-{os.getpid()}-{time.time_ns()}"
         kept(session).touch()
         return acp.NewSessionResponse(session_id=session)
@@ -70,6 +99,15 @@ class Interop(acp.Agent):
             ]
             answer = await self.client.request_permission(session_id, call, options)
             await update(acp.update_agent_message_text(getattr(answer.outcome, "option_id", "cancelled")))
+        elif what == "run":
+            command, *args = path.split(",")
+            terminal = (await self.client.create_terminal(session_id, command, args=args)).terminal_id
+            ended = await self.client.wait_for_terminal_exit(session_id, terminal)
+            output = (await self.client.terminal_output(session_id, terminal)).output
+            await self.client.release_terminal(session_id, terminal)
+            await update(acp.update_agent_message_text(f"{ended.exit_code} {output}"))
+        elif what == "tools":
+            await update(acp.update_agent_message_text(await use_tools(self.servers[0])))
         elif what == "once" and kept(f"{session_id}.loaded").exists():
             await update(acp.update_agent_message_text("again"))
         elif what in ("once", "wait"):

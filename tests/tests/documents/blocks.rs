@@ -445,6 +445,19 @@ mod agents_1 {
 }
 
 #[rustfmt::skip]
+mod tools_0 {
+    use super::*;
+
+    async fn look(ctx: JobContext) -> Result<(), AgentError> {
+        for tool in ctx.tools().await? {
+            ctx.log("info", format!("{}: {}", tool.name, tool.input_schema)).await?;
+        }
+        let read = ctx.call_tool("mcp:files/read_file", json!({"path": "/srv/docs/a.md"})).await?;
+        Ok(())
+    }
+}
+
+#[rustfmt::skip]
 mod questions_0 {
     use std::time::Duration;
     use towline::runtime::{AgentError, JobContext, Question};

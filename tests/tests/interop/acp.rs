@@ -22,7 +22,7 @@ use towline_tests::{
     soon,
 };
 
-use crate::python::repository;
+use crate::python::{mcp_python, repository};
 
 /// A way to run an agent.
 struct Peer {
@@ -55,7 +55,9 @@ fn node() -> Result<Peer, String> {
     for name in ["agent.mjs", "package.json"] {
         fs::copy(source.join(name), place.join(name)).map_err(|error| error.to_string())?;
     }
-    if !place.join("node_modules/@agentclientprotocol/sdk").is_dir() {
+    let packages = ["@agentclientprotocol/sdk", "@modelcontextprotocol/sdk"];
+    let modules = packages.map(|name| place.join("node_modules").join(name));
+    if !modules.iter().all(|module| module.is_dir()) {
         let arguments = ["install", "--no-audit", "--no-fund", "--ignore-scripts"];
         run(Command::new("npm").args(arguments).current_dir(&place))?;
     }
@@ -70,7 +72,7 @@ fn python() -> Result<Peer, String> {
     let _lock = locked(&place)?;
     let source = repository().join("tests/interop/acp");
     let interpreter = place.join("bin/python");
-    let check = ["-c", "import acp"];
+    let check = ["-c", "import acp, mcp"];
     if run(Command::new(&interpreter).args(check)).is_err() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
         run(Command::new(&interpreter)
@@ -127,8 +129,9 @@ impl Stage {
         place.write(
             "towline.toml",
             format!(
-                "[agents.coder]\ncommand = {command}\nprotocol = \"acp\"\nread = {read}\nstate = {}\nrestartable = true\n{environment}\n",
-                json!(state)
+                "[agents.coder]\ncommand = {command}\nprotocol = \"acp\"\nread = {read}\nstate = {}\nrestartable = true\n{environment}\n{}",
+                json!(state),
+                tools_of_a_peer(),
             ),
         );
         let server = Serve::demo().at(&place).with(&["--config", "towline.toml"]);
@@ -156,6 +159,15 @@ impl Stage {
         let submit = self.client.submit("coder").input(input).lease(lease);
         soon("the acceptance", submit.send()).await.unwrap()
     }
+}
+
+/// A server of tools, on the published package, if that can be had here.
+fn tools_of_a_peer() -> String {
+    mcp_python().map_or_else(String::new, |python| {
+        let server = repository().join("tests/interop/mcp/server.py");
+        let command = json!([python.interpreter(), server, "stdio"]);
+        format!("[tools.peer]\ncommand = {command}\nenv = {{ PYTHONDONTWRITEBYTECODE = \"1\" }}\n")
+    })
 }
 
 async fn dial(server: &Server) -> Client {
@@ -264,6 +276,72 @@ async fn published_agents_ask_for_permission() {
             let answer = RawJson::parse(answer).unwrap();
             job.answer(question, answer).await.unwrap();
             assert_eq!(gave(&mut job).await, expected);
+        }
+    }
+}
+
+/// [ARCP 17-5] commands that an agent has run for it are the lease's, and confined to it.
+#[tokio::test]
+async fn published_agents_have_commands_run() {
+    for peer in peers() {
+        let stage = Stage::of(&peer).await;
+        let lease = stage.lease().with("tool.call", "exec:sh");
+        let mut job = stage
+            .submit("run sh,-c,pwd; cat /etc/passwd; exit 3", lease)
+            .await;
+        let gave = gave(&mut job).await;
+        let gave = gave.as_str().unwrap();
+        assert!(gave.starts_with(&format!("3 {}\n", stage.work())), "{gave}");
+        assert!(!gave.contains("root:"), "{gave}");
+        // Without any it does not try.
+        let mut job = stage.submit("run sh", stage.lease()).await;
+        failure(&mut job).await;
+    }
+}
+
+/// [ARCP 17-7] [ARCP 19-2] the tools of its job, by the official clients of MCP, whether or not the job may fetch.
+#[tokio::test]
+async fn published_agents_use_the_tools_of_their_job() {
+    if mcp_python().is_none() {
+        return;
+    }
+    for peer in peers() {
+        let stage = Stage::of(&peer).await;
+        let lease = stage
+            .lease()
+            .with("agent.delegate", "echo")
+            .with("cost.budget", "USD:1.00")
+            .with("tool.call", "mcp:peer/shout");
+        let fetching = lease.clone().with("net.fetch", "https://a.test/**");
+        for lease in [lease, fetching] {
+            let mut job = stage.submit("tools", lease).await;
+            let told = gave(&mut job).await;
+            let told = told.as_str().unwrap();
+            let told: Value = serde_json::from_str(told).unwrap_or_else(|_| panic!("{told}"));
+            let names = [
+                "delegate",
+                "ask_human",
+                "checkpoint",
+                "progress",
+                "spend",
+                "peer__shout",
+            ];
+            assert_eq!(told["tools"], json!(names));
+            assert_eq!(
+                (&told["delegate"], &told["server"]),
+                (&json!("hi"), &json!("HI"))
+            );
+            let left: Value = serde_json::from_str(told["spend"].as_str().unwrap()).unwrap();
+            assert_eq!(left["remaining"]["USD"], "0.75");
+            let events = log(&stage.client, job.id()).await;
+            let called = |(kind, body): &(String, Value)| {
+                kind == "tool_call" && body["tool"] == "mcp:peer/shout"
+            };
+            assert!(events.iter().any(called), "{events:?}");
+            assert!(
+                events.iter().any(|(kind, _)| kind == "progress"),
+                "{events:?}"
+            );
         }
     }
 }

@@ -12,4 +12,5 @@ mod generated;
 mod mcp;
 mod python;
 mod runtimes;
+mod tools;
 mod webhooks;

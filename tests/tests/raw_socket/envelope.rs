@@ -158,6 +158,25 @@ async fn deep_nesting_is_survived() {
     .await;
 }
 
+/// [ARCP 14-4] An input has a depth, the same one with a key and without; the refusal says which.
+#[tokio::test]
+async fn inputs_have_a_depth() {
+    let server = server().await;
+    let mut peer = Peer::open(&server).await;
+    let nested = |levels: usize| (1..levels).fold(json!([]), |inner, _| json!([inner]));
+    for key in [Value::Null, json!("key")] {
+        let submit =
+            |levels| json!({"agent": "kinds", "input": nested(levels), "idempotency_key": key});
+        let refused = peer
+            .refused("job.submit", submit(128), "INVALID_REQUEST")
+            .await;
+        let message = refused["message"].as_str().unwrap();
+        assert!(message.contains("127"), "{message}");
+        let accepted = peer.ask("job.submit", submit(127)).await;
+        assert_eq!(accepted["type"], "job.accepted", "{accepted}");
+    }
+}
+
 async fn peer_saw_after(peer: &mut Peer) -> bool {
     use towline_tests::peer::Came;
     match peer.came_unparsed().await {

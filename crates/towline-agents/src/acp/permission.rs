@@ -3,28 +3,44 @@
 use serde_json::{Value, json};
 use towline_proto::lease::Operation;
 use towline_runtime::JobContext;
-use towline_wire::namespace;
+use towline_wire::{CallId, ErrorCode, event, namespace};
 
-/// Answers a request: once where the lease covers all of it, or a person lets it through; never for good.
-pub(super) async fn decide(ctx: JobContext, call: Value, options: Value) -> Value {
-    let allowed = match operations(&call) {
-        Some(operations) => allows(&ctx, &operations).await,
-        None => false,
+/// What is answered, and whether it is leave.
+pub(super) struct Decided {
+    pub(super) answer: Value,
+    pub(super) allowed: bool,
+}
+
+/// Answers a request: once where the lease covers all of it, or a person lets it through; never for good. A refusal is the end of
+/// the call that it is about, where that is in the log.
+pub(super) async fn decide(
+    ctx: &JobContext,
+    told: &Value,
+    options: &Value,
+    call: Option<&CallId>,
+) -> Decided {
+    let allowed = match operations(told) {
+        Some(operations) => allows(ctx, &operations, call).await,
+        None => {
+            unclear(ctx, call).await;
+            false
+        }
     };
     let wanted: &[&str] = if allowed {
         &["allow_once", "reject_once"]
     } else {
         &["reject_once"]
     };
-    let options = options.as_array().cloned().unwrap_or_default();
+    let options = options.as_array().map_or(&[][..], Vec::as_slice);
     let chosen = wanted.iter().find_map(|kind| {
         let option = options.iter().find(|option| option["kind"] == **kind)?;
         option["optionId"].as_str().map(str::to_owned)
     });
-    match chosen {
+    let answer = match chosen {
         Some(option) => json!({"outcome": {"outcome": "selected", "optionId": option}}),
         None => cancelled(),
-    }
+    };
+    Decided { answer, allowed }
 }
 
 /// The answer to a request that nobody decides any more.
@@ -32,17 +48,34 @@ pub(super) fn cancelled() -> Value {
     json!({"outcome": {"outcome": "cancelled"}})
 }
 
-async fn allows(ctx: &JobContext, operations: &[(&'static str, String)]) -> bool {
+async fn allows(
+    ctx: &JobContext,
+    operations: &[(&'static str, String)],
+    call: Option<&CallId>,
+) -> bool {
     for (namespace, value) in operations {
-        if ctx
-            .authorize(Operation::of(namespace, value))
-            .await
-            .is_err()
-        {
+        let operation = Operation::of(namespace, value);
+        let permit = match call {
+            Some(call) => ctx.authorize_call(operation, call).await,
+            None => ctx.authorize(operation).await,
+        };
+        if permit.is_err() {
             return false;
         }
     }
     true
+}
+
+/// Notes that a call is refused because nobody can tell what it does.
+async fn unclear(ctx: &JobContext, call: Option<&CallId>) {
+    let Some(call) = call else { return };
+    let error = event::ToolError {
+        code: ErrorCode::PERMISSION_DENIED,
+        message: "the agent does not say on what, so no lease covers it".to_owned(),
+        retryable: false,
+    };
+    // A job that has ended needs no record of it.
+    drop(ctx.tool_failed(call, error).await);
 }
 
 /// What has to be covered; `None` when that cannot be told, and so is not covered.
@@ -87,14 +120,24 @@ fn program(command: &Value) -> Option<String> {
     if let Some(words) = command.as_array() {
         return words.first()?.as_str().map(str::to_owned);
     }
-    let text = command.as_str()?;
-    if text.contains([';', '&', '|', '$', '`', '<', '>', '(', ')', '\n', '\r']) {
-        return None;
-    }
+    let text = command.as_str().filter(|text| !text.contains(SPECIAL))?;
     let word = text.split_whitespace().next()?;
     // `A=b program` is a program with another environment; quotes may hide what is meant.
     (!word.contains(['=', '"', '\'', '\\'])).then(|| word.to_owned())
 }
+
+/// The words of a text that is one simple command, with nothing in it that a shell would read as more than itself.
+pub(super) fn words(text: &str) -> Option<Vec<String>> {
+    let is_plain = !text.contains(SPECIAL) && !text.contains(QUOTED);
+    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    (is_plain && words.first().is_some_and(|first| !first.contains('='))).then_some(words)
+}
+
+/// What makes more than one simple command of a text.
+const SPECIAL: [char; 11] = [';', '&', '|', '$', '`', '<', '>', '(', ')', '\n', '\r'];
+
+/// What means something else than itself in a word.
+const QUOTED: [char; 9] = ['"', '\'', '\\', '*', '?', '[', '{', '~', '#'];
 
 #[cfg(test)]
 mod tests {

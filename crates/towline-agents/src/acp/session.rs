@@ -1,35 +1,46 @@
 //! One session with an agent: opened or loaded, prompted once, and what the agent asks meanwhile.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep_until};
 use towline_runtime::{AgentError, JobContext};
-use towline_wire::{Amount, ErrorCode, EventKind, JobId, RawJson, namespace};
+use towline_wire::{Amount, ErrorCode, EventKind, JobId, RawJson, Secret, namespace};
 
 use super::{
     input::Task,
-    permission,
+    permission::{self, Decided},
+    terminals::Terminals,
     turn::{OTHER, Turn},
-    wire::{Broken, RpcError, Said, Wire},
+    wire::{Broken, INTERNAL, METHOD_NOT_FOUND, RpcError, Said, Wire},
 };
 use crate::{
     collected::{Collected, ResultForm},
+    keeping::{Keeping, Kept},
     plain::GRACE,
 };
 
-/// What a later run, or a job that continues this one, has to know.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Kept {
-    acp_session: Option<String>,
-    #[serde(default)]
-    costs: BTreeMap<String, Amount>,
+/// What a session has of its job.
+pub(super) struct Own {
+    pub(super) keeping: Arc<Keeping>,
+    /// Where the job's own tools are, if its process reaches them, and what opens them.
+    pub(super) tools: Option<(Option<String>, Secret)>,
 }
 
 /// An answer that is being made: to which request, and what it is.
 type Answer<'j> = BoxFuture<'j, (Value, Result<Value, RpcError>)>;
+
+/// A request for permission that is being decided: which, about which tool call, and what is decided.
+type Deciding<'j> = BoxFuture<'j, (Value, Option<String>, Decided)>;
+
+/// The session that goes on.
+#[derive(Default)]
+struct Before {
+    kept: Kept,
+    /// Whether the job is to go on from it, and nothing else will do.
+    is_wanted: bool,
+}
 
 pub(super) struct Session<'j> {
     ctx: &'j JobContext,
@@ -39,9 +50,13 @@ pub(super) struct Session<'j> {
     /// What the agent is being answered.
     answers: FuturesUnordered<Answer<'j>>,
     /// Of these, what it may do.
-    permissions: FuturesUnordered<Answer<'j>>,
+    permissions: FuturesUnordered<Deciding<'j>>,
     /// The requests for permission that wait.
     asked: Vec<Value>,
+    /// What the session has of its job.
+    own: Own,
+    /// Where commands run, if the lease covers any [ARCP 17-5].
+    terminals: Option<Arc<Terminals>>,
     id: Option<String>,
     /// What comes while a session is loaded was said before.
     is_loading: bool,
@@ -50,7 +65,13 @@ pub(super) struct Session<'j> {
 }
 
 impl<'j> Session<'j> {
-    pub(super) fn new(ctx: &'j JobContext, subject: &'j str, wire: Wire) -> Self {
+    pub(super) fn new(
+        ctx: &'j JobContext,
+        subject: &'j str,
+        wire: Wire,
+        own: Own,
+        terminals: Option<Arc<Terminals>>,
+    ) -> Self {
         Self {
             ctx,
             subject,
@@ -59,6 +80,8 @@ impl<'j> Session<'j> {
             answers: FuturesUnordered::new(),
             permissions: FuturesUnordered::new(),
             asked: Vec::new(),
+            own,
+            terminals,
             id: None,
             is_loading: false,
             until: None,
@@ -73,20 +96,23 @@ impl<'j> Session<'j> {
     ) -> Result<RawJson, Broken> {
         let agent = self.initialize().await?;
         let before = self.before(&task, kept).await?;
-        self.turn = Turn::new(self.ctx, before.costs.clone());
-        let offers = self.open(&task, before.acp_session, &agent).await?;
+        let offers = self.open(&task, before, &agent).await?;
         self.keep().await?;
         self.choose(&task, &offers).await?;
         let prompt = json!({"sessionId": self.id, "prompt": task.prompt});
         let ended = self.call("session/prompt", prompt).await;
         let last = self.turn.end().await?;
-        self.turn.close_calls().await;
+        self.close().await;
         self.keep().await?;
         self.conclude(&ended?, last).await
     }
 
-    pub(super) async fn close_calls(&mut self) {
+    /// Ends what the agent left open.
+    pub(super) async fn close(&mut self) {
         self.turn.close_calls().await;
+        if let Some(terminals) = &self.terminals {
+            terminals.end().await;
+        }
     }
 
     /// Both sides say what they can.
@@ -102,7 +128,7 @@ impl<'j> Session<'j> {
                             "readTextFile": grants(namespace::FS_READ),
                             "writeTextFile": grants(namespace::FS_WRITE),
                         },
-                        "terminal": false,
+                        "terminal": self.terminals.is_some(),
                     },
                     "clientInfo": {"name": "towline", "version": env!("CARGO_PKG_VERSION")},
                 }),
@@ -120,57 +146,108 @@ impl<'j> Session<'j> {
     }
 
     /// The session that goes on: of an earlier run of this job, or of the job that is continued.
-    async fn before(&mut self, task: &Task, kept: Option<RawJson>) -> Result<Kept, AgentError> {
-        let kept = kept.and_then(|kept| kept.read::<Kept>().ok());
-        if let Some(kept) = kept.filter(|kept| kept.acp_session.is_some()) {
-            return Ok(kept);
+    async fn before(&mut self, task: &Task, kept: Option<RawJson>) -> Result<Before, AgentError> {
+        let is_wanted = task.earlier.is_some();
+        if let Some(kept) = &kept {
+            self.own.keeping.restore(kept).await;
+        }
+        let kept = self.own.keeping.kept().await;
+        if kept.acp_session.is_some() {
+            return Ok(Before { kept, is_wanted });
         }
         let Some(earlier) = &task.earlier else {
-            return Ok(Kept::default());
+            return Ok(Before::default());
         };
         let told = self.ctx.recall(earlier, &EventKind::new(OTHER)).await?;
         let kept = told.iter().rev().find_map(|told| {
             let kept: Kept = told.read().ok()?;
             kept.acp_session.is_some().then_some(kept)
         });
-        kept.ok_or_else(|| no_session(earlier))
+        let kept = kept.ok_or_else(|| no_session(earlier))?;
+        Ok(Before { kept, is_wanted })
     }
 
     /// Opens the session, or loads the one that goes on. Gives what it offers to choose from.
-    async fn open(
-        &mut self,
-        task: &Task,
-        before: Option<String>,
-        agent: &Value,
-    ) -> Result<Value, Broken> {
-        let mut place = json!({"cwd": task.cwd, "mcpServers": []});
+    async fn open(&mut self, task: &Task, before: Before, agent: &Value) -> Result<Value, Broken> {
+        let servers = self.servers(agent).await?;
+        let mut place = json!({"cwd": task.cwd, "mcpServers": servers});
         if !task.dirs.is_empty() {
             place["additionalDirectories"] = json!(task.dirs);
         }
-        let can = &agent["agentCapabilities"];
-        let Some(session) = before else {
-            let opened = self.call("session/new", place).await?;
-            let Some(id) = opened["sessionId"].as_str() else {
-                return Err(self.broke("opened a session without a name").into());
-            };
-            self.id = Some(id.to_owned());
-            return Ok(opened);
+        if let Some(session) = before.kept.acp_session {
+            match self.load(session, before.kept.costs, &place, agent).await? {
+                Ok(loaded) => return Ok(loaded),
+                Err(why) if before.is_wanted => return Err(self.broke(&why).into()),
+                Err(why) => {
+                    let text = format!("{} {why}: it begins anew, in a new session", self.subject);
+                    self.ctx.log("warn", text).await?;
+                }
+            }
+        }
+        self.turn = Turn::new(self.ctx, BTreeMap::new());
+        let opened = self.call("session/new", place).await?;
+        let Some(id) = opened["sessionId"].as_str() else {
+            return Err(self.broke("opened a session without a name").into());
         };
+        self.id = Some(id.to_owned());
+        Ok(opened)
+    }
+
+    /// The servers of tools that the agent is told of: the job's own, where it can use it [ARCP 17-7].
+    async fn servers(&mut self, agent: &Value) -> Result<Value, AgentError> {
+        let Some((url, key)) = &self.own.tools else {
+            return Ok(json!([]));
+        };
+        let capabilities = &agent["agentCapabilities"]["mcpCapabilities"];
+        let url = match url {
+            Some(url) if capabilities["http"] == true => url,
+            missing => {
+                let why = match missing {
+                    Some(_) => {
+                        "it does not say that it takes servers over HTTP (`mcpCapabilities.http`)"
+                    }
+                    None => "its process cannot be kept to a port of its job here",
+                };
+                let text = format!("the job's own tools were not given to the agent: {why}");
+                self.ctx.log("warn", text).await?;
+                return Ok(json!([]));
+            }
+        };
+        let bearer = format!("Bearer {}", key.expose());
+        Ok(json!([{
+            "type": "http", "name": "towline", "url": url,
+            "headers": [{"name": "Authorization", "value": bearer}],
+        }]))
+    }
+
+    /// Loads a session; the inner error is why the agent has it no more.
+    async fn load(
+        &mut self,
+        session: String,
+        costs: BTreeMap<String, Amount>,
+        place: &Value,
+        agent: &Value,
+    ) -> Result<Result<Value, String>, Broken> {
+        let can = &agent["agentCapabilities"];
         let method = if can["loadSession"] == true {
             "session/load"
         } else if can["sessionCapabilities"]["resume"].is_object() {
             "session/resume"
         } else {
-            return Err(self
-                .broke("cannot load a session, so nothing goes on from an earlier one")
-                .into());
+            let why = "cannot load a session, so nothing goes on from an earlier one";
+            return Ok(Err(why.to_owned()));
         };
+        let mut place = place.clone();
         place["sessionId"] = json!(session);
+        self.turn = Turn::new(self.ctx, costs);
         self.id = Some(session);
         self.is_loading = true;
-        let loaded = self.call(method, place).await;
+        let loaded = self.ask(method, place).await?;
         self.is_loading = false;
-        loaded
+        Ok(loaded.map_err(|error| {
+            self.id = None;
+            refusal(method, &error)
+        }))
     }
 
     /// The mode and the model that the task wants, of those that the session offers.
@@ -237,21 +314,31 @@ impl<'j> Session<'j> {
         let kept = Kept {
             acp_session: self.id.clone(),
             costs: self.turn.costs().clone(),
+            value: None,
         };
-        self.ctx.checkpoint(&kept).await?;
+        let (session, costs) = (kept.acp_session.clone(), kept.costs.clone());
+        self.own.keeping.keep_session(session, costs).await?;
         Ok(self.ctx.emit(&EventKind::new(OTHER), &kept).await?)
     }
 
-    /// Asks the agent, and answers what it asks meanwhile.
+    /// Asks the agent for what it has to do.
     async fn call(&mut self, method: &str, params: Value) -> Result<Value, Broken> {
+        let answer = self.ask(method, params).await?;
+        answer.map_err(|error| self.broke(&refusal(method, &error)).into())
+    }
+
+    /// Asks the agent, and answers what it asks meanwhile.
+    async fn ask(
+        &mut self,
+        method: &str,
+        params: Value,
+    ) -> Result<Result<Value, RpcError>, Broken> {
         let ours = self.wire.request(method, &params);
         loop {
             let until = self.until;
             tokio::select! {
                 said = self.wire.next() => match said? {
-                    Said::Answer { id, answer } if id == ours => {
-                        return answer.map_err(|error| self.refused(method, &error).into());
-                    }
+                    Said::Answer { id, answer } if id == ours => return Ok(answer),
                     // To nothing that was asked.
                     Said::Answer { .. } => {}
                     Said::Request { id, method, params } => self.request(id, &method, params)?,
@@ -264,9 +351,12 @@ impl<'j> Session<'j> {
                     }
                 },
                 Some((id, answer)) = self.answers.next() => self.wire.answer(&id, answer),
-                Some((id, answer)) = self.permissions.next() => {
+                Some((id, call, decided)) = self.permissions.next() => {
                     self.asked.retain(|known| *known != id);
-                    self.wire.answer(&id, answer);
+                    if let Some(call) = call.filter(|_| !decided.allowed) {
+                        self.turn.was_refused(&call);
+                    }
+                    self.wire.answer(&id, Ok(decided.answer));
                 }
                 () = self.ctx.cancelled(), if until.is_none() => self.withdraw(),
                 () = over(until) => return Err(Broken::Cancelled),
@@ -274,14 +364,17 @@ impl<'j> Session<'j> {
         }
     }
 
-    /// The job has to end: the agent is told, and has a little time to stop by itself [ARCP 17-1].
+    /// The job has to end: the agent is told, and has a little time to stop by itself [ARCP 17-1]. One that is only left goes on in
+    /// another run, so its turn is not called off: the session is as it is, and the process ends.
     fn withdraw(&mut self) {
-        self.until = Some(Instant::now() + GRACE);
+        let is_left = self.ctx.is_left();
+        let time = if is_left { Duration::ZERO } else { GRACE };
+        self.until = Some(Instant::now() + time);
         self.permissions = FuturesUnordered::new();
         for id in std::mem::take(&mut self.asked) {
             self.wire.answer(&id, Ok(permission::cancelled()));
         }
-        if let Some(session) = &self.id {
+        if let Some(session) = self.id.as_ref().filter(|_| !is_left) {
             self.wire
                 .notify("session/cancel", &json!({"sessionId": session}));
         }
@@ -311,11 +404,14 @@ impl<'j> Session<'j> {
                     self.wire.answer(&id, Ok(permission::cancelled()));
                     return Ok(());
                 }
-                let call = self.turn.call(params["toolCall"].take());
+                let told = self.turn.call(params["toolCall"].take());
                 let options = params["options"].take();
+                let tool = told["toolCallId"].as_str().map(str::to_owned);
+                let call = tool.as_deref().and_then(|tool| self.turn.open_call(tool));
                 self.asked.push(id.clone());
                 self.permissions.push(Box::pin(async move {
-                    (id, Ok(permission::decide(ctx.clone(), call, options).await))
+                    let decided = permission::decide(ctx, &told, &options, call.as_ref()).await;
+                    (id, tool, decided)
                 }));
             }
             "fs/read_text_file" if grants(namespace::FS_READ) => {
@@ -327,25 +423,26 @@ impl<'j> Session<'j> {
                     async move { (id, write_file(ctx, &params).await) },
                 ));
             }
-            _ => self.wire.answer(
-                &id,
-                Err(RpcError {
-                    code: METHOD_NOT_FOUND,
-                    message: format!("towline does not offer `{method}` to this job"),
-                }),
-            ),
+            _ => self.answers.push(self.other(id, method.to_owned(), params)),
         }
         Ok(())
     }
 
-    fn refused(&self, method: &str, error: &RpcError) -> AgentError {
-        let hint = if error.code == AUTH_REQUIRED {
-            "; log the agent in as the user that runs towline, with the `state` directory of its section as its home, or pass it its key with env_pass"
-        } else {
-            ""
-        };
-        let (code, message) = (error.code, &error.message);
-        self.broke(&format!("refused {method}: {message} ({code}){hint}"))
+    /// Answers what is asked of terminals, where there are any.
+    fn other(&self, id: Value, method: String, params: Value) -> Answer<'j> {
+        let terminals = self.terminals.clone();
+        Box::pin(async move {
+            let answer = match &terminals {
+                Some(terminals) => terminals.answer(&method, &params).await,
+                None => None,
+            };
+            let none = || {
+                let message = format!("towline does not offer `{method}` to this job");
+                Err(RpcError::new(METHOD_NOT_FOUND, message))
+            };
+            let answer = answer.unwrap_or_else(none);
+            (id, answer)
+        })
     }
 
     fn broke(&self, what: &str) -> AgentError {
@@ -354,6 +451,17 @@ impl<'j> Session<'j> {
             format!("{} {what}", self.subject),
         )
     }
+}
+
+/// What an agent's refusal says.
+fn refusal(method: &str, error: &RpcError) -> String {
+    let hint = if error.code == AUTH_REQUIRED {
+        "; log the agent in as the user that runs towline, with the `state` directory of its section as its home, or pass it its key with env_pass"
+    } else {
+        ""
+    };
+    let (code, message) = (error.code, &error.message);
+    format!("refused {method}: {message} ({code}){hint}")
 }
 
 async fn over(until: Option<Instant>) {
@@ -388,10 +496,7 @@ async fn write_file(ctx: &JobContext, params: &Value) -> Result<Value, RpcError>
 }
 
 fn failed(error: &towline_runtime::FileError) -> RpcError {
-    RpcError {
-        code: INTERNAL,
-        message: error.to_string(),
-    }
+    RpcError::new(INTERNAL, error.to_string())
 }
 
 fn names(list: &Value, member: &str) -> Vec<String> {
@@ -424,7 +529,5 @@ const READ: u64 = 8 << 20;
 /// How many requests of an agent are answered at once.
 const AT_ONCE: usize = 64;
 
-const METHOD_NOT_FOUND: i64 = -32601;
-const INTERNAL: i64 = -32603;
 /// What agents answer that nobody is logged in to.
 const AUTH_REQUIRED: i64 = -32000;

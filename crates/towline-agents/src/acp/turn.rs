@@ -59,6 +59,19 @@ impl<'j> Turn<'j> {
         merged(known, news)
     }
 
+    /// What the log calls a tool call that is not answered yet.
+    pub(super) fn open_call(&self, tool: &str) -> Option<CallId> {
+        let call = self.calls.get(tool).filter(|call| call.is_open)?;
+        Some(call.id.clone())
+    }
+
+    /// Notes that a call was refused, which the log says already: what the agent tells of it is no second end.
+    pub(super) fn was_refused(&mut self, tool: &str) {
+        if let Some(call) = self.calls.get_mut(tool) {
+            call.is_open = false;
+        }
+    }
+
     /// The params of a `session/update`.
     pub(super) async fn update(&mut self, mut params: Value) -> Result<(), AgentError> {
         let update = params["update"].take();

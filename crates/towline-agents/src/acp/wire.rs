@@ -60,6 +60,19 @@ pub(super) struct RpcError {
     pub(super) message: String,
 }
 
+impl RpcError {
+    pub(super) fn new(code: i64, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+pub(super) const METHOD_NOT_FOUND: i64 = -32601;
+pub(super) const INVALID_PARAMS: i64 = -32602;
+pub(super) const INTERNAL: i64 = -32603;
+
 /// The lines to and from the program.
 pub(super) struct Wire {
     lines: FramedRead<Output<ChildStdout>, LinesCodec>,

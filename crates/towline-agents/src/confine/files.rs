@@ -71,11 +71,16 @@ fn enforced(mode: Mode, status: &RestrictionStatus) -> Result<u8, Refusal> {
     if status.ruleset == RulesetStatus::NotEnforced || !status.no_new_privs {
         return missing("landlock is not enforced");
     }
+    is_enough(mode, version)
+}
+
+/// Without namespaces of its own nothing else keeps signals inside.
+fn is_enough(mode: Mode, version: u8) -> Result<u8, Refusal> {
     if mode == Mode::Plain && version < SCOPES {
-        return missing(&format!(
+        return Err(Refusal::CannotConfine(format!(
             "landlock {version} of this kernel cannot keep signals inside, which without namespaces of its own needs \
              version {SCOPES} (Linux 6.12): let unprivileged user namespaces be made, or take a later kernel",
-        ));
+        )));
     }
     Ok(version)
 }
@@ -161,5 +166,20 @@ fn named(
     match open_exactly(CWD, Path::new(path)) {
         Ok(fd) => rule(ruleset, fd.as_fd(), Path::new(path).is_dir(), access),
         Err(_) => Ok(ruleset),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [ARCP 18-1] A kernel that cannot keep signals inside is not enough where there are no namespaces either.
+    #[test]
+    fn an_older_landlock_needs_namespaces() {
+        for version in 1..=SCOPES + 1 {
+            let plain = is_enough(Mode::Plain, version);
+            assert_eq!(plain.is_ok(), version >= SCOPES, "{version}: {plain:?}");
+            assert_eq!(is_enough(Mode::Namespaces, version), Ok(version));
+        }
     }
 }

@@ -60,3 +60,24 @@ const TRUST: [&str; 5] = [
     "/etc/pki/ca-trust/extracted",
     "/etc/ca-certificates/extracted",
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Private keys lie beside the certificates of authorities; whatever this machine has of both, no place holds them.
+    #[test]
+    fn private_keys_are_in_no_place() {
+        for keys in [
+            "/etc/ssl/private",
+            "/etc/pki/tls/private",
+            "/etc/pki/CA/private",
+        ] {
+            let holds = |place: &&&str| Path::new(keys).starts_with(place);
+            let found = TRUST.iter().chain(&SYSTEM).find(holds);
+            assert_eq!(found, None, "{keys}");
+        }
+    }
+}

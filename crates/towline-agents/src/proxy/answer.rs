@@ -11,21 +11,21 @@ use towline_runtime::{Denied, EventError};
 use towline_wire::ErrorCode;
 
 /// Why a body broke off.
-pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of any answer.
-pub(super) type Body = UnsyncBoxBody<Bytes, BodyError>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
 
 /// A request that is not carried out: one of ours, with a status of HTTP.
 #[derive(Debug, Clone)]
-pub(super) struct Refused {
+pub(crate) struct Refused {
     pub(super) status: StatusCode,
     pub(super) code: ErrorCode,
     pub(super) message: String,
 }
 
 impl Refused {
-    pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             status,
             code,
@@ -59,7 +59,7 @@ impl Refused {
     }
 
     /// The answer, for programs that ask for nothing in particular.
-    pub(super) fn plain(&self) -> Response<Body> {
+    pub(crate) fn plain(&self) -> Response<Body> {
         let error = json!({"code": self.code.as_str(), "message": self.message});
         json_answer(self.status, &json!({"error": error}))
     }

@@ -57,13 +57,20 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Proxy {
     task: JoinHandle<()>,
+    port: u16,
 }
 
 impl Proxy {
-    pub(super) fn start(network: Network, listener: TcpListener, knock: Knock) -> Self {
+    pub(super) fn start(network: Network, listener: TcpListener, port: u16, knock: Knock) -> Self {
         Self {
             task: tokio::spawn(accept(network, listener, Arc::new(knock))),
+            port,
         }
+    }
+
+    /// Where the program finds it, on its loopback.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 }
 

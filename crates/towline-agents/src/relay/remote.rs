@@ -7,7 +7,7 @@ use towline_runtime::{AgentError, JobContext};
 use towline_wire::{ErrorCode, RawJson};
 
 use super::{
-    Broken, FEATURES, Relay, Relayed,
+    Broken, Complaints, FEATURES, Relay, Relayed,
     marks::{Followed, Marks},
 };
 
@@ -25,6 +25,7 @@ pub(crate) async fn run_elsewhere(
         subject: &subject,
         kept: None,
         allowance: None,
+        complaints: Complaints::default(),
         relayed: Relayed::Elsewhere,
     };
     let options = options

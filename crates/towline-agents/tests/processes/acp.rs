@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use towline_agents::{Confinement, ProcessAgent};
-use towline_client::{JobHandle, Outcome};
-use towline_runtime::AgentOptions;
+use towline_client::{Client, ClientOptions, JobHandle, Outcome};
+use towline_runtime::{AgentOptions, Runtime, RuntimeOptions, auth::StaticTokens};
+use towline_store::SqliteStore;
+use towline_transport::MemoryTransport;
 use towline_wire::{ErrorCode, Lease};
 
-use crate::support::{Stage, bodies, failure, soon};
+use crate::support::{Stage, bodies, failure, launcher, soon, until};
 
 fn scripted() -> ProcessAgent {
     ProcessAgent::acp([env!("CARGO_BIN_EXE_towline-acp-script")])
@@ -125,6 +127,34 @@ async fn permission_is_the_leases() {
         .map(|log| &log["message"])
         .collect();
     assert_eq!(said, ["yes", "no", "yes", "no", "no", "yes", "no"]);
+}
+
+/// [ARCP 17-4] A refusal ends the call that it is about, once, whatever the agent tells of it then.
+#[tokio::test]
+async fn a_refusal_ends_its_call() {
+    let stage = stage().await;
+    let call = |id: &str, kind: &str| {
+        json!({"update": {"sessionUpdate": "tool_call", "toolCallId": id, "title": "Do it", "kind": kind,
+        "status": "pending", "locations": [{"path": "/etc/passwd"}]}})
+    };
+    let failed = |id: &str| json!({"update": {"sessionUpdate": "tool_call_update", "toolCallId": id, "status": "failed"}});
+    let steps = json!([
+        call("1", "edit"), {"ask": {"toolCallId": "1"}}, failed("1"),
+        call("2", "execute"), {"ask": {"toolCallId": "2"}}, failed("2"),
+        {"ask": {"toolCallId": "3", "kind": "edit", "locations": [{"path": "/etc/passwd"}]}},
+    ]);
+    let mut job = submit(&stage, steps, &[("fs.write", "/w/**")]).await;
+    let gave: Value = soon(job.result_json()).await.unwrap();
+    assert_eq!(gave, "no");
+    let calls = bodies(&stage.client, job.id(), "tool_call").await;
+    let results = bodies(&stage.client, job.id(), "tool_result").await;
+    assert_eq!((calls.len(), results.len()), (2, 3), "{results:?}");
+    for (call, result) in calls.iter().zip(&results) {
+        assert_eq!(result["call_id"], call["call_id"]);
+        assert_eq!(result["error"]["code"], "PERMISSION_DENIED");
+    }
+    let message = results[0]["error"]["message"].as_str().unwrap();
+    assert!(message.contains("/etc/passwd"), "{message}");
 }
 
 /// [ARCP 17-4, 15-6] What an ask pattern covers a person is asked; a cancel meanwhile answers the agent `cancelled`.
@@ -257,6 +287,43 @@ async fn a_crash_loads_the_session() {
     );
 }
 
+/// [ARCP 17-6] A session that the agent has lost is opened anew, which the log says; one that a job was told to continue is not.
+#[tokio::test]
+async fn a_lost_session_is_opened_anew() {
+    let options = AgentOptions::default().retries(1).backoff(Duration::ZERO);
+    let stage = Stage::with(scripted(), options, Confinement::dangerously_off()).await;
+    let steps =
+        json!([{"cost": [0.5, "USD"]}, {"forget": true}, {"cost": [0.75, "USD"]}, {"say": "anew"}]);
+    let mut job = submit(&stage, steps, &[]).await;
+    assert_eq!(soon(job.result_json::<Value>()).await.unwrap(), "anew");
+    let logs = bodies(&stage.client, job.id(), "log").await;
+    let warned = |log: &Value| {
+        log["message"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("begins anew")
+    };
+    assert!(logs.iter().any(warned), "{logs:?}");
+    // The new session costs what it costs, from nothing on.
+    let spent = bodies(&stage.client, job.id(), "metric").await;
+    let spent: Vec<String> = spent
+        .iter()
+        .map(|metric| metric["value"].to_string())
+        .collect();
+    assert_eq!(spent, ["0.5", "0.5", "0.25"]);
+    let input = json!({"prompt": "x", "continue": job.id()});
+    std::fs::remove_file(stage.place.path().join("sessions")).unwrap();
+    let mut job = stage
+        .client
+        .submit("script")
+        .input(input)
+        .send()
+        .await
+        .unwrap();
+    let ended = failure(&mut job).await;
+    assert!(ended.message.contains("refused session/load"), "{ended:?}");
+}
+
 /// [ARCP 17-1, 17-3] A job continues the session of an earlier one, and pays for what is new; of other jobs there is none.
 #[tokio::test]
 async fn a_job_continues_another() {
@@ -353,6 +420,53 @@ async fn inputs_are_checked() {
         assert_eq!(got, code, "{why}");
         assert!(why.contains(part), "{why}");
     }
+}
+
+/// [ARCP 7.3-4] A turn is called off when its job ends, and not when the runtime leaves the job to its next start.
+#[tokio::test]
+async fn a_job_that_is_left_is_not_called_off() {
+    let place = tempfile::tempdir().unwrap();
+    let script = r#"read -r line; echo '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":1}}'
+        read -r line; echo '{"jsonrpc":"2.0","id":2,"result":{"sessionId":"s"}}'
+        while read -r line; do echo "$line" >> $ARCP_JOB_ID; done"#;
+    let agent = ProcessAgent::acp(["sh", "-c", script])
+        .current_dir(place.path())
+        .launcher(launcher())
+        .confinement(Confinement::dangerously_off());
+    let store = SqliteStore::open(place.path().join("store")).await.unwrap();
+    let runtime = Runtime::builder()
+        .authenticator(StaticTokens::new([("me", "t")]).unwrap())
+        .options(RuntimeOptions::default().drain(Duration::ZERO))
+        .store(store)
+        .restartable_agent("script", agent)
+        .build()
+        .await
+        .unwrap();
+    let (near, far) = MemoryTransport::pair();
+    runtime.accept(far);
+    let client = Client::connect(near, ClientOptions::bearer("t"))
+        .await
+        .unwrap();
+    let heard = |job: &JobHandle| {
+        let file = place.path().join(job.id().as_str());
+        std::fs::read_to_string(file).unwrap_or_default()
+    };
+    let prompted = async || {
+        let job = client.submit("script").input(json!("x")).send().await;
+        let job = job.unwrap();
+        until("the prompt", || {
+            heard(&job).contains("session/prompt").then_some(())
+        })
+        .await;
+        job
+    };
+    let mut cancelled = prompted().await;
+    cancelled.cancel("enough").await.unwrap();
+    assert_eq!(failure(&mut cancelled).await.code, ErrorCode::CANCELLED);
+    assert!(heard(&cancelled).contains("session/cancel"));
+    let left = prompted().await;
+    soon(runtime.shutdown()).await;
+    assert!(!heard(&left).contains("session/cancel"));
 }
 
 /// A program that is no such agent, or says nonsense, is told of, and ends.

@@ -5,7 +5,7 @@ use towline_agents::{Confinement, Limits, ProcessAgent, ResultForm};
 use towline_client::{JobHandle, JobOutput};
 use towline_runtime::AgentOptions;
 
-use crate::support::{Stage, bodies, soon};
+use crate::support::{Stage, bodies, failure, soon};
 
 fn shell(script: &str) -> ProcessAgent {
     ProcessAgent::exec(["sh", "-c", script])
@@ -102,4 +102,53 @@ async fn a_denial_names_the_grant() {
     assert!(failure.message.contains(&grant), "{failure}");
     let details: Value = failure.details.unwrap().read().unwrap();
     assert_eq!(details["missing_grants"], json!([grant]));
+}
+
+/// A child of either protocol that dies of what its lease does not give says so as a plain program does.
+#[tokio::test]
+async fn children_name_the_grant_too() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("data.txt");
+    std::fs::write(&file, "x").unwrap();
+    let script = format!("cat {}", file.display());
+    let command = ["sh", "-c", &script];
+    for child in [ProcessAgent::arcp(command), ProcessAgent::acp(command)] {
+        let stage = Stage::held(child).await;
+        let input = json!({"prompt": "read it"});
+        let mut job = stage
+            .client
+            .submit("script")
+            .input(input)
+            .send()
+            .await
+            .unwrap();
+        let failure = failure(&mut job).await;
+        let grant = format!("fs.read={}", file.display());
+        assert!(failure.message.contains(&grant), "{failure}");
+        let details: Value = failure.details.unwrap().read().unwrap();
+        assert_eq!(details["missing_grants"], json!([grant]));
+        assert_eq!(details["exit_code"], 1);
+    }
+}
+
+/// [ARCP 18-1] Memory has one bound for all the processes of a job: none of these passes it by itself.
+#[tokio::test]
+async fn memory_is_bounded_for_all_processes_together() {
+    // What holds a line of zeros holds all of it; it waits for more that never comes.
+    let hold = "{ head -c 40000000 /dev/zero; sleep 1000; } | tail";
+    let bounded = |script: &str, bytes: u64| {
+        let limits = Limits::default().memory(Some(bytes));
+        let confinement = Confinement::new().limits(limits);
+        Stage::with(shell(script), AgentOptions::default(), confinement)
+    };
+    let script = format!("{hold} & {hold}");
+    let failure = bounded(&script, 64 << 20).await.failure().await;
+    assert!(
+        failure.message.contains("memory in all its processes")
+            && failure.message.contains("limit of 67108864"),
+        "{failure}"
+    );
+    let fits = "head -c 40000000 /dev/zero | tail | wc -c";
+    let stage = bounded(fits, 64 << 20).await;
+    assert_eq!(stage.result().await, json!(40_000_000));
 }

@@ -6,6 +6,11 @@ mod acp;
 mod elsewhere;
 mod ends;
 mod forms;
+#[cfg(feature = "mcp")]
+mod own_tools;
 mod relayed;
 mod side;
 mod support;
+mod terminals;
+#[cfg(feature = "mcp")]
+mod tool_servers;

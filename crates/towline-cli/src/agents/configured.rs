@@ -120,7 +120,10 @@ pub(crate) fn configured(
         let confinement = config.confinement(name, section, confinement)?;
         hosted.push(match section.builtin.as_deref() {
             Some("exec") => {
-                let agent = ExecAgent::new().confinement(confinement);
+                let agent = ExecAgent::new()
+                    .confinement(confinement)
+                    .result(section.form())
+                    .live_lines(section.is_live());
                 Hosted::new(name, section, config, agent)?
             }
             Some(_) => Hosted::new(name, section, config, IndexAgent::new())?,

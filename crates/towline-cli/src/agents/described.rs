@@ -25,7 +25,8 @@ fn told(agent: &str) -> (&'static str, Value) {
         "exec" => (
             "Runs a program, confined to what the job's lease allows; lines of its output are events, all of it is the result",
             object(
-                json!({"argv": {"type": "array", "items": text(), "minItems": 1}, "cwd": text(), "stdin": text()}),
+                json!({"argv": {"type": "array", "items": text(), "minItems": 1}, "cwd": text(), "stdin": text(),
+                    "env": {"type": "object", "additionalProperties": text()}}),
                 &["argv"],
             ),
         ),

@@ -52,9 +52,10 @@ pub(crate) struct FormatArgs {
 }
 
 /// What standard output carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
     /// Text for people; a job's events go to standard error, its result to standard output
+    #[default]
     Human,
     /// One JSON document at the end
     Json,

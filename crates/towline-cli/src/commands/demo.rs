@@ -174,7 +174,8 @@ async fn approve(client: &Client, job: JobId) -> Outcome<Option<ErrorCode>> {
 
 async fn follow(client: &Client, handle: JobHandle) -> Outcome {
     let mut follower = Follower::new(OutputFormat::Human, false, false);
-    following::follow_own(client, handle, None, &mut follower).await
+    let end = following::follow_own(client, handle, None, &mut follower).await?;
+    Ok(end.status)
 }
 
 /// The directory all of it is in, and the token of the one who looks.

@@ -31,6 +31,8 @@ struct Findings {
     memory_closed: bool,
     /// Whether this is root.
     root: bool,
+    /// What works, and had better be otherwise.
+    warnings: Vec<&'static str>,
     /// Which jobs are refused, and what to do.
     refused: Vec<Refused>,
 }
@@ -43,6 +45,9 @@ const NETWORK: &str = "those whose lease holds net.fetch, or whose agent has a m
 #[cfg(target_os = "linux")]
 const NO_NETWORK: &str =
     "take a kernel that lets a network namespace be made, or leave net.fetch out of their lease";
+
+/// What is said where this is root.
+const ROOT: &str = "programs of jobs are root's too: every file that a lease names is theirs; run servers as a user of their own";
 
 /// A kind of job that is refused.
 #[derive(Debug, Serialize)]
@@ -58,7 +63,10 @@ pub(super) async fn confines() -> bool {
 }
 
 pub(super) async fn run(format: OutputFormat) -> Outcome {
-    let findings = look().await;
+    let mut findings = look().await;
+    if findings.root {
+        findings.warnings.push(ROOT);
+    }
     output::one(format, &findings, text)?;
     Ok(if findings.confines {
         exit::SUCCESS
@@ -200,6 +208,8 @@ fn text(findings: &Findings) -> String {
         .iter()
         .map(|(name, value)| format!("{name:<28} {value}"))
         .collect();
+    let warnings = findings.warnings.iter();
+    lines.extend(warnings.map(|warning| format!("\nwarning: {warning}")));
     for refused in &findings.refused {
         lines.push(format!(
             "\nrefused: {}\n  because {}\n  {}",

@@ -69,6 +69,14 @@ enum FromChild {
     Ended(Result<JobOutcome, ClientError>),
 }
 
+/// How following a job ended.
+pub(super) struct End {
+    /// The program's exit status.
+    pub(super) status: u8,
+    /// Whether somebody left before the job's end, and waits for nothing any more.
+    pub(super) left: bool,
+}
+
 /// Follows a job of this session from its acceptance to its end. `found_by` is the command that finds it where it goes on when
 /// this program ends.
 pub(super) async fn follow_own(
@@ -76,7 +84,7 @@ pub(super) async fn follow_own(
     handle: JobHandle,
     found_by: Option<String>,
     follower: &mut Follower,
-) -> Outcome {
+) -> Outcome<End> {
     let job = handle.id().clone();
     follower.accepted(&job, &accepted(&handle))?;
     let mut seen = JobSeq::ZERO;
@@ -85,7 +93,7 @@ pub(super) async fn follow_own(
 }
 
 /// Follows a job until it ends. Ctrl-C cancels it when it is one's own, and a second one leaves, as does the first when the
-/// runtime is silent; on a job that is only watched the first one leaves. Returns the program's exit status. `seen` is the last
+/// runtime is silent; on a job that is only watched the first one leaves. `seen` is the last
 /// event that was told before, and then the last that was told at all.
 pub(super) async fn follow(
     client: &Client,
@@ -93,7 +101,7 @@ pub(super) async fn follow(
     mut followed: Followed,
     follower: &mut Follower,
     seen: &mut JobSeq,
-) -> Outcome {
+) -> Outcome<End> {
     let mut children = follower.shows_children().then(|| Children::of(client, job));
     let mut signals = Signals::new()?;
     let follower_is_human = follower.is_for_people();
@@ -126,7 +134,10 @@ pub(super) async fn follow(
             Next::Ended => break,
             Next::Leave => {
                 state.leave(&followed);
-                return Ok(exit::INTERRUPTED);
+                return Ok(End {
+                    status: exit::INTERRUPTED,
+                    left: true,
+                });
             }
         }
     }
@@ -135,7 +146,11 @@ pub(super) async fn follow(
             tell_child(state.follower, &child, news)?;
         }
     }
-    state.end(&mut followed).await
+    let status = state.end(&mut followed).await?;
+    Ok(End {
+        status,
+        left: false,
+    })
 }
 
 /// What to react to.

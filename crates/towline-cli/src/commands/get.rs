@@ -7,7 +7,7 @@ use towline::{
     Amount, ErrorCode, Event, JobId, Lease, LeaseConstraints, Timestamp,
     client::{JobEvent, JobOutput, Outcome as JobOutcome},
     wire::{
-        JobSeq, RawJson, event,
+        JobSeq, RawJson,
         payload::{JobListing, Subscribed},
     },
 };
@@ -26,6 +26,9 @@ use crate::{
 /// How many of a failed job's last lines are shown.
 const LAST_LINES: usize = 8;
 
+/// How much of an input is shown to people.
+const INPUT_CHARS: usize = 300;
+
 /// A job as it stands.
 #[derive(Serialize)]
 struct Shown {
@@ -37,6 +40,9 @@ struct Shown {
     interrupted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     principal: Option<String>,
+    /// What it was given, where the runtime says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<RawJson>,
     lease: Lease,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_constraints: Option<LeaseConstraints>,
@@ -76,15 +82,22 @@ struct Shown {
 }
 
 pub(super) async fn run(context: &Context, args: GetArgs) -> Outcome {
-    let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
-    let shown = show(&connection, &job).await;
-    connection.close().await;
-    output::one(args.format.output, &shown?, text)?;
-    Ok(exit::SUCCESS)
+    loop {
+        let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
+        let shown = show(&connection, &job).await;
+        if connection.close_after(&shown).await.is_none() {
+            output::one(args.format.output, &shown?, text)?;
+            return Ok(exit::SUCCESS);
+        }
+    }
 }
 
 async fn show(connection: &Connection, job: &JobId) -> Outcome<Shown> {
-    let subscribe = connection.client.subscribe(job.clone()).history(true);
+    let subscribe = connection
+        .client
+        .subscribe(job.clone())
+        .history(true)
+        .input(true);
     let subscription = subscribe.send().await.map_err(failed)?;
     let mut past = Past::after(subscription, JobSeq::ZERO);
     let mut told = Told::default();
@@ -123,7 +136,7 @@ impl Told {
             Ok(Event::Status(status)) if status.phase == "running" => {
                 self.started = self.started.or(payload.ts);
             }
-            Ok(Event::Metric(metric)) => self.cost(&metric),
+            Ok(Event::Metric(metric)) => facts::add_cost(&mut self.costs, &metric),
             Ok(Event::Log(_) | Event::ToolResult(_)) => {
                 self.lines.extend(output::event_line(&payload));
                 if self.lines.len() > LAST_LINES {
@@ -131,15 +144,6 @@ impl Told {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// Costs of currencies that no budget counts are counted here.
-    fn cost(&mut self, metric: &event::Metric) {
-        let is_cost = metric.name.starts_with("cost.") && metric.name != "cost.budget.remaining";
-        if let (true, Some(currency)) = (is_cost, &metric.unit) {
-            let sum = self.costs.entry(currency.clone()).or_default();
-            *sum = sum.checked_add(metric.value).unwrap_or(*sum);
         }
     }
 }
@@ -152,6 +156,7 @@ impl Shown {
             status: subscribed.current_status.to_string(),
             interrupted: false,
             principal: None,
+            input: subscribed.input.clone(),
             lease: subscribed.lease.clone(),
             lease_constraints: subscribed.lease_constraints.clone(),
             budget: subscribed.budget.clone(),
@@ -233,7 +238,7 @@ fn remedy(error: &EndingError) -> Option<&'static str> {
             "the runtime ended while it ran: run it again; an agent with restartable = true goes on by itself"
         }
         (_, Some("log_full")) => {
-            "it said too much: let it say less, or raise log_bytes and log_events"
+            "it said too much: let it say less, or raise log_bytes, log_events or log_bytes_per_principal"
         }
         (code, _) if *code == ErrorCode::BUDGET_EXHAUSTED => {
             "run it again with more to spend: --budget CURRENCY:AMOUNT"
@@ -275,6 +280,14 @@ fn text(shown: &Shown) -> String {
     lines.join("\n")
 }
 
+/// As much of an input as a person wants to see; JSON has all of it.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(INPUT_CHARS) {
+        Some((at, _)) => format!("{}… ({} bytes; -o json has all)", &text[..at], text.len()),
+        None => text.to_owned(),
+    }
+}
+
 /// What is known of the job, ended or not.
 fn facts_of(shown: &Shown) -> Vec<(&'static str, String)> {
     let mut lines = vec![
@@ -286,6 +299,8 @@ fn facts_of(shown: &Shown) -> Vec<(&'static str, String)> {
         lines.push(("remedy", facts::GOES_ON.to_owned()));
     }
     lines.extend(shown.principal.clone().map(|who| ("principal", who)));
+    let input = shown.input.as_ref();
+    lines.extend(input.map(|input| ("input", cut(input.as_str()))));
     lines.extend(shown.created_at.clone().map(|at| ("created", at)));
     lines.extend(shown.started_at.clone().map(|at| ("started", at)));
     lines.extend(shown.completed_at.clone().map(|at| ("ended", at)));

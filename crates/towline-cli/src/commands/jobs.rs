@@ -10,9 +10,10 @@ use towline::{
     wire::payload::JobListing,
 };
 
+use super::whoami;
 use crate::{
-    args::JobsArgs,
-    connect::{Connection, failed},
+    args::{JobsArgs, OutputFormat},
+    connect::{self, Connection, failed},
     context::Context,
     embedded::Purpose,
     exit, facts,
@@ -27,6 +28,10 @@ pub(super) async fn run(context: &Context, args: JobsArgs) -> Outcome {
     let connection = Connection::open(context, &args.connect, Purpose::Look).await?;
     let jobs = newest(&connection, &args).await;
     let nobody_runs = connection.nobody_runs_jobs();
+    let whose = connection
+        .client
+        .session()
+        .map(|session| session.runtime().name == "towline");
     connection.close().await;
     let jobs = jobs?;
     let documents: Vec<Value> = jobs.iter().map(document).collect::<Outcome<_>>()?;
@@ -34,6 +39,9 @@ pub(super) async fn run(context: &Context, args: JobsArgs) -> Outcome {
         [] => "no jobs".to_owned(),
         jobs => table(jobs),
     })?;
+    if jobs.is_empty() && args.format.output == OutputFormat::Human {
+        tell_whose(context, &args, whose == Some(true)).await;
+    }
     if nobody_runs && jobs.iter().any(|job| !job.status.is_terminal()) {
         output::note(&format!(
             "a job that is pending or running is interrupted, nobody runs it: {}",
@@ -41,6 +49,29 @@ pub(super) async fn run(context: &Context, args: JobsArgs) -> Outcome {
         ));
     }
     Ok(exit::SUCCESS)
+}
+
+/// Says whose jobs were asked for, since there may be others.
+async fn tell_whose(context: &Context, args: &JobsArgs, says_who: bool) {
+    let Some(url) = &args.connect.url else {
+        let place = context.data.path().display();
+        let place = output::clean(place);
+        return output::note(&format!(
+            "these are all jobs of the data directory `{place}`; those of another one, or of a server: --data-dir, --url"
+        ));
+    };
+    let who = match (says_who, connect::target(url)) {
+        (true, Ok(target)) if !target.is_child() => whoami::principal(url, &args.connect).await,
+        _ => None,
+    };
+    let who = who.map_or_else(
+        || "whose token this is".to_owned(),
+        |who| format!("`{}`", output::clean(who)),
+    );
+    output::note(&format!(
+        "shown are jobs of {who}, and of others as far as its role lets it watch them: see `towline whoami`; commands on the \
+         server's own data directory see all"
+    ));
 }
 
 /// The newest jobs that match, oldest of them first. Listings are ascending, so all pages are walked and the end is kept.
@@ -129,7 +160,7 @@ fn row(job: &JobListing, whose: bool) -> Vec<String> {
     }
     row.extend([
         job.last_event_seq.to_string(),
-        created.map_or_else(String::new, |at| at.to_string()),
+        created.map_or_else(String::new, facts::moment),
         facts::duration_of(job).map_or_else(String::new, facts::span),
         facts::money(&facts::spent_of(job)),
     ]);

@@ -16,9 +16,7 @@ pub(super) async fn run(context: &Context, args: ResultArgs) -> Outcome {
     loop {
         let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
         let outcome = outcome_of(&connection, &job).await;
-        let again = connection.went_away(&outcome);
-        connection.close().await;
-        if !again {
+        if connection.close_after(&outcome).await.is_none() {
             return tell(&job, outcome?, &args);
         }
     }

@@ -17,6 +17,7 @@ use crate::{
     job_name,
     output::{self, Follower},
     sessions::SavedSession,
+    signals::Signals,
     target::absolute,
     values::without_user,
 };
@@ -77,9 +78,14 @@ async fn start(context: &Context, what: &What<'_>, args: &NewJobArgs) -> Outcome
         }
     };
     if !args.detach {
-        let outcome = follow(context, &connection, what, args, input).await;
-        connection.close().await;
-        return outcome;
+        let end = follow(context, &connection, what, args, input).await;
+        if end.as_ref().is_ok_and(|end| end.left) {
+            // Nothing is waited for: what is left of an embedded runtime is as if it had been killed.
+            drop(connection);
+        } else {
+            close(connection).await?;
+        }
+        return Ok(end?.status);
     }
     let outcome = detach(context, &connection, what, args, input).await;
     match outcome {
@@ -95,7 +101,7 @@ async fn follow(
     what: &What<'_>,
     args: &NewJobArgs,
     input: Option<RawJson>,
-) -> Outcome {
+) -> Outcome<following::End> {
     let mut follower = Follower::new(args.format.output, args.quiet, args.raw);
     let handle = submit(context, connection, what, args, input).await?;
     let job = output::clean(handle.id());
@@ -109,6 +115,16 @@ async fn follow(
         return outcome.map_err(|failure| failure.help(help));
     }
     outcome
+}
+
+/// Closes the session. Signals were for the job; now that it has ended, one more ends the program.
+async fn close(connection: Connection) -> Outcome<()> {
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        () = connection.close() => {}
+        _ = signals.next() => {}
+    }
+    Ok(())
 }
 
 /// The command that finds a job where it goes on without this program, if it does.
@@ -133,11 +149,17 @@ async fn detach(
     args: &NewJobArgs,
     input: Option<RawJson>,
 ) -> Outcome {
+    // The server on this data directory needs no session of the past: its owner may do everything.
+    let left_at = args.connect.url.as_ref();
+    if left_at.is_some() {
+        // Before there is a job that nobody could name.
+        context.sessions().prepare()?;
+    }
     let handle = submit(context, connection, what, args, input).await?;
     let job = handle.id().to_string();
     let agent = following::accepted(&handle).agent;
-    // The server on this data directory needs no session of the past: its owner may do everything.
-    if let Some(url) = &args.connect.url {
+    let mut saved_it = Ok(());
+    if let Some(url) = left_at {
         let saved = SavedSession {
             url: absolute(url),
             session_id: String::new(),
@@ -148,17 +170,23 @@ async fn detach(
             until: None,
             resume: serde_json::Value::Null,
         };
-        connect::save(&connection.client, saved, &context.sessions()).await?;
+        saved_it = connect::save(&connection.client, saved, &context.sessions()).await;
     }
     let document = serde_json::json!({"job_id": job, "agent": agent, "detached": true});
     match args.format.output {
         OutputFormat::Human => output::line(&output::clean(&job))?,
         OutputFormat::Json | OutputFormat::Ndjson => output::json(&document)?,
     }
-    output::note(&format!(
-        "detached; follow it with: towline watch {}",
-        output::clean(&job)
-    ));
+    let job = output::clean(&job);
+    // The job runs, and was named above, whatever became of its session.
+    saved_it.map_err(|failure| {
+        let url = left_at.map_or_else(String::new, |url| without_user(&absolute(url)));
+        failure.told().help(format!(
+            "job {job} runs all the same; follow it with: towline watch {job} --url {}",
+            output::clean(url)
+        ))
+    })?;
+    output::note(&format!("detached; follow it with: towline watch {job}"));
     Ok(exit::SUCCESS)
 }
 

@@ -45,9 +45,7 @@ pub(super) async fn run(context: &Context, args: WaitArgs) -> Outcome {
     loop {
         let (connection, job) = Connection::to_look_at(context, &args.connect, first).await?;
         let outcome = wait(&connection, job, &args, &mut ended).await;
-        let again = connection.went_away(&outcome);
-        connection.close().await;
-        if !again {
+        if connection.close_after(&outcome).await.is_none() {
             outcome?;
             break;
         }

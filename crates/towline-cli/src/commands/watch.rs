@@ -29,14 +29,10 @@ pub(super) async fn run(context: &Context, args: WatchArgs) -> Outcome {
     loop {
         let (connection, job) = Connection::to_look_at(context, &args.connect, &args.job).await?;
         let outcome = watch.follow(&connection, job).await;
-        let again = connection.went_away(&outcome);
-        connection.close().await;
-        if !again {
-            return outcome;
+        match connection.close_after(&outcome).await {
+            Some(why) => watch.follower.note(why),
+            None => return outcome,
         }
-        watch
-            .follower
-            .note("the command that ran jobs here has ended");
     }
 }
 
@@ -71,7 +67,9 @@ impl Watch {
             Followed::Watched(subscription)
         };
         let client = &connection.client;
-        following::follow(client, &job, followed, &mut self.follower, &mut self.seen).await
+        let (follower, seen) = (&mut self.follower, &mut self.seen);
+        let end = following::follow(client, &job, followed, follower, seen).await?;
+        Ok(end.status)
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     args::{ConnectArgs, OutputFormat},
     asking::{self, Question},
+    context::Context,
     exit,
     failure::Outcome,
     output, owner,
@@ -14,25 +15,35 @@ use crate::{
 const WHOAMI: &str = "x-vendor.towline.whoami";
 const IDENTITY: &str = "x-vendor.towline.identity";
 
-pub(super) async fn run(args: &ConnectArgs, format: OutputFormat) -> Outcome {
+pub(super) async fn run(context: &Context, args: &ConnectArgs, format: OutputFormat) -> Outcome {
     let identity = match &args.url {
-        Some(url) => {
-            let question = Question {
-                kind: WHOAMI,
-                answer: IDENTITY,
-                payload: &json!({}),
-            };
-            asking::ask(url, args, &question).await?
-        }
-        // Whoever embeds a runtime asks for leases on their own behalf.
-        None => json!({
-            "principal": owner::PRINCIPAL,
-            "role": null,
-            "lease_ceiling_text": "anything",
-        }),
+        Some(url) => asking::ask(url, args, &question(&json!({}))).await?,
+        None => match asking::ask_beside(context, args, &question(&json!({}))).await? {
+            Some(identity) => identity,
+            // Whoever embeds a runtime asks for leases on their own behalf.
+            None => json!({
+                "principal": owner::PRINCIPAL,
+                "role": null,
+                "lease_ceiling_text": "anything",
+            }),
+        },
     };
     output::one(format, &identity, in_words)?;
     Ok(exit::SUCCESS)
+}
+
+fn question(payload: &Value) -> Question<'_> {
+    Question {
+        kind: WHOAMI,
+        answer: IDENTITY,
+        payload,
+    }
+}
+
+/// Who this is to a server; nothing where that does not say.
+pub(super) async fn principal(url: &str, args: &ConnectArgs) -> Option<String> {
+    let identity = asking::ask(url, args, &question(&json!({}))).await.ok()?;
+    identity["principal"].as_str().map(str::to_owned)
 }
 
 fn in_words(identity: &Value) -> String {

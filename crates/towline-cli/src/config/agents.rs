@@ -1,6 +1,9 @@
 //! `[agents.NAME]`: what is hosted beside the built-in agents.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use towline::{
@@ -55,7 +58,7 @@ pub(crate) struct AgentSection {
     #[serde(default)]
     pub(super) limits: AgentLimits,
     #[serde(default)]
-    restartable: bool,
+    restartable: Option<bool>,
     #[serde(default)]
     listens: bool,
     #[serde(default)]
@@ -74,6 +77,16 @@ pub(crate) struct AgentSection {
     pub(super) queue: Option<String>,
     #[serde(default)]
     pub(super) notify: Option<NotifyValue>,
+}
+
+/// What a section says of how its programs are confined.
+pub(super) struct Confined<'s> {
+    /// What the section is called.
+    pub(super) key: String,
+    pub(super) confine: Option<&'s str>,
+    pub(super) read: &'s [PathBuf],
+    pub(super) state: Option<&'s Path>,
+    pub(super) limits: &'s AgentLimits,
 }
 
 /// `[agents.NAME.limits]`
@@ -146,7 +159,7 @@ impl AgentSection {
     /// How the agent's jobs are run, but for what its input looks like, which stands in a file.
     pub(crate) fn options(&self) -> AgentOptions {
         let mut options = AgentOptions::default()
-            .restartable(self.restartable)
+            .restartable(self.is_restartable())
             .listens(self.listens)
             .retries(self.retries);
         let then = self.on_budget_exhausted.as_deref();
@@ -168,9 +181,23 @@ impl AgentSection {
         }
     }
 
-    /// Whether each line of the program's output is a log event.
+    /// Whether its jobs run again after a crash: those of coding agents by default, whose sessions are loaded [ARCP 17-6].
+    fn is_restartable(&self) -> bool {
+        let by_default = self.protocol.as_deref() == Some("acp");
+        self.restartable.unwrap_or(by_default)
+    }
+
+    /// Whether each line of the program's output is a log event: with the built-in `exec` unless it is said not to be.
     pub(crate) fn is_live(&self) -> bool {
-        self.live.is_some()
+        match self.live.as_deref() {
+            None => self.is_exec(),
+            Some(live) => live == "lines",
+        }
+    }
+
+    /// Whether it is the built-in agent that runs programs.
+    fn is_exec(&self) -> bool {
+        self.builtin.as_deref() == Some("exec")
     }
 
     /// What the program's output is as a result.
@@ -208,12 +235,12 @@ impl AgentSection {
 
     /// What is said of a program's output is about programs that have one.
     fn validate_output(&self, key: &str, file: &File) -> Outcome<()> {
-        let is_plain = self.protocol.as_deref() == Some("exec");
+        let is_plain = self.protocol.as_deref() == Some("exec") || self.is_exec();
         for (name, given) in [("result", &self.result), ("live", &self.live)] {
             if given.is_some() && !is_plain {
                 return Err(file.wrong(
                     &format!("{key}.{name}"),
-                    "is for agents with protocol = \"exec\", whose output is the result",
+                    "is for agents with protocol = \"exec\" or builtin = \"exec\", whose output is the result",
                 ));
             }
         }
@@ -223,8 +250,8 @@ impl AgentSection {
             })
         })?;
         file.checked(&format!("{key}.live"), &self.live, |text| match text {
-            "lines" => Ok(()),
-            other => Err(format!("is `{other}`; write lines, or leave it out")),
+            "lines" | "off" => Ok(()),
+            other => Err(format!("is `{other}`; write lines or off")),
         })
     }
 }

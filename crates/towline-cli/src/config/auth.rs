@@ -45,6 +45,8 @@ pub(crate) struct JwtSection {
     pub(crate) audience: Option<String>,
     pub(crate) principal_claim: Option<String>,
     pub(crate) role_claim: Option<String>,
+    /// What its principals begin with, to keep them apart from those of tokens.
+    pub(crate) principal_prefix: Option<String>,
 }
 
 impl AuthSection {

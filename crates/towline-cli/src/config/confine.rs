@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
-use towline::agents::{Confinement, Limits};
+use towline::{
+    agents::{Confinement, Limits},
+    runtime::RuntimeBuilder,
+};
 
 use super::{
     Config,
-    agents::{AgentLimits, AgentSection, Size},
+    agents::{AgentLimits, AgentSection, Confined, Size},
     models::ModelSection,
+    tools::ToolsSection,
 };
 use crate::{
     failure::{Failure, Outcome},
@@ -28,6 +32,7 @@ impl Config {
             .chain(self.credentials.key_file())
             .chain(&self.store.postgres_file)
             .chain(self.models.values().flat_map(ModelSection::files))
+            .chain(self.tools.values().filter_map(ToolsSection::file))
             .map(|file| self.path(file))
             .collect();
         own.extend(
@@ -49,7 +54,14 @@ impl Config {
         section: &AgentSection,
         base: &Confinement,
     ) -> Outcome<Confinement> {
-        let confinement = self.held(name, section, base)?;
+        let held = Confined {
+            key: format!("agents.{name}"),
+            confine: section.confine.as_deref(),
+            read: &section.read,
+            state: section.state.as_deref(),
+            limits: &section.limits,
+        };
+        let confinement = self.held(&held, base)?;
         match &section.model {
             Some(model) => {
                 let key = format!("agents.{name}.model");
@@ -59,12 +71,27 @@ impl Config {
         }
     }
 
-    fn held(&self, name: &str, section: &AgentSection, base: &Confinement) -> Outcome<Confinement> {
-        let key = |key: &str| format!("agents.{name}.{key}");
-        match section.confine.as_deref() {
+    /// Registers the servers of tools.
+    pub(crate) fn with_tools(
+        &self,
+        mut builder: RuntimeBuilder,
+        base: &Confinement,
+    ) -> Outcome<RuntimeBuilder> {
+        for (name, section) in &self.tools {
+            let confinement = self.held(&section.confined(name), base)?;
+            let tools = section.tools(name, &self.file, confinement)?;
+            builder = builder.tool_server(format!("mcp:{name}"), tools);
+        }
+        Ok(builder)
+    }
+
+    /// What confines the programs of a section.
+    fn held(&self, section: &Confined<'_>, base: &Confinement) -> Outcome<Confinement> {
+        let key = |key: &str| format!("{}.{key}", section.key);
+        match section.confine {
             None | Some("lease") => {}
             Some("off") => {
-                let limits = self.limits(&key("limits"), &section.limits)?;
+                let limits = self.limits(&key("limits"), section.limits)?;
                 // Of these only what the runtime itself counts holds.
                 return Ok(self.unconfined(&key("confine"))?.limits(limits));
             }
@@ -77,15 +104,15 @@ impl Config {
                 ));
             }
         }
-        let limits = self.limits(&key("limits"), &section.limits)?;
+        let limits = self.limits(&key("limits"), section.limits)?;
         let mut confinement = base.clone().limits(limits);
-        for path in &section.read {
+        for path in section.read {
             // A tree may be written as in a lease.
             let tree = path.to_str().and_then(|text| text.strip_suffix("/**"));
             let path = tree.map_or_else(|| path.clone(), PathBuf::from);
             confinement = confinement.read(self.path(&path));
         }
-        if let Some(state) = &section.state {
+        if let Some(state) = section.state {
             confinement = confinement.state(self.path(state));
         }
         Ok(confinement)

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     failure::{Failure, Outcome},
+    guard,
     values::Span,
 };
 
@@ -17,6 +18,7 @@ impl File {
     /// The first line of a file that holds a secret.
     pub(crate) fn secret(&self, key: &str, file: &Path) -> Outcome<String> {
         let path = self.path(file);
+        guard::given_secret(&path)?;
         first_line(&path).map_err(|error| {
             self.wrong(
                 key,

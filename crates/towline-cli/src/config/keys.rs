@@ -58,6 +58,7 @@ static FILE: Shape = Keys(&[
                     ("waiting_bytes_per_principal", Leaf),
                     ("log_bytes", Leaf),
                     ("log_events", Leaf),
+                    ("log_bytes_per_principal", Leaf),
                     ("connections", Leaf),
                     ("connections_per_address", Leaf),
                     ("failed_tokens_per_address", Leaf),
@@ -65,6 +66,7 @@ static FILE: Shape = Keys(&[
                     ("detached_sessions", Leaf),
                     ("subscriptions_per_session", Leaf),
                     ("waiting", Leaf),
+                    ("waiting_bytes", Leaf),
                     ("children", Leaf),
                     ("depth", Leaf),
                     ("result_bytes", Leaf),
@@ -95,6 +97,7 @@ static FILE: Shape = Keys(&[
                     ("audience", Leaf),
                     ("principal_claim", Leaf),
                     ("role_claim", Leaf),
+                    ("principal_prefix", Leaf),
                 ]),
             ),
         ]),
@@ -170,6 +173,21 @@ static FILE: Shape = Keys(&[
         ]),
     ),
     (
+        "tools",
+        Named(&Keys(&[
+            ("command", Leaf),
+            ("url", Leaf),
+            ("token_file", Leaf),
+            ("cwd", Leaf),
+            ("env", Leaf),
+            ("env_pass", Leaf),
+            ("confine", Leaf),
+            ("read", Leaf),
+            ("state", Leaf),
+            ("limits", LIMITS),
+        ])),
+    ),
+    (
         "schedules",
         Named(&Keys(&[
             ("cron", Leaf),
@@ -197,6 +215,8 @@ static FILE: Shape = Keys(&[
             ("ca_cert", Leaf),
             ("protocol", Leaf),
             ("version", Leaf),
+            ("description", Leaf),
+            ("input_schema", Leaf),
             ("cwd", Leaf),
             ("env", Leaf),
             ("env_pass", Leaf),
@@ -214,19 +234,19 @@ static FILE: Shape = Keys(&[
             ("model", Leaf),
             ("queue", Leaf),
             ("notify", Leaf),
-            (
-                "limits",
-                Keys(&[
-                    ("memory", Leaf),
-                    ("processes", Leaf),
-                    ("open_files", Leaf),
-                    ("file_size", Leaf),
-                    ("cpu", Leaf),
-                    ("output", Leaf),
-                ]),
-            ),
+            ("limits", LIMITS),
         ])),
     ),
+]);
+
+/// What programs may use up.
+const LIMITS: Shape = Keys(&[
+    ("memory", Leaf),
+    ("processes", Leaf),
+    ("open_files", Leaf),
+    ("file_size", Leaf),
+    ("cpu", Leaf),
+    ("output", Leaf),
 ]);
 
 /// Whether a key of this name stands anywhere in the file's grammar.

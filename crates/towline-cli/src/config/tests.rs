@@ -34,6 +34,59 @@ fn own_files_are_all_that_decide() {
     );
 }
 
+/// [ARCP 19-2] [ARCP 14-9] Servers of tools run programs and are sent tokens: the file says which, and what is not trusted has none.
+#[test]
+fn servers_of_tools_are_what_a_file_does() {
+    let text = "[tools.github]\ncommand = [\"server\", \"--all\"]\n[tools.web]\nurl = \"https://a.test/mcp\"\ntoken_file = \"t\"\n";
+    let mut config = parse(text).unwrap();
+    let acts = [
+        "tools github: server --all",
+        "tools web: at https://a.test/mcp",
+    ];
+    assert_eq!(config.acts(), acts);
+    assert!(config.own_files().iter().any(|path| path.ends_with("t")));
+    config.withhold();
+    assert!(config.acts().is_empty());
+}
+
+#[test]
+fn servers_of_tools_are_checked() {
+    for (text, parts) in [
+        (
+            "[tools.Git]\ncommand = [\"x\"]",
+            ["`tools.Git`", "lower-case"],
+        ),
+        ("[tools.t]\nenv = {}", ["`tools.t.command`", "url"]),
+        (
+            "[tools.t]\nurl = \"https://a.test/mcp\"\ncwd = \".\"",
+            ["`tools.t.cwd`", "keep one"],
+        ),
+        (
+            "[tools.t]\ncommand = [\"x\"]\ntoken_file = \"f\"",
+            ["`tools.t.token_file`", "env"],
+        ),
+        (
+            "[tools.t]\ncommand = [\"x\"]\nenv_pass = [\"TOWLINE_TOKENS\"]",
+            ["`tools.t.env_pass`", "`TOWLINE_TOKENS`"],
+        ),
+        (
+            "[tools.t]\nurl = \"https://a.test\"\ntoken = \"x\"",
+            ["`tools.t.token`", "token_file"],
+        ),
+    ] {
+        refused(text, &parts);
+    }
+}
+
+/// What an agent says of itself.
+#[test]
+fn agents_are_described() {
+    let text =
+        "[agents.a]\ncommand = [\"x\"]\ndescription = \"Reviews.\"\ninput_schema = \"a.json\"\n";
+    let config = parse(text).unwrap();
+    assert!(config.agents["a"].input_schema.is_some());
+}
+
 #[track_caller]
 fn refused(text: &str, parts: &[&str]) {
     let failure = parse(text).expect_err(text);

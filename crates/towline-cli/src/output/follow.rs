@@ -264,7 +264,7 @@ impl Follower {
         document.insert("status".to_owned(), json!(status.as_str()));
         document.insert("interrupted".to_owned(), json!(true));
         super::json(&document)?;
-        Err(facts::interrupted(job, status))
+        Err(facts::interrupted(job, status).told())
     }
 
     fn ended_for_people(&mut self, ending: Ending) -> Outcome<()> {
@@ -272,11 +272,9 @@ impl Follower {
             human.end(&ending.job);
             let style = if ending.error.is_some() { RED } else { GREEN };
             let summary = clean(ending.summary.unwrap_or_default());
-            human.print(&format!(
-                "{style}{:>8}{RESET}  {} {summary}",
-                "end",
-                clean(ending.status)
-            ));
+            let mut said = vec![clean(ending.status), human.spent(), summary];
+            said.retain(|part| !part.is_empty());
+            human.print(&format!("{style}{:>8}{RESET}  {}", "end", said.join(" ")));
             if self.withheld {
                 let help = format!(
                     "the result is not text: towline result {} -o FILE",

@@ -1,10 +1,13 @@
 //! A job followed by a person: progress bars and folded events on a terminal, plain lines elsewhere.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use towline::{
-    Event, JobId,
+    Amount, Event, JobId,
     wire::{EventPayload, event},
 };
 
@@ -12,6 +15,7 @@ use super::{
     lines,
     terminal::{DIM, RESET, clean, note, stderr_is_terminal},
 };
+use crate::facts;
 
 /// At most so many bars at once; further children are followed without one.
 const MAX_BARS: usize = 8;
@@ -22,6 +26,8 @@ pub(super) struct Human {
     root: Option<JobId>,
     /// Last progress printed, in percent, where there is no terminal: one line for each is too many.
     printed: HashMap<JobId, u64>,
+    /// What was spent so far, by the job and its children.
+    costs: BTreeMap<String, Amount>,
 }
 
 struct Terminal {
@@ -48,6 +54,7 @@ impl Human {
             terminal,
             root: None,
             printed: HashMap::new(),
+            costs: BTreeMap::new(),
         }
     }
 
@@ -77,8 +84,10 @@ impl Human {
     }
 
     pub(super) fn event(&mut self, job: &JobId, payload: &EventPayload) {
-        if let Ok(Event::Progress(progress)) = payload.event() {
-            return self.progress(job, &progress);
+        match payload.event() {
+            Ok(Event::Progress(progress)) => return self.progress(job, &progress),
+            Ok(Event::Metric(metric)) => facts::add_cost(&mut self.costs, &metric),
+            _ => {}
         }
         let Some(line) = lines::line(payload) else {
             return;
@@ -123,6 +132,14 @@ impl Human {
             "progress",
             progress_text(progress)
         ));
+    }
+
+    /// What was spent, as the line about the end has it.
+    pub(super) fn spent(&self) -> String {
+        if self.costs.is_empty() {
+            return String::new();
+        }
+        format!("(spent {})", clean(facts::money(&self.costs)))
     }
 
     /// A job ended.

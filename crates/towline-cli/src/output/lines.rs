@@ -7,6 +7,7 @@ use towline::{
 };
 
 use super::terminal::{BOLD, DIM, GREEN, RED, RESET, YELLOW, clean};
+use crate::facts;
 
 /// An event on one line.
 pub(super) struct Line {
@@ -77,8 +78,10 @@ fn metric_line(metric: &event::Metric) -> Line {
     let (name, value) = (&metric.name, &metric.value);
     let unit = metric.unit.as_deref().unwrap_or_default();
     // Money is nothing to be folded away.
-    if name == "cost.budget.remaining" {
+    if name == facts::BUDGET_LEFT {
         plain(DIM, "budget", &format!("{value} {unit} left"))
+    } else if facts::is_cost(name) {
+        plain(DIM, "cost", &format!("{value} {unit} {name}"))
     } else {
         folding(DIM, "metric", &format!("{name} {value} {unit}"))
     }
@@ -203,7 +206,11 @@ mod tests {
         );
         check(
             r#"{"kind":"metric","body":{"name":"cost.x","value":0.40,"unit":"USD"}}"#,
-            Some(("  metric  cost.x 0.40 USD", true)),
+            Some(("    cost  0.40 USD cost.x", false)),
+        );
+        check(
+            r#"{"kind":"metric","body":{"name":"tokens","value":7}}"#,
+            Some(("  metric  tokens 7", true)),
         );
         check(
             r#"{"kind":"metric","body":{"name":"cost.budget.remaining","value":0.60,"unit":"USD"}}"#,

@@ -18,6 +18,22 @@ pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
+/// How many columns the terminal has that standard output is; nothing where it is none, or does not tell.
+#[cfg(unix)]
+pub(super) fn width_of_stdout() -> Option<usize> {
+    let out = io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&out).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+#[cfg(not(unix))]
+pub(super) fn width_of_stdout() -> Option<usize> {
+    None
+}
+
 /// A text on one line, without anything a terminal would obey.
 pub(crate) fn clean(text: impl std::fmt::Display) -> String {
     Shown::new(text).to_string()

@@ -14,7 +14,7 @@ use crate::{
     config::{self, Config, JwtSection},
     data_dir::{DataDir, make_data_dir, write_private},
     failure::{Failure, Outcome},
-    guard,
+    guard, output,
     owner::ButOwner,
     values::PrincipalToken,
 };
@@ -52,10 +52,8 @@ pub(super) fn admission(
     minting: Minting<'_>,
 ) -> Outcome<Admission> {
     let mut tokens = given(args, config)?;
-    let jwt = config
-        .auth
-        .jwt
-        .as_ref()
+    let section = config.auth.jwt.as_ref();
+    let jwt = section
         .map(|section| verifier(config, section))
         .transpose()?;
     if args.dangerously_allow_anonymous {
@@ -66,6 +64,7 @@ pub(super) fn admission(
             tokens: BTreeMap::new(),
         });
     }
+    warn_of_one_name(section, &tokens);
     let mut minted = None;
     if tokens.is_empty() && jwt.is_none() {
         if args.stdio {
@@ -142,6 +141,7 @@ fn of_file(text: &str) -> Outcome<PrincipalToken> {
             "--token-file `{text}` has to be PRINCIPAL:PATH, as in alice:secrets/alice.token"
         ))
     })?;
+    guard::given_secret(std::path::Path::new(path))?;
     let token = config::first_line(std::path::Path::new(path)).map_err(|error| {
         Failure::usage(format!("the token file `{path}` cannot be used: {error}"))
     })?;
@@ -184,10 +184,12 @@ fn verifier(config: &Config, section: &JwtSection) -> Outcome<JwtVerifier> {
         let secret = config.secret("auth.jwt.secret_file", file)?;
         JwtVerifier::hs256(secret.as_bytes()).map_err(|error| wrong("auth.jwt.secret_file", &error))
     } else if let Some(file) = &section.public_key_file {
+        guard::given_proof(&config.path(file))?;
         let pem = std::fs::read_to_string(config.path(file));
         let pem = pem.map_err(|error| wrong("auth.jwt.public_key_file", &error))?;
         JwtVerifier::public_key_pem(&pem).map_err(|error| wrong("auth.jwt.public_key_file", &error))
     } else if let Some(file) = &section.jwks_file {
+        guard::given_proof(&config.path(file))?;
         JwtVerifier::jwks_file(config.path(file))
             .map_err(|error| wrong("auth.jwt.jwks_file", &error))
     } else {
@@ -207,7 +209,27 @@ fn verifier(config: &Config, section: &JwtSection) -> Outcome<JwtVerifier> {
     if let Some(claim) = &section.role_claim {
         verifier = verifier.role_claim(claim);
     }
+    if let Some(prefix) = &section.principal_prefix {
+        verifier = verifier.principal_prefix(prefix);
+    }
     Ok(verifier)
+}
+
+/// Says that a JWT may prove the principal of a token, where nothing keeps the two apart.
+fn warn_of_one_name(section: Option<&JwtSection>, tokens: &[PrincipalToken]) {
+    let is_apart = |section: &JwtSection| {
+        let prefix = section.principal_prefix.as_deref();
+        prefix.is_some_and(|prefix| !prefix.is_empty())
+    };
+    if let (Some(section), Some(first)) = (section, tokens.first())
+        && !is_apart(section)
+    {
+        let who = output::clean(&first.principal);
+        output::note(&format!(
+            "warning: a JWT of `{who}` and the token of `{who}` are one principal, with one role and the same jobs; keep them \
+             apart with principal_prefix = \"jwt:\" in [auth.jwt]"
+        ));
+    }
 }
 
 /// The token that an earlier start minted, or one that is minted and kept now.

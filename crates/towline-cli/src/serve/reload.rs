@@ -179,6 +179,7 @@ impl Live<'_> {
             ("credentials", old.credentials != new.credentials),
             ("models", old.models != new.models),
             ("webhooks", old.webhooks != new.webhooks),
+            ("tools", !old.same_tools(new)),
             ("schedules", !old.same_schedules(new)),
             ("queues", !old.same_queues(new)),
         ]

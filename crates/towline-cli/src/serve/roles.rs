@@ -37,6 +37,28 @@ pub(super) fn tell(roles: &Roles) {
     }
 }
 
+/// Says on standard error that programs of jobs would be root's, where they would [ARCP 14-10].
+pub(super) fn tell_of_root(config: &Config, demo: bool) {
+    let programs = config.programs(demo);
+    if is_root() && !programs.is_empty() {
+        output::note(&format!(
+            "warning: this is root, and so are the programs that run for jobs of {}: confined as their leases say, but every \
+             file a lease names is theirs; run the server as a user of its own",
+            output::clean(programs.join(", "))
+        ));
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn is_root() -> bool {
+    towline::agents::confine::is_root()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_root() -> bool {
+    false
+}
+
 /// What a role allows, on one line.
 pub(crate) fn in_words(role: &Role, holders: &[&str]) -> String {
     let holders = if holders.is_empty() {

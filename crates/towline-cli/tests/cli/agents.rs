@@ -6,6 +6,8 @@ mod acp;
 mod elsewhere;
 #[cfg(unix)]
 mod exec;
+#[cfg(target_os = "linux")]
+mod tools;
 
 use std::collections::BTreeMap;
 
@@ -206,6 +208,30 @@ fn programs_see_a_clean_environment() {
         "TZ",
     ];
     assert_eq!(names, seen);
+}
+
+/// [ARCP 18-1] What runs with all rights of the runtime is told of in the log of its job.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_job_says_that_its_program_is_not_confined() {
+    let place = Place::new();
+    place.trusted("[agents.free]\ncommand = [\"true\"]\nprotocol = \"exec\"\nconfine = \"off\"\n");
+    let free = [
+        "run",
+        "free",
+        "-o",
+        "ndjson",
+        "--dangerously-unconfined-as-root",
+    ];
+    let said = place.run(free).ok().lines();
+    let warns = said.iter().any(|line| {
+        let body = &line["body"];
+        body["level"] == "warn"
+            && body["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("not confined"))
+    });
+    assert!(warns, "{said:#?}");
 }
 
 /// [ARCP 18-4] A server that is killed takes the programs of its jobs with it.

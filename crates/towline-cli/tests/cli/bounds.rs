@@ -104,6 +104,7 @@ fn bounds_are_set_in_the_file() {
         "jobs_per_principal",
         "waiting",
         "waiting_per_principal",
+        "waiting_bytes",
         "waiting_bytes_per_principal",
         "children",
         "children_per_principal",
@@ -111,6 +112,7 @@ fn bounds_are_set_in_the_file() {
         "depth",
         "log_bytes",
         "log_events",
+        "log_bytes_per_principal",
         "result_bytes",
     ];
     let all: String = keys.iter().map(|key| format!("{key} = 5000\n")).collect();

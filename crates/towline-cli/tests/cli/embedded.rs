@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::Place;
+use crate::support::{Place, Ran};
 
 #[test]
 fn echo_gives_back_what_it_was_given() {
@@ -464,20 +464,22 @@ fn a_variable_names_the_store() {
         .says(&["`own.db`", "sqlite:PATH"]);
 }
 
-/// Numbers are inputs as they are written, also those that look like flags.
+/// Inputs are passed on as they are written: numbers that look like flags, or are too large for most, and doubled keys.
 #[test]
-fn numbers_are_inputs() {
+fn inputs_are_passed_on_as_they_are_written() {
     let place = Place::new();
-    for number in [
+    for input in [
         "-5",
         "1E5",
+        "1e400",
         "-0.0",
+        r#"{"a":1,"a":2}"#,
         "1.50",
         "-1e-7",
         "12345678901234567890123",
     ] {
-        let ran = place.run(["run", "echo", "--input", number]).ok();
-        assert_eq!(ran.stdout.trim(), number);
+        let ran = place.run(["run", "echo", "--input", input]).ok();
+        assert_eq!(ran.stdout.trim(), input);
     }
     let jobs = place.run(["jobs", "-o", "json"]).ok().json();
     let again = [
@@ -489,7 +491,7 @@ fn numbers_are_inputs() {
     assert_eq!(place.run(again).ok().stdout, "-6\n");
 }
 
-/// A pattern of `fs.*` that begins with `./` is of the directory that the command is run in.
+/// A pattern of `fs.*` that begins with `./` is of the directory that the command is run in, one with `~/` of the home.
 #[test]
 fn leases_begin_in_this_directory() {
     let place = Place::new();
@@ -512,6 +514,10 @@ fn leases_begin_in_this_directory() {
         .map(|answer| answer["allowed"].clone())
         .collect();
     assert_eq!(allowed, [true, true, false, true, false]);
+    let mut at_home = place.command(["run", "echo", "-o", "json", "--lease", "fs.read=~/notes/*"]);
+    let at_home = Ran::of(at_home.env("HOME", &here).output().unwrap()).ok();
+    let read = &at_home.json()["lease"]["fs.read"];
+    assert_eq!(*read, json!([format!("{here}/notes/*")]));
 }
 
 /// A job is found by its name in lower case, whole or in part, by every command.

@@ -1,11 +1,13 @@
 //! Jobs that nobody runs: their command was killed, and only one that runs jobs goes on with them.
 
 use std::{
-    io::BufReader,
+    io::{BufRead as _, BufReader},
     process::{Child, Stdio},
 };
 
 use serde_json::Value;
+#[cfg(unix)]
+use towline::env::{Clock as _, SystemClock};
 
 use crate::support::{Place, Ran, read_until};
 
@@ -130,4 +132,57 @@ fn what_cannot_go_on_has_ended() {
         place.run(["wait", job]).status(1).stdout,
         format!("{job}  error\n")
     );
+}
+
+/// A second Ctrl-C leaves at once: the end that the job was told to come to is not waited for, and is written by the next
+/// command.
+#[cfg(unix)]
+#[test]
+fn a_second_signal_leaves_at_once() {
+    let place = Place::new();
+    let input = r#"{"ms":3600000,"ignore_cancel":true}"#;
+    let mut command = place.command(["run", "sleep", "--input", input]);
+    let mut run = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(run.stderr.take().unwrap()).lines();
+    let mut until = |part: &str| {
+        let line = told.find(|line| line.as_ref().unwrap().contains(part));
+        line.unwrap().unwrap()
+    };
+    let line = until(" as job_");
+    let job = line.split(" as ").nth(1).unwrap().trim().to_owned();
+    until("running");
+    let interrupt = || {
+        let sent = std::process::Command::new("kill")
+            .args(["-INT", &run.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    };
+    interrupt();
+    until("Ctrl-C again leaves at once");
+    interrupt();
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    let left_at = SystemClock.now().to_string();
+    let got = place.run(["get", &job, "-o", "json"]).ok().json();
+    assert_eq!(got["status"], "cancelled", "{got}");
+    let ended_at = got["completed_at"].as_str().unwrap();
+    assert!(left_at.as_str() < ended_at, "{left_at} {got}");
+}
+
+/// The terminal of a run is gone: its job is cancelled, as with Ctrl-C.
+#[cfg(unix)]
+#[test]
+fn a_hangup_ends_a_run() {
+    let place = Place::new();
+    let input = r#"{"ms":3600000}"#;
+    let mut command = place.command(["run", "sleep", "--input", input, "-o", "ndjson"]);
+    let mut run = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(run.stdout.take().unwrap());
+    read_until(&mut lines, |line| line["body"]["phase"] == "running");
+    let sent = std::process::Command::new("kill")
+        .args(["-HUP", &run.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    let last = read_until(&mut lines, |line| line["type"] == "job.error");
+    assert_eq!(last.last().unwrap()["status"], "cancelled");
+    assert_eq!(run.wait().unwrap().code(), Some(130));
 }

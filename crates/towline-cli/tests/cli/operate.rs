@@ -14,6 +14,10 @@ fn the_store_is_checked_copied_shrunk_and_measured() {
     assert_eq!(verified["ok"], true);
     assert_eq!(verified["stats"]["jobs"], 1);
     assert!(
+        verified["stats"]["disk_bytes"].as_u64().unwrap() > 0,
+        "{verified}"
+    );
+    assert!(
         place
             .run(["store", "verify"])
             .ok()

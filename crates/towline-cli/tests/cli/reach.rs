@@ -170,25 +170,27 @@ fn readers_work_beside_a_command_that_runs_jobs() {
 /// [ARCP 7.6-4] Two that look at a job of `run --detach` do not throw each other out, and a beginning of the name will do.
 #[test]
 fn readers_of_a_detached_job_leave_each_other_alone() {
-    let place = Place::new();
-    let server = place.serve(&["--token", TOKEN]);
-    let flags = server.flags();
-    let sleep = [
-        "run",
-        "sleep",
-        "--input",
-        r#"{"ms":3600000}"#,
-        "--detach",
-        "-o",
-        "json",
-    ];
-    let ran = place.run(
-        sleep
-            .iter()
-            .copied()
-            .chain(flags.iter().map(String::as_str)),
-    );
-    let job = ran.ok().json()["job_id"].as_str().unwrap().to_owned();
+    for (lets_in, flags) in [
+        (["--token", TOKEN].as_slice(), 4),
+        (&["--dangerously-allow-anonymous"], 2),
+    ] {
+        let place = Place::new();
+        let server = place.serve(lets_in);
+        leave_each_other_alone(&place, &server.flags()[..flags]);
+    }
+}
+
+/// The name of a job that sleeps at a server, and was left there.
+fn detached(place: &Place, flags: &[String]) -> String {
+    let sleep = ["run", "sleep", "--input", r#"{"ms":3600000}"#];
+    let detached = ["--detach", "-o", "json"];
+    let flags = flags.iter().map(String::as_str);
+    let ran = place.run(sleep.into_iter().chain(detached).chain(flags));
+    ran.ok().json()["job_id"].as_str().unwrap().to_owned()
+}
+
+fn leave_each_other_alone(place: &Place, flags: &[String]) {
+    let job = detached(place, flags);
     let mut watching = place.command(["watch", &job, "-o", "ndjson"]);
     let mut watching = watching.stdout(Stdio::piped()).spawn().unwrap();
     let mut watched = BufReader::new(watching.stdout.take().unwrap());
@@ -216,6 +218,34 @@ fn readers_of_a_detached_job_leave_each_other_alone() {
         (&entries[1]["type"], &entries[1]["job_seq"]),
         (&json!("job.error"), &json!(2))
     );
+}
+
+/// [ARCP 6.3-8] Where a server lets nobody in beside the session that was left behind, readers have to take that up. Whoever is
+/// thrown out of it by another one looks again, from where it was.
+#[test]
+fn a_reader_whose_session_is_taken_over_goes_on() {
+    let place = Place::new();
+    let server = place.serve(&["--token", TOKEN]);
+    let job = detached(&place, &server.flags());
+    // As of a server that asks for no token any more, but for another proof.
+    let saved = place.data().join(format!("sessions/{job}.json"));
+    let text = std::fs::read_to_string(&saved).unwrap();
+    std::fs::write(
+        &saved,
+        text.replace(r#""token":"s3cret""#, r#""token":null"#),
+    )
+    .unwrap();
+    let mut watching = place.command(["watch", &job, "-o", "ndjson"]);
+    let mut watching = watching.stdout(Stdio::piped()).spawn().unwrap();
+    let mut watched = BufReader::new(watching.stdout.take().unwrap());
+    read_until(&mut watched, |line| line["body"]["phase"] == "running");
+    let got = place.run(["get", &job, "-o", "json"]).ok().json();
+    assert_eq!(got["status"], "running");
+    place.run(["cancel", &job]).ok();
+    let rest = read_until(&mut watched, |line| line["type"] == "job.error");
+    assert_eq!(rest.len(), 1, "nothing is told twice: {rest:#?}");
+    assert_eq!(rest[0]["status"], "cancelled");
+    assert_eq!(watching.wait().unwrap().code(), Some(1));
 }
 
 /// A beginning that several jobs share is refused with their names; one that none has is the runtime's to refuse.

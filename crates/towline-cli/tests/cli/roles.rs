@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Place, Ran, Server};
+use crate::support::{Place, Ran, Server, TOKEN};
 
 const PRINCIPALS: [&str; 4] = ["ann", "dan", "dora", "olga"];
 
@@ -318,8 +318,90 @@ fn a_token_may_stand_in_a_file() {
         .run(["serve", "--token-file", "alice"])
         .status(2)
         .says(&["`alice`", "PRINCIPAL:PATH"]);
+    // What stands on the command line is seen by others; standard input is empty, so the server ends.
+    let args = ["serve", "--stdio", "--store", "memory"];
+    let told = "shows in the list of processes";
+    place
+        .run([&args[..], &["--token", "alice:seen"]].concat())
+        .ok()
+        .says(&[told]);
+    let unseen = place.run([&args[..], &["--token-file", "alice:alice.token"]].concat());
+    assert!(!unseen.ok().stderr.contains(told));
     place
         .run(["serve", "--token-file", "alice:missing"])
         .status(2)
         .says(&["`missing`"]);
+}
+
+/// [ARCP 14-10] Where programs of jobs would be root's, the server and `doctor` say so; no server without such agents does.
+#[cfg(target_os = "linux")]
+#[test]
+fn programs_of_root_are_warned_of() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let place = Place::new();
+    let said = |place: &Place, args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let all = ["serve", "--listen", "127.0.0.1:0", "--token", TOKEN];
+        let command = place.command(all.iter().chain(args));
+        let (server, said) = Server::start_speaking(command, reader, writer);
+        drop(server);
+        said.iter().collect::<Vec<String>>().join("\n")
+    };
+    let warns = |said: &str, agents: &str| {
+        said.contains("this is root") && said.contains(&format!("jobs of {agents}:"))
+    };
+    let demo = said(&place, &["--demo"]);
+    assert_eq!(warns(&demo, "exec"), is_root, "{demo}");
+    place.trusted("[agents.mine]\ncommand = [\"true\"]\nprotocol = \"exec\"\n[agents.other]\nbuiltin = \"index\"\n");
+    let own = said(&place, &[]);
+    assert_eq!(warns(&own, "mine"), is_root, "{own}");
+    place.trusted("[agents.other]\nbuiltin = \"index\"\n");
+    let none = said(&place, &[]);
+    assert!(!none.contains("this is root"), "{none}");
+    let found = place.run(["doctor", "-o", "json"]).ok().json();
+    assert_eq!(
+        found["warnings"].as_array().unwrap().len(),
+        usize::from(is_root)
+    );
+}
+
+/// A JWT of `alice`, which is good until the end of the century, by the key below.
+const JWT: &str = "eyJhbGciOiAiSFMyNTYiLCAidHlwIjogIkpXVCJ9.eyJzdWIiOiAiYWxpY2UiLCAiZXhwIjogNDEwMjQ0NDgwMCwgInJvbGUiOiAid2lkZSJ9.h0P2ROU0XVSvshq-JzC2YbrYkw3UtG4iAatklFFtT7k";
+
+/// The principals of JWTs are kept apart from those of tokens by a prefix; without one the server says that they are not.
+#[test]
+fn a_jwt_need_not_be_the_one_of_a_token() {
+    let place = Place::new();
+    place.write("key", "0123456789abcdef0123456789abcdef\n");
+    let file = |prefix: &str| {
+        format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\ndemo = true\n[store]\nmemory = true\n[[auth.tokens]]\nprincipal = \"alice\"\n\
+             token = \"s3cret\"\nrole = \"wide\"\n[auth.jwt]\nsecret_file = \"key\"\n{prefix}[roles.wide]\nadmin = true\n"
+        )
+    };
+    let asked = |prefix: &str| {
+        let path = place.write("jwt.toml", file(prefix));
+        let (reader, writer) = std::io::pipe().unwrap();
+        let command = place.command(["serve", "--config", path.to_str().unwrap()]);
+        let (server, said) = Server::start_speaking(command, reader, writer);
+        let who = ["whoami", "-o", "json", "--url", &server.url, "--token", JWT];
+        let who = place.run(who).ok().json();
+        drop(server);
+        let said: Vec<String> = said.iter().collect();
+        (who, said.join("\n"))
+    };
+    let (who, said) = asked("");
+    assert_eq!(
+        (&who["principal"], &who["role"]),
+        (&"alice".into(), &"wide".into())
+    );
+    assert!(said.contains("principal_prefix"), "{said}");
+    let (who, said) = asked("principal_prefix = \"jwt:\"\n");
+    assert_eq!(
+        (&who["principal"], &who["role"]),
+        (&"jwt:alice".into(), &Value::Null)
+    );
+    assert!(!said.contains("principal_prefix"), "{said}");
 }

@@ -432,6 +432,38 @@ fn a_watcher_survives_kill_9_of_the_server() {
     drop(server);
 }
 
+/// [ARCP 4-2, 5-11] What is piped in is done and answered, though the input ends right behind it.
+#[test]
+fn what_is_piped_in_is_answered() {
+    use std::io::Write as _;
+
+    let place = Place::new();
+    let mut child = place.command([
+        "serve", "--stdio", "--demo", "--store", "memory", "--token", TOKEN,
+    ]);
+    let mut child = child
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let hello = json!({"arcp": "1.1", "id": "m1", "type": "session.hello", "payload": {"auth": {"scheme": "bearer", "token": "s3cret"}}});
+    let submit = json!({"id": "m2", "type": "job.submit", "payload": {"agent": "sleep", "input": {"ms": 300}}});
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(format!("{hello}\n{submit}\n").as_bytes())
+        .unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let said: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let result = said.iter().find(|line| line["type"] == "job.result");
+    assert_eq!(result.unwrap()["payload"]["result"]["slept_ms"], 300);
+    assert_eq!(output.status.code(), Some(0));
+}
+
 #[test]
 fn stdio_speaks_envelopes_and_nothing_else() {
     use std::io::{BufRead as _, Write as _};

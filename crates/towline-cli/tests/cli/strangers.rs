@@ -88,6 +88,52 @@ fn nobody_stays_at_the_door() {
     assert!(!String::from_utf8_lossy(&rest(endless)).contains("HTTP/1.1 101"));
 }
 
+/// [ARCP 14-5] Silence behind TLS is silence too: before the handshake, after it, and in the middle of a head.
+#[test]
+fn nobody_stays_at_the_door_behind_tls() {
+    let place = Place::new();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    place.write("cert.pem", made.cert.pem());
+    place.write("key.pem", made.signing_key.serialize_pem());
+    let tls = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    let rest_of = [
+        "--token",
+        TOKEN,
+        "--store",
+        "memory",
+        "--hello-timeout",
+        "1",
+    ];
+    let server = place.serve(&[&tls[..], &rest_of].concat());
+    let mut trusted = rustls::RootCertStore::empty();
+    trusted.add(made.cert.der().clone()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    let config = std::sync::Arc::new(config);
+    let shaken = || {
+        let name = "localhost".try_into().unwrap();
+        let session = rustls::ClientConnection::new(config.clone(), name).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, connect(&server));
+        stream.flush().unwrap();
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).unwrap();
+        }
+        stream
+    };
+    let (silent, mut half) = (shaken(), shaken());
+    half.write_all(b"GET /arcp HTTP/1.1\r\nHost: local")
+        .unwrap();
+    half.flush().unwrap();
+    assert_eq!(rest(connect(&server)), b"");
+    // What is read is TLS's own goodbye, if anything; that the reading ends is what counts.
+    rest(silent.sock);
+    rest(half.sock);
+}
+
 /// [ARCP 14-5] A plain request is the last of its connection, and HTTP/2 is not spoken.
 #[test]
 fn requests_are_http_1_and_one_at_a_time() {

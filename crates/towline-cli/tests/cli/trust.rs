@@ -466,3 +466,67 @@ fn text_of_peers_is_logged_through_one_type() {
     }
     assert!(checked > 40, "{checked}");
 }
+
+/// [ARCP 14-9] Who may write a token's file says who somebody is, so it is refused; one that everybody may read is warned of.
+#[cfg(unix)]
+#[test]
+fn files_of_tokens_are_looked_at() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let place = Place::new();
+    let file = place.write("alice.token", "s3cret\n");
+    let path = file.to_str().unwrap();
+    let given = format!("alice:{path}");
+    let mode = |bits| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(bits)).unwrap();
+    };
+    let serve = [
+        "serve",
+        "--demo",
+        "--listen",
+        "127.0.0.1:0",
+        "--token-file",
+        &given,
+    ];
+    mode(0o666);
+    place
+        .run(serve)
+        .status(21)
+        .says(&["alice.token", "may be written by others"]);
+    place.write(
+        "other.toml",
+        "[[auth.tokens]]\nprincipal = \"alice\"\ntoken_file = \"alice.token\"\n",
+    );
+    place
+        .run([
+            "serve",
+            "--demo",
+            "--listen",
+            "127.0.0.1:0",
+            "--config",
+            "other.toml",
+        ])
+        .status(21)
+        .says(&["alice.token", "may be written by others"]);
+    let said = |bits| {
+        mode(bits);
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (server, said) = Server::start_speaking(place.command(serve), reader, writer);
+        let mine = ["jobs", "--url", &server.url, "--token-file", path];
+        let asked = place.run(mine).ok();
+        drop(server);
+        let said: Vec<String> = said.iter().collect();
+        (said.join("\n"), asked.stderr)
+    };
+    let (server, client) = said(0o644);
+    for said in [server, client] {
+        assert!(
+            said.contains("everybody") && said.contains("alice.token"),
+            "{said}"
+        );
+    }
+    let (server, client) = said(0o640);
+    for said in [server, client] {
+        assert!(!said.contains("everybody"), "{said}");
+    }
+}

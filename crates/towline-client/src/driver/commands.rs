@@ -52,7 +52,9 @@ impl Driver {
         reply: oneshot::Sender<Result<Answer, ClientError>>,
     ) {
         let watched = match &request {
-            Request::Subscribe { job, from, history } => Some((job.clone(), *from, *history)),
+            Request::Subscribe {
+                job, from, history, ..
+            } => Some((job.clone(), *from, *history)),
             _ => None,
         };
         let joins = watched

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::{Instant, timeout};
 use towline_transport::{CloseFrame, FrameSink, FrameSource, Inbound, Transport, TransportError};
-use towline_wire::Envelope;
+use towline_wire::{Envelope, MessageId};
 
 /// A connection. Frames wait in its outbox, which is emptied while the task waits for other things.
 ///
@@ -23,8 +23,18 @@ pub(super) struct Link {
 struct Out {
     sink: Box<dyn FrameSink>,
     waiting: VecDeque<Envelope>,
+    /// What the transport did not take, until the driver asks.
+    unsent: Vec<Unsent>,
     /// Something was handed over since the last flush.
     unflushed: bool,
+}
+
+/// A frame above what the transport sends. The connection is good.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    pub(super) id: Option<MessageId>,
+    pub(super) size: usize,
+    pub(super) limit: usize,
 }
 
 /// The half that sends, while there is something to send.
@@ -45,6 +55,7 @@ impl Link {
             out: Out {
                 sink,
                 waiting: VecDeque::new(),
+                unsent: Vec::new(),
                 unflushed: false,
             },
             deaf_since: None,
@@ -55,6 +66,11 @@ impl Link {
         if self.deaf_since.is_none() {
             self.out.waiting.push_back(envelope);
         }
+    }
+
+    /// Takes what was not sent since the last time.
+    pub(super) fn unsent(&mut self) -> Vec<Unsent> {
+        std::mem::take(&mut self.out.unsent)
     }
 
     /// Sending failed.
@@ -101,14 +117,13 @@ impl Write for Out {
                 break;
             };
             self.unflushed = true;
-            if let Err(error) = self.sink.start_send(envelope) {
-                match error {
-                    // The frame is not sent; its request runs into its deadline. The connection is good.
-                    TransportError::FrameTooBig { .. } => {
-                        tracing::warn!(%error, "a frame was not sent")
-                    }
-                    error => return Poll::Ready(Err(error)),
+            let id = envelope.id.clone();
+            match self.sink.start_send(envelope) {
+                Ok(()) => {}
+                Err(TransportError::FrameTooBig { size, limit }) => {
+                    self.unsent.push(Unsent { id, size, limit });
                 }
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
         ready!(self.sink.poll_flush(cx))?;

@@ -62,6 +62,7 @@ impl Driver {
             job: lacks.mailbox.job().clone(),
             from: None,
             history: true,
+            input: false,
         };
         let at = self.env.moment();
         match self.session.request(request, at, &mut self.effects) {

@@ -6,6 +6,7 @@ mod back_pressure;
 mod dialects;
 mod jobs;
 mod joining;
+mod large;
 mod peer;
 mod recorded;
 mod recorded_outcomes;

@@ -209,6 +209,7 @@ pub(crate) fn request_of(envelope: &Envelope) -> Option<Request> {
             job,
             from: subscribe.from_event_seq,
             history: subscribe.history == Some(true),
+            input: subscribe.input,
         });
     }
     if *kind == MessageType::JOB_UNSUBSCRIBE {

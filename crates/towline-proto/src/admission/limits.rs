@@ -13,6 +13,8 @@ pub struct AdmissionLimits {
     pub running: usize,
     /// Waiting in the runtime.
     pub queued: usize,
+    /// Bytes of what waits in the runtime [ARCP 14-6]. One job may always wait, however large.
+    pub queued_bytes: usize,
     /// Delegated children running at once for one principal. They hold none of the places above, since their parents wait
     /// for them; one more is refused [ARCP 14-6].
     pub children_per_principal: usize,
@@ -23,12 +25,13 @@ pub struct AdmissionLimits {
 }
 
 impl Default for AdmissionLimits {
-    /// 100 a principal, 1000 in all, 10 000 waiting; for one principal 1000 children, and 1000 jobs of 256 MiB waiting.
+    /// 100 a principal, 1000 in all, 10 000 of 1 GiB waiting; for one principal 1000 children, and 1000 jobs of 256 MiB waiting.
     fn default() -> Self {
         Self {
             per_principal: 100,
             running: 1000,
             queued: 10_000,
+            queued_bytes: 1024 * 1024 * 1024,
             children_per_principal: 1000,
             waiting_per_principal: 1000,
             waiting_bytes_per_principal: 256 * 1024 * 1024,
@@ -45,6 +48,25 @@ pub enum Admission {
     Queued,
     /// There is no room even to wait.
     Full(NoRoom),
+}
+
+/// What waits, for one principal or for all.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    pub(super) jobs: usize,
+    pub(super) bytes: usize,
+}
+
+impl Load {
+    pub(super) const fn add(&mut self, bytes: usize) {
+        self.jobs += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    pub(super) const fn take(&mut self, bytes: usize) {
+        self.jobs -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 /// Whose room to wait is used up. What it says is told to the peer.

@@ -18,6 +18,7 @@ fn queue(per_principal: usize, running: usize, queued: usize) -> AdmissionQueue<
         per_principal,
         running,
         queued,
+        queued_bytes: 40,
         children_per_principal: 2,
         waiting_per_principal: 3,
         waiting_bytes_per_principal: 10,
@@ -101,6 +102,23 @@ fn children_run_beside_the_limits() {
     );
 }
 
+/// [ARCP 14-6] What waits is bounded in bytes for everybody together too, however many share it.
+#[test]
+fn waiting_is_bounded_in_bytes_for_all() {
+    let mut queue = queue(1, 1, 100);
+    queue.admit(&"a", 0, 1);
+    for (job, principal) in ["a", "b", "c", "d"].iter().enumerate() {
+        let job = u32::try_from(job + 1).unwrap();
+        assert_eq!(queue.admit(principal, job, 10), Admission::Queued);
+    }
+    assert_eq!(queue.admit(&"e", 5, 1), Admission::Full(NoRoom::Everybody));
+    assert!(queue.withdraw(&plain(), &"b", &2));
+    assert_eq!(queue.admit(&"e", 5, 10), Admission::Queued);
+    let mut queue = self::queue(1, 1, 100);
+    queue.admit(&"a", 0, 1);
+    assert_eq!(queue.admit(&"b", 1, 99), Admission::Queued, "one may wait");
+}
+
 /// [ARCP 14-6] a principal waits within bounds of its own, in number and in bytes; others still have room.
 #[test]
 fn waiting_is_bounded_for_each_principal() {
@@ -117,8 +135,8 @@ fn waiting_is_bounded_for_each_principal() {
         queue.admit_again(&plain(), &"a", 6, 99, noon()),
         Admission::Queued
     );
-    assert_eq!(queue.admit(&"b", 7, 99), Admission::Queued, "one may wait");
     assert!(queue.withdraw(&plain(), &"a", &6) && queue.withdraw(&plain(), &"a", &1));
+    assert_eq!(queue.admit(&"b", 7, 20), Admission::Queued, "one may wait");
     assert_eq!(
         queue.admit(&"a", 8, 6),
         Admission::Queued,

@@ -1,7 +1,7 @@
 //! Requests: from the asking to the reply, through loss and resume.
 
 use towline_wire::{
-    Envelope, Feature, JobId, JobSeq, RawJson,
+    Envelope, Feature, JobId, JobSeq, MessageId, RawJson,
     payload::{Answer, Cancel, Inbox, Jobs, ListJobs, Ping, Speak, Submit, Subscribe, Unsubscribe},
 };
 
@@ -35,11 +35,16 @@ impl ClientSession {
                 let (what, frame) = cancelled(job, reason);
                 (what, frame, None)
             }
-            Request::Subscribe { job, from, history } => {
+            Request::Subscribe {
+                job,
+                from,
+                history,
+                input,
+            } => {
                 let key = self.jobs.watch(&job);
                 (
                     What::Subscribe { job: job.clone() },
-                    subscribe(job, from, history),
+                    subscribe(job, from, history, input),
                     Some(key),
                 )
             }
@@ -205,6 +210,17 @@ impl ClientSession {
         self.answer(pending, Reply::Failed(error), out);
     }
 
+    /// The transport did not take a frame, for it is larger than the transport sends: the request of that name, if it waits,
+    /// fails now and not at its deadline.
+    pub fn unsent(&mut self, id: &MessageId, size: usize, limit: usize, out: &mut Vec<Effect>) {
+        if let Some(pending) = self.requests.take_named(id) {
+            let words = format!(
+                "the request has {size} bytes, and this connection sends messages of at most {limit}; hand large inputs over by reference"
+            );
+            self.fail(pending, RequestError::Invalid(words), out);
+        }
+    }
+
     pub(super) fn expire_requests(&mut self, at: Moment<'_>, out: &mut Vec<Effect>) {
         for pending in self.requests.expired(at.now) {
             self.expire(pending, at, out);
@@ -301,11 +317,12 @@ fn cancelled(job: JobId, reason: String) -> (What, Envelope) {
     (What::Cancel { job }, frame)
 }
 
-fn subscribe(job: JobId, from: Option<JobSeq>, history: bool) -> Envelope {
+fn subscribe(job: JobId, from: Option<JobSeq>, history: bool, input: bool) -> Envelope {
     let message = Subscribe {
         job_id: Some(job.clone()),
         from_event_seq: from,
         history: Some(history),
+        input,
     };
     envelope(&message).with_job(job)
 }

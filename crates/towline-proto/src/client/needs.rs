@@ -81,6 +81,7 @@ mod tests {
             job: towline_wire::JobId::parse("j").unwrap(),
             from: None,
             history: false,
+            input: false,
         };
         let table = [
             (submit(r#"{"agent":"a@1.0.0"}"#), Feature::AgentVersions),

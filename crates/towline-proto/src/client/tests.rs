@@ -359,6 +359,7 @@ fn a_job_is_watched_until_the_last_subscription_ends() {
         job: job.clone(),
         from: None,
         history: false,
+        input: false,
     };
     let unsubscribe = || Request::Unsubscribe { job: job.clone() };
     table.ask(subscribe()).unwrap();

@@ -31,6 +31,11 @@ pub enum Cause {
         /// How many events.
         events: u64,
     },
+    /// The logs of its principal's running jobs have more than this together [ARCP 14-6].
+    LogsFull {
+        /// How many bytes of events.
+        bytes: u64,
+    },
 }
 
 impl Cause {
@@ -43,7 +48,8 @@ impl Cause {
             | Self::Shutdown
             | Self::Restarted
             | Self::BudgetSpent
-            | Self::LogFull { .. } => JobStatus::Error,
+            | Self::LogFull { .. }
+            | Self::LogsFull { .. } => JobStatus::Error,
         }
     }
 
@@ -88,6 +94,13 @@ impl Cause {
                 ErrorCode::INTERNAL_ERROR,
                 format!(
                     "the job's log passed its bounds ({bytes} bytes, {events} events); have the agent write less, or the operator raise log_bytes and log_events in [server.limits]"
+                ),
+            )
+            .with_reason("log_full"),
+            Self::LogsFull { bytes } => Failure::new(
+                ErrorCode::INTERNAL_ERROR,
+                format!(
+                    "the logs of this principal's running jobs passed {bytes} bytes together; have the agents write less, or the operator raise log_bytes_per_principal in [server.limits]"
                 ),
             )
             .with_reason("log_full"),

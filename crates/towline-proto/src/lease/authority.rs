@@ -250,6 +250,26 @@ impl Reach {
         self.leases.contains(wanted).is_ok()
             || granted.is_some_and(|granted| granted.contains(wanted).is_ok())
     }
+
+    /// Whether a value is covered, or a person may be asked to let it through [ARCP 15-6].
+    pub fn reaches(&self, namespace: &str, value: &str) -> bool {
+        let granted = self.granted.as_ref();
+        self.leases.check(namespace, value).is_allowed()
+            || granted.is_some_and(|granted| granted.check(namespace, value).is_allowed())
+            || self.leases.ask(namespace, value).is_some()
+    }
+
+    /// Whether some value of a namespace that begins so may be covered.
+    pub fn covers_some(&self, namespace: &str, beginning: &str) -> bool {
+        let granted = self.granted.as_ref();
+        self.leases.covers_some(namespace, beginning)
+            || granted.is_some_and(|granted| granted.covers_some(namespace, beginning))
+    }
+
+    /// The same, or a person may be asked to let it through [ARCP 15-6].
+    pub fn reaches_some(&self, namespace: &str, beginning: &str) -> bool {
+        self.covers_some(namespace, beginning) || self.leases.asks_some(namespace, beginning)
+    }
 }
 
 impl<'v> Ask<'v> {

@@ -97,6 +97,18 @@ impl Pattern {
         self.covers(&value, &mut Effort::matching())
     }
 
+    /// Whether the pattern may cover some value that begins so. It is read as the beginning of a value, and not normalised
+    /// beyond that; what takes too long to tell is not covered.
+    pub fn covers_some(&self, beginning: &str) -> bool {
+        let Ok(beginning) = Normal::new(self.kind, beginning) else {
+            return false;
+        };
+        let stops = self
+            .automaton
+            .stops_at(beginning.symbols(), &mut Effort::matching());
+        stops == Ok(None)
+    }
+
     /// Whether the pattern covers a normalised value; an error when that takes too long to tell.
     pub(super) fn covers(
         &self,

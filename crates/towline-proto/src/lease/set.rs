@@ -231,6 +231,18 @@ impl LeaseSet {
         }
     }
 
+    /// Whether some pattern may cover a value of the namespace that begins so; see [`Pattern::covers_some`].
+    pub fn covers_some(&self, namespace: &str, beginning: &str) -> bool {
+        let mut patterns = self.patterns(namespace).iter();
+        patterns.any(|pattern| pattern.covers_some(beginning))
+    }
+
+    /// Whether a person may let such a value through [ARCP 15-6].
+    pub fn asks_some(&self, namespace: &str, beginning: &str) -> bool {
+        let asks = self.asks.as_ref();
+        asks.is_some_and(|asks| asks.covers_some(namespace, beginning))
+    }
+
     /// Every pattern, with its namespace.
     pub(super) fn all_patterns(&self) -> impl Iterator<Item = (&str, &Pattern)> {
         self.grants.iter().flat_map(|(namespace, grants)| {

@@ -44,6 +44,8 @@ pub enum RequestKind {
         job: JobId,
         /// Replay what came after this one; `None` means only what comes.
         history: Option<towline_wire::JobSeq>,
+        /// Whether what it was given is wanted too.
+        input: bool,
     },
     /// Stop watching a job.
     Unsubscribe {
@@ -339,6 +341,7 @@ fn read_subscribe(
     Ok(RequestKind::Subscribe {
         job: job_of(envelope, subscribe.job_id)?,
         history: wanted.then(|| subscribe.from_event_seq.unwrap_or_default()),
+        input: subscribe.input,
     })
 }
 

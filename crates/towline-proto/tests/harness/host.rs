@@ -235,7 +235,7 @@ impl Host {
             RequestKind::Cancel { job, reason } => {
                 self.cancel(connection, id.clone(), &job, reason)
             }
-            RequestKind::Subscribe { job, history } => {
+            RequestKind::Subscribe { job, history, .. } => {
                 self.subscribe(connection, &session, id.clone(), &job, history)
             }
             RequestKind::Unsubscribe { .. }

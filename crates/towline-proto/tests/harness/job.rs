@@ -58,6 +58,7 @@ impl Job {
             subscribed_from: last,
             replayed,
             credentials: None,
+            input: None,
         };
         envelope(&subscribed).with_job(self.id.clone())
     }

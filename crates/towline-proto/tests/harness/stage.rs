@@ -402,5 +402,6 @@ fn history(job: JobId) -> Request {
         job,
         from: None,
         history: true,
+        input: false,
     }
 }

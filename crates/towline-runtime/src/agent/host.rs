@@ -70,8 +70,13 @@ impl RunJob for Seated {
             let gone = Failure::new(ErrorCode::INTERNAL_ERROR, "the runtime is gone");
             return Box::pin(async { Err(gone) });
         };
+        let closing = ctx.closing();
         let running = self.agent.run(ctx, input);
-        Box::pin(async move { running.await.map_err(super::AgentError::into_failure) })
+        Box::pin(async move {
+            let gave = running.await.map_err(super::AgentError::into_failure);
+            drop(closing);
+            gave
+        })
     }
 
     fn rules(&self) -> RunRules {

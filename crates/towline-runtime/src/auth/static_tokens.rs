@@ -6,6 +6,7 @@ use futures_util::future::{BoxFuture, ready};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use towline_store::Principal;
+use towline_wire::{Shown, stands_as_it_is};
 
 use super::{AuthRefusal, Authenticator, Credentials, Proof, Proven, proof::hex};
 
@@ -82,6 +83,11 @@ impl StaticTokens {
     fn add(&mut self, principal: &str, token: &str) -> Result<(), StaticTokensError> {
         if principal.is_empty() {
             return Err(StaticTokensError::NoPrincipal);
+        }
+        if !stands_as_it_is(principal) {
+            return Err(StaticTokensError::BadPrincipal {
+                principal: Shown::new(principal).to_string(),
+            });
         }
         if token.is_empty() {
             return Err(StaticTokensError::NoToken {
@@ -163,6 +169,14 @@ pub enum StaticTokensError {
     /// A token without anybody it stands for.
     #[error("a token has no principal, write principal:token")]
     NoPrincipal,
+    /// A principal that would be shown as another one is, or do something to a terminal.
+    #[error(
+        "the principal `{principal}` has control characters, or turns text around; write it without"
+    )]
+    BadPrincipal {
+        /// The principal, with those escaped.
+        principal: String,
+    },
     /// A principal without a token would be let in with an empty one.
     #[error("the token of `{principal}` is empty, write principal:token")]
     NoToken {
@@ -296,6 +310,26 @@ mod tests {
         let tokens = StaticTokens::from_file(file.path()).unwrap();
         assert_eq!(ask(&tokens, "to:ken").await.as_deref(), Some("alice"));
         assert_eq!(ask(&tokens, "two").await.as_deref(), Some("bob"));
+    }
+
+    /// [ARCP 14-8] A principal is shown as it is, and looks like nobody else.
+    #[test]
+    fn principals_have_names_that_can_be_shown() {
+        for name in [
+            "a\u{202e}ecila",
+            "a\u{2066}",
+            "a\nb",
+            "a\u{9b}m",
+            "\u{1b}[2J",
+        ] {
+            let refused = StaticTokens::new([(name, "t")]).expect_err("no name");
+            let message = refused.to_string();
+            assert!(
+                message.contains("\\u{") || message.contains("\\n"),
+                "{message}"
+            );
+        }
+        StaticTokens::new([("Ünal 漢 @example", "t")]).expect("a name");
     }
 
     #[test]

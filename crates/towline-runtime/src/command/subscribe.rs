@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use towline_proto::refusal::Refusal;
 use towline_store::{Change, JobRow, JobState, RecordKind, StoreError};
-use towline_wire::{Feature, FeatureSet, JobId, JobSeq, payload};
+use towline_wire::{Feature, FeatureSet, JobId, JobSeq, RawJson, payload};
 
 use super::{
     accept::accepted,
@@ -20,8 +20,17 @@ use crate::{
     session::Reply,
 };
 
-pub(super) async fn subscribe(hub: &Arc<Hub>, asker: Asker, job: JobId, history: Option<JobSeq>) {
-    if let Err(refusal) = prepare(hub, &asker, &job, history).await {
+/// The largest input that `job.subscribed` shows: half of what a frame may have.
+const INPUT_BYTES: usize = 8 << 20;
+
+pub(super) async fn subscribe(
+    hub: &Arc<Hub>,
+    asker: Asker,
+    job: JobId,
+    history: Option<JobSeq>,
+    input: bool,
+) {
+    if let Err(refusal) = prepare(hub, &asker, &job, history, input).await {
         asker.refuse_subscribe(&job, &refusal);
     }
 }
@@ -31,6 +40,7 @@ async fn prepare(
     asker: &Asker,
     job: &JobId,
     history: Option<JobSeq>,
+    input: bool,
 ) -> Result<(), Refusal> {
     let view = hub
         .look_up(job)
@@ -41,13 +51,13 @@ async fn prepare(
     audit(hub, asker, job, row, verdict.as_ref().err());
     verdict?;
     let view = view.ok_or_else(|| Refusal::job_not_found(job))?;
-    watch(hub, asker, view, history, Answer::Subscribed).await
+    watch(hub, asker, view, history, Answer::Subscribed { input }).await
 }
 
 /// How a session is told that it watches a job.
 pub(super) enum Answer {
-    /// With `job.subscribed`.
-    Subscribed,
+    /// With `job.subscribed`, and with what the job was given when that was asked for.
+    Subscribed { input: bool },
     /// With `job.accepted`: it repeated the submit of the job [ARCP 7.2-1].
     Accepted,
 }
@@ -288,6 +298,7 @@ impl SubscribeJob {
             subscribed_from: last,
             replayed,
             credentials: self.credentials.clone(),
+            input: self.input(row),
         };
         let pause = self
             .asker
@@ -304,10 +315,17 @@ impl SubscribeJob {
         }
     }
 
+    /// What the job was given, where it was asked for and a frame has room for it: whoever may watch a job may see it.
+    fn input(&self, row: &JobRow) -> Option<RawJson> {
+        let is_wanted = matches!(self.answer, Answer::Subscribed { input: true });
+        let fits = row.input.as_str().len() <= INPUT_BYTES && !row.input.is_null();
+        (is_wanted && fits).then(|| row.input.clone())
+    }
+
     fn refuse(&self, refusal: &Refusal) {
         let row = self.view.row();
         match self.answer {
-            Answer::Subscribed => self.asker.refuse_subscribe(&row.id, refusal),
+            Answer::Subscribed { .. } => self.asker.refuse_subscribe(&row.id, refusal),
             Answer::Accepted => self.asker.refuse_submit(refusal, Some(row.trace)),
         }
     }

@@ -15,7 +15,7 @@ use towline_proto::{
     refusal::Refusal,
     server::{Effect, Goodbye, Idle, ServerSession},
 };
-use towline_transport::{FrameSink, FrameSource, Inbound};
+use towline_transport::{Closed, FrameSink, FrameSource, Inbound, TransportKind};
 use towline_wire::{ErrorCode, EventSeq, Feature, MessageId, payload};
 use tracing::Instrument as _;
 
@@ -93,6 +93,8 @@ enum Happening {
 #[derive(PartialEq, Eq)]
 enum Flow {
     On,
+    /// The peer has said all it will, and may read on.
+    Finishing,
     /// The writer was told to say goodbye.
     Closing,
     /// The transport is gone.
@@ -105,9 +107,24 @@ impl Reader<'_> {
             let happening = self.next(source, writing).await;
             match self.handle(happening) {
                 Flow::On => {}
+                Flow::Finishing => return self.finish(writing).await,
                 Flow::Closing | Flow::Lost => return,
             }
         }
+    }
+
+    /// What was asked before the end of the peer's output is done, and what that brings is sent, within the time that jobs
+    /// have at a shutdown.
+    async fn finish(&mut self, writing: &mut JoinHandle<()>) {
+        let bound = self.hub.services.options.drain;
+        let settled = timeout(bound, self.hub.settled(&self.session, &self.attachment));
+        let _leaving = tokio::select! {
+            biased;
+            () = self.attachment.detach.cancelled() => self.on_detached(),
+            _ = writing => Flow::Lost,
+            // Jobs that go on after that do so without this connection [ARCP 6.7-2].
+            _ = settled => self.close(Some("end of input".to_owned()), Goodbye::Normal, true),
+        };
     }
 
     async fn next(
@@ -142,6 +159,12 @@ impl Reader<'_> {
 
     fn handle(&mut self, happening: Happening) -> Flow {
         match happening {
+            // Of a pair of streams each ends by itself.
+            Happening::Inbound(Some(Inbound::Closed(Closed::ByPeer(None))))
+                if self.attachment.kind == TransportKind::Stdio =>
+            {
+                Flow::Finishing
+            }
             Happening::Inbound(None | Some(Inbound::Closed(_))) | Happening::WriterEnded => {
                 Flow::Lost
             }

@@ -146,7 +146,9 @@ impl HttpRequest {
         if let Some(reason) = self.invalid.take() {
             return Err(HttpError::Invalid(reason));
         }
-        let deadline = Instant::now() + self.timeout;
+        // A time that no clock reaches is as good as none.
+        let timeout = self.timeout.min(LONGEST);
+        let deadline = Instant::now() + timeout;
         let mut permit = self.ctx.authorize(Operation::NetFetch(&self.url)).await?;
         let limit = self.ctx.equipment.http.options.max_redirects;
         for _ in 0..=limit {
@@ -319,3 +321,6 @@ fn is_harmless(name: &HeaderName) -> bool {
 fn shown(url: &str) -> String {
     Url::parse(url).map_or_else(|_| "the URL".to_owned(), |url| without_query(&url))
 }
+
+/// Longer than anybody waits, and within what clocks can add up: 30 years.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);

@@ -8,7 +8,7 @@ use towline_proto::lease::Operation;
 use towline_wire::{ErrorCode, RawJson, event};
 use tracing::Instrument as _;
 
-use super::{Denied, EventError, JobContext};
+use super::{Denied, EventError, JobContext, tool_servers::ToolServer};
 
 /// Something an agent can call by name, when its lease has `tool.call` for it.
 ///
@@ -65,11 +65,43 @@ where
 
 /// The tools of a runtime.
 #[derive(Default, Clone)]
-pub(crate) struct ToolRegistry(BTreeMap<String, Arc<dyn Tool>>);
+pub(crate) struct ToolRegistry {
+    tools: BTreeMap<String, Arc<dyn Tool>>,
+    servers: BTreeMap<String, Arc<dyn ToolServer>>,
+}
+
+/// What a name leads to.
+enum Found<'r> {
+    Tool(&'r Arc<dyn Tool>),
+    /// A tool of a server, by the server's name and its own.
+    Of(&'r str, &'r dyn ToolServer, &'r str),
+}
 
 impl ToolRegistry {
     pub(crate) fn add(&mut self, name: impl Into<String>, tool: Arc<dyn Tool>) {
-        self.0.insert(name.into(), tool);
+        self.tools.insert(name.into(), tool);
+    }
+
+    pub(crate) fn add_server(&mut self, name: impl Into<String>, server: Arc<dyn ToolServer>) {
+        self.servers.insert(name.into(), server);
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tools.keys().map(String::as_str)
+    }
+
+    pub(super) fn servers(&self) -> impl Iterator<Item = (&str, &dyn ToolServer)> {
+        let servers = self.servers.iter();
+        servers.map(|(name, server)| (name.as_str(), &**server))
+    }
+
+    fn find<'r>(&'r self, name: &'r str) -> Option<Found<'r>> {
+        if let Some(tool) = self.tools.get(name) {
+            return Some(Found::Tool(tool));
+        }
+        let (server, tool) = name.split_once('/')?;
+        let found = self.servers.get(server)?;
+        Some(Found::Of(server, &**found, tool))
     }
 }
 
@@ -96,24 +128,32 @@ pub enum ToolError {
 }
 
 impl JobContext {
-    /// Calls a tool of the runtime: the call goes into the log, then the lease is asked, then the tool runs, and its
+    /// Calls a tool of the runtime, or one of its servers' (`SERVER/TOOL`): the call goes into the log, then the lease is asked, then the tool runs, and its
     /// result or error goes into the log.
     ///
     /// # Errors
     /// [`ToolError`].
     pub async fn call_tool(&self, name: &str, args: impl Serialize) -> Result<RawJson, ToolError> {
         let args = RawJson::of(&args).map_err(EventError::unserialisable)?;
-        let Some(tool) = self.equipment.tools.0.get(name).cloned() else {
+        let Some(found) = self.equipment.tools.find(name) else {
             return Err(ToolError::Unknown(name.to_owned()));
         };
         let ctx = self.clone();
         self.guarded_call(name, args, |args| async move {
-            let args = if tool.takes_meta() {
-                add_meta(args, &ctx.traceparent())
-            } else {
-                args
-            };
-            tool.call(ctx, args).await
+            match found {
+                Found::Tool(tool) => {
+                    let args = if tool.takes_meta() {
+                        add_meta(args, &ctx.traceparent())
+                    } else {
+                        args
+                    };
+                    tool.call(ctx, args).await
+                }
+                Found::Of(name, server, tool) => {
+                    let open = ctx.opened.server(name, server, &ctx).await?;
+                    open.call(tool, args, ctx.traceparent()).await
+                }
+            }
         })
         .await
     }

@@ -18,7 +18,7 @@ use towline_store::Principal;
 use towline_wire::{JobId, Secret, SessionId};
 
 use super::{
-    callers::VirtualSessions, days::Days, followers::Followers, keys::KeysInFlight,
+    callers::VirtualSessions, days::Days, followers::Followers, keys::KeysInFlight, logs::Logs,
     refusals::Refusals, schedules::Schedules, webhooks::WaitingWebhooks,
 };
 use crate::{RuntimeOptions, job::JobEntry, session::SessionEntry};
@@ -33,6 +33,8 @@ pub(crate) struct Books {
     pub(crate) days: Days,
     /// Idempotency keys whose first submit is under way.
     pub(crate) keys: KeysInFlight,
+    /// How much the logs of principals' live jobs hold.
+    pub(crate) logs: Logs,
     /// Whose refusals the audit log was told of lately.
     pub(crate) refusals: Refusals,
     /// What callers without a connection have for a session.
@@ -55,6 +57,7 @@ impl Books {
             admission: Mutex::new(AdmissionQueue::new(options.admission)),
             days: Days::default(),
             keys: KeysInFlight::default(),
+            logs: Logs::default(),
             refusals: Refusals::default(),
             callers: VirtualSessions::default(),
             followers: Followers::default(),

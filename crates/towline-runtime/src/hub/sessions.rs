@@ -10,7 +10,10 @@ use super::{
     Hub,
     tx::{Command, Tx},
 };
-use crate::session::{Attachment, DetachReason, SessionEntry};
+use crate::{
+    job::JobEntry,
+    session::{Attachment, DetachReason, SessionEntry},
+};
 
 impl Hub {
     /// A connection is over. The session stays for the resume window [ARCP 6.3-6].
@@ -52,6 +55,31 @@ impl Hub {
         let watches = !session.lock().subscriptions.is_empty();
         let mut live = self.books.jobs.unfinished().into_iter();
         !asks && !watches && !live.any(|job| job.row.session == session.id)
+    }
+
+    /// Waits until a session has had what it asked for: its requests are answered, and the jobs that it submitted or watches
+    /// are over, in its stream too. Cancel safe.
+    pub(crate) async fn settled(&self, session: &SessionEntry, attachment: &Attachment) {
+        loop {
+            while attachment.replies.lock().waiting() > 0 {
+                attachment.room.notified().await;
+            }
+            let Some(job) = self.awaited_by(session) else {
+                return self.barrier().await;
+            };
+            tokio::select! {
+                () = job.ended.cancelled() => {}
+                () = job.left.cancelled() => {}
+            }
+        }
+    }
+
+    /// A job that a session will hear more of.
+    fn awaited_by(&self, session: &SessionEntry) -> Option<Arc<JobEntry>> {
+        let live = self.books.jobs.unfinished().into_iter();
+        let mut live = live.filter(|job| !job.left.is_cancelled());
+        let state = session.lock();
+        live.find(|job| job.row.session == session.id || state.subscriptions.contains(job.id()))
     }
 
     /// Ends every connection of the runtime [ARCP 6.7-3].

@@ -114,7 +114,8 @@ impl<'h> Tx<'h> {
         let (changes, observers, outgrown) = {
             let mut core = job.lock();
             let changes = core.take(job.id(), before.is_some());
-            let outgrown = core.outgrows(options.log_bytes, options.log_events, || self.hub.now());
+            let all = |more| self.hub.books.logs.add(&job.row.principal, more);
+            let outgrown = core.outgrows(options, all, || self.hub.now());
             core.observers.retain(|session| !session.lock().gone);
             (changes, core.observers.clone(), outgrown)
         };

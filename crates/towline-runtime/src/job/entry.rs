@@ -28,7 +28,7 @@ use super::{
     tail::Tail,
     talk::Talk,
 };
-use crate::session::SessionEntry;
+use crate::{RuntimeOptions, session::SessionEntry};
 
 /// A job that is in memory: because it is not finished, or because it finished a moment ago.
 pub(crate) struct JobEntry {
@@ -359,17 +359,27 @@ impl JobCore {
     }
 
     /// Whether the job's log has just outgrown its bounds [ARCP 14-6]. Then it takes nothing but the terminal any more, and the
-    /// end of the job is decided.
+    /// end of the job is decided. `all` adds to what its principal's jobs hold, and gives that.
     pub(crate) fn outgrows(
         &mut self,
-        bytes: u64,
-        events: u64,
+        options: &RuntimeOptions,
+        all: impl FnOnce(u64) -> u64,
         now: impl FnOnce() -> Timestamp,
     ) -> bool {
-        let news = self.log.has_outgrown(bytes, events) && self.is_open();
+        let (bytes, events) = (options.log_bytes, options.log_events);
+        let most = options.log_bytes_per_principal;
+        let together = self.log.weigh().is_some_and(|more| all(more) > most);
+        let cause = if self.log.has_outgrown(bytes, events) {
+            Cause::LogFull { bytes, events }
+        } else if together {
+            Cause::LogsFull { bytes: most }
+        } else {
+            return false;
+        };
+        let news = self.is_open();
         if news {
             self.log.shut();
-            self.stop(Cause::LogFull { bytes, events }, now());
+            self.stop(cause, now());
         }
         news
     }

@@ -32,6 +32,8 @@ pub(crate) struct Log {
     state_changed: bool,
     /// How many bytes were taken.
     bytes_taken: u64,
+    /// How many of those count for the bound of the principal's jobs together.
+    weighed: u64,
     /// Whether nothing but the terminal is added any more.
     shut: bool,
     clock_text: ClockText,
@@ -85,6 +87,7 @@ impl Log {
             queued: false,
             state_changed: false,
             bytes_taken: 0,
+            weighed: 0,
             shut: false,
             clock_text: ClockText::default(),
             told: 0,
@@ -128,6 +131,20 @@ impl Log {
     /// Whether more was taken than a log may have.
     pub(crate) fn has_outgrown(&self, bytes: u64, events: u64) -> bool {
         self.bytes_taken > bytes || self.taken.value() > events
+    }
+
+    /// How much was taken since this was last asked, once it is worth asking anybody.
+    pub(crate) fn weigh(&mut self) -> Option<u64> {
+        let more = self.bytes_taken - self.weighed;
+        (more >= WORTH_WEIGHING).then(|| {
+            self.weighed = self.bytes_taken;
+            more
+        })
+    }
+
+    /// What [`Log::weigh`] gave in all.
+    pub(crate) fn weight(&self) -> u64 {
+        self.weighed
     }
 
     /// Takes no more events, only the terminal.
@@ -272,6 +289,9 @@ impl Log {
         follows && next == self.taken.next()
     }
 }
+
+/// How much a log grows before it counts for its principal's bound.
+const WORTH_WEIGHING: u64 = 1024 * 1024;
 
 /// From how many bytes on the bound of all jobs together is worth an update.
 const WORTH_TELLING: usize = 64 * 1024;

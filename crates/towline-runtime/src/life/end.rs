@@ -170,12 +170,13 @@ pub(super) fn ended(hub: &Arc<Hub>, job: &Arc<JobEntry>) {
     job.ended.cancel();
     job.tail.lock().trim(RECENT_TAIL);
     hub.books.jobs.retire(job.id(), job.weight());
-    let status = {
+    let (status, logged) = {
         let mut core = job.lock();
         core.observers.clear();
         core.kin.leave();
-        core.machine.status()
+        (core.machine.status(), core.log.weight())
     };
+    hub.books.logs.remove(&job.row.principal, logged);
     debug_assert!(status.is_terminal(), "only what has ended ends");
     metrics::counter!("towline_jobs_ended_total", "status" => status.as_str()).increment(1);
     stop_children(hub, job, "the parent job ended");

@@ -20,6 +20,7 @@ mod delegation;
 mod dialects;
 #[path = "../../../towline-proto/src/drawing.rs"]
 mod drawing;
+mod ending;
 mod events;
 mod files;
 mod follow;

@@ -189,6 +189,45 @@ async fn a_log_has_bounds() {
     }
 }
 
+/// [ARCP 14-6] The logs of a principal's running jobs are bounded together: neither of two jobs passes the bound by itself. What
+/// ended counts no more, and others have a bound of their own.
+#[tokio::test(start_paused = true)]
+async fn logs_are_bounded_for_each_principal() {
+    const LINE: usize = 100_000;
+    const MOST: usize = 3 << 20;
+    let options = RuntimeOptions::default().log_bytes_per_principal(MOST as u64);
+    let runtime = plain(options).await;
+    let flood = || json!({"agent": "floods", "input": LINE});
+    let mut bob = Peer::open(&runtime, BOB, QUIET).await;
+    bob.submit(flood()).await;
+    let mut alice = Peer::open(&runtime, ALICE, QUIET).await;
+    for _ in 0..2 {
+        alice.send("job.submit", flood()).await;
+    }
+    let mut records = Vec::new();
+    for round in 0..3 {
+        if round == 2 {
+            alice.send("job.submit", flood()).await;
+        }
+        let end = loop {
+            let frame = alice.next().await;
+            if frame["type"] == "job.error" {
+                break frame;
+            }
+        };
+        assert_eq!(end["payload"]["details"]["reason"], "log_full");
+        let message = end["payload"]["message"].as_str().unwrap();
+        assert!(message.contains("log_bytes_per_principal"), "{message}");
+        records.push(usize::try_from(end["job_seq"].as_u64().unwrap()).unwrap());
+    }
+    let most = MOST / LINE;
+    assert!(records[0] < most && records[1] < most, "{records:?}");
+    assert!(
+        records[2] >= most,
+        "what is over counts no more: {records:?}"
+    );
+}
+
 /// [ARCP 14-6, 7.1-5] what a principal has waiting is bounded in number and in bytes; others still have room.
 #[tokio::test(start_paused = true)]
 async fn waiting_is_bounded_for_each_principal() {

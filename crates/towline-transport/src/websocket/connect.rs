@@ -11,7 +11,7 @@ use tokio_tungstenite::{
     client_async_with_config,
     tungstenite::{
         client::IntoClientRequest as _,
-        error::Error as WsError,
+        error::{Error as WsError, ProtocolError},
         handshake::client::Request,
         http::{HeaderName, HeaderValue, Response, Uri, header, uri::InvalidUri},
     },
@@ -185,6 +185,14 @@ impl Target {
             WsError::Io(cause) => self
                 .failed(format!("the server ended the upgrade: {cause}"))
                 .because(cause),
+            // The cause says in a library's words what bytes they were, which helps nobody.
+            WsError::Protocol(ProtocolError::HttparseError(_)) => self.refused(
+                "what answers there does not speak HTTP; is it the address of a WebSocket?"
+                    .to_owned(),
+            ),
+            WsError::Protocol(ProtocolError::HandshakeIncomplete) => {
+                self.failed("the server ended the connection during the upgrade".to_owned())
+            }
             WsError::Protocol(fault) => self
                 .refused(format!(
                     "the server's answer to the upgrade is wrong: {fault}"
@@ -354,6 +362,23 @@ mod tests {
             assert!(!error.is_transient(), "{error}");
             assert!(error.to_string().contains(remedy), "{url}: {error}");
         }
+    }
+
+    /// Whoever answers in another protocol is told of in our words, not in a parser's.
+    #[tokio::test]
+    async fn what_speaks_no_http_is_told_of_plainly() {
+        use tokio::io::AsyncWriteExt as _;
+
+        let (near, mut far) = tokio::io::duplex(4096);
+        far.write_all(b"SSH-2.0-OpenSSH_9.9\r\n\r\n").await.unwrap();
+        let connected = connect_on(near, "ws://host/arcp", &WebSocketOptions::default()).await;
+        let error = connected.expect_err("no upgrade");
+        let words = error.to_string();
+        assert!(
+            words.contains("does not speak HTTP") && !words.contains("httparse"),
+            "{words}"
+        );
+        assert!(!error.is_transient());
     }
 
     #[test]

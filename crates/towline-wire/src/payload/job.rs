@@ -340,12 +340,19 @@ pub struct Subscribe {
     /// Whether what has happened is wanted too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<bool>,
+    /// Whether what the job was given is wanted too; ours, and passed over by others.
+    #[serde(
+        rename = "x-vendor.towline.input",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub input: bool,
 }
 
 readable!(Subscribe {
     job_id: opt,
     from_event_seq: opt,
-    history: opt
+    history: opt,
+    input: def | "x-vendor.towline.input"
 });
 
 /// `job.subscribed` (§7.6).
@@ -384,6 +391,12 @@ pub struct Subscribed {
     /// Its credentials; only to the submitting principal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Vec<Credential>>,
+    /// What it was given, where [`Subscribe::input`] asked for it.
+    #[serde(
+        rename = "x-vendor.towline.input",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub input: Option<RawJson>,
 }
 
 readable!(Subscribed {
@@ -400,6 +413,7 @@ readable!(Subscribed {
     subscribed_from: def,
     replayed: def as BoolOrCount,
     credentials: opt,
+    input: opt | "x-vendor.towline.input",
 });
 
 /// `true`, `false`, or a count that is true when it is not zero.

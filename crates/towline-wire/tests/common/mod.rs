@@ -260,12 +260,14 @@ fn job_messages() -> Vec<(&'static str, Envelope)> {
         subscribed_from: JobSeq::new(3),
         replayed: true,
         credentials: Some(vec![credential()]),
+        input: Some(raw("[1]")),
         ..bare_subscribed()
     };
     let subscribe = Subscribe {
         job_id: Some(job()),
         from_event_seq: Some(JobSeq::new(2)),
         history: Some(true),
+        input: true,
     };
     let reason = Some("not needed".to_owned());
     vec![
@@ -349,6 +351,7 @@ fn bare_subscribed() -> Subscribed {
         subscribed_from: JobSeq::ZERO,
         replayed: false,
         credentials: None,
+        input: None,
     }
 }
 

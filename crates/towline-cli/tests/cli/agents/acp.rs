@@ -8,7 +8,7 @@ use crate::support::{Place, Ran, Server, TOKEN};
 fn place() -> Place {
     let place = Place::new();
     let file = format!(
-        "[agents.coder]\ncommand = [\"{}\", \"acp-script\"]\nprotocol = \"acp\"\nstate = \"home\"\nrestartable = true\ncwd = \"work\"\n",
+        "[agents.coder]\ncommand = [\"{}\", \"acp-script\"]\nprotocol = \"acp\"\nstate = \"home\"\ncwd = \"work\"\n",
         env!("CARGO_BIN_EXE_towline")
     );
     place.write("towline.toml", file);
@@ -72,7 +72,7 @@ fn an_agent_works_within_its_lease() {
 }
 
 /// [ARCP 17-6, 15-6] `kill -9` of the server in the middle of a turn: the next one loads the session and sends the prompt again, and
-/// what a person was asked stays asked.
+/// what a person was asked stays asked. That is so without a word in the configuration.
 #[test]
 fn a_turn_survives_a_kill() {
     let place = place();

@@ -80,6 +80,7 @@ fn failures_complaints_and_the_environment() {
             "HOME",
             "LANG",
             "PATH",
+            "TMPDIR",
             "TOWLINE_ATTEMPT",
             "TOWLINE_EVENTS",
             "TRACEPARENT"
@@ -108,6 +109,55 @@ fn failures_complaints_and_the_environment() {
     )
     .status(1)
     .says(&["no-such-program", "status 127"]);
+}
+
+/// [ARCP 18-1] A program has a directory of its own, which ends with the job, and the variables that the job gives it.
+#[test]
+fn a_program_has_a_home_and_variables() {
+    let place = Place::new();
+    let shell = ["--lease", "tool.call=exec:sh"];
+    let script =
+        "echo kept > $HOME/a && echo kept > $TMPDIR/b && cat $HOME/a $TMPDIR/b && echo $HOME $MODE";
+    let input = json!({"argv": ["sh", "-c", script], "env": {"MODE": "strict"}});
+    let ran = run_agent(&place, "exec", input, &shell).ok();
+    let said: Vec<&str> = ran.stdout.split_whitespace().collect();
+    let ["kept", "kept", home, "strict"] = said[..] else {
+        panic!("{ran:?}");
+    };
+    assert!(home.len() > 1 && !std::path::Path::new(home).exists());
+    for (wrong, word) in [
+        (json!({"LD_PRELOAD": "/x.so"}), "LD_PRELOAD"),
+        (json!({"PATH": "/x"}), "PATH"),
+        (json!({"TOWLINE_EVENTS": "1"}), "TOWLINE_EVENTS"),
+    ] {
+        let input = json!({"argv": ["sh", "-c", ":"], "env": wrong});
+        run_agent(&place, "exec", input, &shell)
+            .status(1)
+            .says(&["INVALID_REQUEST", word]);
+    }
+    let unknown = json!({"argv": ["sh", "-c", ":"], "environment": {}});
+    run_agent(&place, "exec", unknown, &shell)
+        .status(1)
+        .says(&["INVALID_REQUEST", "environment"]);
+}
+
+/// [ARCP 18-1] What it prints is JSON where it is JSON, and each line is an event as well, unless the operator says otherwise.
+#[test]
+fn output_is_a_value_and_lines_are_live() {
+    let place = Place::new();
+    let print = ["printf", r#"{"a":1}\n"#];
+    let lease = ["--lease", "tool.call=exec:printf"];
+    let ndjson = |flags: &[&str]| {
+        let flags = [&lease[..], &["-o", "ndjson"], flags].concat();
+        let lines = exec(&place, &print, &flags).ok().lines();
+        let told = lines
+            .iter()
+            .any(|line| line["body"]["message"] == r#"{"a":1}"#);
+        (lines.last().unwrap()["result"].clone(), told)
+    };
+    assert_eq!(ndjson(&[]), (json!({"a": 1}), true));
+    place.trusted("[agents.exec]\nbuiltin = \"exec\"\nversion = \"9.0.0\"\nresult = \"text\"\nlive = \"off\"\n");
+    assert_eq!(ndjson(&[]), (json!("{\"a\":1}\n"), false));
 }
 
 #[test]

@@ -362,3 +362,27 @@ fn is_one(kind: &TokenKind, char: char) -> bool {
         _ => false,
     }
 }
+
+/// What a pattern may cover is told by how values begin.
+#[test]
+fn beginnings_of_values() {
+    for (text, beginning, expected) in [
+        ("exec:git", "exec:", true),
+        ("exec:*", "exec:", true),
+        ("*", "exec:", true),
+        ("{search,exec}:*", "exec:", true),
+        ("search.web", "exec:", false),
+        ("exec", "exec:", false),
+        ("mcp:github/*", "mcp:github/", true),
+        ("mcp:git*", "mcp:github/", false),
+        ("mcp:**", "mcp:github/", true),
+        ("mcp:[a-f]*/x", "mcp:github/", false),
+    ] {
+        let pattern = Pattern::parse(text, Kind::Name).unwrap();
+        assert_eq!(
+            pattern.covers_some(beginning),
+            expected,
+            "`{text}` and `{beginning}`"
+        );
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use towline_store::Principal;
-use towline_wire::Timestamp;
+use towline_wire::{Timestamp, stands_as_it_is};
 
 use super::token::{Claims, TokenFault};
 
@@ -118,9 +118,9 @@ fn numeric_date(claims: &Claims, claim: &'static str) -> Result<Option<f64>, Tok
     seconds.map(Some).ok_or(TokenFault::BadTime(claim))
 }
 
-/// Principals stand in logs and listings: no control characters, no novels.
+/// Principals stand in logs and listings: nothing that is obeyed or makes one name look like another, and no novels.
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_PRINCIPAL_BYTES && !text.contains(char::is_control)
+    !text.is_empty() && text.len() <= MAX_PRINCIPAL_BYTES && stands_as_it_is(text)
 }
 
 const MAX_PRINCIPAL_BYTES: usize = 256;
@@ -141,6 +141,22 @@ mod tests {
         rules
             .principal(&claims, now)
             .map(|principal| principal.to_string())
+    }
+
+    /// [ARCP 14-8] A principal is shown as it is, and looks like nobody else.
+    #[test]
+    fn principals_have_names_that_can_be_shown() {
+        for name in [
+            "",
+            "a\u{202e}ecila",
+            "a\u{2067}b",
+            "a\u{2028}",
+            "a\nb",
+            "a\u{9b}m",
+        ] {
+            assert!(!is_name(name), "{name:?}");
+        }
+        assert!(is_name("Ünal 漢 @example"));
     }
 
     #[test]
