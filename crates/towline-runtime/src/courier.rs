@@ -82,7 +82,7 @@ async fn attempt(hub: &Arc<Hub>, post: Post) {
     };
     metrics::counter!("towline_webhook_tries_total", "outcome" => word).increment(1);
     if let Err(error) = &outcome {
-        tracing::warn!(target: "towline::webhook", id = &*post.id, job = %post.line.job, error = %Shown::new(error), "a try failed");
+        tracing::warn!(target: "towline::webhook", id = &*post.id, job = %Shown::new(&post.line.job), error = %Shown::new(error), "a try failed");
     }
     let delivery = post.delivery.tried(began, hub.now(), outcome);
     let state = kept.with(delivery.clone()).state(&post.id);

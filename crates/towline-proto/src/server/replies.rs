@@ -63,8 +63,8 @@ pub struct Reply {
 /// The goodbye of a connection.
 #[derive(Debug)]
 pub struct Farewell {
-    /// The last envelope, without id and session.
-    pub last: Envelope,
+    /// The last envelope, without id and session; none for a peer that went without a word itself.
+    pub last: Option<Envelope>,
     /// How the transport is closed, and with which words.
     pub goodbye: Goodbye,
     /// Those words.
@@ -233,7 +233,7 @@ mod tests {
 
     fn farewell(drain: bool) -> Farewell {
         Farewell {
-            last: Envelope::new(MessageType::SESSION_CLOSED),
+            last: Some(Envelope::new(MessageType::SESSION_CLOSED)),
             goodbye: Goodbye::Normal,
             reason: String::new(),
             drain,

@@ -123,8 +123,19 @@ impl Reader<'_> {
             () = self.attachment.detach.cancelled() => self.on_detached(),
             _ = writing => Flow::Lost,
             // Jobs that go on after that do so without this connection [ARCP 6.7-2].
-            _ = settled => self.close(Some("end of input".to_owned()), Goodbye::Normal, true),
+            _ = settled => self.leave(),
         };
+    }
+
+    /// Goes without a word, as the peer did; everything that is queued goes out first.
+    fn leave(&mut self) -> Flow {
+        self.attachment.close(Farewell {
+            last: None,
+            goodbye: Goodbye::Normal,
+            reason: "end of input".to_owned(),
+            drain: true,
+        });
+        Flow::Closing
     }
 
     async fn next(
@@ -302,7 +313,7 @@ impl Reader<'_> {
     fn close(&mut self, reason: Option<String>, goodbye: Goodbye, drain: bool) -> Flow {
         let words = reason.clone().unwrap_or_default();
         self.attachment.close(Farewell {
-            last: envelope(&payload::Closed { reason }),
+            last: Some(envelope(&payload::Closed { reason })),
             goodbye,
             reason: words,
             drain,
@@ -313,7 +324,7 @@ impl Reader<'_> {
     /// Says `session.error` and goes, whatever is queued.
     fn reject(&mut self, request: Option<MessageId>, refusal: &Refusal, goodbye: Goodbye) -> Flow {
         self.attachment.close(Farewell {
-            last: envelope(&refusal.payload(request)),
+            last: Some(envelope(&refusal.payload(request))),
             goodbye,
             reason: refusal.code.as_str().to_owned(),
             drain: false,

@@ -145,7 +145,9 @@ impl Writer {
             Step::Rest | Step::Again => tokio::task::yield_now().await,
             Step::Goodbye(farewell) => {
                 let frame = close_frame(farewell.goodbye, &farewell.reason);
-                self.feed_own(farewell.last).await?;
+                if let Some(last) = farewell.last {
+                    self.feed_own(last).await?;
+                }
                 self.sink.close(&frame).await?;
                 return Err(End::Done);
             }

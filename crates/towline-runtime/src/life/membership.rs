@@ -131,7 +131,7 @@ async fn do_chores(
         for (other, seen) in silent {
             let fenced = shared.fence(other, seen, hub.now()).await?;
             if fenced {
-                tracing::warn!(target: "towline::cluster", incarnation = %other, "a node fell silent and is declared dead");
+                tracing::warn!(target: "towline::cluster", incarnation = other.number(), "a node fell silent and is declared dead");
                 metrics::counter!("towline_nodes_fenced_total").increment(1);
                 orphaned_for.get_or_insert(Duration::ZERO);
             }

@@ -93,7 +93,7 @@ impl Table {
 
     fn close(&mut self, drain: bool) {
         self.replies.close(Farewell {
-            last: Envelope::new(MessageType::SESSION_CLOSED),
+            last: Some(Envelope::new(MessageType::SESSION_CLOSED)),
             goodbye: Goodbye::Normal,
             reason: String::new(),
             drain,
