@@ -56,7 +56,9 @@ fi
 
 # Completions and pages are what their readers take them for.
 bash -n "$work/root/usr/share/bash-completion/completions/towline"
-gzip -dc "$work/root/usr/share/man/man1/towline.1.gz" | grep -q '^\.TH towline 1' || fail "the manual page is none"
+# Whole, and then looked at: a reader that stops early makes a failure of the one that writes.
+gzip -dc "$work/root/usr/share/man/man1/towline.1.gz" >"$work/towline.1"
+grep -q '^\.TH towline 1' "$work/towline.1" || fail "the manual page is none"
 grep -q '^#compdef towline' "$work/root/usr/share/zsh/vendor-completions/_towline" || fail "zsh would not take its completion"
 
 # The unit, with the program in its place.
