@@ -166,6 +166,7 @@ fn planned(
     notify: Option<payload::Notify>,
 ) -> Result<Option<Box<Planned>>, Refusal> {
     let priority = limits::priority(payload.priority)?;
+    let by_agent = payload.notify.is_none() && notify.is_some();
     if payload.parent_job_id.is_some() {
         let asks = [
             ("not_before", payload.not_before.is_some()),
@@ -175,7 +176,7 @@ fn planned(
             Some((name, _)) => Err(Refusal::invalid(format!(
                 "`{name}` is not for a job with a `parent_job_id`, whose parent waits for it; leave it out"
             ))),
-            None => Ok(only_told(notify)),
+            None => Ok(only_told(notify, by_agent)),
         };
     }
     let own = || entry.agent.rules().options.queue;
@@ -194,6 +195,7 @@ fn planned(
         priority,
         schedule: firing,
         notify,
+        notified_by_agent: by_agent,
     };
     Ok((planned != Planned::default()).then(|| Box::new(planned)))
 }
@@ -224,10 +226,11 @@ fn notify(
 }
 
 /// What is planned of a job that waits for nothing.
-pub(super) fn only_told(notify: Option<payload::Notify>) -> Option<Box<Planned>> {
+pub(super) fn only_told(notify: Option<payload::Notify>, by_agent: bool) -> Option<Box<Planned>> {
     notify.is_some().then(|| {
         Box::new(Planned {
             notify,
+            notified_by_agent: by_agent,
             ..Planned::default()
         })
     })
