@@ -83,7 +83,8 @@ pub(crate) async fn redeliver(
         data: state.data.clone(),
         ..row
     };
-    let written = hub.write(vec![Change::DeliveryState(state)], Vec::new());
+    let write = || hub.write(vec![Change::DeliveryState(state)], Vec::new());
+    let written = hub.books.webhooks.again(&kept.post(&row), write);
     written.await.map_err(|error| store_refusal(&error))?;
     hub.books.webhooks.put(std::slice::from_ref(&row));
     Ok(again.document(&row))
