@@ -165,10 +165,18 @@ impl Connection {
             Purpose::Work => Stay::Stays,
             Purpose::Look | Purpose::Cancel => Stay::Ends,
         };
+        let through = |client| Self {
+            client,
+            behind: Behind::Beside,
+        };
+        // Before the store is tried, which would be told to be in use.
+        if let Some(client) = look_beside(context, wanted).await {
+            return Ok(through(client));
+        }
         let embedded = tokio::select! {
             biased;
             // Another process may have the store, and be about to let others use its runtime.
-            client = beside(context, wanted) => return Ok(Self { client, behind: Behind::Beside }),
+            client = beside(context, wanted) => return Ok(through(client)),
             embedded = Embedded::start(&context.config, &context.data, purpose) => embedded?,
         };
         let (near, far) = MemoryTransport::pair();

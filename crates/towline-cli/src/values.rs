@@ -8,7 +8,8 @@ use towline::{
     wire::{RawJson, explain_json, namespace},
 };
 
-/// The command that is the scripted agent of docs/coding-agents.md. It is no command of people, so the help leaves it out.
+/// The command that is the scripted agent of docs/coding-agents.md. It is for runtimes and not for people, so the help leaves it out;
+/// it has one of its own.
 pub(crate) const ACP_SCRIPT: &str = "acp-script";
 
 /// Whether a text is an address of a PostgreSQL database.
