@@ -6,7 +6,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use towline_proto::refusal::Refusal;
 use towline_store::{JobState, StoreError};
-use towline_wire::{Envelope, EventSeq, JobId, JobStatus, MessageId, Payload, TraceId, payload};
+use towline_wire::{
+    Envelope, EventSeq, Feature, JobId, JobStatus, MessageId, Payload, TraceId, payload,
+};
 
 use crate::{
     audit::Actor,
@@ -79,6 +81,15 @@ impl Asker {
         match &self.way {
             Way::Slot(slot) => self.attachment.fill(*slot, reply),
             Way::Call(call) => call.answer(Ok(reply)),
+        }
+    }
+
+    /// Somebody else is waited for. A peer that minds no order is answered meanwhile.
+    pub(super) fn waits(&self) {
+        if let Way::Slot(slot) = &self.way
+            && self.session.lock().features.has(Feature::AnyOrder)
+        {
+            self.attachment.postpone(*slot);
         }
     }
 

@@ -29,8 +29,10 @@ pub(super) struct Origin {
 
 /// Carries a submit out, up to its command.
 pub(super) async fn submit(hub: &Arc<Hub>, asker: Asker, submission: Submission, origin: Origin) {
-    // A policy, or a credential's upstream, may take its time; requests behind this one do not wait for it.
+    // A policy, or a credential's upstream, may take its time; requests behind this one do not wait for it, nor do their answers
+    // where the client does not count on the order of requests [ARCP 5-11].
     if hub.services.lease_policy.is_some() || hub.services.credentials.may_wait() {
+        asker.waits();
         let submitting = submit_now(Arc::clone(hub), asker, submission, origin, None);
         hub.scope.tasks.spawn(submitting);
     } else {
