@@ -11,6 +11,7 @@ mod dashboard;
 mod database;
 mod demo;
 mod embedded;
+mod halfway;
 mod here;
 mod hostile;
 mod interrupted;
