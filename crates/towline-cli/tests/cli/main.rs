@@ -31,3 +31,4 @@ mod support;
 mod terminal;
 mod trust;
 mod usage;
+mod who;
