@@ -320,6 +320,14 @@ fn wrong_values_name_key_value_and_remedy() {
     ] {
         refused(&format!("{schedule}{line}"), &parts);
     }
+    let budget = "[agents.a]\ncommand = [\"x\"]\nbudget_default = ";
+    for fine in ["\"USD:2.00\"", "[\"USD:2\", \"EUR:1\"]"] {
+        parse(&format!("{budget}{fine}")).unwrap();
+    }
+    refused(
+        &format!("{budget}\"2.00\""),
+        &["`agents.a.budget_default`", "USD:2.00"],
+    );
     refused("[queues.q]\nlimit = 0", &["`queues.q.limit`", "1 or more"]);
     refused(
         "[queues.q]\nrate = \"5/d\"",

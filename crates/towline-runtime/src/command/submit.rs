@@ -99,7 +99,7 @@ async fn prepare(
     if let Some(job) = submission.payload.rerun_of.clone() {
         take_over(hub, asker, &job, &mut submission.payload).await?;
     }
-    let plan = authorise(hub, asker, &resolved.0, &submission.payload).await?;
+    let plan = authorise(hub, asker, &resolved, &submission.payload).await?;
     let notify = notify(hub, asker, &resolved.1, submission.payload.notify.clone())?;
     let planned = planned(hub, &resolved.1, &submission.payload, firing, notify)?;
     let asked = (submission.payload, planned);
@@ -146,7 +146,7 @@ async fn take_over(
 async fn authorise(
     hub: &Arc<Hub>,
     asker: &Asker,
-    agent: &AgentRef,
+    (agent, entry): &(AgentRef, AgentEntry),
     payload: &payload::Submit,
 ) -> Result<Plan, Refusal> {
     let lease = payload.lease_request.clone().unwrap_or_default();
@@ -155,7 +155,9 @@ async fn authorise(
         let parent = own_running_parent(hub, asker, parent).await?;
         return plan_child(hub, &parent, agent, &lease, &constraints, false).await;
     }
-    plan_root(hub, &asker.session.principal, agent, lease, constraints).await
+    let options = entry.agent.rules().options;
+    let asked = (lease, &options.budget_default[..]);
+    plan_root(hub, &asker.session.principal, agent, asked, constraints).await
 }
 
 /// When it is to run and where it stands in line: as the submit says, or as its agent does. A child waits for nothing, for its
