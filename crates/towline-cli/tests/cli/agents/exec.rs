@@ -51,12 +51,12 @@ fn a_job_works_in_a_directory() {
         std::fs::read_to_string(format!("{work}/made")).unwrap(),
         "new\n"
     );
-    let beside = exec(
+    // What it writes elsewhere is refused, or in a `/tmp` of its own.
+    exec(
         &place,
         &["sh", "-c", "echo x > ../beside"],
         &[&sh[..], &["--dir", "work"]].concat(),
     );
-    beside.status(1);
     assert!(!place.path().join("beside").exists());
     place
         .run(["run", "echo", "--dir", ".", "--input", "[1]"])
