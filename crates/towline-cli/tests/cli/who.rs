@@ -1,20 +1,12 @@
 //! Who may do what, as the page on authentication has it: each line of its tables is tried, by every way in that has the verb.
 
 mod scene;
-
-use std::fmt;
+mod tries;
 
 use serde_json::{Value, json};
 
 use scene::{Scene, text};
-
-/// The ways in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Program,
-    Http,
-    Mcp,
-}
+use tries::{Try, Way};
 
 /// The lines of the tables of a section: its cells, the first one what is wanted.
 fn lines_of(heading: &str) -> Vec<Vec<String>> {
@@ -47,156 +39,6 @@ fn named(column: &str) -> &'static str {
     }
 }
 
-/// Whether somebody may, by a way that has the verb. Things that are done once are done to something new each time.
-fn may(scene: &Scene, what: &str, way: Way, who: &str) -> Option<bool> {
-    let done = scene.done.as_str();
-    let program = |args: &[&str]| scene.program(who, args).status == 0;
-    let http = |method: &str, path: &str, body: Option<Value>| {
-        let (status, _) = scene.http(who, method, path, body);
-        assert!(status < 500 && status != 400, "{method} {path}: {status}");
-        status < 300
-    };
-    let tool = |tool: &str, arguments: Value| scene.tool(who, tool, arguments)["isError"] == false;
-    Some(match (what, way) {
-        ("list the job", Way::Program) => says(
-            &scene.program(who, &["jobs", "-o", "json"]).ok().stdout,
-            done,
-        ),
-        ("list the job", Way::Http) => says(&scene.http(who, "GET", "/v1/jobs", None).1, done),
-        ("list the job", Way::Mcp) => says(&scene.tool(who, "jobs", json!({})), done),
-
-        ("read its input, events and result", Way::Program) => agreed(&[
-            says(
-                &scene.program(who, &["get", done, "-o", "json"]).stdout,
-                "given",
-            ),
-            program(&["watch", done]),
-            program(&["result", done]),
-        ]),
-        ("read its input, events and result", Way::Http) => agreed(&[
-            says(
-                &scene.http(who, "GET", &format!("/v1/jobs/{done}"), None).1,
-                "given",
-            ),
-            http("GET", &format!("/v1/jobs/{done}/events"), None),
-            http("GET", &format!("/v1/jobs/{done}/result"), None),
-        ]),
-        ("read its input, events and result", Way::Mcp) => agreed(&[
-            tool("job_get", json!({"job_id": done})),
-            tool("job_wait", json!({"job_id": done})),
-            tool("job_events", json!({"job_id": done})),
-        ]),
-
-        ("see its questions in the inbox", Way::Program) => {
-            let (job, _) = scene.asks();
-            says(
-                &scene.program(who, &["inbox", "-o", "json"]).ok().stdout,
-                &job,
-            )
-        }
-        ("see its questions in the inbox", Way::Http) => {
-            let (job, _) = scene.asks();
-            says(&scene.http(who, "GET", "/v1/inbox", None).1, &job)
-        }
-        ("answer them", way) => {
-            let (job, question) = scene.asks();
-            match way {
-                Way::Program => program(&["answer", &job, "--question", &question, "--text", "so"]),
-                Way::Http => {
-                    let answer = json!({"question_id": question, "answer": "so"});
-                    http("POST", &format!("/v1/jobs/{job}/answer"), Some(answer))
-                }
-                Way::Mcp => {
-                    let answer = json!({"job_id": job, "question_id": question, "answer": "so"});
-                    tool("job_answer", answer)
-                }
-            }
-        }
-        ("speak to it", Way::Program) => {
-            program(&["say", &scene.begins("listen", json!({"n": 1})), "so"])
-        }
-        ("speak to it", Way::Http) => {
-            let job = scene.begins("listen", json!({"n": 1}));
-            http(
-                "POST",
-                &format!("/v1/jobs/{job}/messages"),
-                Some(json!({"body": "so"})),
-            )
-        }
-        ("cancel it", way) => {
-            let job = scene.begins("sleep", json!({"ms": 3_600_000}));
-            match way {
-                Way::Program => program(&["cancel", &job]),
-                Way::Http => http("POST", &format!("/v1/jobs/{job}/cancel"), None),
-                Way::Mcp => tool("job_cancel", json!({"job_id": job})),
-            }
-        }
-        ("run it once more", Way::Program) => program(&["rerun", done]),
-        ("run it once more", Way::Http) => {
-            let again = json!({"agent": "echo", "rerun_of": done});
-            http("POST", "/v1/jobs", Some(again))
-        }
-        ("list its webhook messages", Way::Program) => says(
-            &scene.program(who, &["webhooks", "-o", "json"]).ok().stdout,
-            done,
-        ),
-        ("list its webhook messages", Way::Http) => scene.webhook(who).is_some(),
-        ("have one delivered once more", Way::Program) => {
-            program(&["webhooks", "redeliver", &scene.webhook("ann").unwrap()])
-        }
-        ("have one delivered once more", Way::Http) => {
-            let id = scene.webhook("ann").unwrap();
-            http("POST", &format!("/v1/webhooks/{id}/redeliver"), None)
-        }
-        ("list, run, pause and resume the schedule", Way::Program) => agreed(&[
-            says(
-                &scene
-                    .program(who, &["schedule", "ls", "-o", "json"])
-                    .ok()
-                    .stdout,
-                "hers",
-            ),
-            program(&["schedule", "run", "hers"]),
-            program(&["schedule", "pause", "hers"]),
-            program(&["schedule", "resume", "hers"]),
-        ]),
-        ("list, run, pause and resume the schedule", Way::Http) => agreed(&[
-            says(&scene.http(who, "GET", "/v1/schedules", None).1, "hers"),
-            http("POST", "/v1/schedules/hers/run", None),
-            http("POST", "/v1/schedules/hers/pause", None),
-            http("POST", "/v1/schedules/hers/resume", None),
-        ]),
-        ("end the sessions of a principal", Way::Program) => {
-            program(&["sessions", "revoke", "zoe"])
-        }
-        (
-            "see its questions in the inbox"
-            | "speak to it"
-            | "run it once more"
-            | "list its webhook messages"
-            | "have one delivered once more"
-            | "list, run, pause and resume the schedule"
-            | "end the sessions of a principal",
-            _,
-        ) => return None,
-        (other, _) => panic!("nothing tries `{other}`"),
-    })
-}
-
-fn says(said: &impl fmt::Display, part: &str) -> bool {
-    said.to_string().contains(part)
-}
-
-/// What is one line of the table has one answer.
-#[track_caller]
-fn agreed(answers: &[bool]) -> bool {
-    assert!(
-        answers.windows(2).all(|pair| pair[0] == pair[1]),
-        "{answers:?}"
-    );
-    answers[0]
-}
-
 fn try_the_table(way: Way) {
     let scene = Scene::with("");
     let mut lines = lines_of("Who may do what");
@@ -206,7 +48,12 @@ fn try_the_table(way: Way) {
     for line in &lines {
         for (column, cell) in columns.iter().zip(line).skip(1) {
             let who = named(column);
-            let Some(may) = may(&scene, &line[0], way, who) else {
+            let tries = Try {
+                scene: &scene,
+                way,
+                who,
+            };
+            let Some(may) = tries.may(&line[0]) else {
                 continue;
             };
             if may != (cell == "yes") {
