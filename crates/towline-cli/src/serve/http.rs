@@ -1,9 +1,10 @@
 //! The listener: the endpoint, `/healthz`, `/readyz`, `/metrics`.
 
 use std::{
+    io::ErrorKind,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -44,6 +45,12 @@ const HEAD_BYTES: usize = 64 * 1024;
 /// How long a peer may be silent before the kernel asks whether it is there, and how often it does from then on.
 #[cfg(unix)]
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a port is waited for that is taken.
+const GONE: Duration = Duration::from_secs(1);
+
+/// How often it is tried meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How often old samples are dropped.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -168,7 +175,7 @@ impl Listener {
             Failure::local(format!("cannot listen on {address}: {error}"))
                 .help("give another --listen, or port 0 for a free one")
         };
-        let listener = TcpListener::bind(address).map_err(refuse)?;
+        let listener = bind_after_the_gone(address).map_err(refuse)?;
         listener.set_nonblocking(true).map_err(refuse)?;
         ask_the_silent(&listener).map_err(refuse)?;
         let address = listener.local_addr().map_err(refuse)?;
@@ -234,6 +241,20 @@ pub(super) fn serve_unix(
     let acceptor = DoorAcceptor::new(DefaultAcceptor::new(), door, settings.hello_timeout);
     let task = tokio::spawn(server.acceptor(acceptor).serve(router.into_make_service()));
     Ok(Server { handle, task })
+}
+
+/// Binds a port. A server that was killed while it started a program leaves that with its sockets until the program begins to run,
+/// so a port that is taken is tried for a moment.
+fn bind_after_the_gone(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < GONE => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// Has the kernel ask peers that are silent whether they are there: only so is one that has ended its side and reads on told from
