@@ -1,6 +1,7 @@
 //! What a peer sends, once its session stands.
 
 use std::{
+    future::Future,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -93,8 +94,10 @@ enum Happening {
 #[derive(PartialEq, Eq)]
 enum Flow {
     On,
-    /// The peer has said all it will, and may read on.
+    /// The peer has said all it will, and reads on.
     Finishing,
+    /// The peer has said all it will, and may or may not be there.
+    Answering,
     /// The writer was told to say goodbye.
     Closing,
     /// The transport is gone.
@@ -108,6 +111,7 @@ impl Reader<'_> {
             match self.handle(happening) {
                 Flow::On => {}
                 Flow::Finishing => return self.finish(writing).await,
+                Flow::Answering => return self.answer(writing).await,
                 Flow::Closing | Flow::Lost => return,
             }
         }
@@ -116,26 +120,51 @@ impl Reader<'_> {
     /// What was asked before the end of the peer's output is done, and what that brings is sent, within the time that jobs
     /// have at a shutdown.
     async fn finish(&mut self, writing: &mut JoinHandle<()>) {
-        let bound = self.hub.services.options.drain;
-        let settled = timeout(bound, self.hub.settled(&self.session, &self.attachment));
-        let _leaving = tokio::select! {
+        let (hub, session) = (self.hub, Arc::clone(&self.session));
+        let attachment = Arc::clone(&self.attachment);
+        let settled = hub.settled(&session, &attachment);
+        if !self.leave_after(settled, writing).await {
+            // Jobs that go on after that do so without this connection [ARCP 6.7-2], and a shutdown gives them no more time.
+            hub.has_waited_for(&session);
+        }
+    }
+
+    /// What was asked before the end of the peer's output is answered. A socket that was closed and one that was closed halfway
+    /// look the same, so jobs are not waited for: the session can be taken up again.
+    async fn answer(&mut self, writing: &mut JoinHandle<()>) {
+        let (hub, attachment) = (self.hub, Arc::clone(&self.attachment));
+        self.leave_after(hub.answered(&attachment), writing).await;
+    }
+
+    /// Goes when something is done, or the time is up that jobs have at a shutdown; says whether it was done.
+    async fn leave_after(
+        &mut self,
+        done: impl Future<Output = ()>,
+        writing: &mut JoinHandle<()>,
+    ) -> bool {
+        let done = timeout(self.hub.services.options.drain, done);
+        tokio::select! {
             biased;
-            () = self.attachment.detach.cancelled() => self.on_detached(),
-            _ = writing => Flow::Lost,
-            // Jobs that go on after that do so without this connection [ARCP 6.7-2].
-            _ = settled => self.leave(),
-        };
+            () = self.attachment.detach.cancelled() => {
+                self.on_detached();
+                true
+            }
+            _ = writing => true,
+            done = done => {
+                self.leave();
+                done.is_ok()
+            }
+        }
     }
 
     /// Goes without a word, as the peer did; everything that is queued goes out first.
-    fn leave(&mut self) -> Flow {
+    fn leave(&self) {
         self.attachment.close(Farewell {
             last: None,
             goodbye: Goodbye::Normal,
             reason: "end of input".to_owned(),
             drain: true,
         });
-        Flow::Closing
     }
 
     async fn next(
@@ -176,6 +205,7 @@ impl Reader<'_> {
             {
                 Flow::Finishing
             }
+            Happening::Inbound(Some(Inbound::Closed(Closed::Ended))) => Flow::Answering,
             Happening::Inbound(None | Some(Inbound::Closed(_))) | Happening::WriterEnded => {
                 Flow::Lost
             }
