@@ -256,7 +256,12 @@ impl Dialect {
 
     /// A submit that finds a finished job by its key is answered with the acceptance, and nothing else follows.
     pub const fn leaves_repeats_unanswered(self) -> bool {
-        matches!(self, Self::TypeScript | Self::Go | Self::Java)
+        matches!(self, Self::TypeScript | Self::Go | Self::Java | Self::Ruby)
+    }
+
+    /// There is something to resume only once the runtime saw the end of the old connection; until then the token is unknown.
+    pub const fn parks_sessions_late(self) -> bool {
+        matches!(self, Self::Java)
     }
 
     /// A resumed session is sent what it missed, and no event after that.
