@@ -249,7 +249,7 @@ impl Dialect {
         matches!(self, Self::CSharp | Self::TypeScript | Self::Python)
     }
 
-    /// A subscribe is refused with the `job.error` of the job that was asked for, which is not that job's end.
+    /// A subscribe, or a cancel, is refused with the `job.error` of the job that was asked for, which is not that job's end.
     pub const fn refuses_watching_with_job_error(self) -> bool {
         matches!(self, Self::TypeScript | Self::Ruby)
     }

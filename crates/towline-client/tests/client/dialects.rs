@@ -492,6 +492,22 @@ async fn typescript_refuses_subscribes_as_jobs() {
     assert_eq!(refused.unwrap_err().code(), Some(&ErrorCode::JOB_NOT_FOUND));
 }
 
+/// It refuses a cancel likewise, where the job is another session's.
+#[tokio::test(start_paused = true)]
+async fn typescript_refuses_cancels_as_jobs() {
+    let (client, mut peer) = connected_to(Dialect::TypeScript).await;
+    let job = JobId::parse("job_1").unwrap();
+    let (refused, ()) = join!(client.cancel(job, "asked for"), async {
+        peer.expect("job.cancel").await;
+        peer.send(error("job_1", 1, "error", "PERMISSION_DENIED"))
+            .await;
+    });
+    assert_eq!(
+        refused.unwrap_err().code(),
+        Some(&ErrorCode::PERMISSION_DENIED)
+    );
+}
+
 /// A client that leaves neither acknowledges nor closes: the connection just ends.
 #[tokio::test(start_paused = true)]
 async fn leaving_says_nothing() {
