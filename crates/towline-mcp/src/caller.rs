@@ -1,6 +1,7 @@
 //! A runtime in this process.
 
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use towline_runtime::{
     CallTrace, Caller, EventReader, JobDocument, JobOutput, LogRecord, RecordKind, policy::Refusal,
@@ -9,6 +10,7 @@ use towline_wire::{
     JobId, JobSeq, RawJson,
     event::ChunkEncoding,
     payload::{AgentListing, Answer},
+    value_of,
 };
 
 use crate::desk::{Asked, Desk, Entry, JobLog, JobView, Output};
@@ -111,9 +113,9 @@ fn view(document: JobDocument) -> Result<JobView, Refusal> {
     })
 }
 
-fn object(value: &impl serde::Serialize) -> Result<Map<String, Value>, Refusal> {
-    match serde_json::to_value(value) {
-        Ok(Value::Object(object)) => Ok(object),
+fn object(document: &impl Serialize) -> Result<Map<String, Value>, Refusal> {
+    match value_of(document) {
+        Value::Object(object) => Ok(object),
         _ => Err(no_json()),
     }
 }

@@ -250,6 +250,8 @@ impl ServerHandler for Server {
     ) -> Result<(), ErrorData> {
         let desk = self.desk(&context.extensions)?;
         let answered = async {
+            let asks = Asks::of(&context) != Asks::Nobody;
+            call::was_asked(&asked.input_responses, asks)?;
             let view = desk.job(&task_of_refused(&asked.task_id)?).await?;
             task::answer(&*desk, &view, &asked.input_responses).await
         };
@@ -319,7 +321,7 @@ async fn events(
             for entry in entries {
                 last = entry.seq;
                 bytes += entry.payload.as_str().len();
-                listed.push(told(&job, entry));
+                listed.push(told(&job, entry).to_value());
                 let is_full = listed.len() as u64 >= limit || bytes >= EVENT_BYTES;
                 if is_full || last >= view.last_seq {
                     break 'read;

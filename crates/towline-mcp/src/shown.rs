@@ -42,7 +42,7 @@ pub(crate) fn refusal(refusal: &Refusal) -> CallToolResult {
         "retryable": refusal.code.is_retryable(),
     });
     if let Some(details) = &refusal.details {
-        told["details"] = details.read().unwrap_or(Value::Null);
+        told["details"] = details.to_value();
     }
     result(refusal.to_string(), told, true)
 }

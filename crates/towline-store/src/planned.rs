@@ -56,7 +56,8 @@ pub struct ScheduleChange {
     /// Its name.
     pub name: String,
     /// All times up to this one are done with. Time goes forward only: one that is not later than what is kept makes the
-    /// batch [`Rejected`](crate::StoreError::Rejected), so that nothing fires twice for one time.
+    /// batch [`Rejected`](crate::StoreError::Rejected), so that nothing fires twice for one time. The exception is a change that
+    /// resumes: a clock that was ahead once must not silence a schedule until then.
     pub done: Option<Timestamp>,
     /// Whether it is paused.
     pub paused: Option<bool>,
@@ -74,12 +75,12 @@ impl ScheduleChange {
         }
     }
 
-    /// A schedule fires again from now on. What came while it was paused was not missed.
-    pub fn resume(name: impl Into<String>, before: Option<&ScheduleRow>, now: Timestamp) -> Self {
+    /// A schedule fires again from now on, whatever it was done with. What came while it was paused was not missed.
+    pub fn resume(name: impl Into<String>, now: Timestamp) -> Self {
         Self {
             name: name.into(),
             paused: Some(false),
-            done: before.is_none_or(|row| row.done < now).then_some(now),
+            done: Some(now),
             ..Self::default()
         }
     }
