@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use towline_wire::{
-    Envelope, ErrorCode, EventSeq, Feature, FeatureSet, MessageId, MessageType, Secret, SessionId,
+    Envelope, EventSeq, Feature, FeatureSet, MessageId, MessageType, Secret, SessionId,
     payload::{self, ClientCapabilities, Hello, ResumeRequest, Welcome},
 };
 
-use super::{ClientSession, Refusal, SessionConfig};
+use super::{Refusal, SessionConfig};
 use crate::{
     Dialect,
     dialect::{is_old_vocabulary, old_vocabulary},
@@ -87,24 +87,6 @@ impl HandshakeError {
             Self::Timeout { .. } | Self::Ended => true,
             _ => false,
         }
-    }
-}
-
-/// How often a resume is asked for again of a runtime that may not have seen the loss yet.
-const MOST_REFUSED: u8 = 5;
-
-impl ClientSession {
-    /// Whether a resume that fared so is worth another try.
-    pub(super) fn may_resume_after(&mut self, error: &HandshakeError) -> bool {
-        let Some(settled) = &mut self.settled else {
-            return false;
-        };
-        let unknown = matches!(error, HandshakeError::Refused(refusal) if refusal.code == ErrorCode::RESUME_WINDOW_EXPIRED);
-        if unknown && settled.dialect.parks_sessions_late() && settled.refused < MOST_REFUSED {
-            settled.refused += 1;
-            return true;
-        }
-        error.may_pass()
     }
 }
 
