@@ -28,13 +28,14 @@ use crate::{
     trace,
 };
 
-/// Runs a live connection to its end.
-pub(super) async fn run(
+/// Runs a live connection to its end. What it needs is put together before the future begins, which then holds each of it
+/// once: it is most of what a silent session takes.
+pub(super) fn run(
     hub: Arc<Hub>,
     live: Live,
     sink: Box<dyn FrameSink>,
     mut source: Box<dyn FrameSource>,
-) {
+) -> impl Future<Output = ()> + Send {
     let Live { machine, opened } = live;
     let (session, attachment) = (opened.session, opened.attachment);
     let writer = Writer::new(&hub, &session, &attachment, sink, opened.position);
@@ -45,28 +46,29 @@ pub(super) async fn run(
         .has(Feature::Heartbeat)
         .then(|| Heartbeat::new(hub.services.options.heartbeat, started.elapsed()));
     let dialect = session.lock().dialect;
+    let idle = Idle::new(hub.services.options.idle_timeout, started.elapsed());
+    let span = trace::of_session(&session);
     let mut reader = Reader {
-        hub: &hub,
+        hub,
         dialect,
         session,
         attachment,
         machine,
         worker: Worker::default(),
         heartbeat,
-        idle: Idle::new(hub.services.options.idle_timeout, started.elapsed()),
+        idle,
         started,
     };
-    let span = trace::of_session(&reader.session);
-    async {
+    async move {
         reader.read(source.as_mut(), &mut writing).await;
-        reader.end(source.as_mut(), writing).await;
+        // Large, and only for the end.
+        Box::pin(reader.end(source.as_mut(), &mut writing)).await;
     }
     .instrument(span)
-    .await;
 }
 
-struct Reader<'h> {
-    hub: &'h Arc<Hub>,
+struct Reader {
+    hub: Arc<Hub>,
     session: Arc<SessionEntry>,
     attachment: Arc<Attachment>,
     machine: ServerSession,
@@ -104,14 +106,14 @@ enum Flow {
     Lost,
 }
 
-impl Reader<'_> {
+impl Reader {
     async fn read(&mut self, source: &mut dyn FrameSource, writing: &mut JoinHandle<()>) {
         loop {
             let happening = self.next(source, writing).await;
             match self.handle(happening) {
                 Flow::On => {}
-                Flow::Finishing => return self.finish(writing).await,
-                Flow::Answering => return self.answer(writing).await,
+                Flow::Finishing => return Box::pin(self.finish(writing)).await,
+                Flow::Answering => return Box::pin(self.answer(writing)).await,
                 Flow::Closing | Flow::Lost => return,
             }
         }
@@ -257,7 +259,7 @@ impl Reader<'_> {
             Effect::Acknowledged(seq) => self.on_ack(seq),
             Effect::Request(request) => {
                 let asker = self.asker(request.id.clone());
-                self.worker.push(self.hub, asker, *request);
+                self.worker.push(&self.hub, asker, *request);
             }
             Effect::Refuse { request, refusal } => self.asker(request).refuse(&refusal),
             Effect::Reject {
@@ -363,13 +365,13 @@ impl Reader<'_> {
     }
 
     /// The session is free for a resume at once; the transport is left in good order as far as the peer lets us.
-    async fn end(self, source: &mut dyn FrameSource, mut writing: JoinHandle<()>) {
+    async fn end(&self, source: &mut dyn FrameSource, writing: &mut JoinHandle<()>) {
         let closing = self.attachment.is_closing();
         self.hub.detach(&self.session, &self.attachment);
         if closing {
             // Both end by themselves when the peer plays along.
             let limit = self.hub.services.options.close_timeout;
-            let both = async { tokio::join!(&mut writing, linger(limit, source)) };
+            let both = async { tokio::join!(&mut *writing, linger(limit, source)) };
             let _ = timeout(limit, both).await;
         }
         writing.abort();
