@@ -25,7 +25,7 @@ pub enum Fault {
     After,
     /// It is held back; the connection is lost, and only when [`Proxy::let_go`] is called the server hears of it.
     Late,
-    /// As [`Fault::After`], and no connection is taken until [`Proxy::set_open`] says so.
+    /// The connection is lost when the server has committed and before its answer is passed on, and no connection is taken until [`Proxy::set_open`] says so.
     Away,
     /// The server hears what is to be committed, and of the COMMIT only when [`Proxy::let_go`] is called: as of a process that
     /// was stopped. The connection stays.
@@ -140,6 +140,18 @@ async fn relay(
     }
 }
 
+/// Waits until the server says that it has committed: one whose client is gone may give up before.
+async fn answered(server: &mut UnixStream) {
+    let (mut said, mut bytes) = (Vec::new(), vec![0; 4096]);
+    let is_said = |said: &[u8]| said.windows(7).any(|window| window == b"COMMIT\0");
+    while !is_said(&said) {
+        match server.read(&mut bytes).await {
+            Ok(count) if count > 0 => said.extend_from_slice(&bytes[..count]),
+            _ => return,
+        }
+    }
+}
+
 /// The word, as it comes.
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
@@ -167,6 +179,7 @@ async fn forward(
         Fault::Away => {
             shared.open.store(false, Ordering::SeqCst);
             drop(server.write_all(bytes).await);
+            answered(server).await;
             shared.cut.send_modify(|times| *times += 1);
         }
         Fault::Stopped => {
