@@ -91,16 +91,11 @@ async fn delegate(ctx: &JobContext, body: &RawJson) -> Said {
             return invalid(format!("it delegated nothing that can be read: {what}"));
         }
     };
-    let mut delegation = ctx.delegate(&order.agent);
-    if let Some(input) = order.input {
-        delegation = delegation.input(input);
-    }
-    if let Some(lease) = order.lease {
-        delegation = delegation.lease(lease);
-    }
-    if let Some(constraints) = order.constraints {
-        delegation = delegation.constraints(constraints);
-    }
+    let delegation = ctx
+        .delegate(&order.agent)
+        .input(order.input)
+        .lease(order.lease.unwrap_or_default())
+        .constraints(order.constraints.unwrap_or_default());
     // Its handle is for those who wait for it; the job's end ends it.
     drop(delegation.send().await);
     Said::Done

@@ -20,6 +20,7 @@ mod questions;
 mod range;
 mod result;
 mod schedules;
+mod segment;
 mod webhooks;
 
 use std::sync::Arc;
@@ -64,6 +65,7 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
         .route("/v1/schedules/{name}/resume", post(schedules::resume))
         .route("/openapi.json", get(openapi::describe))
         .route("/v1", any(nowhere))
+        .route("/v1/", any(nowhere))
         .route("/v1/{*rest}", any(nowhere))
         .method_not_allowed_fallback(wrong_method)
         .route_layer(from_fn_with_state(Arc::clone(&face), enter))

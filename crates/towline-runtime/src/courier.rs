@@ -67,13 +67,14 @@ async fn attempt(hub: &Arc<Hub>, post: Post) {
         Err(error) => {
             tracing::warn!(target: "towline::webhook", id = &*post.id, %error, "the store has not given the message; it is tried again");
             tokio::time::sleep(RETRY).await;
-            return hub.books.webhooks.tried(post);
+            return hub.books.webhooks.tried(post, hub.now());
         }
     };
     let Some((kept, outcome)) = tried else {
         tracing::error!(target: "towline::webhook", id = &*post.id, "the store has the message no more; it is not delivered");
         let delivery = post.delivery.tried(began, hub.now(), Ok(()));
-        return hub.books.webhooks.tried(Post { delivery, ..post });
+        let post = Post { delivery, ..post };
+        return hub.books.webhooks.tried(post, hub.now());
     };
     let word = if outcome.is_ok() {
         "delivered"
@@ -85,17 +86,23 @@ async fn attempt(hub: &Arc<Hub>, post: Post) {
         tracing::warn!(target: "towline::webhook", id = &*post.id, job = %Shown::new(&post.line.job), error = %Shown::new(error), "a try failed");
     }
     let delivery = post.delivery.tried(began, hub.now(), outcome);
-    let state = kept.with(delivery.clone()).state(&post.id);
-    while let Err(error) = hub
-        .write(vec![Change::DeliveryState(state.clone())], Vec::new())
-        .await
-    {
+    let written = |again| {
+        let delivery = if again {
+            delivery.again(hub.now())
+        } else {
+            delivery.clone()
+        };
+        let state = kept.with(delivery).state(&post.id);
+        hub.write(vec![Change::DeliveryState(state)], Vec::new())
+    };
+    while let Err(error) = hub.books.webhooks.keep(&post, written).await {
         if matches!(error, StoreError::Closed) {
             return;
         }
         tokio::time::sleep(RETRY).await;
     }
-    hub.books.webhooks.tried(Post { delivery, ..post });
+    let post = Post { delivery, ..post };
+    hub.books.webhooks.tried(post, hub.now());
 }
 
 async fn find(hub: &Hub, post: &Post) -> Result<Option<(DeliveryRow, Kept)>, StoreError> {

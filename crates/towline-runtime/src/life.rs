@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub(crate) use end::{lease_expired, leave_jobs, leave_waiting, stop_job, stopped};
+pub(crate) use held::waited_for;
 pub(crate) use janitor::{LOOK_EVERY, end_unproved_sessions, revoke_sessions};
 pub(crate) use places::{
     begin_with_acceptance, claim_place, never_accepted, start_accepted, terms_of, waiting_for,

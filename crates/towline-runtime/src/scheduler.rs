@@ -10,6 +10,7 @@ use crate::{
     command::{FiredBy, fire, set_schedule},
     hub::Hub,
     job::JobEntry,
+    life::waited_for,
     schedule::Schedule,
 };
 
@@ -63,7 +64,7 @@ async fn fire_for(
     at: Timestamp,
     there: Timestamp,
 ) -> Option<Duration> {
-    let before = running(hub, schedule);
+    let before = running(hub, schedule).await;
     if let Some(before) = &before
         && schedule.overlaps() == Overlap::Skip
     {
@@ -108,11 +109,17 @@ fn is_made_up(hub: &Hub, schedule: &Schedule, at: Timestamp, there: Timestamp) -
     missed && schedule.plan().missed == Missed::All
 }
 
-/// The job of the firing before, if it is not over.
-fn running(hub: &Hub, schedule: &Schedule) -> Option<Arc<JobEntry>> {
-    let job = hub.books.schedules.get(schedule.name())?.job?;
-    let entry = hub.books.jobs.get(&job)?;
-    (!entry.ended.is_cancelled()).then_some(entry)
+/// The job of the latest firing that is not over. One that ended in the queue may have left an earlier one that runs.
+async fn running(hub: &Hub, schedule: &Schedule) -> Option<Arc<JobEntry>> {
+    let mut latest = hub.books.schedules.get(schedule.name())?.job;
+    while let Some(job) = latest {
+        let entry = hub.books.jobs.get(&job);
+        if let Some(entry) = entry.filter(|entry| !entry.ended.is_cancelled()) {
+            return Some(entry);
+        }
+        latest = waited_for(hub, &job).await;
+    }
+    None
 }
 
 async fn done_with(hub: &Hub, schedule: &Schedule, at: Timestamp) -> Option<Duration> {

@@ -93,16 +93,11 @@ struct Order {
 
 /// A child is bounded, listed and cancelled like any other [ARCP 10-1]. Whoever stops waiting for it leaves it running.
 async fn delegate(ctx: &JobContext, order: Order) -> Result<Value, Failed> {
-    let mut delegation = ctx.delegate(&order.agent);
-    if let Some(input) = order.input {
-        delegation = delegation.input(input);
-    }
-    if let Some(lease) = order.lease {
-        delegation = delegation.lease(lease);
-    }
-    if let Some(constraints) = order.constraints {
-        delegation = delegation.constraints(constraints);
-    }
+    let delegation = ctx
+        .delegate(&order.agent)
+        .input(order.input)
+        .lease(order.lease.unwrap_or_default())
+        .constraints(order.constraints.unwrap_or_default());
     let child = delegation
         .send()
         .await

@@ -5,7 +5,7 @@ use std::{borrow::Cow, io, time::Duration};
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, Request},
+    extract::Request,
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
@@ -21,6 +21,7 @@ use super::{
     face::{job_of, takes_long},
     problem::{Problem, ProblemDocument},
     query,
+    segment::Segment,
 };
 use crate::refusal::shown;
 
@@ -46,7 +47,7 @@ use crate::refusal::shown;
 )]
 pub(super) async fn read(
     Extension(caller): Extension<Caller>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();

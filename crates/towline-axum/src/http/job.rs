@@ -2,7 +2,7 @@
 
 use axum::{
     Extension,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
@@ -14,6 +14,7 @@ use super::{
     face::{Shared, job_of},
     problem::{Problem, ProblemDocument},
     query,
+    segment::Segment,
 };
 
 /// What a cancel says. Written down for the description.
@@ -36,7 +37,7 @@ pub(super) struct CancelBody {
 )]
 pub(super) async fn show(
     Extension(caller): Extension<Caller>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     accept::json(request.headers())?;
@@ -60,7 +61,7 @@ pub(super) async fn show(
 pub(super) async fn cancel(
     State(face): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();

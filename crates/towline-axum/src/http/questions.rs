@@ -2,7 +2,7 @@
 
 use axum::{
     Extension,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
@@ -17,6 +17,7 @@ use super::{
     face::{Shared, job_of},
     problem::{Problem, ProblemDocument},
     query,
+    segment::Segment,
 };
 
 /// What an answer says. Written down for the description.
@@ -67,7 +68,7 @@ pub(super) struct InboxPage {
 pub(super) async fn answer(
     State(face): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
@@ -104,7 +105,7 @@ pub(super) async fn answer(
 pub(super) async fn speak(
     State(face): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();

@@ -5,7 +5,7 @@ use std::io;
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, Request},
+    extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -20,6 +20,7 @@ use super::{
     problem::{Problem, ProblemDocument},
     query,
     range::{self, Part},
+    segment::Segment,
 };
 
 /// Fetches what a job gave.
@@ -48,7 +49,7 @@ use super::{
 )]
 pub(super) async fn fetch(
     Extension(caller): Extension<Caller>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();

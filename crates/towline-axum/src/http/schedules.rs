@@ -2,7 +2,7 @@
 
 use axum::{
     Extension,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -16,6 +16,7 @@ use super::{
     face::Shared,
     problem::{Problem, ProblemDocument},
     query,
+    segment::Segment,
 };
 use crate::refusal::shown;
 
@@ -88,7 +89,7 @@ pub(super) async fn list(
 pub(super) async fn run(
     State(face): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     bare(&face, request).await?;
@@ -111,7 +112,7 @@ pub(super) async fn run(
 pub(super) async fn pause(
     State(face): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     bare(&face, request).await?;
@@ -131,7 +132,7 @@ pub(super) async fn pause(
 pub(super) async fn resume(
     State(face): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     bare(&face, request).await?;

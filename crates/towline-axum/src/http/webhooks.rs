@@ -2,7 +2,7 @@
 
 use axum::{
     Extension,
-    extract::{Path, Request},
+    extract::Request,
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
@@ -14,6 +14,7 @@ use super::{
     document::document,
     problem::{Problem, ProblemDocument},
     query,
+    segment::Segment,
 };
 use crate::refusal::shown;
 
@@ -64,7 +65,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn redeliver(
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     accept::json(request.headers())?;

@@ -37,16 +37,11 @@ struct ChildError {
 }
 
 pub(super) async fn run(ctx: JobContext, input: Input) -> Result<Output, AgentError> {
-    let mut delegation = ctx.delegate(&input.agent);
-    if let Some(given) = input.input {
-        delegation = delegation.input(given);
-    }
-    if let Some(lease) = input.lease {
-        delegation = delegation.lease(lease);
-    }
-    if let Some(constraints) = input.constraints {
-        delegation = delegation.constraints(constraints);
-    }
+    let delegation = ctx
+        .delegate(&input.agent)
+        .input(input.input)
+        .lease(input.lease.unwrap_or_default())
+        .constraints(input.constraints.unwrap_or_default());
     let child = delegation.send().await?;
     let outcome = tokio::select! {
         outcome = child.outcome() => outcome,

@@ -76,6 +76,8 @@ struct Waiting {
     posts: BTreeMap<JobSeq, Post>,
     /// The one that is being tried.
     trying: Option<JobSeq>,
+    /// Somebody wants that one delivered once more, whatever comes of the try.
+    again: bool,
 }
 
 /// The lines that lead to one receiver.
@@ -138,6 +140,19 @@ impl Desk {
         self.list(&line);
     }
 
+    /// Somebody wants a message delivered once more. Whether it is being tried: then it is tried again after that, and what is
+    /// kept of the try has to [say so](Self::is_wanted_again). Otherwise put it once that is durable.
+    pub fn again(&mut self, line: &Line, seq: JobSeq) -> bool {
+        let waiting = self.lines.get_mut(line);
+        let tried = waiting.filter(|waiting| waiting.trying == Some(seq));
+        tried.map(|waiting| waiting.again = true).is_some()
+    }
+
+    /// Whether the one of a line that is being tried is wanted once more.
+    pub fn is_wanted_again(&self, line: &Line) -> bool {
+        self.lines.get(line).is_some_and(|waiting| waiting.again)
+    }
+
     /// What is to be done now.
     pub fn next(&mut self, now: Timestamp) -> Next {
         if self.busy >= self.bounds.all {
@@ -169,8 +184,8 @@ impl Desk {
         Next::Try(post)
     }
 
-    /// A try is over, and this is how far the message came.
-    pub fn tried(&mut self, post: Post) {
+    /// A try is over `now`, and this is how far the message came.
+    pub fn tried(&mut self, mut post: Post, now: Timestamp) {
         let line = post.line.clone();
         self.busy = self.busy.saturating_sub(1);
         if let Some(window) = self.receivers.get_mut(&post.receiver) {
@@ -179,6 +194,9 @@ impl Desk {
         let receiver = Arc::clone(&post.receiver);
         if let Some(waiting) = self.lines.get_mut(&line) {
             waiting.trying = None;
+            if std::mem::take(&mut waiting.again) {
+                post.delivery = post.delivery.again(now);
+            }
             if post.delivery.due().is_some() {
                 waiting.posts.insert(post.seq, post);
             } else if waiting.posts.remove(&post.seq).is_some() {

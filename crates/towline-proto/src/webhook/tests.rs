@@ -49,10 +49,11 @@ fn ids(posts: &[Post]) -> Vec<&str> {
 fn came(desk: &mut Desk, post: &Post, now: i64, outcome: Result<(), &str>) {
     let outcome = outcome.map_err(str::to_owned);
     let delivery = post.delivery.tried(at(now), at(now), outcome);
-    desk.tried(Post {
+    let post = Post {
         delivery,
         ..post.clone()
-    });
+    };
+    desk.tried(post, at(now));
 }
 
 /// [ARCP 16-6] tries come after 1, 2, 4 … s up to an hour, for a day from the first one; the last one when the day is over.
@@ -168,6 +169,26 @@ fn putting_anew_hurries_what_waits() {
     desk.put(one);
     assert_eq!(ids(&due(&mut desk, 0)), ["msg_job_1_1"]);
     assert_eq!((desk.len(), desk.of("alice"), desk.of("bob")), (1, 1, 0));
+}
+
+/// [ARCP 16-6] who wants a message once more while it is being tried gets it tried again, even when that try comes through;
+/// the next one of its line waits for that.
+#[test]
+fn wanted_again_in_the_middle_of_a_try() {
+    let mut desk = desk();
+    let one = post("job_1", "https://a.example/h", 1);
+    desk.put(one.clone());
+    desk.put(post("job_1", "https://a.example/h", 2));
+    assert!(!desk.again(&one.line, one.seq), "nobody tries it yet");
+    let tried = due(&mut desk, 0);
+    assert!(!desk.again(&one.line, JobSeq::new(2)) && !desk.is_wanted_again(&one.line));
+    assert!(desk.again(&one.line, one.seq) && desk.is_wanted_again(&one.line));
+    came(&mut desk, &tried[0], 3, Ok(()));
+    let again = due(&mut desk, 3);
+    assert_eq!(ids(&again), ["msg_job_1_1"]);
+    assert_eq!((again[0].delivery.tries, desk.len()), (1, 2));
+    came(&mut desk, &again[0], 4, Ok(()));
+    assert_eq!(ids(&due(&mut desk, 4)), ["msg_job_1_2"]);
 }
 
 /// [ARCP 16-6] hosts compare literally, user information is refused, and a private address takes a pattern that names it.

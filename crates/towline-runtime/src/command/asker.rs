@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use towline_proto::refusal::Refusal;
 use towline_store::{JobState, StoreError};
-use towline_wire::{Envelope, EventSeq, JobId, JobStatus, MessageId, Payload, TraceId, payload};
+use towline_wire::{
+    Envelope, EventSeq, JobId, JobStatus, MessageId, MessageType, Payload, TraceId, payload,
+};
 
 use crate::{
     audit::Actor,
@@ -90,6 +93,19 @@ impl Asker {
         is_over
             .then(|| self.session.lock().stream.number_of(job, state.last_seq))
             .flatten()
+    }
+
+    /// Answers a vendor request: with a document, which names the request, or a refusal.
+    pub(super) fn answer(&self, kind: &'static str, answer: Result<Value, Refusal>) {
+        match answer {
+            Ok(mut document) => {
+                document["request_id"] = json!(self.request);
+                let mut envelope = Envelope::new(MessageType::new(kind));
+                envelope.payload = document.into();
+                self.reply(Reply::plain(envelope));
+            }
+            Err(refusal) => self.refuse(&refusal),
+        }
     }
 
     /// Says no.

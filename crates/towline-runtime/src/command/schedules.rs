@@ -8,24 +8,16 @@ use towline_proto::{
     server::{SCHEDULES, ScheduleRequest},
 };
 use towline_store::ScheduleChange;
-use towline_wire::{Envelope, ErrorCode, MessageType, Timestamp};
+use towline_wire::{ErrorCode, Timestamp};
 
 use super::{
     asker::Asker,
     fire::{FiredBy, fire, set_schedule},
 };
-use crate::{hub::Hub, schedule::Schedule, session::Reply};
+use crate::{hub::Hub, schedule::Schedule};
 
 pub(super) async fn run(hub: &Arc<Hub>, asker: &Asker, asked: ScheduleRequest) {
-    match carried_out(hub, asker, asked).await {
-        Ok(mut answer) => {
-            answer["request_id"] = json!(asker.request);
-            let mut envelope = Envelope::new(MessageType::new(SCHEDULES));
-            envelope.payload = answer.into();
-            asker.reply(Reply::plain(envelope));
-        }
-        Err(refusal) => asker.refuse(&refusal),
-    }
+    asker.answer(SCHEDULES, carried_out(hub, asker, asked).await);
 }
 
 async fn carried_out(
@@ -72,8 +64,7 @@ async fn set(hub: &Hub, change: ScheduleChange) -> Result<Value, Refusal> {
 /// Whether the asker may know of a schedule, and say what becomes of it: it is its principal's, and an administrator's.
 fn is_for(hub: &Hub, asker: &Asker, schedule: &Schedule) -> bool {
     let principal = &asker.session.principal;
-    let policy = hub.services.access.as_ref();
-    principal == schedule.principal() || policy.is_some_and(|policy| policy.is_admin(principal))
+    principal == schedule.principal() || hub.services.is_admin(principal)
 }
 
 fn named(hub: &Hub, asker: &Asker, name: &str) -> Result<Arc<Schedule>, Refusal> {

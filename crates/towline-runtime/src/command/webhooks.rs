@@ -8,25 +8,17 @@ use towline_proto::{
     server::{WEBHOOKS, WebhookRequest},
 };
 use towline_store::{Change, DeliveryQuery, DeliveryRow};
-use towline_wire::{Envelope, ErrorCode, MessageType};
+use towline_wire::ErrorCode;
 
 use super::asker::{Asker, store_refusal};
 use crate::{
     hub::Hub,
-    session::{Reply, SessionEntry},
+    session::SessionEntry,
     webhook::{Kept, WebhookDocument},
 };
 
 pub(super) async fn run(hub: &Arc<Hub>, asker: &Asker, asked: WebhookRequest) {
-    match carried_out(hub, asker, asked).await {
-        Ok(mut answer) => {
-            answer["request_id"] = json!(asker.request);
-            let mut envelope = Envelope::new(MessageType::new(WEBHOOKS));
-            envelope.payload = answer.into();
-            asker.reply(Reply::plain(envelope));
-        }
-        Err(refusal) => asker.refuse(&refusal),
-    }
+    asker.answer(WEBHOOKS, carried_out(hub, asker, asked).await);
 }
 
 async fn carried_out(
@@ -55,7 +47,7 @@ pub(crate) async fn webhooks(
     session: &SessionEntry,
     limit: usize,
 ) -> Result<Vec<WebhookDocument>, Refusal> {
-    let own = (!is_admin(hub, session)).then(|| session.principal.clone());
+    let own = (!hub.services.is_admin(&session.principal)).then(|| session.principal.clone());
     let query = DeliveryQuery {
         principal: own,
         limit,
@@ -79,7 +71,9 @@ pub(crate) async fn redeliver(
 ) -> Result<WebhookDocument, Refusal> {
     let row = hub.services.store.delivery(id).await;
     let row = row.map_err(|error| store_refusal(&error))?;
-    let may_know = |row: &DeliveryRow| row.principal == session.principal || is_admin(hub, session);
+    let may_know = |row: &DeliveryRow| {
+        row.principal == session.principal || hub.services.is_admin(&session.principal)
+    };
     let row = row.filter(may_know).ok_or_else(|| unknown(id))?;
     let kept = Kept::of(&row).ok_or_else(|| Refusal::internal("the message cannot be read"))?;
     let again = kept.with(kept.delivery().again(hub.now()));
@@ -89,15 +83,11 @@ pub(crate) async fn redeliver(
         data: state.data.clone(),
         ..row
     };
-    let written = hub.write(vec![Change::DeliveryState(state)], Vec::new());
+    let write = || hub.write(vec![Change::DeliveryState(state)], Vec::new());
+    let written = hub.books.webhooks.again(&kept.post(&row), write);
     written.await.map_err(|error| store_refusal(&error))?;
     hub.books.webhooks.put(std::slice::from_ref(&row));
     Ok(again.document(&row))
-}
-
-fn is_admin(hub: &Hub, session: &SessionEntry) -> bool {
-    let policy = hub.services.access.as_ref();
-    policy.is_some_and(|policy| policy.is_admin(&session.principal))
 }
 
 fn unknown(id: &str) -> Refusal {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::time::{Instant, timeout};
 use towline_proto::refusal::Refusal;
 use towline_store::AuditRow;
-use towline_wire::{Shown, payload};
+use towline_wire::{Shown, payload, stands_as_it_is};
 
 use crate::{
     audit::Audit,
@@ -72,6 +72,7 @@ pub(super) async fn hold_back(
     Ok(())
 }
 
+/// Whatever authenticator an operator brings, no principal is shown as another one is [ARCP 14-8].
 async fn authenticate(
     services: &Services,
     auth: &payload::Auth,
@@ -79,7 +80,13 @@ async fn authenticate(
 ) -> Result<Proven, AuthRefusal> {
     let credentials = Credentials::from_hello(Some(auth), peer)?;
     let authenticating = services.authenticator.prove(&credentials);
-    timeout(services.options.auth_timeout, authenticating)
+    let proven = timeout(services.options.auth_timeout, authenticating)
         .await
-        .unwrap_or_else(|_| Err(AuthRefusal::new("the token could not be verified in time")))
+        .unwrap_or_else(|_| Err(AuthRefusal::new("the token could not be verified in time")))?;
+    if !stands_as_it_is(proven.principal.as_str()) {
+        return Err(AuthRefusal::new(
+            "the principal of this token has control characters, or turns text around",
+        ));
+    }
+    Ok(proven)
 }

@@ -61,4 +61,10 @@ impl Services {
     pub(crate) fn role_of(&self, principal: &Principal) -> Option<String> {
         self.access.as_ref()?.role_of(principal)
     }
+
+    /// Whether a principal may know of what is others', and say what becomes of it.
+    pub(crate) fn is_admin(&self, principal: &Principal) -> bool {
+        let policy = self.access.as_ref();
+        policy.is_some_and(|policy| policy.is_admin(principal))
+    }
 }

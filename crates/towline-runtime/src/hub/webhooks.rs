@@ -46,9 +46,23 @@ impl WaitingWebhooks {
         self.desk.lock().next(now)
     }
 
-    /// A try is over.
-    pub(crate) fn tried(&self, post: Post) {
-        self.desk.lock().tried(post);
+    /// Somebody wants a message delivered once more. `keep` has that written while no try can be over: what is kept of
+    /// a try comes either before, or knows of it.
+    pub(crate) fn again<T>(&self, post: &Post, keep: impl FnOnce() -> T) -> T {
+        let mut desk = self.desk.lock();
+        desk.again(&post.line, post.seq);
+        keep()
+    }
+
+    /// Has what came of a try written by `keep`, which hears whether the message is wanted once more.
+    pub(crate) fn keep<T>(&self, post: &Post, keep: impl FnOnce(bool) -> T) -> T {
+        let desk = self.desk.lock();
+        keep(desk.is_wanted_again(&post.line))
+    }
+
+    /// A try is over, and that is durable.
+    pub(crate) fn tried(&self, post: Post, now: Timestamp) {
+        self.desk.lock().tried(post, now);
         self.news.notify_waiters();
     }
 

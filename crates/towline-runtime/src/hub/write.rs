@@ -12,16 +12,16 @@ use super::{
 use crate::audit;
 
 impl Hub {
-    /// Writes changes, with entries of the audit log that tell of them, and waits until they are durable. Cancel safe: they
-    /// are written all the same.
+    /// Writes changes, with entries of the audit log that tell of them, in the order of calls; the future waits until they are
+    /// durable. Cancel safe: they are written all the same.
     ///
     /// # Errors
     /// What the store says; [`StoreError::Closed`] when the runtime has stopped.
-    pub(crate) async fn write(
+    pub(crate) fn write(
         &self,
         changes: Vec<Change>,
         audits: Vec<AuditRow>,
-    ) -> Result<(), StoreError> {
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let (done, written) = oneshot::channel();
         self.command(Write {
             changes,
@@ -29,7 +29,7 @@ impl Hub {
             done,
         });
         // The committer goes last, so nobody is left to write.
-        written.await.unwrap_or(Err(StoreError::Closed))
+        async move { written.await.unwrap_or(Err(StoreError::Closed)) }
     }
 
     /// Writes an audit entry with the next commit [ARCP 14-3]. While the store takes nothing, strangers that fail to

@@ -51,17 +51,23 @@ async fn before_are_over(hub: &Arc<Hub>, job: &JobEntry, then: Then) {
             }
             entry.ended.cancelled().await;
         }
-        next = match hub.services.store.job(&before).await {
-            // What began had nobody before it.
-            Ok(row) => row
-                .filter(|row| row.state.started_at.is_none())
-                .and_then(|row| after(row.planned.as_deref()?).cloned()),
-            Err(error) => {
-                tracing::warn!(target: "towline::schedule", job = %job.id(), %error, "cannot tell what the job waits for, it is looked again");
-                tokio::time::sleep(RETRY).await;
-                Some(before)
+        next = waited_for(hub, &before).await;
+    }
+}
+
+/// What a job of a schedule that is over waited for, if it never began: that may not be over. What began had nobody before it.
+pub(crate) async fn waited_for(hub: &Hub, over: &JobId) -> Option<JobId> {
+    loop {
+        match hub.services.store.job(over).await {
+            Ok(row) => {
+                let row = row.filter(|row| row.state.started_at.is_none())?;
+                return after(row.planned.as_deref()?).cloned();
             }
-        };
+            Err(error) => {
+                tracing::warn!(target: "towline::schedule", job = %over, %error, "cannot tell what the job waited for, it is looked again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
     }
 }
 

@@ -151,6 +151,26 @@ async fn slow_authentication_holds_nobody_up() {
     assert_eq!(started.elapsed().as_secs(), 10);
 }
 
+/// [ARCP 14-8] Whoever names principals, none of them does something to a terminal or is shown as another one.
+#[tokio::test(start_paused = true)]
+async fn principals_stand_as_they_are() {
+    let anybody = from_fn(|credentials: Credentials| async move {
+        Ok::<_, AuthRefusal>(Principal::new(credentials.token()?.to_owned()))
+    });
+    let runtime = Runtime::builder()
+        .authenticator(anybody)
+        .build()
+        .await
+        .unwrap();
+    for name in ["a\u{1b}[2J", "al\u{202e}ecila", "a\nb", "a\u{9b}m"] {
+        let mut peer = Peer::raw(&runtime);
+        peer.hello(name, ALL).await;
+        peer.expect_error("UNAUTHENTICATED").await;
+        assert_eq!(peer.expect_close().await, 1008, "{name:?}");
+    }
+    Peer::open(&runtime, "Ålice Müller", ALL).await;
+}
+
 /// [ARCP 6.2-1] unknown feature flags are ignored, and what is left out takes its default; no encoding in common is
 /// INVALID_REQUEST.
 #[tokio::test(start_paused = true)]

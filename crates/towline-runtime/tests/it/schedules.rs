@@ -182,6 +182,27 @@ async fn a_firing_that_waits_outlives_a_crash() {
     }
 }
 
+/// [ARCP 22-1] a firing waits for the job that runs, also where the ones that waited before it were cancelled.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_was_emptied_is_still_behind_what_runs() {
+    let schedule = every("* * * * *", "patient").overlap(Overlap::Queue);
+    let options = RuntimeOptions::default().principal_cancels(true);
+    let runtime = hosting(schedule).options(options).build().await.unwrap();
+    pass(190.0).await;
+    let jobs = listed(&runtime).await;
+    assert_eq!(statuses(&jobs), ["running", "pending", "pending"]);
+    cancel(&runtime, &jobs[2]).await;
+    cancel(&runtime, &jobs[1]).await;
+    pass(60.0).await;
+    let jobs = listed(&runtime).await;
+    let expected = ["running", "cancelled", "cancelled", "pending"];
+    assert_eq!(statuses(&jobs), expected);
+    assert_eq!(jobs[3]["schedule"]["after"], jobs[0]["job_id"]);
+    cancel(&runtime, &jobs[0]).await;
+    pass(10.0).await;
+    assert_eq!(statuses(&listed(&runtime).await)[3], "running");
+}
+
 fn statuses(jobs: &[Value]) -> Vec<&str> {
     let statuses = jobs.iter().map(|job| job["status"].as_str().unwrap());
     statuses.collect()

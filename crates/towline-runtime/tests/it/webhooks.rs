@@ -43,6 +43,8 @@ struct Inner {
 enum Answer {
     Fails(&'static str),
     Hangs,
+    /// It takes it after so many seconds.
+    Takes(u64),
     /// It takes it, and the answer is lost.
     TakesAndHangs,
 }
@@ -94,10 +96,19 @@ impl WebhookSender for Receiver {
             };
             if matches!(answer, None | Some(Answer::TakesAndHangs)) {
                 let mut inner = self.0.lock().unwrap();
-                inner.taken.push((message.id.clone(), body));
+                inner.taken.push((message.id.clone(), body.clone()));
             }
             match answer {
                 None => Ok(()),
+                Some(Answer::Takes(seconds)) => {
+                    tokio::time::sleep(Duration::from_secs(seconds)).await;
+                    self.0
+                        .lock()
+                        .unwrap()
+                        .taken
+                        .push((message.id.clone(), body));
+                    Ok(())
+                }
                 Some(Answer::Fails(reason)) => Err(WebhookFailure::new(reason)),
                 Some(Answer::Hangs | Answer::TakesAndHangs) => std::future::pending().await,
             }
@@ -320,6 +331,33 @@ async fn what_was_given_up_is_delivered_once_more() {
     pass(1.0).await;
     let taken = receiver.taken();
     assert_eq!(taken[1], taken[2]);
+}
+
+/// [ARCP 16-6] what is wanted once more while it is being tried is tried once more after that.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_being_tried_is_delivered_once_more() {
+    let receiver = Receiver::default();
+    receiver.will(URL, [Answer::Hangs]);
+    let runtime = telling(&receiver).build().await.unwrap();
+    let alice = caller(&runtime, ALICE).await;
+    submit(&alice, json!({"agent": "echo", "notify": {"url": URL}})).await;
+    pass(1.0).await;
+    assert_eq!((receiver.tries(), receiver.taken().len()), (1, 0));
+    let id = listed(&alice).await[0]["id"].as_str().unwrap().to_owned();
+    alice.redeliver(&id).await.unwrap();
+    // The try fails after ten seconds; the next one would be a second later, and is made at once.
+    pass(9.5).await;
+    assert_eq!((receiver.tries(), receiver.taken().len()), (2, 1));
+    assert_eq!(listed(&alice).await[0]["tries"], 2);
+    // Once more, while a try that comes through is being made.
+    let before = receiver.taken().len();
+    receiver.will(URL, [Answer::Takes(5)]);
+    alice.redeliver(&id).await.unwrap();
+    pass(1.0).await;
+    alice.redeliver(&id).await.unwrap();
+    pass(6.0).await;
+    assert_eq!(receiver.taken().len(), before + 2);
+    assert_eq!(listed(&alice).await[0]["status"], "delivered");
 }
 
 /// [ARCP 16-6] a URL that is not covered is refused at the submit, and where the allow-list has changed nothing is posted.
