@@ -171,9 +171,15 @@ async fn pulse(
         is_orphan("c")
     );
     let row = client.query_one(&sql, &[&me]).await.map_err(of_statement)?;
-    let state: Option<i64> = row.get(0);
-    let state = state.filter(|state| *state < 2 && counted > 0);
-    let Some(state) = state else { return Ok(None) };
+    let Some(state) = row.get::<_, Option<i64>>(0) else {
+        // The database went back behind the join, which the next commit finds out and says.
+        return Err(StoreError::Unavailable(
+            "the database does not know this node".into(),
+        ));
+    };
+    if state > LEAVING || counted == 0 {
+        return Ok(None);
+    }
     let sql = "SELECT n.name, n.inc, p.n FROM node n JOIN pulse p ON p.inc = n.inc \
                WHERE n.state < 2 AND n.inc <> $1 ORDER BY n.inc";
     let other = |row: &Row| {

@@ -170,7 +170,8 @@ impl<'a> Watch<'a> {
             }
         };
         self.me = Some(me);
-        let sql = "INSERT INTO pulse (inc, n) VALUES ($1, 1) ON CONFLICT (inc) DO UPDATE SET n = pulse.n + 1";
+        let sql = "INSERT INTO pulse (inc, n) VALUES ($1, 1) \
+                   ON CONFLICT (inc) DO UPDATE SET n = pulse.n + 1, at = clock_timestamp()";
         line.client
             .execute(sql, &[&me])
             .await
@@ -317,6 +318,13 @@ async fn inherit(line: &Line, me: i64, is_shared: bool) -> Result<(), StoreError
         }
     } else {
         bring_streams_home(line, me).await?;
+        // Of those who came and did not get in.
+        run(
+            "DELETE FROM pulse WHERE at < clock_timestamp() - interval '1 minute' \
+             AND inc NOT IN (SELECT inc FROM node WHERE state < 2)"
+                .to_owned(),
+        )
+        .await?;
         run(
             "SELECT setval('audit_n', n) FROM (SELECT max(n) AS n FROM audit) a \
              WHERE n > (SELECT last_value FROM audit_n)"

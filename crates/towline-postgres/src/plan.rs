@@ -189,12 +189,10 @@ impl<'a> Plan<'a> {
         let inc = claim.inc;
         if !self.jobs.is_empty() {
             steps.push(job_rows(&self.jobs)?);
-            let mut step = state_rows(Sql::NewState, &self.new_states);
-            step.values.push(Value::Int(inc));
-            steps.push(step);
+            steps.push(state_rows(Sql::NewState, &self.new_states, inc));
         }
         if !self.states.is_empty() {
-            steps.push(state_rows(Sql::State, &self.states));
+            steps.push(state_rows(Sql::State, &self.states, inc));
         }
         if !self.blocks.is_empty() {
             steps.push(block_rows(&self.blocks, inc));
@@ -333,7 +331,7 @@ fn job_rows<'a>(jobs: &[(i64, &'a JobRow)]) -> Result<Step<'a>, StoreError> {
     ))
 }
 
-fn state_rows<'a>(sql: Sql, states: &BTreeMap<i64, &'a JobState>) -> Step<'a> {
+fn state_rows<'a>(sql: Sql, states: &BTreeMap<i64, &'a JobState>, inc: i64) -> Step<'a> {
     let rows = || states.values().copied();
     let ints = |of: &dyn Fn(&JobState) -> i64| Value::Ints(rows().map(of).collect());
     let json = |of: &dyn Fn(&'a JobState) -> Option<&'a RawJson>| {
@@ -359,6 +357,7 @@ fn state_rows<'a>(sql: Sql, states: &BTreeMap<i64, &'a JobState>) -> Step<'a> {
             Value::Bools(rows().map(|state| state.chunked).collect()),
             ints(&|state| i64::from(state.retried)),
             Value::Bools(rows().map(|state| state.status.is_terminal()).collect()),
+            Value::Int(inc),
         ],
     )
 }

@@ -357,7 +357,10 @@ impl State {
         };
         match (known.finished, finished) {
             (false, true) => self.tally.live -= 1,
-            (true, false) => self.tally.live += 1,
+            (true, false) => {
+                self.tally.live += 1;
+                known.owner = Some(self.claim.inc);
+            }
             _ => {}
         }
         known.finished = finished;

@@ -44,9 +44,11 @@ statements! {
                 $8::bigint[], $9::boolean[], $10::bigint[], $11::boolean[]) \
                 AS u(key, status, budget, finished_at, ending, attempt, progressed, started_at, chunked, retried, finished) \
                 JOIN job j ON j.key = u.key";
+    /// A job that goes on after its end belongs to whoever says so.
     State = "UPDATE job_state s SET status = u.status, budget = u.budget, finished_at = u.finished_at, ending = u.ending, \
              attempt = u.attempt, progressed = u.progressed, started_at = u.started_at, chunked = u.chunked, \
-             retried = u.retried, ended_at = CASE WHEN u.finished \
+             retried = u.retried, owner = CASE WHEN s.ended_at IS NULL OR u.finished THEN s.owner ELSE $12::bigint END, \
+             ended_at = CASE WHEN u.finished \
              THEN coalesce(u.finished_at, (SELECT created_at FROM job WHERE key = u.key)) END \
              FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[], \
              $8::bigint[], $9::boolean[], $10::bigint[], $11::boolean[]) \
