@@ -210,6 +210,12 @@ impl Runtime {
         self.hub.services.authenticator.lets_anyone_in()
     }
 
+    /// The names of the agents that are here.
+    pub fn agent_names(&self) -> Vec<String> {
+        let agents = self.hub.services.agents.listing();
+        agents.into_iter().map(|agent| agent.name).collect()
+    }
+
     /// How many jobs are not finished.
     pub fn live_jobs(&self) -> usize {
         self.hub.books.jobs.live()

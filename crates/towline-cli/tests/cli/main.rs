@@ -17,6 +17,7 @@ mod hostile;
 mod interrupted;
 mod leaving;
 mod models;
+mod nodes;
 mod operate;
 mod questions;
 mod reach;
