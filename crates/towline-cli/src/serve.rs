@@ -202,8 +202,11 @@ async fn start(
     let builder = hosting::credentials(builder, &context.config)?;
     let builder = hosting::webhooks(builder, &context.config)?;
     // Only a server fires: any other runtime ends with its command.
-    let schedules = context.config.schedules()?.into_iter();
-    let builder = schedules.fold(builder, RuntimeBuilder::schedule);
+    let schedules = context.config.schedules()?;
+    roles::warn_of_unknown(&schedules, &live.roles, &live.tokens);
+    let builder = schedules
+        .into_iter()
+        .fold(builder, RuntimeBuilder::schedule);
     let runtime = more(builder)
         .build()
         .await

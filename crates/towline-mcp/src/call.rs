@@ -8,8 +8,8 @@ use rmcp::{
     service::RequestContext,
 };
 use serde_json::{Map, Value};
-use towline_runtime::{CallTrace, policy::Refusal};
-use towline_wire::{AgentRef, JobId, RawJson, TraceId, payload::AgentListing};
+use towline_runtime::{CallTrace, check_bounds, policy::Refusal};
+use towline_wire::{AgentRef, ErrorCode, JobId, RawJson, TraceId, payload::AgentListing};
 
 use crate::{
     desk::{Desk, JobView},
@@ -66,6 +66,7 @@ pub(crate) async fn again(
     responses: InputResponses,
     context: &RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, Refusal> {
+    was_asked(&responses, Asks::of(context) == Asks::ByResult)?;
     let unanswered = task::answer(desk, &view, &responses).await?;
     if unanswered > 0 {
         // Asked again the user would only put it away again: the call hands the job over.
@@ -82,6 +83,19 @@ pub(crate) async fn again(
         from_start: false,
     };
     finish(desk, waiting.run().await?, context).await
+}
+
+/// A response is taken from a client that was asked: one whose user cannot be shown a form was not, and a model does not approve
+/// itself [ARCP 19-1].
+pub(crate) fn was_asked(responses: &InputResponses, asked: bool) -> Result<(), Refusal> {
+    if asked || responses.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        ErrorCode::PERMISSION_DENIED,
+        "`inputResponses` are of a client that declares elicitation and was asked; without it a person answers with \
+         `towline approve` or on the dashboard, and job_answer what is no approval",
+    ))
 }
 
 /// What a call that waited gives.
@@ -126,6 +140,7 @@ fn submit(
             )));
         }
     };
+    check_bounds(|name| submit.contains_key(name))?;
     if submit.contains_key("input") {
         return Err(Refusal::invalid(format!(
             "`_meta[\"{SUBMIT}\"].input` is the tool's arguments; leave it out"

@@ -1,6 +1,7 @@
 //! A runtime in this process.
 
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use towline_runtime::{
     CallTrace, Caller, EventReader, JobDocument, JobOutput, LogRecord, RecordKind, policy::Refusal,
@@ -8,7 +9,8 @@ use towline_runtime::{
 use towline_wire::{
     JobId, JobSeq, RawJson,
     event::ChunkEncoding,
-    payload::{AgentListing, Answer},
+    payload::{AgentListing, Answer, OpenQuestion},
+    value_of,
 };
 
 use crate::desk::{Asked, Desk, Entry, JobLog, JobView, Output};
@@ -64,6 +66,10 @@ impl Desk for Caller {
         Box::pin(Self::cancel(self, job, reason))
     }
 
+    fn inbox(&self) -> Asked<'_, Vec<OpenQuestion>> {
+        Box::pin(async { Ok(Self::inbox(self)) })
+    }
+
     fn answer<'a>(&'a self, job: &'a JobId, answer: Answer) -> Asked<'a, ()> {
         Box::pin(async move {
             let answer = RawJson::of(&answer).map_err(|_| no_json())?;
@@ -111,9 +117,9 @@ fn view(document: JobDocument) -> Result<JobView, Refusal> {
     })
 }
 
-fn object(value: &impl serde::Serialize) -> Result<Map<String, Value>, Refusal> {
-    match serde_json::to_value(value) {
-        Ok(Value::Object(object)) => Ok(object),
+fn object(document: &impl Serialize) -> Result<Map<String, Value>, Refusal> {
+    match value_of(document) {
+        Value::Object(object) => Ok(object),
         _ => Err(no_json()),
     }
 }

@@ -10,7 +10,10 @@ use tokio::{
     },
     time::Instant,
 };
-use towline_runtime::{AgentError, AgentOptions, JobContext, Question, Runtime, auth::Anonymous};
+use towline_runtime::{
+    AgentError, AgentOptions, CallTrace, Caller, JobContext, Question, Runtime, auth::Anonymous,
+};
+use towline_wire::{RawJson, value_of};
 
 use crate::{Options, Server};
 
@@ -38,6 +41,8 @@ struct Talk {
     last: u64,
     /// Notifications and requests that came in between.
     heard: Vec<Value>,
+    /// The same principal by another way.
+    elsewhere: Caller,
 }
 
 impl Talk {
@@ -57,10 +62,15 @@ impl Talk {
                 "echo",
                 |_: JobContext, input: Value| async move { Ok(input) },
             )
+            .agent(
+                "same",
+                |_: JobContext, input: RawJson| async move { Ok(input) },
+            )
             .build()
             .await
             .unwrap();
         let proven = runtime.prove(None, None, None).await.unwrap();
+        let elsewhere = runtime.caller(proven.clone(), true);
         let server = Server::new(runtime.caller(proven, true)).options(options);
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (reader, writer) = split(far);
@@ -74,6 +84,7 @@ impl Talk {
             writer,
             last: 0,
             heard: Vec::new(),
+            elsewhere,
         }
     }
 
@@ -390,6 +401,90 @@ async fn a_model_does_not_approve_itself() {
         let told = talk.call("job_answer", yes, json!({})).await;
         assert_eq!(told["structuredContent"]["code"], code, "{told}");
         assert_eq!(told["isError"], json!(!code.is_null()));
+    }
+}
+
+/// [ARCP 19-1] Who was not asked answers nothing by the responses of somebody who was: neither a call nor a task takes them.
+#[tokio::test(start_paused = true)]
+async fn only_a_client_that_was_asked_responds() {
+    let mut talk = Talk::new(Options::default()).await;
+    let approval = json!({"kind": "approval"});
+    let asks = talk.call("ask", approval.clone(), json!({})).await;
+    let job = asks["structuredContent"].clone();
+    let question = job["questions"][0]["question_id"].as_str().unwrap();
+    let yes = json!({question: {"action": "accept", "content": {"answer": true}}});
+    for (tool, arguments) in [
+        ("ask", approval),
+        ("job_wait", json!({"job_id": job["job_id"]})),
+    ] {
+        let again = json!({
+            "name": tool, "arguments": arguments, "_meta": modern(json!({})),
+            "requestState": job["job_id"], "inputResponses": yes,
+        });
+        let told = talk.ask("tools/call", again).await["result"].take();
+        assert_eq!(
+            told["structuredContent"]["code"], "PERMISSION_DENIED",
+            "{told}"
+        );
+    }
+    let said = json!({"inputResponses": yes});
+    let told = talk
+        .task("tasks/update", &job["job_id"], said, tasks())
+        .await;
+    assert_eq!(told["error"]["data"]["code"], "PERMISSION_DENIED", "{told}");
+    let still = json!({"job_id": job["job_id"]});
+    let still = talk.call("job_get", still, json!({})).await;
+    assert_eq!(still["structuredContent"]["status"], "running");
+}
+
+/// [ARCP 14-4, 19-1] What no value of the library can hold is shown all the same, the job and its log: nothing can be made that
+/// cannot be looked at.
+#[tokio::test(start_paused = true)]
+async fn odd_values_are_shown() {
+    let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+    let half = "\u{fffd}";
+    let mut talk = Talk::new(Options::default()).await;
+    for (odd, shown) in [
+        (r#""\ud800""#, json!(half)),
+        (
+            r#"{"a":"\udc00\ud83d\ude00"}"#,
+            json!({"a": format!("{half}😀")}),
+        ),
+        (
+            &deep,
+            value_of(&serde_json::from_str::<RawJson>(&deep).unwrap()),
+        ),
+    ] {
+        let submit = format!(r#"{{"agent":"same","input":{odd}}}"#);
+        let submit = serde_json::from_str(&submit).unwrap();
+        let job = talk.elsewhere.submit(submit, CallTrace::default()).await;
+        let job = json!({"job_id": job.unwrap().job_id});
+        let done = talk.call("job_wait", job.clone(), json!({})).await;
+        assert_eq!(done["structuredContent"]["result"], shown, "{done}");
+        let log = talk.call("job_events", job, json!({})).await;
+        let events = log["structuredContent"]["events"].as_array().unwrap();
+        assert_eq!(events.last().unwrap()["result"], shown, "{log}");
+    }
+}
+
+/// [ARCP 19-1] A bound at a place where it bounds nothing is refused, as over HTTP.
+#[tokio::test(start_paused = true)]
+async fn bounds_stand_where_they_bind() {
+    let mut talk = Talk::new(Options::default()).await;
+    for (misplaced, place) in [
+        (json!({"budget": "USD:0.01"}), "cost.budget"),
+        (json!({"lease": {}}), "lease_request"),
+        (
+            json!({"expires_at": "2030-01-01T00:00:00Z"}),
+            "lease_constraints",
+        ),
+    ] {
+        let mut meta = modern(json!({}));
+        meta["towline/submit"] = misplaced;
+        let call = json!({"name": "echo", "arguments": {}, "_meta": meta});
+        let told = talk.ask("tools/call", call).await["result"].take();
+        let message = told["structuredContent"]["message"].as_str().unwrap();
+        assert!(message.contains(place), "{told}");
     }
 }
 

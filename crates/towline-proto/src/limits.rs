@@ -5,7 +5,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use towline_wire::{Timestamp, payload};
+use towline_wire::{Timestamp, is_deeper, payload};
 
 use crate::{admission::PRIORITIES, webhook};
 
@@ -116,31 +116,6 @@ pub fn page_webhooks(limit: usize) -> Result<usize, LimitError> {
     } else {
         Err(LimitError::Webhooks { limit })
     }
-}
-
-/// Whether JSON has more levels of lists and objects than `most`.
-fn is_deeper(json: &str, most: usize) -> bool {
-    // Each level is opened and closed.
-    if json.len() <= 2 * most {
-        return false;
-    }
-    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' if !in_text => {
-                depth += 1;
-                if depth > most {
-                    return true;
-                }
-            }
-            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
 }
 
 /// Who goes first in a queue [ARCP 22-4]; 0 when nobody says.

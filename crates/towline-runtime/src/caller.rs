@@ -369,3 +369,27 @@ fn log_refusal(job: &JobId, error: &StoreError) -> Refusal {
         _ => store_refusal(error),
     }
 }
+
+/// Unknown members of a submit say nothing [ARCP 5-2]. These do not either, but whoever sends one believes that it bounds the job:
+/// they are members of the answer, or of `lease_constraints`. Callers that write a submit by hand are told, for a job that
+/// runs without its bound is worse than one that does not run.
+///
+/// # Errors
+/// INVALID_REQUEST, naming where the bound belongs.
+pub fn check_bounds(has: impl Fn(&str) -> bool) -> Result<(), Refusal> {
+    const MISPLACED: [(&str, &str); 4] = [
+        ("lease", "`lease_request`"),
+        (
+            "budget",
+            "`lease_request` under `cost.budget`, as in [\"USD:1.50\"]",
+        ),
+        ("cost.budget", "`lease_request`, as in [\"USD:1.50\"]"),
+        ("expires_at", "`lease_constraints`"),
+    ];
+    let misplaced = MISPLACED.iter().find(|(name, _)| has(name));
+    misplaced.map_or(Ok(()), |(name, place)| {
+        Err(Refusal::invalid(format!(
+            "`{name}` at this place bounds nothing, send it in {place}"
+        )))
+    })
+}

@@ -38,7 +38,7 @@ pub use agent::{Agent, AgentError, AgentFuture, IntoAgent, IsAgent, agent_fn};
 pub use agent_options::{AgentOptions, OnBudgetExhausted};
 pub use caller::{
     CallTrace, Caller, EventReader, JobDocument, JobFailure, JobOutput, JobsPage, LogRecord,
-    NotProven, ScheduleDocument, StreamedResult,
+    NotProven, ScheduleDocument, StreamedResult, check_bounds,
 };
 pub use connection::Connection;
 pub use context::{
@@ -61,7 +61,10 @@ pub use towline_proto::{
     chunks::ChunkLimits,
     lease::Operation,
     questions::Question,
-    schedule::{Cron, CronError, Missed, Overlap, Timetable, WordError, Zone, ZoneError},
+    schedule::{
+        Cron, CronError, Missed, Overlap, Timetable, WordError, Zone, ZoneError,
+        is_name as is_name_of_schedule,
+    },
     webhook::{Allowed, Receiver},
 };
 pub use towline_store::{RecordKind, RetentionPolicy};

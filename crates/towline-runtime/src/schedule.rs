@@ -92,6 +92,12 @@ impl Schedule {
         &self.principal
     }
 
+    /// The agent that is submitted.
+    pub fn agent(&self) -> &str {
+        let agent = self.submit.get("agent").and_then(Value::as_str);
+        agent.unwrap_or_default()
+    }
+
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
     }

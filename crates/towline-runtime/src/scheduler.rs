@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use towline_proto::schedule::{Missed, Overlap, Plan, Step};
+use towline_proto::{
+    refusal::Refusal,
+    schedule::{Missed, Overlap, Plan, Step},
+};
 use towline_store::ScheduleChange;
-use towline_wire::{Shown, Timestamp};
+use towline_wire::{AgentRef, Shown, Timestamp};
 
 use crate::{
     command::{FiredBy, fire, set_schedule},
@@ -20,6 +23,12 @@ pub(crate) fn begin(hub: &Arc<Hub>) {
         return;
     }
     for schedule in &hub.services.schedules {
+        let agent = AgentRef::parse(schedule.agent());
+        let agent = agent.map_err(|error| Refusal::invalid(error.to_string()));
+        let found = agent.and_then(|agent| Ok(hub.services.agents.resolve(&agent)?));
+        if let Err(refusal) = found {
+            tracing::warn!(target: "towline::schedule", schedule = schedule.name(), refusal = %Shown::new(&refusal), "what it fires would be refused now");
+        }
         let (watched, schedule) = (Arc::clone(hub), Arc::clone(schedule));
         hub.scope.tasks.spawn(async move {
             let ends = watched.scope.draining.clone();
@@ -33,6 +42,7 @@ pub(crate) fn begin(hub: &Arc<Hub>) {
 
 async fn watch(hub: &Arc<Hub>, schedule: &Schedule) {
     let there = hub.now();
+    let mut ahead = None;
     loop {
         // Made before the look.
         let news = hub.books.schedules.news();
@@ -42,7 +52,12 @@ async fn watch(hub: &Arc<Hub>, schedule: &Schedule) {
             None => done_with(hub, schedule, there).await,
             Some(row) if row.paused => Some(LOOK),
             Some(row) => match schedule.plan().step(row.done, there, hub.now()) {
-                Step::Wait(until) => Some(until.since(hub.now()).min(LOOK)),
+                Step::Wait(until) => {
+                    if row.done > hub.now() && ahead.replace(row.done) != Some(row.done) {
+                        tracing::warn!(target: "towline::schedule", schedule = schedule.name(), done = %Shown::new(row.done), "the clock was ahead once: times up to then are done with already; resume the schedule for it to fire from now on");
+                    }
+                    Some(until.since(hub.now()).min(LOOK))
+                }
                 Step::Never => return,
                 Step::PassOver(at) => done_with(hub, schedule, at).await,
                 Step::Fire(at) => fire_for(hub, schedule, at, there).await,

@@ -101,7 +101,7 @@ impl<'a, K: Kept> Check<'a, K> {
             }
             Change::Span { session, span } => self.span(session, span),
             Change::Schedule(change) => match change.done {
-                Some(done) => self.schedule(&change.name, done),
+                Some(done) => self.schedule(&change.name, done, change.paused == Some(false)),
                 None => Ok(()),
             },
             _ => Ok(()),
@@ -162,12 +162,17 @@ impl<'a, K: Kept> Check<'a, K> {
         Ok(())
     }
 
-    fn schedule(&mut self, name: &'a str, done: Timestamp) -> Result<(), StoreError> {
+    fn schedule(
+        &mut self,
+        name: &'a str,
+        done: Timestamp,
+        resumed: bool,
+    ) -> Result<(), StoreError> {
         let before = match self.schedules.get(name) {
             Some(done) => Some(*done),
             None => self.kept.done(name)?,
         };
-        if before.is_some_and(|before| before >= done) {
+        if !resumed && before.is_some_and(|before| before >= done) {
             return Err(rejected(format_args!(
                 "schedule {name} is done with {done} already; it goes forward only"
             )));

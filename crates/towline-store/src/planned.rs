@@ -24,6 +24,9 @@ pub struct Planned {
     /// Who is told of it over HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+    /// Whether that is the agent's own receiver, whose URL may be a secret of the operator's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub notified_by_agent: bool,
 }
 
 impl Planned {
@@ -31,6 +34,7 @@ impl Planned {
     pub fn waits(&self) -> bool {
         let told_of = Self {
             notify: self.notify.clone(),
+            notified_by_agent: self.notified_by_agent,
             ..Self::default()
         };
         *self != told_of
@@ -56,7 +60,8 @@ pub struct ScheduleChange {
     /// Its name.
     pub name: String,
     /// All times up to this one are done with. Time goes forward only: one that is not later than what is kept makes the
-    /// batch [`Rejected`](crate::StoreError::Rejected), so that nothing fires twice for one time.
+    /// batch [`Rejected`](crate::StoreError::Rejected), so that nothing fires twice for one time. The exception is a change that
+    /// resumes: a clock that was ahead once must not silence a schedule until then.
     pub done: Option<Timestamp>,
     /// Whether it is paused.
     pub paused: Option<bool>,
@@ -74,12 +79,12 @@ impl ScheduleChange {
         }
     }
 
-    /// A schedule fires again from now on. What came while it was paused was not missed.
-    pub fn resume(name: impl Into<String>, before: Option<&ScheduleRow>, now: Timestamp) -> Self {
+    /// A schedule fires again from now on, whatever it was done with. What came while it was paused was not missed.
+    pub fn resume(name: impl Into<String>, now: Timestamp) -> Self {
         Self {
             name: name.into(),
             paused: Some(false),
-            done: before.is_none_or(|row| row.done < now).then_some(now),
+            done: Some(now),
             ..Self::default()
         }
     }

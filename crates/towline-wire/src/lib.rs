@@ -23,6 +23,7 @@ mod feature;
 mod ids;
 mod job_event;
 mod lease;
+mod lossy;
 mod message_type;
 mod open_enum;
 pub mod payload;
@@ -50,6 +51,7 @@ pub use ids::{
 };
 pub use job_event::{Event, EventKind, EventPayload, event};
 pub use lease::{Lease, LeaseConstraints, namespace};
+pub use lossy::{is_deeper, value_of};
 pub use message_type::MessageType;
 pub use payload::{Message, Payload};
 pub use quote::write_string;

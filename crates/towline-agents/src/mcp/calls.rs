@@ -109,8 +109,8 @@ async fn delegate(ctx: &JobContext, order: Order) -> Result<Value, Failed> {
             told["error"] = json!({"code": error.code, "message": error.message});
         }
         (None, result) => {
-            let terminal: Value = outcome.terminal.read().unwrap_or_default();
-            told["result"] = result.map_or(Value::Null, |result| json!(result));
+            let terminal = outcome.terminal.to_value();
+            told["result"] = result.map_or(Value::Null, |result| result.to_value());
             // One that was streamed stands in the child's log.
             if !terminal["result_id"].is_null() {
                 told["result_id"] = terminal["result_id"].clone();

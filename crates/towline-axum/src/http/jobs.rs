@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde_json::{Value, json};
-use towline_runtime::{CallTrace, Caller, JobDocument, JobsPage};
+use towline_runtime::{CallTrace, Caller, JobDocument, JobsPage, check_bounds};
 use towline_wire::{JobStatus, RawJson, TraceId};
 
 use super::{
@@ -86,7 +86,7 @@ pub(super) async fn submit(
     let body = body.ok_or_else(|| {
         Problem::bad_request("the body is empty, send a JSON object with an `agent`")
     })?;
-    check_bounds(&body)?;
+    check_bounds(|name| body.contains_key(name))?;
     let (submit, trace) = read(&parts.headers, body)?;
     let wait = prefer::wait(&parts.headers);
     let mut job = caller.submit(submit, trace).await?;
@@ -108,30 +108,6 @@ pub(super) async fn submit(
         StatusCode::ACCEPTED
     };
     Ok((status, location, applied, document(&job)?).into_response())
-}
-
-/// Unknown members say nothing [ARCP 5-2]. These do not either, but whoever sends one believes that it bounds the job: they are
-/// members of the answer, or of `lease_constraints`, and a job that runs without its bound is worse than one that does not.
-///
-/// # Errors
-/// 400, naming where the bound belongs.
-fn check_bounds(body: &Object) -> Result<(), Problem> {
-    const MISPLACED: [(&str, &str); 4] = [
-        ("lease", "`lease_request`"),
-        (
-            "budget",
-            "`lease_request` under `cost.budget`, as in [\"USD:1.50\"]",
-        ),
-        ("cost.budget", "`lease_request`, as in [\"USD:1.50\"]"),
-        ("expires_at", "`lease_constraints`"),
-    ];
-    let misplaced = MISPLACED.iter().find(|(name, _)| body.contains_key(*name));
-    match misplaced {
-        None => Ok(()),
-        Some((name, place)) => Err(Problem::bad_request(format!(
-            "`{name}` at this place bounds nothing, send it in {place}"
-        ))),
-    }
 }
 
 /// The payload of a `job.submit`, and the trace that a WebSocket's envelope would carry.

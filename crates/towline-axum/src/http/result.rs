@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
 use towline_runtime::{Caller, JobFailure, JobOutput, StreamedResult, policy::Refusal};
-use towline_wire::{JobId, JobStatus, event::ChunkEncoding};
+use towline_wire::{JobId, JobStatus, event::ChunkEncoding, value_of};
 
 use super::{
     face::{job_of, takes_long},
@@ -153,7 +153,7 @@ fn nothing(job: &JobId, status: JobStatus, error: Option<&JobFailure>) -> Proble
         },
     );
     if let Some(error) = error {
-        details["error"] = json!(error);
+        details["error"] = value_of(error);
     }
     let refusal = Refusal::invalid(message).about(job).with_details(details);
     Problem::with_status(StatusCode::CONFLICT, refusal)

@@ -62,7 +62,7 @@ async fn write(
                 "job_seq": event.job_seq(),
                 "kind": payload.kind,
                 "ts": payload.ts,
-                "body": payload.body,
+                "body": payload.body.to_value(),
             })
             .to_string(),
         )?;

@@ -229,7 +229,7 @@ impl Shown {
 /// What may help against an end that was none of success.
 fn remedy(error: &EndingError) -> Option<&'static str> {
     let details = error.details.as_ref();
-    let details: Option<serde_json::Value> = details.and_then(|details| details.read().ok());
+    let details: Option<serde_json::Value> = details.map(RawJson::to_value);
     let reason = details
         .as_ref()
         .and_then(|details| details["reason"].as_str());

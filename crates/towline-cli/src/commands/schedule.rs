@@ -108,12 +108,10 @@ async fn turned_in_store(context: &Context, turn: Turn, args: &ScheduleArgs) -> 
     }
     let choice = StoreChoice::of_commands(&context.config, &context.data)?;
     let store = choice.open(Duration::ZERO).await?;
-    let rows = store.recover().await.map_err(Failure::local)?.schedules;
-    let row = rows.iter().find(|row| row.name == args.name);
     let name = args.name.as_str();
     let change = match turn {
         Turn::Pause => ScheduleChange::pause(name),
-        Turn::Resume => ScheduleChange::resume(name, row, SystemClock.now()),
+        Turn::Resume => ScheduleChange::resume(name, SystemClock.now()),
     };
     let answer = json!({"name": name, "paused": change.paused});
     let changes = vec![Change::Schedule(change)];

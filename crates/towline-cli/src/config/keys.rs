@@ -227,6 +227,7 @@ static FILE: Shape = Keys(&[
             ("restartable", Leaf),
             ("listens", Leaf),
             ("on_budget_exhausted", Leaf),
+            ("budget_default", Leaf),
             ("retries", Leaf),
             ("backoff", Leaf),
             ("result", Leaf),

@@ -1,7 +1,7 @@
 //! `[queues.NAME]`: which jobs run one after the other, and how often they begin [ARCP 22-4].
 
 use serde::Deserialize;
-use towline::runtime::{Pointer, QueueRules, Rate};
+use towline::runtime::{Pointer, QueueRules, Rate, is_name_of_schedule};
 
 use super::file::File;
 use crate::failure::Outcome;
@@ -19,6 +19,7 @@ impl QueueSection {
     /// What holds for the queue.
     pub(super) fn rules(&self, name: &str, file: &File) -> Outcome<QueueRules> {
         let key = |key: &str| format!("queues.{name}.{key}");
+        named("queues", name, file)?;
         if self.limit == Some(0) {
             return Err(file.wrong(
                 &key("limit"),
@@ -33,4 +34,15 @@ impl QueueSection {
             key: pointer.map_err(|error| file.wrong(&key("key"), &error.to_string()))?,
         })
     }
+}
+
+/// That a queue or a schedule can have the name.
+pub(super) fn named(table: &str, name: &str, file: &File) -> Outcome<()> {
+    if is_name_of_schedule(name) {
+        return Ok(());
+    }
+    Err(file.wrong(
+        &format!("{table}.{name}"),
+        "cannot have that name; write 1 to 64 letters, digits, `.`, `_` and `-`, the first a letter or a digit",
+    ))
 }

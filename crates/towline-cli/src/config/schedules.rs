@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use towline::{
+    lease::LeaseSet,
     runtime::{Cron, Schedule, Timetable, Zone},
-    wire::{AgentRef, Lease, namespace},
+    wire::{AgentRef, Lease, namespace, stands_as_it_is},
 };
 
-use super::file::File;
+use super::{file::File, queues::named};
 use crate::{failure::Outcome, values::Budget};
 
 /// `[schedules.NAME]`
@@ -49,6 +50,13 @@ impl ScheduleSection {
         let wrong = |key: &str, message: &dyn std::fmt::Display| {
             file.wrong(&format!("schedules.{name}.{key}"), &message.to_string())
         };
+        named("schedules", name, file)?;
+        if self.principal.is_empty() || !stands_as_it_is(&self.principal) {
+            return Err(wrong(
+                "principal",
+                &"is empty, or has characters that nobody is shown; name the one whose jobs these are",
+            ));
+        }
         let cron: Cron = self.cron.parse().map_err(|error| wrong("cron", &error))?;
         let zone = self
             .zone
@@ -70,6 +78,7 @@ impl ScheduleSection {
                 .map_err(|error| wrong("budget", &error))?;
             lease.add(namespace::COST_BUDGET, text);
         }
+        LeaseSet::compile(&lease).map_err(|error| wrong("lease", &error))?;
         let times = Timetable::new(cron, zone);
         let mut schedule = Schedule::new(name, times, self.principal.as_str(), self.agent.as_str());
         if let Some(input) = &self.input {

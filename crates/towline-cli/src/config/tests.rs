@@ -320,6 +320,40 @@ fn wrong_values_name_key_value_and_remedy() {
     ] {
         refused(&format!("{schedule}{line}"), &parts);
     }
+    let budget = "[agents.a]\ncommand = [\"x\"]\nbudget_default = ";
+    for fine in ["\"USD:2.00\"", "[\"USD:2\", \"EUR:1\"]"] {
+        parse(&format!("{budget}{fine}")).unwrap();
+    }
+    refused(
+        &format!("{budget}\"2.00\""),
+        &["`agents.a.budget_default`", "USD:2.00"],
+    );
+    let cron = "cron = \"0 2 * * *\"\nagent = \"echo\"";
+    for (table, more, parts) in [
+        (
+            "s",
+            "principal = \"\"",
+            ["`schedules.s.principal`", "empty"],
+        ),
+        (
+            "s",
+            "principal = \"a\\u202Eb\"",
+            ["`schedules.s.principal`", "nobody is shown"],
+        ),
+        (
+            "s",
+            "principal = \"a\"\nlease = { \"fs.read\" = [\"relative\"] }",
+            ["`schedules.s.lease`", "relative"],
+        ),
+        (
+            "\"../x\"",
+            "principal = \"a\"",
+            ["`schedules.../x`", "64 letters"],
+        ),
+    ] {
+        refused(&format!("[schedules.{table}]\n{cron}\n{more}"), &parts);
+    }
+    refused("[queues.\"\"]", &["`queues.`", "64 letters"]);
     refused("[queues.q]\nlimit = 0", &["`queues.q.limit`", "1 or more"]);
     refused(
         "[queues.q]\nrate = \"5/d\"",

@@ -12,7 +12,8 @@ use towline::{
     runtime::{CallTrace, policy::Refusal},
     wire::{
         ErrorCode, JobSeq, RawJson,
-        payload::{AgentListing, Answer, JobListing, ListJobs, Submit, Subscribed},
+        payload::{AgentListing, Answer, JobListing, ListJobs, OpenQuestion, Submit, Subscribed},
+        value_of,
     },
 };
 
@@ -58,7 +59,7 @@ impl Remote {
             Err(error) => return Err(refused(error)),
         };
         let mut document = document(job, &subscribed, listed.as_ref());
-        document.insert("questions".to_owned(), json!(questions));
+        document.insert("questions".to_owned(), value_of(&questions));
         let mut completed_at = listed.as_ref().and_then(|listed| listed.completed_at);
         if subscribed.current_status.is_terminal() {
             let end = self.end(job, subscribed.subscribed_from).await?;
@@ -123,7 +124,7 @@ impl End {
         let (members, completed_at) = match outcome {
             JobOutcome::Success(success) => {
                 let members = match success.result {
-                    JobOutput::Inline { value, .. } => json!({"result": value}),
+                    JobOutput::Inline { value, .. } => json!({"result": value_of(&value)}),
                     JobOutput::Streamed { id, bytes } => {
                         json!({"result_id": id, "result_size": bytes.len()})
                     }
@@ -137,7 +138,7 @@ impl End {
                     "retryable": failure.retryable,
                 });
                 if let Some(details) = failure.details {
-                    error["details"] = json!(details);
+                    error["details"] = value_of(&details);
                 }
                 (json!({"error": error}), failure.completed_at)
             }
@@ -305,6 +306,10 @@ impl Desk for Remote {
                 .await
                 .map_err(refused)
         })
+    }
+
+    fn inbox(&self) -> Asked<'_, Vec<OpenQuestion>> {
+        Box::pin(async move { self.asking.inbox().await.map_err(refused) })
     }
 
     fn answer<'a>(&'a self, job: &'a JobId, answer: Answer) -> Asked<'a, ()> {

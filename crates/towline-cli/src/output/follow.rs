@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use towline::{
     ErrorCode, Event, EventKind, JobId, JobStatus, Timestamp,
-    wire::{EventPayload, EventSeq, JobSeq, RawJson, event, payload::Accepted},
+    wire::{EventPayload, EventSeq, JobSeq, RawJson, event, payload::Accepted, value_of},
 };
 
 use super::{
@@ -73,7 +73,7 @@ impl ResultText {
     /// As a JSON value, and how it stands for bytes when it is not text.
     fn into_json(self) -> (Value, Option<&'static str>) {
         match self {
-            Self::Inline(raw) => (raw.read().unwrap_or(Value::Null), None),
+            Self::Inline(raw) => (raw.to_value(), None),
             Self::Streamed(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => (Value::String(text), None),
                 Err(error) => (
@@ -321,8 +321,8 @@ fn accepted_fields(job: &JobId, accepted: &Accepted) -> Map<String, Value> {
         job_id: Some(job.clone()),
         ..accepted.clone()
     };
-    match serde_json::to_value(&public) {
-        Ok(Value::Object(fields)) => fields,
+    match value_of(&public) {
+        Value::Object(fields) => fields,
         _ => Map::new(),
     }
 }
@@ -355,8 +355,8 @@ fn ending_fields(document: &mut Map<String, Value>, ending: Ending) {
     ending
         .summary
         .map(|summary| document.insert("summary".to_owned(), json!(summary)));
-    if let Some(Ok(error)) = ending.error.map(serde_json::to_value) {
-        document.insert("error".to_owned(), error);
+    if let Some(error) = ending.error {
+        document.insert("error".to_owned(), value_of(&error));
     }
     ending
         .completed_at

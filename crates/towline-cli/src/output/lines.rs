@@ -69,7 +69,7 @@ pub(super) fn line(payload: &EventPayload) -> Option<Line> {
 
 /// What a coding agent says that has no kind of its own: its name is enough here, and what it changes is an artifact as well.
 fn acp(body: &RawJson) -> Line {
-    let body: Value = body.read().unwrap_or_default();
+    let body: Value = body.to_value();
     let name = body["sessionUpdate"].as_str();
     folding(DIM, "acp", name.unwrap_or("session"))
 }

@@ -1,7 +1,14 @@
 //! Who may do what on a server.
 
-use towline::runtime::roles::{Role, Roles};
+use towline::{
+    runtime::{
+        Schedule,
+        roles::{LiveRoles, Role, Roles},
+    },
+    wire::Shown,
+};
 
+use super::reload::Tokens;
 use crate::{
     config::Config,
     failure::{Failure, Outcome},
@@ -46,6 +53,24 @@ pub(super) fn tell_of_root(config: &Config, demo: bool) {
              file a lease names is theirs; run the server as a user of its own",
             output::clean(programs.join(", "))
         ));
+    }
+}
+
+/// Warns of schedules whose principal is not among those that the server knows: a name that was mistyped would have its jobs run
+/// as those of somebody without a role.
+pub(super) fn warn_of_unknown(schedules: &[Schedule], roles: &LiveRoles, tokens: &Tokens) {
+    let roles = roles.now();
+    for schedule in schedules {
+        let who = schedule.principal();
+        let known =
+            tokens.contains_key(who.as_str()) || roles.assigned().any(|(known, _)| known == who);
+        if !known {
+            tracing::warn!(
+                schedule = schedule.name(),
+                principal = %Shown::new(who),
+                "no token of this server is the principal's: its jobs are those of somebody without a role"
+            );
+        }
     }
 }
 

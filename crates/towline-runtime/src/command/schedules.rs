@@ -48,9 +48,7 @@ async fn carried_out(
         }
         ScheduleRequest::Resume { name } => {
             named(hub, asker, &name)?;
-            let row = hub.books.schedules.get(&name);
-            let change = ScheduleChange::resume(name, row.as_ref(), hub.now());
-            set(hub, change).await
+            set(hub, ScheduleChange::resume(name, hub.now())).await
         }
     }
 }
@@ -82,6 +80,8 @@ fn named(hub: &Hub, asker: &Asker, name: &str) -> Result<Arc<Schedule>, Refusal>
 fn shown(hub: &Hub, schedule: &Schedule, next: usize, from: Timestamp) -> Value {
     let row = hub.books.schedules.get(schedule.name());
     let mut shown = schedule.describe();
+    // With a clock that was ahead once it is done with times that are still to come.
+    let from = row.as_ref().map_or(from, |row| row.done.max(from));
     shown["next"] = json!(schedule.next_times(from, next));
     shown["paused"] = json!(row.as_ref().is_some_and(|row| row.paused));
     shown["last_job_id"] = json!(row.and_then(|row| row.job));

@@ -5,7 +5,7 @@ use towline_runtime::{
     AgentOptions, Missed, Overlap, Runtime, RuntimeBuilder, RuntimeOptions, Schedule, Timetable,
     Zone,
 };
-use towline_store::EventStore as _;
+use towline_store::{Batch, Change, EventStore as _, ScheduleChange};
 
 use crate::{
     agents::{echo, patient},
@@ -201,6 +201,35 @@ async fn a_queue_that_was_emptied_is_still_behind_what_runs() {
     cancel(&runtime, &jobs[0]).await;
     pass(10.0).await;
     assert_eq!(statuses(&listed(&runtime).await)[3], "running");
+}
+
+/// [ARCP 22-2, 22-3] with a clock that was ahead once no time fires twice, what is listed is when it fires, and to resume the
+/// schedule has it fire from now on.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_ahead_silences_nothing_for_good() {
+    let store = Durable::new();
+    let ahead = ScheduleChange {
+        name: "nightly".to_owned(),
+        done: Some("2034-01-01T00:00:00Z".parse().unwrap()),
+        ..ScheduleChange::default()
+    };
+    let changes = vec![Change::Schedule(ahead)];
+    store.commit(Batch { changes }).await.unwrap();
+    let runtime = hosting(every("* * * * *", "echo")).store(store);
+    let runtime = runtime.build().await.unwrap();
+    let mut peer = Peer::open(&runtime, "alice-token", QUIET).await;
+    let mut ask = async |action: &str| {
+        let payload = json!({"action": action, "name": "nightly", "next": 1});
+        let answer = peer.ask("x-vendor.towline.schedule", payload).await;
+        answer["payload"]["schedules"][0]["next"][0].clone()
+    };
+    pass(130.0).await;
+    assert_eq!(listed(&runtime).await.len(), 0);
+    assert_eq!(ask("list").await, "2034-01-01T00:01:00Z");
+    ask("resume").await;
+    assert_eq!(ask("list").await, "2026-03-01T12:03:00Z");
+    pass(130.0).await;
+    assert_eq!(listed(&runtime).await.len(), 2);
 }
 
 fn statuses(jobs: &[Value]) -> Vec<&str> {

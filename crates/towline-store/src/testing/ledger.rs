@@ -125,7 +125,8 @@ pub async fn messages_wait_until_they_are_settled(mut subject: Subject) {
     }
 }
 
-/// [ARCP 22-2] how far a schedule is outlives the process, pausing leaves it, and no time is done with twice.
+/// [ARCP 22-2] how far a schedule is outlives the process, pausing leaves it, and no time is done with twice; only resuming sets it
+/// back, to the moment of that.
 pub async fn a_schedule_goes_forward_only(mut subject: Subject) {
     let change = |name: &str, done: Option<i64>| ScheduleChange {
         name: name.to_owned(),
@@ -189,6 +190,15 @@ pub async fn a_schedule_goes_forward_only(mut subject: Subject) {
         let recovered = subject.store.recover().await.unwrap();
         assert_eq!(recovered.schedules, expected);
         assert_eq!(subject.store.job(&job_id(2)).await.unwrap(), None);
+        subject.reopen().await;
+    }
+    // Its clock was ahead, and somebody resumes it.
+    let resumed = ScheduleChange::resume("nightly", at(7));
+    commit(&*subject.store, [Change::Schedule(resumed)]).await;
+    for _ in 0..2 {
+        let recovered = subject.store.recover().await.unwrap().schedules;
+        let nightly = recovered.iter().find(|row| row.name == "nightly").unwrap();
+        assert_eq!((nightly.done, nightly.paused), (at(7), false));
         subject.reopen().await;
     }
 }
