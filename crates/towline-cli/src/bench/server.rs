@@ -8,7 +8,7 @@ use tokio::{
 };
 use towline::{
     client::{Client, ClientOptions},
-    transport::WebSocketTransport,
+    transport::{WebSocketTransport, tls::Trust},
 };
 
 use crate::failure::{Failure, Outcome, chain};
@@ -112,7 +112,10 @@ impl Server {
 
     /// How many transactions it has committed.
     pub(super) async fn commits(&self) -> Outcome<u64> {
-        let answer = reqwest::get(format!("{}/metrics", self.web())).await;
+        let answer = web_client()?
+            .get(format!("{}/metrics", self.web()))
+            .send()
+            .await;
         let text = match answer {
             Ok(answer) => answer.text().await,
             Err(error) => Err(error),
@@ -171,6 +174,16 @@ impl Drop for Server {
             self.interrupt();
         }
     }
+}
+
+/// What asks a server over plain HTTP: no proxy is on the way.
+pub(super) fn web_client() -> Outcome<reqwest::Client> {
+    let tls = Trust::system().config();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_backend_preconfigured(tls.map_err(|error| Failure::local(chain(&error)))?)
+        .build();
+    client.map_err(|error| Failure::local(chain(&error)))
 }
 
 /// This program, which ends with its handle.
