@@ -72,9 +72,10 @@ impl Server {
         let program = match &traced {
             None => itself()?,
             Some(counts) => {
+                // With `-I2` it passes on a signal that ends it, which it would not hear otherwise.
                 let mut strace = Command::new("strace");
                 strace
-                    .args(["-f", "-c", "-e", "trace=fsync,fdatasync", "-o"])
+                    .args(["-I2", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o"])
                     .arg(counts.path())
                     .arg(std::env::current_exe().map_err(failed)?);
                 strace
