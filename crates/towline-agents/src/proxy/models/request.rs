@@ -2,7 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{super::answer::Refused, style::Style, usage::Most};
+use super::{
+    super::answer::Refused,
+    style::Style,
+    usage::{Most, count},
+};
 
 /// How much may be written where a request names no bound: more than models write of themselves.
 const UNBOUNDED: u64 = 32_768;
@@ -14,7 +18,8 @@ const ANSWERS: u64 = 128;
 #[derive(Debug)]
 pub(super) struct ModelRequest {
     fields: Map<String, Value>,
-    size: u64,
+    /// How many tokens it has the model read at most.
+    input: u64,
     /// Whether the answer is to come as it is written.
     pub(super) streams: bool,
     /// Whether usage was asked for by us and not by the program, which then does not get to see it.
@@ -39,10 +44,20 @@ impl ModelRequest {
             }
         }
         let streams = fields.get("stream").is_some_and(|value| *value == true);
+        for name in NUMBERS {
+            let given = fields.get(name).filter(|value| !value.is_null());
+            if given.is_some_and(|value| count(value).is_none()) {
+                return Err(Refused::invalid(format!("`{name}` is no whole number")));
+            }
+        }
+        // A token is at least one byte of the request, where that holds what the model reads.
+        let size = body.len() as u64;
+        let elsewhere = fields.iter().any(|(name, value)| is_elsewhere(name, value));
+        let input = if elsewhere { size.max(MOST_READ) } else { size };
         let hides_usage = streams && style == Style::OpenAi && ask_for_usage(&mut fields)?;
         Ok(Self {
             fields,
-            size: body.len() as u64,
+            input,
             streams,
             hides_usage,
         })
@@ -54,17 +69,18 @@ impl ModelRequest {
         model.ok_or_else(|| Refused::invalid("`model` has to be the name of a model"))
     }
 
-    /// What it may use at most. A token is at least one byte of the request; of what is written the request says how much.
+    /// What it may use at most: of what is written the request says how much.
     pub(super) fn most(&self) -> Most {
-        let number = |name: &str| self.fields.get(name).and_then(Value::as_u64);
-        let bounds = ["max_completion_tokens", "max_output_tokens", "max_tokens"];
+        let number = |name: &&str| self.fields.get(*name).and_then(count);
+        let [written @ .., _, _] = &NUMBERS;
+        let [.., n, best_of] = &NUMBERS;
         // Which of several an upstream goes by is its business.
-        let output = bounds.into_iter().filter_map(number).max();
+        let output = written.iter().filter_map(number).max();
         let output = output.unwrap_or(UNBOUNDED);
-        let answers = ["n", "best_of"].into_iter().filter_map(number).max();
+        let answers = [n, best_of].into_iter().filter_map(number).max();
         let answers = answers.unwrap_or(1).clamp(1, ANSWERS);
         Most {
-            input: self.size,
+            input: self.input,
             output: output.min(MOST_WRITTEN).saturating_mul(answers),
         }
     }
@@ -94,6 +110,63 @@ fn ask_for_usage(fields: &mut Map<String, Value>) -> Result<bool, Refused> {
     let before = options.insert("include_usage".to_owned(), true.into());
     Ok(before != Some(true.into()))
 }
+
+/// Whether a member has the model read what the request does not hold: what the service keeps, what it fetches from an address, and
+/// what its own tools bring.
+fn is_elsewhere(name: &str, value: &Value) -> bool {
+    // Descriptions of tools, and what a model gave them: the service reads them as they are.
+    let is_text = matches!(name, "input_schema" | "parameters" | "schema" | "arguments")
+        || name == "input" && value.is_object();
+    if is_text {
+        return false;
+    }
+    let kind = || value.get("type").and_then(Value::as_str);
+    let own = match name {
+        "previous_response_id"
+        | "conversation"
+        | "container"
+        | "file_id"
+        | "file_url"
+        | "vector_store_ids"
+        | "mcp_servers"
+        | "web_search_options" => !value.is_null(),
+        "image_url" => {
+            let url = value.get("url").unwrap_or(value);
+            !url.as_str().is_some_and(|url| url.starts_with("data:"))
+        }
+        // The text of a completion, or the name of a prompt that the service keeps.
+        "prompt" => value.is_object(),
+        "source" => kind().is_some_and(|kind| matches!(kind, "url" | "file")),
+        "tools" => {
+            let tools = value.as_array().map_or(&[][..], Vec::as_slice);
+            let is_hosted = |tool: &Value| {
+                let kind = tool.get("type").and_then(Value::as_str);
+                kind.is_some_and(|kind| !matches!(kind, "function" | "custom"))
+            };
+            tools.iter().any(is_hosted)
+        }
+        _ => false,
+    };
+    own || match value {
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| is_elsewhere(name, value)),
+        Value::Array(items) => items.iter().any(|item| is_elsewhere("", item)),
+        _ => false,
+    }
+}
+
+/// What a model reads at most of what is elsewhere, in tokens: more than the largest of them takes.
+const MOST_READ: u64 = 2_000_000;
+
+/// Members that are whole numbers: how much may be written, and how often.
+const NUMBERS: [&str; 5] = [
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_tokens",
+    "n",
+    "best_of",
+];
 
 /// No answer is longer, whatever bound a request names.
 const MOST_WRITTEN: u64 = 10_000_000;
@@ -165,5 +238,36 @@ mod tests {
         assert_eq!(most(json!({"model": "m", "max_tokens": 7})), 7);
         assert_eq!(most(json!({"model": "m", "max_tokens": 7, "n": 3})), 21);
         assert_eq!(most(json!({"model": "m"})), UNBOUNDED);
+        assert_eq!(most(json!({"max_tokens": 7.0, "n": 128.0})), 896);
+        assert_eq!(most(json!({"max_tokens": null})), UNBOUNDED);
+        for odd in [json!(1.5), json!("9"), json!(-1), json!([1])] {
+            let body = json!({"model": "m", "max_tokens": odd});
+            assert!(read(Style::OpenAi, &body).is_err(), "{odd}");
+        }
+    }
+
+    /// [ARCP 18-3] What is read elsewhere is in no byte of the request, and costs all the same.
+    #[test]
+    fn what_is_read_elsewhere_counts() {
+        let input = |body: Value| read(Style::OpenAi, &body).unwrap().most().input;
+        for elsewhere in [
+            json!({"previous_response_id": "resp_1"}),
+            json!({"prompt": {"id": "pmpt_1"}}),
+            json!({"input": [{"content": [{"type": "input_file", "file_id": "f"}]}]}),
+            json!({"messages": [{"content": [{"image_url": {"url": "https://a.test/x.png"}}]}]}),
+            json!({"messages": [{"content": [{"source": {"type": "url", "url": "https://a.test"}}]}]}),
+            json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+        ] {
+            assert_eq!(input(elsewhere.clone()), MOST_READ, "{elsewhere}");
+        }
+        for here in [
+            json!({"previous_response_id": null, "prompt": "write"}),
+            json!({"messages": [{"content": [{"image_url": {"url": "data:image/png;base64,AA"}}]}]}),
+            json!({"messages": [{"content": [{"source": {"type": "base64", "data": "AA"}}]}]}),
+            json!({"tools": [{"type": "function", "parameters": {"container": 1}}]}),
+            json!({"tools": [{"name": "mine", "input_schema": {"file_id": 1}}]}),
+        ] {
+            assert_eq!(input(here.clone()), here.to_string().len() as u64);
+        }
     }
 }

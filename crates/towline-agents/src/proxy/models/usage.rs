@@ -105,7 +105,7 @@ pub(super) struct Most {
 }
 
 /// A count of tokens: whole, not negative, not absurd. Some upstreams write `12.0`.
-fn count(value: &Value) -> Option<u64> {
+pub(super) fn count(value: &Value) -> Option<u64> {
     let number = value.as_number()?.as_str();
     let whole = match number.split_once('.') {
         Some((whole, zeros)) if zeros.bytes().all(|byte| byte == b'0') => whole,
