@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{Request, State},
+    http::{Method, header},
     middleware::from_fn_with_state,
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::any,
 };
+use futures_util::StreamExt as _;
 use towline_mcp::{HttpService, Options};
-use towline_runtime::Runtime;
+use towline_runtime::{Caller, Runtime};
 
 use crate::{
     EndpointOptions,
@@ -36,9 +38,34 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
         .route_layer(from_fn_with_state(face, enter))
 }
 
-async fn answer(State(service): State<HttpService>, request: Request) -> Response {
+/// Whether an answer stays is known when it is there: each request takes a place, and those that stay keep it.
+async fn answer(
+    State(service): State<HttpService>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
-    takes_long(&parts);
+    let place = match takes_long(&parts, &caller) {
+        Ok(place) => place,
+        Err(problem) => return problem.into_response(),
+    };
+    // What a call gives ends by itself; what a client only listens to has to be ended [ARCP 14-7].
+    let listens = parts.method == Method::GET;
     let response = service.answer(Request::from_parts(parts, body)).await;
-    response.map(Body::new)
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    if content_type.is_none_or(|kind| kind != "text/event-stream") {
+        return response.map(Body::new);
+    }
+    response.map(|body| {
+        let taken_away = async move {
+            let _place = place;
+            if listens {
+                caller.unproved().await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        let pieces = Body::new(body).into_data_stream();
+        Body::from_stream(pieces.take_until(taken_away))
+    })
 }

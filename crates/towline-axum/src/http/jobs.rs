@@ -89,14 +89,16 @@ pub(super) async fn submit(
     check_bounds(|name| body.contains_key(name))?;
     let (submit, trace) = read(&parts.headers, body)?;
     let wait = prefer::wait(&parts.headers);
+    // Before the submit, for what is refused has done nothing.
+    let place = wait.map(|_| takes_long(&parts, &caller)).transpose()?;
     let mut job = caller.submit(submit, trace).await?;
     if let Some(wait) = wait {
-        takes_long(&parts);
         caller.ended(&job.job_id, wait).await;
         let credentials = job.credentials.take();
         job = caller.job(&job.job_id).await?;
         job.credentials = credentials;
     }
+    drop(place);
     let location = [(header::LOCATION, format!("/v1/jobs/{}", job.job_id))];
     let applied = wait.map(|wait| {
         let applied = format!("wait={}", wait.as_secs());
