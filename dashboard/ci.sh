@@ -29,6 +29,6 @@ diff -r dist target/dist || {
 
 npm test --silent
 cargo build --quiet -p towline-cli --all-features --manifest-path ../Cargo.toml
-# The long log has a tenth of its million events here, since an unoptimised program takes minutes for all of them. By hand, with
-# an optimised one: TOWLINE_BIN=… npm run browser million
-EVENTS=${EVENTS:-100000} TOWLINE_BIN=${CARGO_TARGET_DIR:-../target}/debug/towline npm run --silent browser
+# The long log has its million events, which take about a minute: the browser tells the test of each frame. While working on
+# the page, EVENTS=100000 is enough.
+TOWLINE_BIN=${CARGO_TARGET_DIR:-../target}/debug/towline npm run --silent browser

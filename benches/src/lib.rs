@@ -1,7 +1,10 @@
 //! The pieces of the event path, each as a function that does it once.
 //!
 //! `cargo bench -p towline-benches` times them; `benches/instructions.sh` counts their instructions under callgrind,
-//! which no load on the machine disturbs, and compares with `benches/instructions.txt`.
+//! which no load on the machine disturbs, and compares with `benches/instructions.txt`; `benches/counts.sh` counts what they
+//! ask the heap for.
+
+mod whole;
 
 use std::{hint::black_box, sync::Arc};
 
@@ -41,6 +44,10 @@ pub fn pieces() -> Vec<Named> {
         ("lease_path", lease_path),
         ("lease_url", lease_url),
         ("commit_64", commit),
+        ("session", whole::session),
+        ("silent", whole::silent),
+        ("job", whole::job),
+        ("events_64", whole::events),
     ]
 }
 

@@ -87,15 +87,27 @@ test('everything can be reached and done with the keyboard', async (t) => {
   await page.waitForFunction((job) => !location.hash.includes(job), kinds);
 });
 
-test('at 360 pixels nothing is cut off and nothing scrolls sideways', async (t) => {
-  const page = await openPage(t, browser, server, '', { viewport: { width: 360, height: 740 } });
-  for (const [hash, drawn] of [...views(), [`#/jobs/${denied}`, '[data-kind="tool_result"]']]) {
-    await page.goto(server.page + hash);
-    await page.locator(drawn).first().waitFor();
-    const wide = await page.evaluate(() => ({
-      page: document.documentElement.scrollWidth,
-      buttons: [...document.querySelectorAll('button, a, input')].filter((e) => e.checkVisibility() && !e.closest('.scroller, .hidden, .skip') && e.getBoundingClientRect().right > 361).map((e) => e.outerHTML.slice(0, 100)),
-    }));
-    assert.deepEqual(wide, { page: 360, buttons: [] }, hash);
-  }
-});
+for (const width of [360, 800, 1000, 1200])
+  test(`at ${width} pixels nothing is cut off or broken, and nothing scrolls sideways`, async (t) => {
+    const page = await openPage(t, browser, server, '', { viewport: { width, height: 740 } });
+    for (const [hash, drawn] of [...views(), [`#/jobs/${denied}`, '[data-kind="tool_result"]']]) {
+      await page.goto(server.page + hash);
+      await page.locator(drawn).first().waitFor();
+      const wide = await page.evaluate((width) => {
+        const seen = (what) => [...document.querySelectorAll(what)].filter((e) => e.checkVisibility() && !e.closest('.scroller, .hidden, .skip'));
+        /** Whether some of its text is wholly below other. */
+        const isBroken = (e) => {
+          const range = document.createRange();
+          range.selectNodeContents(e);
+          const rects = [...range.getClientRects()];
+          return Math.max(...rects.map((rect) => rect.top)) >= Math.min(...rects.map((rect) => rect.bottom));
+        };
+        return {
+          page: document.documentElement.scrollWidth,
+          cut: seen('button, a, input').filter((e) => e.getBoundingClientRect().right > width + 1).map((e) => e.outerHTML.slice(0, 100)),
+          broken: seen('nav a, th[scope="col"], button.small, .badge').filter((e) => !e.querySelector('.hidden') && isBroken(e)).map((e) => e.textContent),
+        };
+      }, width);
+      assert.deepEqual(wide, { page: width, cut: [], broken: [] }, hash);
+    }
+  });

@@ -127,8 +127,10 @@ test('a server that is killed is found again, and the log is caught up exactly',
   const { directory } = server;
   await server.kill();
   await page.getByRole('status').filter({ hasText: 'Reconnecting' }).waitFor();
+  await page.getByText('The connection is lost').waitFor();
   server = await Server.for(t, args, { directory });
   await page.getByRole('status').filter({ hasText: 'Connected' }).waitFor();
+  await page.getByText('The connection is lost').waitFor({ state: 'detached' });
   // The agent is not restartable, so the runtime has ended the job; its log is what was committed, and then that end.
   await page.locator('.job[data-status="error"]').waitFor();
   await page.getByText('The runtime was restarted while the job ran').waitFor();

@@ -68,12 +68,37 @@ try {
     const phone = { viewport: { width: 360, height: 740 } };
     await shot(join(folder, 'overview-360.png'), '#/', 'tr[data-job-id]', phone);
     await shot(join(folder, 'job-360.png'), `#/jobs/${failed.job}`, '.why', phone);
+    await shot(join(folder, 'nobody.png'), '#/jobs/job_01ARZ3NDEKTSV4RRFFQ69G5FAV', '.empty', { viewport: size });
+    await shot(join(folder, 'overview-800.png'), '#/', 'tr[data-job-id]', { viewport: { width: 800, height: 700 } });
+    await shot(join(folder, 'overview-1000.png'), '#/', 'tr[data-job-id]', { viewport: { width: 1000, height: 700 } });
+    await client.submit('ask', { kind: 'approval', title: 'Release 1.2 to the world?' });
+    await client.submit('ask', { kind: 'choice', title: 'Which branch?', options: [{ id: 'main', label: 'main' }, { id: 'dev', label: 'development' }] });
+    for (const [name, hash, drawn] of [
+      ['asked', '#/inbox', '.question'],
+      ['costs', '#/costs', '.plot canvas'],
+      ['denials', '#/denials', '[data-denial]'],
+      ['agents', '#/runtime', '.agents'],
+    ])
+      await shot(join(folder, `${name}-360.png`), hash, drawn, phone);
+    await shot(join(folder, 'asked.png'), '#/inbox', '.question', { viewport: size, colorScheme: 'dark' });
+    await shot(join(folder, 'overview-asked.png'), '#/', '.badge.asks', { viewport: size });
+    const start = (it) => it.getByRole('button', { name: 'Start ask' }).click();
+    await shot(join(folder, 'start.png'), '#/runtime', '.agents', { viewport: size }, start);
     const signin = await newPage(browser, { viewport: size });
     await signin.goto(server.page);
     await signin.getByLabel('Token').fill('wrong');
     await signin.getByRole('button', { name: 'Connect' }).click();
     await signin.locator('.alert').waitFor();
     await signin.screenshot({ path: join(folder, 'signin.png') });
+    const empty = await Server.start(['--store', 'memory']);
+    const alone = await newPage(browser, { viewport: size });
+    await alone.goto(empty.link);
+    await alone.locator('.empty').waitFor();
+    await alone.screenshot({ path: join(folder, 'empty.png') });
+    await empty.stop();
+    await alone.getByRole('status').filter({ hasText: 'Reconnecting' }).waitFor();
+    await alone.getByText('The connection is lost').waitFor();
+    await alone.screenshot({ path: join(folder, 'lost.png') });
   }
 } finally {
   client.close();

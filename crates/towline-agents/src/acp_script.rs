@@ -1,17 +1,7 @@
 //! An agent that speaks the Agent Client Protocol and has no model: it does what its prompt says, a JSON list of steps, or, whatever
 //! the prompt says, the steps of a file. For tests, demonstrations and examples.
 //!
-//! ```text
-//! [{"say": "I look"}, {"think": "hm"}, {"update": {"sessionUpdate": "plan", "entries": []}}, {"cost": [0.02, "USD"]},
-//!  {"ask": {"toolCallId": "1", "kind": "edit", "locations": [{"path": "/w/a"}]}}, {"read": "/w/a"}, {"write": ["/w/a", "text"]},
-//!  {"tools": true}, {"call": ["delegate", {"agent": "echo"}]}, {"call_with": ["Bearer x", "progress", {}]},
-//!  {"run": ["git", "status"]}, {"start": ["make"]}, {"output": 0}, {"await": 0}, {"kill": 0}, {"release": 0},
-//!  {"wait": "cancel"}, {"pause": 200}, {"stop": "refusal"}, {"exit": 3}]
-//! ```
-//!
-//! Answers to `ask`, `read` and `write` are said. Where such a step has `then` and `else` as well, what it does next is those steps
-//! instead: the first where it was allowed and done, the second where not. What is done with terminals (the ones that `start` made,
-//! counted from 0; `run` is all of it at once) and what the tools of its session give is said too. `pause` is in milliseconds.
+//! `--help` says the steps; docs/coding-agents.md has them too.
 //!
 //! Sessions are kept in the file `sessions` of its home, so that a later process loads them. `crash` ends the process that opened the
 //! session, and passes over in one that loaded it; `forget` ends the job's first process and takes its sessions with it.
@@ -33,6 +23,11 @@ mod tools;
 /// Serves on standard input and output until that ends. With a file every prompt is answered by the steps in it; one that cannot
 /// be read, or is no list, is status 2.
 pub fn main(script: Option<PathBuf>) -> ExitCode {
+    if script.as_deref().is_some_and(is_help) {
+        // A pipe that is closed has no reader.
+        let _ = std::io::stdout().write_all(HELP.as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let script = match script.as_deref().map(steps_in).transpose() {
         Ok(script) => script,
         Err(why) => {
@@ -60,6 +55,10 @@ pub fn main(script: Option<PathBuf>) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn is_help(word: &Path) -> bool {
+    ["--help", "-h"].iter().any(|help| word == *help)
 }
 
 fn steps_in(file: &Path) -> Result<Vec<Value>, String> {
@@ -353,6 +352,8 @@ impl Agent {
         self.say("agent_message_chunk", &text);
     }
 }
+
+const HELP: &str = include_str!("acp_script/help.txt");
 
 /// What follows a step that was done, and one that was not.
 const BRANCHES: [&str; 2] = ["then", "else"];

@@ -22,8 +22,8 @@ pub(crate) use connect::{ConnectArgs, FormatArgs, OutputFormat};
 pub(crate) use demo::DemoArgs;
 pub(crate) use mcp::McpArgs;
 pub(crate) use operate::{
-    AuditArgs, CompleteArgs, CompleteWhat, CredentialsArgs, LeaseCommand, SessionsCommand,
-    StoreArgs, StoreCommand,
+    AuditArgs, CompleteArgs, CompleteWhat, CredentialsArgs, LeaseCommand, NodesArgs, NodesCommand,
+    SessionsCommand, StoreArgs, StoreCommand,
 };
 pub(crate) use ready::ReadyArgs;
 pub(crate) use run::{
@@ -178,6 +178,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: StoreCommand,
     },
+    /// List the nodes that share a database, or have one leave
+    Nodes(NodesArgs),
     /// Trust the towline.toml of this directory, as it stands, to name programs to run
     #[command(
         after_help = "Agents and credentials of a towline.toml that was only found are left out until then. Trust is for this file with this content; one named with --config needs none."

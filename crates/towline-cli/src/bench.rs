@@ -1,9 +1,12 @@
 //! `towline bench`: the load program. A server in another process, clients in this one, real sockets between them, and a
 //! bare socket loop of the same frames as the yardstick in the same run.
 
+mod disk;
+mod http;
 mod report;
 mod scenarios;
 mod server;
+mod sizes;
 mod slopes;
 mod yardstick;
 
@@ -21,8 +24,9 @@ pub(crate) struct BenchArgs {
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
 
-    /// Where the measured server keeps its jobs: memory, or sqlite (in a directory that is removed afterwards)
-    #[arg(long, default_value = "memory", value_parser = ["memory", "sqlite", "sqlite-power"])]
+    /// Where the measured server keeps its jobs: memory, sqlite or sqlite-power (in a directory that is removed afterwards),
+    /// or postgres://… (a database of its own)
+    #[arg(long, default_value = "memory", value_parser = store)]
     store: String,
 
     /// How many times each is measured; the median and the spread are reported
@@ -65,6 +69,14 @@ pub(crate) enum Scenario {
     History,
     /// Deliveries of one job's events to ever more watchers, up to 64
     Watchers,
+    /// Commits and fsyncs a job
+    Disk,
+    /// Events of 100 bytes to 256 KiB
+    Sizes,
+    /// Events of up to 200 jobs at once
+    Bursts,
+    /// Submits and events over plain HTTP
+    Http,
 }
 
 /// Measures and reports.
@@ -91,6 +103,7 @@ async fn measure(scenario: Scenario, args: &BenchArgs, report: &mut Report) -> O
         let server = Server::start(&args.store).await?;
         let load = Load {
             server: &server,
+            store: &args.store,
             count: args.count,
         };
         let limit = tokio::time::timeout(LIMIT, load.run(scenario, report)).await;
@@ -115,6 +128,18 @@ async fn measure(scenario: Scenario, args: &BenchArgs, report: &mut Report) -> O
         }
     }
     Ok(())
+}
+
+fn store(text: &str) -> Result<String, String> {
+    let known = ["memory", "sqlite", "sqlite-power"].contains(&text);
+    let is_shared = ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme));
+    if known || is_shared {
+        Ok(text.to_owned())
+    } else {
+        Err("write memory, sqlite, sqlite-power or postgres://…".to_owned())
+    }
 }
 
 /// No scenario may hang.

@@ -18,6 +18,7 @@ mod interruption;
 mod jobs;
 pub(crate) mod lease;
 mod mcp;
+mod nodes;
 mod past;
 mod ready;
 mod result;
@@ -114,6 +115,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
             Some(command) => sessions::revoke(command).await,
         },
         Command::Store { store, command } => store::run(&context, &store, command).await,
+        Command::Nodes(args) => nodes::run(&context, args).await,
         Command::Credentials(args) => credentials::run(&context, args).await,
         Command::Conformance(args) => conformance::run(&args).await,
         Command::Bench(args) => crate::bench::run(args).await,

@@ -140,11 +140,15 @@ impl Connection {
                 client,
                 behind: Behind::Server,
             }),
-            Err(failure) if failure.code() == Some(&ErrorCode::RESUME_WINDOW_EXPIRED) => {
+            Err(failure) if is_gone(&failure) => {
                 context.sessions().forget(&saved.job_id);
-                let args = ConnectArgs {
-                    url: Some(saved.url),
-                    ..args.clone()
+                let args = if is_over(&saved) {
+                    ConnectArgs {
+                        url: Some(saved.url),
+                        ..args.clone()
+                    }
+                } else {
+                    with_saved(args, &saved)
                 };
                 match Self::open(context, &args, purpose).await {
                     Err(refused) if is_unknown(&refused) && token(&args)?.is_none() => {
@@ -165,10 +169,18 @@ impl Connection {
             Purpose::Work => Stay::Stays,
             Purpose::Look | Purpose::Cancel => Stay::Ends,
         };
+        let through = |client| Self {
+            client,
+            behind: Behind::Beside,
+        };
+        // Before the store is tried, which would be told to be in use.
+        if let Some(client) = look_beside(context, wanted).await {
+            return Ok(through(client));
+        }
         let embedded = tokio::select! {
             biased;
             // Another process may have the store, and be about to let others use its runtime.
-            client = beside(context, wanted) => return Ok(Self { client, behind: Behind::Beside }),
+            client = beside(context, wanted) => return Ok(through(client)),
             embedded = Embedded::start(&context.config, &context.data, purpose) => embedded?,
         };
         let (near, far) = MemoryTransport::pair();
@@ -299,6 +311,11 @@ fn saved(context: &Context, args: &ConnectArgs, job: &str) -> Outcome<Option<Sav
     }))
 }
 
+/// Whether a saved session is over: what was left behind is left for as long as the session itself, and no longer.
+fn is_over(saved: &SavedSession) -> bool {
+    saved.until.is_some_and(|until| until <= SystemClock.now())
+}
+
 /// The flags, with what a saved session knows beside them.
 fn with_saved(args: &ConnectArgs, saved: &SavedSession) -> ConnectArgs {
     let mut args = args.clone();
@@ -316,10 +333,8 @@ async fn own_session(
     saved: &SavedSession,
 ) -> Outcome<Option<Connection>> {
     let given = token(args)?.is_some();
-    // What was left behind is left for as long as the session itself, and no longer.
-    let is_over = saved.until.is_some_and(|until| until <= SystemClock.now());
     let args = with_saved(args, saved);
-    if is_over && !given && saved.token.is_some() {
+    if is_over(saved) && !given && saved.token.is_some() {
         return Ok(None);
     }
     match Connection::open(context, &args, Purpose::Look).await {
@@ -332,6 +347,13 @@ async fn own_session(
 /// Whether a server did not know who this is.
 fn is_unknown(failure: &Failure) -> bool {
     failure.code() == Some(&ErrorCode::UNAUTHENTICATED)
+}
+
+/// Whether a session is not there any more, or not as far as this side had it: what it waits for has to be looked up anew.
+fn is_gone(failure: &Failure) -> bool {
+    [ErrorCode::RESUME_WINDOW_EXPIRED, ErrorCode::INVALID_REQUEST]
+        .iter()
+        .any(|code| failure.code() == Some(code))
 }
 
 /// What a session is opened for.

@@ -3,8 +3,8 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use towline::{
-    postgres::{Inspection, PostgresOptions, PostgresStore, has_password, without_password},
-    store::{EventStore, StoreError},
+    postgres::{Inspection, Nodes, PostgresOptions, PostgresStore, has_password, without_password},
+    store::StoreError,
 };
 
 use crate::{
@@ -21,6 +21,9 @@ pub(crate) struct Database {
     /// Where the address came from, when it was a file: jobs must not read it.
     file: Option<PathBuf>,
     node: String,
+    /// Whether it was given a name of its own: then others may have the database at the same time.
+    named: bool,
+    shared: bool,
     standby: bool,
     require_sync: bool,
     in_the_clear: bool,
@@ -72,7 +75,9 @@ impl Database {
         Self {
             url,
             file,
+            named: node.is_some(),
             node: node.unwrap_or_else(host_name),
+            shared: false,
             standby: false,
             require_sync: false,
             in_the_clear: false,
@@ -83,11 +88,27 @@ impl Database {
     pub(crate) fn serving(mut self, args: &ServeArgs) -> Self {
         if let Some(node) = &args.node {
             self.node.clone_from(node);
+            self.named = true;
         }
         self.standby = args.standby;
+        // Whoever stands by waits for a database that nobody has.
+        self.shared = self.named && !args.standby;
         self.require_sync = args.require_sync;
         self.in_the_clear = args.dangerously_store_in_the_clear;
         self
+    }
+
+    /// Lets what is said cross a network as it is.
+    pub(crate) fn in_the_clear(self, in_the_clear: bool) -> Self {
+        Self {
+            in_the_clear,
+            ..self
+        }
+    }
+
+    /// Whether others may have it at the same time.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// The address as it may be shown.
@@ -104,6 +125,7 @@ impl Database {
         let options = PostgresOptions::new()
             .node(&self.node)
             .standby(self.standby)
+            .shared(self.shared)
             .require_sync(self.require_sync)
             .dangerously_in_the_clear(self.in_the_clear);
         match password_file() {
@@ -113,7 +135,7 @@ impl Database {
     }
 
     /// Opens the store. While another process has it, waits for `patience`.
-    pub(crate) async fn open(&self, patience: Duration) -> Outcome<Arc<dyn EventStore>> {
+    pub(crate) async fn open(&self, patience: Duration) -> Outcome<Arc<PostgresStore>> {
         let deadline = tokio::time::Instant::now() + patience;
         if self.standby {
             output::note(&format!(
@@ -129,6 +151,12 @@ impl Database {
                 Err(error) => return Err(self.failed(&error)),
             }
         }
+    }
+
+    /// Looks at who has the store.
+    pub(crate) async fn nodes(&self) -> Outcome<Nodes> {
+        let nodes = Nodes::begin(&self.url, &self.options()).await;
+        nodes.map_err(|error| self.failed(&error))
     }
 
     /// Looks at the store from outside.
@@ -148,7 +176,8 @@ impl Database {
         };
         match error {
             StoreError::InUse(_) => failure.help(
-                "talk to that node with --url, stop it, or have this one wait for its place with --standby",
+                "talk to that node with --url, stop it, give each node a --node NAME of its own so that they share the database, or \
+                 have this one wait for its place with --standby",
             ),
             _ => failure,
         }

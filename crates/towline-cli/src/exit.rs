@@ -16,6 +16,8 @@ pub(crate) const OTHER_CODE: u8 = 18;
 pub(crate) const CONNECTION: u8 = 20;
 /// Something on this machine failed: a file, the store, the network interface.
 pub(crate) const LOCAL: u8 = 21;
+/// A server has its database no more: it was declared dead, or the database went back. Starting it again helps.
+pub(crate) const FALLEN: u8 = 75;
 /// Ended by Ctrl-C.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -73,6 +75,10 @@ pub(crate) fn table() -> String {
     line(
         LOCAL,
         "something on this machine failed: a file, the store, the listener",
+    );
+    line(
+        FALLEN,
+        "the server was declared dead by another node, or its database went back; start it again",
     );
     line(INTERRUPTED, "ended by Ctrl-C");
     out

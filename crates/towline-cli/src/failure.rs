@@ -46,6 +46,11 @@ impl Failure {
         Self::new(exit::LOCAL, message)
     }
 
+    /// The store is another's: who starts this program should start it again.
+    pub(crate) fn fallen(message: impl fmt::Display) -> Self {
+        Self::new(exit::FALLEN, message)
+    }
+
     /// A job did not end with success.
     pub(crate) fn of_job(message: impl fmt::Display) -> Self {
         Self::new(exit::JOB_FAILED, message)

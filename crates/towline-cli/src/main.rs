@@ -42,6 +42,7 @@ mod trust;
 #[cfg(unix)]
 mod unix_socket;
 mod values;
+mod work_dir;
 
 use std::process::ExitCode;
 

@@ -13,7 +13,7 @@ use towline::{
     runtime::{CallTrace, Caller, policy::Refusal},
     wire::{
         JobSeq, RawJson, Secret,
-        payload::{AgentListing, Answer},
+        payload::{AgentListing, Answer, OpenQuestion},
     },
 };
 
@@ -172,6 +172,10 @@ impl Desk for Office {
 
     fn cancel<'a>(&'a self, job: &'a JobId, reason: Option<String>) -> Asked<'a, ()> {
         Box::pin(async move { self.desk().await?.cancel(job, reason).await })
+    }
+
+    fn inbox(&self) -> Asked<'_, Vec<OpenQuestion>> {
+        Box::pin(async move { self.desk().await?.inbox().await })
     }
 
     fn answer<'a>(&'a self, job: &'a JobId, answer: Answer) -> Asked<'a, ()> {

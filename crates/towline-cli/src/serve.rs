@@ -5,6 +5,7 @@ mod door;
 mod here;
 mod http;
 mod listeners;
+mod node;
 mod reload;
 pub(crate) mod roles;
 mod settings;
@@ -33,6 +34,7 @@ use crate::{
 use auth::Minting;
 use here::{Here, Open};
 use listeners::{Listeners, Serving};
+use node::{Leaving, Node};
 use reload::Live;
 pub(crate) use settings::DEFAULT_LISTEN;
 use settings::Settings;
@@ -51,12 +53,12 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     if args.stdio {
         let (settings, mut live, _) = prepare(context, &args)?;
         roles::tell_of_root(&context.config, settings.demo);
-        let runtime = start(context, &settings, &live, |builder| builder).await?;
+        let (runtime, node) = start(context, &settings, &live, |builder| builder).await?;
         let here = live.here.open(context, &runtime);
         if here.is_some() {
             Here::tell(context, &live.tokens);
         }
-        return stdio(&mut live, runtime, signals, &notify).await;
+        return stdio(&mut live, runtime, &node, signals, &notify).await;
     }
     let mut server = Server::open(context, &args, |builder| builder).await?;
     if server.here.is_some() {
@@ -64,12 +66,15 @@ pub(crate) async fn run(context: &Context, args: ServeArgs) -> Outcome {
     }
     if let Some(token) = &server.minted {
         output::line(&format!("token: {token}"))?;
+        if server.settings.store.is_shared() {
+            output::note("  it is good on this node alone: give all nodes the same --token");
+        }
     }
     server.tell(server.minted.as_deref())?;
     notify.ready();
     tokio::select! {
         ended = server.serving.ended() => ended?,
-        outcome = drain(signals, &mut server.live, &server.runtime, &notify) => {
+        outcome = drain(signals, &mut server.live, &server.runtime, &server.node, &notify) => {
             server.serving.stop().await;
             return outcome;
         }
@@ -85,6 +90,7 @@ pub(crate) struct Server<'s> {
     /// The token that it made, when it was given none.
     minted: Option<String>,
     runtime: Runtime,
+    node: Node,
     serving: Serving,
     /// Commands on the data directory.
     here: Option<Open>,
@@ -103,7 +109,7 @@ impl<'s> Server<'s> {
         // The listeners first: a port that is taken should be told before a store is opened.
         let listeners = Listeners::bind(&settings, args, &live.authenticator).await?;
         live.certificate = listeners.certificate().zip(settings.tls.clone());
-        let runtime = start(context, &settings, &live, more).await?;
+        let (runtime, node) = start(context, &settings, &live, more).await?;
         let serving = listeners.serve(context, &runtime, &settings, metrics)?;
         let here = live.here.open(context, &runtime);
         Ok(Self {
@@ -111,6 +117,7 @@ impl<'s> Server<'s> {
             live,
             minted,
             runtime,
+            node,
             serving,
             here,
         })
@@ -173,8 +180,8 @@ async fn start(
     settings: &Settings,
     live: &Live<'_>,
     more: impl FnOnce(RuntimeBuilder) -> RuntimeBuilder,
-) -> Outcome<Runtime> {
-    let store = settings.store.open(std::time::Duration::ZERO).await?;
+) -> Outcome<(Runtime, Node)> {
+    let (store, node) = Node::open(&settings.store).await?;
     settings.store.take_names(&context.data);
     let known = live.here.authenticator(live.authenticator.clone())?;
     let builder = Runtime::builder()
@@ -207,13 +214,15 @@ async fn start(
     if !settings.demo && context.config.agents.is_empty() {
         tracing::warn!("no agents: add --demo, or [agents.NAME] to towline.toml");
     }
-    Ok(runtime)
+    node.announce(&runtime).await;
+    Ok((runtime, node))
 }
 
 /// One session with whoever started us; when it ends, or a signal comes, so do we.
 async fn stdio(
     live: &mut Live<'_>,
     runtime: Runtime,
+    node: &Node,
     signals: Signals,
     notify: &Notify,
 ) -> Outcome {
@@ -228,28 +237,37 @@ async fn stdio(
             runtime.shutdown().await;
             Ok(exit::SUCCESS)
         }
-        outcome = drain(signals, live, &runtime, notify) => outcome,
+        outcome = drain(signals, live, &runtime, node, notify) => outcome,
     }
 }
 
-/// Waits for a signal that ends the program, reloading at those that ask for it; then for the shutdown, which a second signal
-/// does not wait for any longer.
+/// Waits for a signal that ends the program, or for another node to ask for it, reloading at signals that ask for that; then for
+/// the shutdown, which a second signal does not wait for any longer.
 async fn drain(
     mut signals: Signals,
     live: &mut Live<'_>,
     runtime: &Runtime,
+    node: &Node,
     notify: &Notify,
 ) -> Outcome {
     let name = loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             () = notify.live() => continue,
+            leaving = node.leaving() => match leaving {
+                Leaving::Asked => break "nodes drain",
+                Leaving::Fallen(error) => {
+                    notify.stopping();
+                    return Err(node::fall(runtime, &error).await);
+                }
+            },
         };
         match signal {
             Signal::End(name) => break name,
             Signal::Hangup => {
                 notify.reloading();
                 live.reload(runtime);
+                node.announce(runtime).await;
                 notify.ready();
             }
         }

@@ -42,6 +42,11 @@ impl StoreChoice {
         *self != Self::Memory
     }
 
+    /// Whether other servers may have it at the same time.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(database) if database.is_shared())
+    }
+
     /// The one of commands that name no store: what the environment, the file and the default say.
     pub(crate) fn of_commands(config: &Config, data: &DataDir) -> Outcome<Self> {
         let named = std::env::var("TOWLINE_STORE").ok();
@@ -100,7 +105,7 @@ impl StoreChoice {
         let (path, power) = match self {
             Self::Sqlite { path, power } => (path, power),
             Self::Memory => return Ok(Arc::new(MemoryStore::new())),
-            Self::Postgres(database) => return Box::pin(database.open(patience)).await,
+            Self::Postgres(database) => return Ok(Box::pin(database.open(patience)).await?),
         };
         if let Some(parent) = path
             .parent()

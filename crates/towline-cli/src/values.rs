@@ -8,7 +8,8 @@ use towline::{
     wire::{RawJson, explain_json, namespace},
 };
 
-/// The command that is the scripted agent of docs/coding-agents.md. It is no command of people, so the help leaves it out.
+/// The command that is the scripted agent of docs/coding-agents.md. It is for runtimes and not for people, so the help leaves it out;
+/// it has one of its own.
 pub(crate) const ACP_SCRIPT: &str = "acp-script";
 
 /// Whether a text is an address of a PostgreSQL database.
@@ -147,12 +148,17 @@ fn absolute(pattern: &str) -> Result<String, String> {
     let base = base.as_deref().and_then(std::path::Path::to_str);
     let base = base
         .ok_or_else(|| format!("there is no directory to read `{pattern}` from; write it out"))?;
-    if base.contains(['*', '?', '[', ']', '{', '}', '\\']) {
+    if !is_literal(base) {
         return Err(format!(
             "`{pattern}` begins in `{base}`, whose name has characters that mean something in patterns; write it out"
         ));
     }
     Ok(format!("{}{rest}", base.trim_end_matches('/')))
+}
+
+/// Whether a path means nothing but itself in a pattern.
+pub(crate) fn is_literal(path: &str) -> bool {
+    !path.contains(['*', '?', '[', ']', '{', '}', '\\'])
 }
 
 /// One operation, as `lease explain --op` takes it.

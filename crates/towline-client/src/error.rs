@@ -117,6 +117,22 @@ fn in_words(reason: Option<&str>) -> String {
     }
 }
 
+/// What there is to do stands here where the runtime does not say it itself. One that was restored from a backup does not know
+/// the last events of a client [ARCP 6.3-5].
+fn not_resumed(error: &HandshakeError) -> String {
+    let instead = match error {
+        HandshakeError::Refused(refusal)
+            if [ErrorCode::RESUME_WINDOW_EXPIRED, ErrorCode::INVALID_REQUEST]
+                .contains(&refusal.code)
+                && !refusal.message.contains("new session") =>
+        {
+            "; open a new session, and subscribe with history to the jobs that are still there"
+        }
+        _ => "",
+    };
+    format!("it cannot be resumed: {error}{instead}")
+}
+
 /// Why a session is over.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -131,7 +147,7 @@ pub enum SessionOver {
         reason: Option<String>,
     },
     /// It could not be taken up again.
-    #[error("it cannot be resumed: {0}")]
+    #[error("{}", not_resumed(.0))]
     NotResumed(HandshakeError),
     /// The runtime gave no resume token.
     #[error("the connection was lost, and the runtime gave no token to resume with")]

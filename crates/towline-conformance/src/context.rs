@@ -59,6 +59,11 @@ impl Context {
         self.welcome.get_or_insert_with(|| payload.clone());
     }
 
+    /// Whether the runtime opened a session at all.
+    pub(crate) fn is_welcome(&self) -> bool {
+        self.welcome.is_some()
+    }
+
     pub(crate) fn note_runtime(&self, report: &mut Report) {
         let Some(welcome) = &self.welcome else { return };
         report.runtime = welcome.get("runtime").cloned();

@@ -43,15 +43,15 @@ pub use target::Target;
 
 use context::Context;
 
-/// Runs every check. What cannot be reached at all is a report whose first finding has failed.
+/// Runs every check. What cannot be reached at all, or welcomes nobody, is a report whose first finding has failed; a welcome
+/// that breaks a rule is a finding like any other.
 pub async fn run(target: &Target, options: &Options) -> Report {
     let mut context = Context::new(target, options);
     let mut report = Report::default();
     let opened = case::attempt(&mut context, &rules::FIRST).await;
-    let reachable = opened.verdict == Verdict::Pass;
     report.findings.push(opened);
     context.note_runtime(&mut report);
-    if reachable {
+    if context.is_welcome() {
         for case in rules::all() {
             if options.wants(case.origin) {
                 report

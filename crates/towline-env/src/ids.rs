@@ -29,7 +29,10 @@ struct State {
 impl Ids {
     /// The machine's clock and the operating system's randomness.
     pub fn system() -> Self {
-        Self::new(Arc::new(SystemClock), Entropy::System)
+        Self::new(
+            Arc::new(SystemClock),
+            Entropy::System(Box::new(Pool::EMPTY)),
+        )
     }
 
     /// Repeatable ids for tests. Tokens are as predictable as the seed.
@@ -102,9 +105,13 @@ impl Ids {
     /// A resume token: `rt_` and 64 hex digits of randomness.
     pub fn resume_token(&self) -> Secret {
         let mut bytes = [0; 32];
-        self.0.state.lock().entropy.fill(&mut bytes);
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Secret::new(format!("rt_{hex}"))
+        self.0.state.lock().entropy.fill_apart(&mut bytes);
+        let mut token = String::with_capacity(3 + 2 * bytes.len());
+        token.push_str("rt_");
+        for byte in bytes {
+            token.extend([byte >> 4, byte & 15].map(hex_digit));
+        }
+        Secret::new(token)
     }
 
     /// A trace id.
@@ -170,24 +177,71 @@ impl State {
 }
 
 enum Entropy {
-    System,
+    System(Box<Pool>),
     Seeded(u64),
+}
+
+/// Randomness of the operating system, asked for in advance: ids take a few bytes at a time, and a system call each.
+struct Pool {
+    bytes: [u8; Self::SIZE],
+    /// So many at the beginning are not taken yet.
+    left: usize,
+}
+
+impl Pool {
+    const SIZE: usize = 512;
+    const EMPTY: Self = Self {
+        bytes: [0; Self::SIZE],
+        left: 0,
+    };
+
+    fn take(&mut self, bytes: &mut [u8]) {
+        if bytes.len() > Self::SIZE {
+            return system(bytes);
+        }
+        if bytes.len() > self.left {
+            system(&mut self.bytes);
+            self.left = Self::SIZE;
+        }
+        let from = self.left - bytes.len();
+        let taken = &mut self.bytes[from..self.left];
+        bytes.copy_from_slice(taken);
+        // Nothing is handed out twice, or can be found here afterwards.
+        taken.fill(0);
+        self.left = from;
+    }
 }
 
 impl Entropy {
     fn fill(&mut self, bytes: &mut [u8]) {
         match self {
-            // Without randomness there are no tokens to trust; nothing sensible is left to do.
-            #[expect(
-                clippy::expect_used,
-                reason = "an operating system without randomness cannot run this process"
-            )]
-            Self::System => getrandom::fill(bytes).expect("the operating system gives randomness"),
+            Self::System(pool) => pool.take(bytes),
             Self::Seeded(state) => bytes
                 .iter_mut()
                 .for_each(|byte| *byte = splitmix(state).to_le_bytes()[0]),
         }
     }
+
+    /// [`fill`](Self::fill) for secrets, which were never anywhere else in memory.
+    fn fill_apart(&mut self, bytes: &mut [u8]) {
+        match self {
+            Self::System(_) => system(bytes),
+            Self::Seeded(_) => self.fill(bytes),
+        }
+    }
+}
+
+// Without randomness there are no tokens to trust; nothing sensible is left to do.
+#[expect(
+    clippy::expect_used,
+    reason = "an operating system without randomness cannot run this process"
+)]
+fn system(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system gives randomness");
+}
+
+fn hex_digit(value: u8) -> char {
+    char::from_digit(u32::from(value), 16).unwrap_or('0')
 }
 
 fn splitmix(state: &mut u64) -> u64 {
@@ -309,5 +363,24 @@ mod tests {
         assert_eq!(one.job(), other.job());
         assert_eq!(one.trace(), other.trace());
         assert_eq!(one.resume_token().expose(), other.resume_token().expose());
+    }
+
+    /// [ARCP 14-4] Randomness that was asked for in advance is handed out once.
+    #[test]
+    fn no_randomness_is_handed_out_twice() {
+        let mut pool = Pool::EMPTY;
+        let mut seen = std::collections::HashSet::new();
+        for length in (8..=32).cycle().take(400) {
+            let mut bytes = vec![0; length];
+            pool.take(&mut bytes);
+            assert!(seen.insert(bytes[..8].to_vec()));
+            assert!(pool.bytes[pool.left..].iter().all(|byte| *byte == 0));
+        }
+        let mut much = vec![0; 3 * Pool::SIZE];
+        pool.take(&mut much);
+        assert!(
+            much.rchunks(Pool::SIZE)
+                .all(|part| part.iter().any(|byte| *byte != 0))
+        );
     }
 }

@@ -9,7 +9,7 @@ use towline_runtime::{
 use towline_wire::{
     JobId, JobSeq, RawJson,
     event::ChunkEncoding,
-    payload::{AgentListing, Answer},
+    payload::{AgentListing, Answer, OpenQuestion},
     value_of,
 };
 
@@ -64,6 +64,10 @@ impl Desk for Caller {
 
     fn cancel<'a>(&'a self, job: &'a JobId, reason: Option<String>) -> Asked<'a, ()> {
         Box::pin(Self::cancel(self, job, reason))
+    }
+
+    fn inbox(&self) -> Asked<'_, Vec<OpenQuestion>> {
+        Box::pin(async { Ok(Self::inbox(self)) })
     }
 
     fn answer<'a>(&'a self, job: &'a JobId, answer: Answer) -> Asked<'a, ()> {

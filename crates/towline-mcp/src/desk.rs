@@ -6,7 +6,7 @@ use towline_runtime::{CallTrace, policy::Refusal};
 use towline_wire::{
     JobId, JobSeq, JobStatus, RawJson, Timestamp,
     event::InputRequest,
-    payload::{AgentListing, Answer},
+    payload::{AgentListing, Answer, OpenQuestion},
 };
 
 /// What is asked of a runtime, in the name of one principal. It decides: what is refused here, the model is told so.
@@ -33,6 +33,9 @@ pub trait Desk: Send + Sync + 'static {
 
     /// Has a job cancelled.
     fn cancel<'a>(&'a self, job: &'a JobId, reason: Option<String>) -> Asked<'a, ()>;
+
+    /// The open questions that may be answered, also those of jobs that may not be looked at.
+    fn inbox(&self) -> Asked<'_, Vec<OpenQuestion>>;
 
     /// Answers a question of a job.
     fn answer<'a>(&'a self, job: &'a JobId, answer: Answer) -> Asked<'a, ()>;

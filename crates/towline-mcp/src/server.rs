@@ -14,7 +14,11 @@ use rmcp::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use towline_runtime::policy::Refusal;
-use towline_wire::{ErrorCode, JobId, RawJson, event::QuestionKind, payload::Answer};
+use towline_wire::{
+    ErrorCode, JobId, QuestionId, RawJson,
+    event::{InputRequest, QuestionKind},
+    payload::Answer,
+};
 
 use crate::{
     args::Args,
@@ -134,8 +138,7 @@ impl Server {
                 let job = args.job()?;
                 desk.cancel(&job, args.text("reason")?.map(str::to_owned))
                     .await?;
-                let view = desk.job(&job).await?;
-                Ok(shown::job(desk, view, false).await?.into())
+                Ok(shown::done(desk, &job).await?.into())
             }
             "job_answer" => self.answer(desk, arguments).await,
             _ => {
@@ -154,9 +157,7 @@ impl Server {
     ) -> Result<CallToolResponse, Refusal> {
         let args = Args::new(arguments, &["job_id", "question_id", "answer"])?;
         let (job, question, answer) = (args.job()?, args.question()?, args.needed("answer")?);
-        let view = desk.job(&job).await?;
-        let mut open = view.questions.iter();
-        let asked = open.find(|open| open.question_id == question);
+        let asked = open_question(desk, &job, &question).await?;
         // Of a question that is not open the runtime says why.
         let is_approval = asked.is_some_and(|asked| asked.kind == QuestionKind::APPROVAL);
         if is_approval && !self.options.may_approve {
@@ -176,9 +177,29 @@ impl Server {
             remember: None,
         };
         desk.answer(&job, answer).await?;
-        let view = desk.job(&job).await?;
-        Ok(shown::job(desk, view, false).await?.into())
+        Ok(shown::done(desk, &job).await?.into())
     }
+}
+
+/// A question of a job, if it is open: of one that may be looked at, or that may only be answered.
+async fn open_question(
+    desk: &dyn Desk,
+    job: &JobId,
+    question: &QuestionId,
+) -> Result<Option<InputRequest>, Refusal> {
+    let mut open = match desk.job(job).await {
+        Ok(view) => view.questions,
+        Err(refusal) if shown::is_hidden(&refusal) => {
+            let inbox = desk.inbox().await?.into_iter();
+            inbox
+                .filter(|open| open.job_id == *job)
+                .map(|open| open.request)
+                .collect()
+        }
+        Err(refusal) => return Err(refusal),
+    };
+    open.retain(|open| open.question_id == *question);
+    Ok(open.pop())
 }
 
 impl ServerHandler for Server {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::{Value, json};
 use towline_runtime::policy::Refusal;
-use towline_wire::{JobStatus, event::InputRequest};
+use towline_wire::{ErrorCode, JobId, JobStatus, event::InputRequest};
 
 use crate::desk::{Desk, JobView, Output};
 
@@ -27,6 +27,23 @@ pub(crate) async fn job(
     };
     let is_error = is_verdict && view.status.is_terminal() && view.status != JobStatus::Success;
     Ok(result(text, Value::Object(view.document), is_error))
+}
+
+/// A job after what was done with it. Who may do that need not be one who may look at it: then it is named and no more.
+pub(crate) async fn done(desk: &dyn Desk, id: &JobId) -> Result<CallToolResult, Refusal> {
+    match desk.job(id).await {
+        Ok(view) => job(desk, view, false).await,
+        Err(refusal) if is_hidden(&refusal) => {
+            let text = format!("done; what becomes of {id} is not shown to you");
+            Ok(result(text, json!({"job_id": id}), false))
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Whether a job is not there for whoever asks, who may still answer and end it.
+pub(crate) fn is_hidden(refusal: &Refusal) -> bool {
+    [ErrorCode::JOB_NOT_FOUND, ErrorCode::PERMISSION_DENIED].contains(&refusal.code)
 }
 
 /// A value as a call's result.

@@ -169,6 +169,16 @@ impl Line {
         Self { client, doubts }
     }
 
+    /// Runs a statement of the writer that was not prepared.
+    pub(crate) async fn run(&self, step: &Step<'_>) -> Result<u64, StoreError> {
+        let values: Vec<_> = step.values.iter().map(|value| value.as_sql()).collect();
+        let sql = TEXTS[step.sql as usize];
+        self.client
+            .execute(sql, &values)
+            .await
+            .map_err(of_statement)
+    }
+
     /// Commits what was begun by statements that all succeeded.
     pub(crate) async fn commit(&self) -> Result<(), StoreError> {
         self.client
@@ -222,8 +232,9 @@ impl WriterLine {
             .map_err(of_statement)
     }
 
-    /// Runs statements as one transaction, all of them in one round trip: each is sent before the first one is answered.
-    pub(crate) async fn transact(&self, steps: &[Step<'_>]) -> Sent {
+    /// Runs statements as one transaction, all of them in one round trip: each is sent before the first one is answered. `BEGIN`
+    /// may have been sent already.
+    pub(crate) async fn transact(&self, begin: &'static str, steps: &[Step<'_>]) -> Sent {
         let client = &self.line.client;
         let values: Vec<Vec<_>> = steps
             .iter()
@@ -233,7 +244,7 @@ impl WriterLine {
             Box::pin(async move { client.batch_execute(sql).await.map(|()| 0) })
         };
         let mut answers: Vec<Answer<'_>> = Vec::with_capacity(steps.len() + 2);
-        answers.push(plain("BEGIN"));
+        answers.push(plain(begin));
         for (step, values) in steps.iter().zip(&values) {
             let statement = &self.statements[step.sql as usize];
             answers.push(Box::pin(

@@ -11,6 +11,7 @@ pub struct PostgresOptions {
     pub(crate) node: String,
     pub(crate) lease: Duration,
     pub(crate) standby: bool,
+    pub(crate) shared: bool,
     pub(crate) require_sync: bool,
     pub(crate) in_the_clear: bool,
     pub(crate) password_file: Option<PathBuf>,
@@ -22,6 +23,7 @@ impl Default for PostgresOptions {
             node: "towline".to_owned(),
             lease: LEASE,
             standby: false,
+            shared: false,
             require_sync: false,
             in_the_clear: false,
             password_file: None,
@@ -55,6 +57,14 @@ impl PostgresOptions {
     #[must_use]
     pub fn standby(mut self, standby: bool) -> Self {
         self.standby = standby;
+        self
+    }
+
+    /// Whether others may have the store at the same time, each under a name of its own; off by default, and then one process has it.
+    /// A store that is opened so is [`Shared`](towline_store::Shared).
+    #[must_use]
+    pub fn shared(mut self, shared: bool) -> Self {
+        self.shared = shared;
         self
     }
 

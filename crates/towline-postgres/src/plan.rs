@@ -6,15 +6,15 @@ use std::{
 };
 
 use towline_store::{
-    AuditRow, Batch, Block, Change, CredentialRow, IdempotencyRow, JobRow, JobState, Reason,
-    ScheduleRow, SessionRow, StoreError,
+    AuditRow, Batch, Block, Change, CredentialRow, IDEMPOTENCY_AGE, IdempotencyRow, JobRow,
+    JobState, Reason, ScheduleRow, SessionRow, StoreError,
     building::{Stream, StreamOp, Tail, put_head, put_op, status_number},
 };
 use towline_wire::{EventSeq, JobId, RawJson, SessionId};
 
 use crate::{
     deliveries::Deliveries,
-    state::{Known, State},
+    state::{Claim, Known, State},
     statements::{Hidden, Sql, Step, Value, int},
 };
 
@@ -35,7 +35,8 @@ pub(crate) struct Plan<'a> {
     audits: Vec<(i64, &'a AuditRow)>,
     checkpoints: BTreeMap<i64, &'a RawJson>,
     talks: BTreeMap<i64, &'a RawJson>,
-    schedules: BTreeMap<&'a str, ScheduleRow>,
+    /// With whether their time moves, and whether it is said that they are paused.
+    schedules: BTreeMap<&'a str, (ScheduleRow, (bool, bool))>,
     deliveries: Deliveries<'a>,
     /// Changes of streams, packed.
     pub(crate) streams: Vec<u8>,
@@ -73,7 +74,11 @@ impl<'a> Plan<'a> {
             Change::Schedule(change) => {
                 let row = change.apply(state.schedules.get(&change.name).cloned());
                 state.schedules.insert(row.name.clone(), row.clone());
-                self.schedules.insert(&change.name, row);
+                let (mut moves, mut pauses) = (change.done.is_some(), change.paused.is_some());
+                if let Some((_, before)) = self.schedules.get(change.name.as_str()) {
+                    (moves, pauses) = (moves || before.0, pauses || before.1);
+                }
+                self.schedules.insert(&change.name, (row, (moves, pauses)));
             }
             Change::Audit(row) => {
                 self.audits.push((state.next.audit, row));
@@ -94,6 +99,7 @@ impl<'a> Plan<'a> {
             key,
             tail: Tail::EMPTY,
             finished: false,
+            owner: Some(state.claim.inc),
         };
         state.jobs.insert(row.id.clone(), known);
         state.set_finished(&row.id, row.state.status.is_terminal());
@@ -120,8 +126,8 @@ impl<'a> Plan<'a> {
         };
         known.tail = Tail::after(block);
         let key = known.key;
-        state.tally.events += block.len() as u64;
-        state.tally.bytes += block.text().len() as u64;
+        state.tally.events += int(block.len() as u64);
+        state.tally.bytes += int(block.text().len() as u64);
         self.blocks.push((key, state.next.row(), block));
     }
 
@@ -178,14 +184,15 @@ impl<'a> Plan<'a> {
     }
 
     /// The statements that write it.
-    pub(crate) fn steps(&self, inc: i64) -> Result<Vec<Step<'a>>, StoreError> {
+    pub(crate) fn steps(&self, claim: Claim) -> Result<Vec<Step<'a>>, StoreError> {
         let mut steps = Vec::new();
+        let inc = claim.inc;
         if !self.jobs.is_empty() {
             steps.push(job_rows(&self.jobs)?);
-            steps.push(state_rows(Sql::NewState, &self.new_states));
+            steps.push(state_rows(Sql::NewState, &self.new_states, inc));
         }
         if !self.states.is_empty() {
-            steps.push(state_rows(Sql::State, &self.states));
+            steps.push(state_rows(Sql::State, &self.states, inc));
         }
         if !self.blocks.is_empty() {
             steps.push(block_rows(&self.blocks, inc));
@@ -196,7 +203,9 @@ impl<'a> Plan<'a> {
             }
         }
         if !self.sessions.is_empty() {
-            steps.push(session_rows(&self.sessions));
+            let mut step = session_rows(&self.sessions);
+            step.values.push(Value::Int(inc));
+            steps.push(step);
         }
         for (sql, watches) in [(Sql::Unwatch, false), (Sql::Watch, true)] {
             let rows = self.watches.iter().filter(|(_, is)| **is == watches);
@@ -207,23 +216,34 @@ impl<'a> Plan<'a> {
                 steps.push(Step::new(sql, vec![Value::Ints(keys), Value::Texts(jobs)]));
             }
         }
-        self.ledger(&mut steps);
+        self.ledger(claim, &mut steps);
         Ok(steps)
     }
 
-    fn ledger(&self, steps: &mut Vec<Step<'a>>) {
+    fn ledger(&self, claim: Claim, steps: &mut Vec<Step<'a>>) {
         if !self.keys.is_empty() {
-            steps.push(key_rows(self.keys.values().copied()));
+            let mut step = key_rows(self.keys.values().copied());
+            let age = i64::try_from(IDEMPOTENCY_AGE.as_micros()).unwrap_or(i64::MAX);
+            step.values.push(Value::Bool(claim.is_shared));
+            step.values.push(Value::Int(age));
+            steps.push(step);
         }
         if !self.credentials.is_empty() {
-            steps.push(credential_rows(&self.credentials));
+            let mut step = credential_rows(&self.credentials);
+            step.values.push(Value::Int(claim.inc));
+            steps.push(step);
         }
         if !self.audits.is_empty() {
-            steps.push(audit_rows(&self.audits));
+            steps.push(audit_rows(&self.audits, claim.is_shared));
         }
         self.deliveries.steps(steps);
-        if !self.schedules.is_empty() {
-            steps.push(schedule_rows(&self.schedules));
+        for (moves, pauses) in [(false, false), (false, true), (true, false), (true, true)] {
+            let rows = self.schedules.values();
+            let rows = rows.filter(|(_, how)| *how == (moves, pauses));
+            let rows: Vec<&ScheduleRow> = rows.map(|(row, _)| row).collect();
+            if !rows.is_empty() {
+                steps.push(schedule_rows(&rows, moves, pauses));
+            }
         }
         for (sql, values) in [
             (Sql::Checkpoint, &self.checkpoints),
@@ -311,7 +331,7 @@ fn job_rows<'a>(jobs: &[(i64, &'a JobRow)]) -> Result<Step<'a>, StoreError> {
     ))
 }
 
-fn state_rows<'a>(sql: Sql, states: &BTreeMap<i64, &'a JobState>) -> Step<'a> {
+fn state_rows<'a>(sql: Sql, states: &BTreeMap<i64, &'a JobState>, inc: i64) -> Step<'a> {
     let rows = || states.values().copied();
     let ints = |of: &dyn Fn(&JobState) -> i64| Value::Ints(rows().map(of).collect());
     let json = |of: &dyn Fn(&'a JobState) -> Option<&'a RawJson>| {
@@ -337,6 +357,7 @@ fn state_rows<'a>(sql: Sql, states: &BTreeMap<i64, &'a JobState>) -> Step<'a> {
             Value::Bools(rows().map(|state| state.chunked).collect()),
             ints(&|state| i64::from(state.retried)),
             Value::Bools(rows().map(|state| state.status.is_terminal()).collect()),
+            Value::Int(inc),
         ],
     )
 }
@@ -444,36 +465,41 @@ fn credential_rows<'a>(rows: &[(i64, &'a CredentialRow)]) -> Step<'a> {
     )
 }
 
-fn schedule_rows<'a>(rows: &BTreeMap<&'a str, ScheduleRow>) -> Step<'a> {
-    let jobs = rows
-        .values()
-        .map(|row| row.job.as_ref().map(|id| id.as_str().as_bytes().to_vec()));
+fn schedule_rows(rows: &[&ScheduleRow], moves: bool, pauses: bool) -> Step<'static> {
+    let names = rows.iter().map(|row| row.name.as_bytes().to_vec());
+    let jobs = rows.iter();
+    let jobs = jobs.map(|row| row.job.as_ref().map(|id| id.as_str().as_bytes().to_vec()));
     Step::new(
         Sql::Schedule,
         vec![
-            Value::Texts(rows.keys().map(|name| name.as_bytes()).collect()),
-            Value::Ints(rows.values().map(|row| row.done.unix_micros()).collect()),
-            Value::Bools(rows.values().map(|row| row.paused).collect()),
+            Value::Owned(names.collect()),
+            Value::Ints(rows.iter().map(|row| row.done.unix_micros()).collect()),
+            Value::Bools(rows.iter().map(|row| row.paused).collect()),
             Value::MaybeOwned(jobs.collect()),
+            Value::Bool(moves),
+            Value::Bool(pauses),
         ],
     )
 }
 
-fn audit_rows<'a>(rows: &[(i64, &'a AuditRow)]) -> Step<'a> {
+/// Where several count, their numbers are the database's.
+fn audit_rows<'a>(rows: &[(i64, &'a AuditRow)], is_shared: bool) -> Step<'a> {
     let texts = |of: &dyn Fn(&'a AuditRow) -> &'a str| {
         Value::Texts(rows.iter().map(|(_, row)| of(row).as_bytes()).collect())
     };
     let times = rows.iter().map(|(_, row)| row.at.unix_micros());
-    Step::new(
-        Sql::Audit,
-        vec![
-            Value::Ints(rows.iter().map(|(n, _)| *n).collect()),
-            Value::Ints(times.collect()),
-            texts(&|row| row.action.as_str()),
-            texts(&|row| row.data.as_str()),
-            Value::Bools(rows.iter().map(|(_, row)| row.is_refusal()).collect()),
-        ],
-    )
+    let numbers = Value::Ints(rows.iter().map(|(n, _)| *n).collect());
+    let mut values = vec![
+        Value::Ints(times.collect()),
+        texts(&|row| row.action.as_str()),
+        texts(&|row| row.data.as_str()),
+        Value::Bools(rows.iter().map(|(_, row)| row.is_refusal()).collect()),
+    ];
+    if is_shared {
+        return Step::new(Sql::SharedAudit, values);
+    }
+    values.insert(0, numbers);
+    Step::new(Sql::Audit, values)
 }
 
 /// Shorter texts gain nothing.

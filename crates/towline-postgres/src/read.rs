@@ -19,6 +19,8 @@ use crate::{
         read_credential, read_idempotency, read_job, read_schedule, read_session, read_span,
         read_summary, unsigned,
     },
+    shared::Totals,
+    state::{Tally, sum_of_tallies},
     statements::int,
 };
 
@@ -128,6 +130,29 @@ pub(crate) async fn audit(client: &Client, latest: usize) -> Result<Vec<AuditRow
     Ok(rows)
 }
 
+/// How much there is, by what each incarnation counted.
+pub(crate) async fn totals(client: &Client) -> Result<Totals, StoreError> {
+    let sql = sum_of_tallies("true");
+    let row = client.query_one(&sql, &[]).await.map_err(of_statement)?;
+    let count = "SELECT count(*) FROM session";
+    Ok(Totals {
+        tally: Tally::read(&row),
+        sessions: one(client, count, &[], |row| unsigned(row, 0))
+            .await?
+            .unwrap_or(0),
+    })
+}
+
+/// The last number of a session's stream, where that is in its place.
+pub(crate) async fn stream_end(
+    client: &Client,
+    session: &[u8],
+) -> Result<Option<EventSeq>, StoreError> {
+    let sql = "SELECT last FROM session WHERE id = $1";
+    let last = one(client, sql, &[&session], |row| unsigned(row, 0)).await?;
+    Ok(last.map(EventSeq::new))
+}
+
 /// How many bytes the tables take, with all that belongs to them.
 pub(crate) async fn disk_bytes(client: &Client) -> Result<u64, StoreError> {
     let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class \
@@ -142,19 +167,44 @@ pub(crate) async fn recover(client: &Client) -> Result<Recovered, StoreError> {
     let jobs = format!("{JOBS} WHERE s.ended_at IS NULL ORDER BY j.created_at, j.id");
     let talks = "SELECT j.id, t.value FROM talk t JOIN job_state s ON s.key = t.job JOIN job j ON j.key = t.job \
                  WHERE s.ended_at IS NULL ORDER BY t.job";
-    let spans =
-        "SELECT first, job, from_seq, count, view, session FROM span ORDER BY session, first";
-    let watches = "SELECT session, job FROM watch ORDER BY session, job";
-    let sessions = format!("SELECT {SESSION_COLUMNS}, last FROM session ORDER BY id");
+    let sessions = sessions(client, "true").await?.into_iter();
+    Ok(Recovered {
+        schedules: schedules(client).await?,
+        deliveries: deliveries::pending(client).await?,
+        sessions: sessions.map(|(_, session)| session).collect(),
+        jobs: all(client, &jobs, &[], read_job).await?,
+        credentials: outstanding(client).await?,
+        talks: all(client, talks, &[], |row| {
+            Ok((job_id(row, 0)?, json(row, 1)?))
+        })
+        .await?,
+    })
+}
+
+/// Sessions `s` for which a condition holds, each with its key and its stream, as far as that is in its place.
+pub(crate) async fn sessions(
+    client: &Client,
+    condition: &str,
+) -> Result<Vec<(i64, RecoveredSession)>, StoreError> {
+    let spans = format!(
+        "SELECT p.first, p.job, p.from_seq, p.count, p.view, p.session FROM span p JOIN session s ON s.key = p.session \
+         WHERE {condition} ORDER BY p.session, p.first"
+    );
+    let watches = format!(
+        "SELECT w.session, w.job FROM watch w JOIN session s ON s.key = w.session WHERE {condition} \
+         ORDER BY w.session, w.job"
+    );
+    let sessions =
+        format!("SELECT {SESSION_COLUMNS}, last FROM session s WHERE {condition} ORDER BY id");
     let mut of_session: HashMap<i64, (Vec<_>, Vec<_>)> = HashMap::new();
-    for (session, span) in all(client, spans, &[], |row| {
+    for (session, span) in all(client, &spans, &[], |row| {
         Ok((row.get::<_, i64>(5), read_span(row)?))
     })
     .await?
     {
         of_session.entry(session).or_default().0.push(span);
     }
-    for (session, job) in all(client, watches, &[], |row| {
+    for (session, job) in all(client, &watches, &[], |row| {
         Ok((row.get::<_, i64>(0), job_id(row, 1)?))
     })
     .await?
@@ -165,27 +215,18 @@ pub(crate) async fn recover(client: &Client) -> Result<Recovered, StoreError> {
         let key: i64 = row.get(0);
         Ok((key, read_session(row)?, EventSeq::new(unsigned(row, 13)?)))
     };
-    let sessions = all(client, &sessions, &[], recovered).await?;
-    let sessions = sessions.into_iter().map(|(key, row, last)| {
+    let sessions = all(client, &sessions, &[], recovered).await?.into_iter();
+    let recovered = sessions.map(|(key, row, last)| {
         let (spans, subscriptions) = of_session.remove(&key).unwrap_or_default();
-        RecoveredSession {
+        let session = RecoveredSession {
             row,
             last,
             spans,
             subscriptions,
-        }
+        };
+        (key, session)
     });
-    Ok(Recovered {
-        schedules: schedules(client).await?,
-        deliveries: deliveries::pending(client).await?,
-        sessions: sessions.collect(),
-        jobs: all(client, &jobs, &[], read_job).await?,
-        credentials: outstanding(client).await?,
-        talks: all(client, talks, &[], |row| {
-            Ok((job_id(row, 0)?, json(row, 1)?))
-        })
-        .await?,
-    })
+    Ok(recovered.collect())
 }
 
 /// How far schedules are.

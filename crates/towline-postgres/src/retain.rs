@@ -27,7 +27,7 @@ pub(crate) enum Surplus {
 pub(crate) type Place = (i64, i64);
 
 /// One step of retention.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Chore {
     /// Removes some rows, with one statement.
     Rows(Sql, Vec<i64>),
@@ -54,9 +54,9 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// How many rows each statement touched, the token's first.
-    pub(crate) fn touched(mut self, rows: &[u64]) -> Self {
-        self.rows = rows.get(1).copied().unwrap_or(0);
+    /// How many rows its first statement touched.
+    pub(crate) fn touched(mut self, rows: Option<&u64>) -> Self {
+        self.rows = rows.copied().unwrap_or(0);
         self
     }
 }
@@ -85,8 +85,8 @@ impl Chore {
 
 /// Blocks that are removed, as the tally has them.
 fn count_out(state: &mut State, events: u64, bytes: u64) {
-    state.tally.events = state.tally.events.saturating_sub(events);
-    state.tally.bytes = state.tally.bytes.saturating_sub(bytes);
+    state.tally.events -= int(events);
+    state.tally.bytes -= int(bytes);
 }
 
 async fn jobs(
@@ -105,8 +105,8 @@ async fn jobs(
         let (at, key): Place = (row.get(0), row.get(1));
         let is_surplus = match surplus {
             Surplus::Age(oldest) => at <= oldest,
-            Surplus::Jobs(most) => state.tally.jobs - state.tally.live > most,
-            Surplus::Bytes(most) => state.tally.bytes > most,
+            Surplus::Jobs(most) => state.total().jobs - state.total().live > int(most),
+            Surplus::Bytes(most) => state.total().bytes > int(most),
         };
         if !is_surplus {
             return Ok((gone(keys, names), Done { next: None, ..done }));
@@ -128,7 +128,7 @@ async fn jobs(
         }
         let bytes = unsigned(row, 5)?;
         count_out(state, unsigned(row, 4)?, bytes);
-        state.tally.jobs = state.tally.jobs.saturating_sub(1);
+        state.tally.jobs -= 1;
         state.jobs.remove(&job);
         done.bytes += bytes;
         done.next = is_full.then_some((at, key));
@@ -193,14 +193,14 @@ async fn evict(
     max_bytes: u64,
 ) -> Result<(Vec<Step<'static>>, Done), StoreError> {
     let mut done = Done::default();
-    if state.tally.bytes <= max_bytes {
+    if state.total().bytes <= int(max_bytes) {
         return Ok((Vec::new(), done));
     }
     let values = vec![Value::Int(int(MOST_BLOCKS))];
     let rows = line.query(&Step::new(Sql::Evictable, values)).await?;
     let (mut keys, mut up_to) = (Vec::new(), Vec::new());
     for row in &rows {
-        if state.tally.bytes <= max_bytes {
+        if state.total().bytes <= int(max_bytes) {
             break;
         }
         let Some(following) = following(row) else {
@@ -252,10 +252,9 @@ impl PostgresStore {
         }
 
         let mut report = RetentionReport::default();
-        let (keep, none) = (
-            Arc::new(keep.iter().cloned().collect()),
-            Arc::new(HashSet::new()),
-        );
+        let mut keep: HashSet<JobId> = keep.iter().cloned().collect();
+        keep.extend(self.needed_beside().await?);
+        let (keep, none) = (Arc::new(keep), Arc::new(HashSet::new()));
         let oldest = before(now, policy.max_age);
         for (keep, surplus) in [
             (&keep, Surplus::Age(oldest)),

@@ -6,7 +6,7 @@ use towline_store::StoreError;
 use crate::error::of_statement;
 
 /// What takes schema `i` to schema `i + 1`. A released step is never changed; a new one is put after it.
-pub(crate) const STEPS: &[&str] = &[V1, SCHEDULES, DELIVERIES];
+pub(crate) const STEPS: &[&str] = &[V1, SCHEDULES, DELIVERIES, MEMBERS];
 
 /// When and in which order jobs are to run, and how far schedules are.
 const SCHEDULES: &str = "
@@ -39,8 +39,29 @@ CREATE INDEX delivery_out ON delivery (n) WHERE pending;
 CREATE INDEX delivery_orphan ON delivery (n) WHERE orphan;
 ";
 
+/// Several incarnations at once: whose everything is. What was counted is the sum of each one's latest token from now on.
+const MEMBERS: &str = "
+ALTER TABLE node ADD COLUMN alone boolean NOT NULL DEFAULT true;  -- whether it has the store for itself
+ALTER TABLE node ADD COLUMN agents bytea;                         -- their names, JSON
+ALTER TABLE pulse ADD COLUMN at timestamptz NOT NULL DEFAULT clock_timestamp();
+ALTER TABLE job_state ADD COLUMN owner bigint;
+ALTER TABLE session ADD COLUMN owner bigint;
+ALTER TABLE credential ADD COLUMN owner bigint;
+CREATE INDEX job_owned ON job_state (owner) WHERE ended_at IS NULL;
+CREATE INDEX session_owned ON session (owner);
+CREATE INDEX credential_owned ON credential (owner) WHERE outstanding;
+-- Sessions that others took from an incarnation, until it has let go of them.
+CREATE TABLE taken (
+    inc     bigint NOT NULL,
+    session bytea NOT NULL,
+    PRIMARY KEY (inc, session)
+);
+CREATE SEQUENCE audit_n;
+UPDATE token SET jobs = 0, live = 0, events = 0, bytes = 0 WHERE inc < (SELECT max(inc) FROM token);
+";
+
 /// The oldest version of this program, by the newest schema it knows, that may use tables of the newest schema here.
-pub(crate) const COMPATIBLE_FROM: i64 = 2;
+pub(crate) const COMPATIBLE_FROM: i64 = 4;
 
 /// All text is `bytea`: what peers write may hold what `text` cannot, and sorts byte by byte. Times are microseconds. Numbers
 /// of rows (`key`, `n`) are given out by the writer, the incarnation in their upper bits.
@@ -283,5 +304,7 @@ CREATE TABLE towline_meta (
 INSERT INTO towline_meta VALUES (true, 0, 0);
 ";
 
-/// `towl`: whoever changes tables or takes the store holds the advisory lock of this number.
+/// `towl`: whoever changes tables or takes the store holds the advisory lock of this number, …
 pub(crate) const LOCK: i64 = 0x746f_776c;
+/// … and whoever takes over what others left, or removes what is not kept, that of this one: there is one at a time.
+pub(crate) const CHORES: i64 = LOCK + 1;

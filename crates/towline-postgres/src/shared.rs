@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use towline_store::StoreError;
+use towline_store::{StoreError, StoreStats};
 
 use crate::state::Tally;
 
@@ -13,6 +13,8 @@ pub(crate) struct Shared {
     /// Why nothing is ever committed again, once that is so.
     pub(crate) fallen: Mutex<Option<StoreError>>,
     pub(crate) has_fallen: CancellationToken,
+    /// Cancelled when it was asked to leave.
+    pub(crate) leaving: CancellationToken,
     /// Whoever closes the store does not want to know any more what became of a commit.
     pub(crate) closing: CancellationToken,
 }
@@ -24,12 +26,28 @@ pub(crate) struct Totals {
     pub(crate) sessions: u64,
 }
 
+impl Totals {
+    /// With how much the tables take.
+    pub(crate) fn stats(&self, disk_bytes: u64) -> StoreStats {
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        StoreStats {
+            jobs: count(self.tally.jobs),
+            live_jobs: count(self.tally.live),
+            events: count(self.tally.events),
+            event_bytes: count(self.tally.bytes),
+            sessions: self.sessions,
+            disk_bytes,
+        }
+    }
+}
+
 impl Shared {
     pub(crate) fn new() -> Self {
         Self {
             totals: Mutex::default(),
             fallen: Mutex::new(None),
             has_fallen: CancellationToken::new(),
+            leaving: CancellationToken::new(),
             closing: CancellationToken::new(),
         }
     }

@@ -23,22 +23,32 @@ statements! {
     Token = "WITH me AS (SELECT inc FROM node WHERE inc = $1::bigint AND state < 2 FOR NO KEY UPDATE) \
              INSERT INTO token (inc, seq, void, jobs, live, events, bytes, streams) \
              SELECT $1, $2::bigint / (SELECT count(*) FROM me), false, $3::bigint, $4::bigint, $5::bigint, $6::bigint, $7::bytea";
+    /// The fence alone, first of what takes several round trips.
+    Fence = "SELECT inc FROM node WHERE inc = $1::bigint AND state < 2 FOR NO KEY UPDATE";
+    /// Sessions that a batch names are the incarnation's own, and stay so until the commit: else the division fails. `$2` are
+    /// all of them, `$3` those that have to be there.
+    Own = "WITH named AS (SELECT id, owner FROM session WHERE id = ANY($2::bytea[]) ORDER BY key FOR NO KEY UPDATE) \
+           SELECT 1 / CASE WHEN NOT EXISTS (SELECT FROM named WHERE owner IS DISTINCT FROM $1::bigint) \
+           AND (SELECT count(*) FROM named WHERE id = ANY($3::bytea[])) = cardinality($3::bytea[]) \
+           AND NOT EXISTS (SELECT FROM taken WHERE inc = $1 AND session = ANY($2)) THEN 1 ELSE 0 END";
     Job = "INSERT INTO job (key, id, principal, session, request_id, agent, version, input, lease, constraints, max_runtime, \
            parent, depth, trace, created_at, rerun_of, planned) \
            SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[], \
            $8::bytea[], $9::bytea[], $10::bytea[], $11::bigint[], $12::bytea[], $13::bigint[], $14::bytea[], $15::bigint[], \
            $16::bytea[], $17::bytea[])";
     NewState = "INSERT INTO job_state (key, status, budget, finished_at, ending, attempt, progressed, started_at, chunked, \
-                retried, ended_at) \
+                retried, ended_at, owner) \
                 SELECT u.key, u.status, u.budget, u.finished_at, u.ending, u.attempt, u.progressed, u.started_at, u.chunked, \
-                u.retried, CASE WHEN u.finished THEN coalesce(u.finished_at, j.created_at) END \
+                u.retried, CASE WHEN u.finished THEN coalesce(u.finished_at, j.created_at) END, $12::bigint \
                 FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[], \
                 $8::bigint[], $9::boolean[], $10::bigint[], $11::boolean[]) \
                 AS u(key, status, budget, finished_at, ending, attempt, progressed, started_at, chunked, retried, finished) \
                 JOIN job j ON j.key = u.key";
+    /// A job that goes on after its end belongs to whoever says so.
     State = "UPDATE job_state s SET status = u.status, budget = u.budget, finished_at = u.finished_at, ending = u.ending, \
              attempt = u.attempt, progressed = u.progressed, started_at = u.started_at, chunked = u.chunked, \
-             retried = u.retried, ended_at = CASE WHEN u.finished \
+             retried = u.retried, owner = CASE WHEN s.ended_at IS NULL OR u.finished THEN s.owner ELSE $12::bigint END, \
+             ended_at = CASE WHEN u.finished \
              THEN coalesce(u.finished_at, (SELECT created_at FROM job WHERE key = u.key)) END \
              FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[], \
              $8::bigint[], $9::boolean[], $10::bigint[], $11::boolean[]) \
@@ -52,8 +62,8 @@ statements! {
     SpansGone = "DELETE FROM span WHERE session = ANY($1::bigint[])";
     WatchesGone = "DELETE FROM watch WHERE session = ANY($1::bigint[])";
     Session = "INSERT INTO session (key, id, principal, token_hash, previous_token_hash, skipped_token_hash, features, dialect, \
-               created_at, detached_at, acked, evicted, proof, last) \
-               SELECT u.*, 0 FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[], \
+               created_at, detached_at, acked, evicted, proof, last, owner) \
+               SELECT u.*, 0, $14::bigint FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[], \
                $7::bigint[], $8::bytea[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bytea[]) AS u \
                ON CONFLICT (key) DO UPDATE SET principal = excluded.principal, token_hash = excluded.token_hash, \
                previous_token_hash = excluded.previous_token_hash, skipped_token_hash = excluded.skipped_token_hash, \
@@ -62,17 +72,27 @@ statements! {
     Unwatch = "DELETE FROM watch w USING unnest($1::bigint[], $2::bytea[]) AS u(session, job) \
                WHERE w.session = u.session AND w.job = u.job";
     Watch = "INSERT INTO watch (session, job) SELECT * FROM unnest($1::bigint[], $2::bytea[]) ON CONFLICT DO NOTHING";
-    Key = "INSERT INTO idempotency (principal, key, job, fingerprint, created_at) \
+    /// Where others share the store (`$6`), a key that stands for another job still fails the division.
+    Key = "WITH put AS (INSERT INTO idempotency (principal, key, job, fingerprint, created_at) \
            SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bigint[]) \
            ON CONFLICT (sha256(principal), sha256(key)) DO UPDATE SET job = excluded.job, \
-           fingerprint = excluded.fingerprint, created_at = excluded.created_at";
-    Credential = "INSERT INTO credential (n, id, job, outstanding, data, orphan) \
-                  SELECT u.*, NOT EXISTS (SELECT FROM job WHERE job.id = u.job) \
+           fingerprint = excluded.fingerprint, created_at = excluded.created_at \
+           WHERE NOT $6::boolean OR idempotency.job = excluded.job \
+           OR excluded.created_at - idempotency.created_at >= $7::bigint RETURNING 1) \
+           SELECT 1 / CASE WHEN (SELECT count(*) FROM put) = cardinality($1) THEN 1 ELSE 0 END";
+    /// One that is out and another's fails the division.
+    Credential = "WITH put AS (INSERT INTO credential (n, id, job, outstanding, data, orphan, owner) \
+                  SELECT u.*, NOT EXISTS (SELECT FROM job WHERE job.id = u.job), $6::bigint \
                   FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::boolean[], $5::bytea[]) \
                   AS u(n, id, job, outstanding, data) \
-                  ON CONFLICT (id) DO UPDATE SET outstanding = excluded.outstanding, data = excluded.data";
+                  ON CONFLICT (id) DO UPDATE SET outstanding = excluded.outstanding, data = excluded.data, \
+                  owner = excluded.owner WHERE NOT credential.outstanding OR credential.owner = excluded.owner RETURNING 1) \
+                  SELECT 1 / CASE WHEN (SELECT count(*) FROM put) = cardinality($1) THEN 1 ELSE 0 END";
     Audit = "INSERT INTO audit (n, at, action, data, refused) \
              SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[], $5::boolean[])";
+    /// The same, where several count.
+    SharedAudit = "INSERT INTO audit (n, at, action, data, refused) SELECT nextval('audit_n'), u.at, u.action, u.data, u.refused \
+                   FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::boolean[]) AS u(at, action, data, refused)";
     Delivery = "INSERT INTO delivery (n, id, job, principal, created_at, pending, orphan, data, body) \
                 SELECT u.n, u.id, u.job, u.principal, u.created_at, u.pending, \
                 NOT EXISTS (SELECT 1 FROM job j WHERE j.id = u.job), u.data, u.body \
@@ -80,9 +100,14 @@ statements! {
                 $8::bytea[]) AS u(n, id, job, principal, created_at, pending, data, body) ON CONFLICT (id) DO NOTHING";
     DeliveryState = "UPDATE delivery d SET pending = u.pending, data = u.data \
                      FROM unnest($1::bytea[], $2::boolean[], $3::bytea[]) AS u(id, pending, data) WHERE d.id = u.id";
-    Schedule = "INSERT INTO schedule (name, done, paused, job) \
+    /// Times go forward (`$5`) or stay; else the division fails. Others may have paused or resumed it: only a change that says so
+    /// (`$6`) does.
+    Schedule = "WITH put AS (INSERT INTO schedule (name, done, paused, job) \
                 SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::boolean[], $4::bytea[]) \
-                ON CONFLICT (name) DO UPDATE SET done = excluded.done, paused = excluded.paused, job = excluded.job";
+                ON CONFLICT (name) DO UPDATE SET done = excluded.done, job = excluded.job, \
+                paused = CASE WHEN $6::boolean THEN excluded.paused ELSE schedule.paused END \
+                WHERE schedule.done < excluded.done OR (schedule.done = excluded.done AND NOT $5::boolean) RETURNING 1) \
+                SELECT 1 / CASE WHEN (SELECT count(*) FROM put) = cardinality($1) THEN 1 ELSE 0 END";
     Checkpoint = "INSERT INTO checkpoint (job, value) SELECT * FROM unnest($1::bigint[], $2::bytea[]) \
                   ON CONFLICT (job) DO UPDATE SET value = excluded.value";
     Talk = "INSERT INTO talk (job, value) SELECT * FROM unnest($1::bigint[], $2::bytea[]) \
@@ -97,8 +122,10 @@ statements! {
     Last = "UPDATE session s SET last = u.last FROM unnest($1::bigint[], $2::bigint[]) AS u(key, last) WHERE s.key = u.key";
     /// … and what was waiting goes.
     OldTokens = "DELETE FROM token WHERE (inc, seq) < ($1::bigint, $2::bigint)";
+    /// Tokens of one incarnation that have been followed.
+    OwnTokens = "DELETE FROM token WHERE inc = $1::bigint AND seq < $2::bigint";
     /// Jobs that the writer does not have in memory.
-    Known = "SELECT j.id, j.key, s.ended_at IS NOT NULL, b.first + b.count - 1, coalesce(b.ended, false) \
+    Known = "SELECT j.id, j.key, s.ended_at IS NOT NULL, b.first + b.count - 1, coalesce(b.ended, false), s.owner \
              FROM job j JOIN job_state s ON s.key = j.key LEFT JOIN LATERAL \
              (SELECT first, count, ended FROM block WHERE job = j.key ORDER BY first DESC LIMIT 1) b ON true \
              WHERE j.id = ANY($1::bytea[])";
@@ -150,6 +177,7 @@ statements! {
 #[derive(Debug)]
 pub(crate) enum Value<'a> {
     Int(i64),
+    Bool(bool),
     Blob(Option<Vec<u8>>),
     Ints(Vec<i64>),
     MaybeInts(Vec<Option<i64>>),
@@ -165,6 +193,7 @@ impl Value<'_> {
     pub(crate) fn as_sql(&self) -> &(dyn ToSql + Sync) {
         match self {
             Self::Int(value) => value,
+            Self::Bool(value) => value,
             Self::Blob(value) => value,
             Self::Ints(value) => value,
             Self::MaybeInts(value) => value,

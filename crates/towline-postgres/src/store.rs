@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use towline_store::{
     AuditRow, Batch, Block, Committed, CredentialRow, DeliveryQuery, DeliveryRow, EventStore,
-    IdempotencyRow, JobPage, JobQuery, JobRow, Principal, Recovered, RetentionPolicy,
+    IdempotencyRow, Incarnation, JobPage, JobQuery, JobRow, Principal, Recovered, RetentionPolicy,
     RetentionReport, SessionRow, StoreError, StoreFuture, StoreStats,
 };
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
@@ -15,21 +15,24 @@ use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 use crate::{
     address::Address,
     deliveries,
-    line::Connector,
+    errand::{Errand, Found},
+    line::{Connector, Line},
     membership,
     options::PostgresOptions,
     read,
     readers::Readers,
     retain::{Chore, Done},
-    shared::Shared,
+    rows::job_id,
+    shared::{self as parts, Totals},
+    state::Claim,
     writer::{Command, Reply, Writer},
 };
 
 /// Keeps everything in a PostgreSQL database (14 or later), in a schema of its own.
 ///
 /// One connection writes, a few read, one shows each second that this process lives. All of them go to the server that takes
-/// writes, of whichever hosts the address names. It needs tokio, and one process has the store at a time: see
-/// [`PostgresOptions::standby`].
+/// writes, of whichever hosts the address names. It needs tokio. One process has the store at a time, or several share it: see
+/// [`PostgresOptions::standby`] and [`PostgresOptions::shared`].
 ///
 /// Dropping the store without [`EventStore::close`] leaves its place to whoever finds its connection gone.
 ///
@@ -44,8 +47,12 @@ use crate::{
 /// ```
 pub struct PostgresStore {
     shown: String,
-    incarnation: i64,
-    shared: Arc<Shared>,
+    pub(crate) node: String,
+    claim: Claim,
+    pub(crate) connector: Arc<Connector>,
+    /// The connection by which a member shows that it lives.
+    pub(crate) pulse_line: tokio::sync::Mutex<Option<Line>>,
+    shared: Arc<parts::Shared>,
     readers: Readers,
     /// `None` once the store is closed.
     commands: RwLock<Option<mpsc::Sender<Command>>>,
@@ -57,7 +64,7 @@ impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore")
             .field("address", &self.shown)
-            .field("incarnation", &self.incarnation)
+            .field("incarnation", &self.claim.inc)
             .finish_non_exhaustive()
     }
 }
@@ -103,19 +110,28 @@ impl PostgresStore {
         let connector = Arc::new(Connector::new(address, options.require_sync)?);
         let (me, line) = membership::join(&connector, &options).await?;
         connector.tell_durability().await;
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(parts::Shared::new());
         let readers = Readers::new(&connector)?;
-        let mut writer = Writer::new(Arc::clone(&connector), Arc::clone(&shared), me);
+        let claim = Claim {
+            inc: me,
+            is_shared: options.shared,
+        };
+        let mut writer = Writer::new(Arc::clone(&connector), Arc::clone(&shared), claim);
         writer.start().await?;
         drop(line);
         let (commands, asked) = mpsc::channel(WAITING);
         tokio::spawn(writer.run(asked));
         let living = CancellationToken::new();
-        let life = membership::live(connector, Arc::clone(&shared), me, living.clone());
-        tokio::spawn(life);
+        if !options.shared {
+            let (connector, shared) = (Arc::clone(&connector), Arc::clone(&shared));
+            tokio::spawn(membership::live(connector, shared, me, living.clone()));
+        }
         Ok(Self {
             shown,
-            incarnation: me,
+            node: options.node,
+            claim,
+            connector,
+            pulse_line: tokio::sync::Mutex::default(),
             shared,
             readers,
             commands: RwLock::new(Some(commands)),
@@ -124,8 +140,40 @@ impl PostgresStore {
         })
     }
 
+    /// Waits until somebody asks this member to leave the store to the others. Whoever has it should then shut down; nothing
+    /// else comes of it. Cancel safe.
+    pub async fn asked_to_leave(&self) {
+        self.shared.leaving.cancelled().await;
+    }
+
+    pub(crate) fn incarnation(&self) -> i64 {
+        self.claim.inc
+    }
+
+    pub(crate) fn incarnation_number(&self) -> Incarnation {
+        Incarnation::new(self.claim.inc.unsigned_abs())
+    }
+
+    pub(crate) fn parts(&self) -> &parts::Shared {
+        &self.shared
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
+    }
+
+    /// The jobs that streams of other members' sessions point into.
+    pub(crate) async fn needed_beside(&self) -> Result<Vec<JobId>, StoreError> {
+        if !self.claim.is_shared {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT DISTINCT p.job FROM span p JOIN session s ON s.key = p.session WHERE s.owner IS DISTINCT FROM $1";
+        let client = self.readers.client().await?;
+        read::all(&client, sql, &[&self.claim.inc], |row| job_id(row, 0)).await
+    }
+
     /// Fails when the store is closed.
-    fn check_open(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
         match &*self.commands.read() {
             Some(_) => Ok(()),
             None => Err(StoreError::Closed),
@@ -140,6 +188,10 @@ impl PostgresStore {
         let sent = commands.send(command(reply)).await;
         sent.map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    pub(crate) async fn errand(&self, errand: Errand) -> Result<Found, StoreError> {
+        self.ask(|reply| Command::Errand(errand, reply)).await
     }
 
     pub(crate) async fn chore(&self, chore: Chore) -> Result<Done, StoreError> {
@@ -177,6 +229,10 @@ impl EventStore for PostgresStore {
     }
 
     fn stream_end<'a>(&'a self, session: &'a SessionId) -> StoreFuture<'a, Option<EventSeq>> {
+        if self.claim.is_shared {
+            let id = session.as_str().as_bytes();
+            return reading!(self, client, read::stream_end(client, id));
+        }
         Box::pin(self.ask(|reply| Command::StreamEnd(session.clone(), reply)))
     }
 
@@ -213,6 +269,9 @@ impl EventStore for PostgresStore {
     }
 
     fn recover(&self) -> StoreFuture<'_, Recovered> {
+        if self.claim.is_shared {
+            return Box::pin(self.recover_own());
+        }
         Box::pin(self.ask(Command::Recover))
     }
 
@@ -229,20 +288,22 @@ impl EventStore for PostgresStore {
         Box::pin(async move {
             let disk: StoreFuture<'_, u64> = reading!(self, client, read::disk_bytes(client));
             let disk_bytes = disk.await?;
-            let totals = *self.shared.totals.lock();
-            Ok(StoreStats {
-                jobs: totals.tally.jobs,
-                live_jobs: totals.tally.live,
-                events: totals.tally.events,
-                event_bytes: totals.tally.bytes,
-                sessions: totals.sessions,
-                disk_bytes,
-            })
+            let totals = if self.claim.is_shared {
+                let all: StoreFuture<'_, Totals> = reading!(self, client, read::totals(client));
+                all.await?
+            } else {
+                *self.shared.totals.lock()
+            };
+            Ok(totals.stats(disk_bytes))
         })
     }
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn shared(&self) -> Option<&dyn towline_store::Shared> {
+        self.claim.is_shared.then_some(self)
     }
 
     fn fallen(&self) -> Pin<Box<dyn Future<Output = StoreError> + Send + '_>> {

@@ -249,14 +249,19 @@ impl Dialect {
         matches!(self, Self::CSharp | Self::TypeScript | Self::Python)
     }
 
-    /// A subscribe is refused with the `job.error` of the job that was asked for, which is not that job's end.
+    /// A subscribe, or a cancel, is refused with the `job.error` of the job that was asked for, which is not that job's end.
     pub const fn refuses_watching_with_job_error(self) -> bool {
         matches!(self, Self::TypeScript | Self::Ruby)
     }
 
     /// A submit that finds a finished job by its key is answered with the acceptance, and nothing else follows.
     pub const fn leaves_repeats_unanswered(self) -> bool {
-        matches!(self, Self::TypeScript | Self::Go | Self::Java)
+        matches!(self, Self::TypeScript | Self::Go | Self::Java | Self::Ruby)
+    }
+
+    /// There is something to resume only once the runtime saw the end of the old connection; until then the token is unknown.
+    pub const fn parks_sessions_late(self) -> bool {
+        matches!(self, Self::Java)
     }
 
     /// A resumed session is sent what it missed, and no event after that.

@@ -51,7 +51,10 @@ pub struct Run {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
     /// The number was never given out.
-    #[error("`last_event_seq` {asked} was never sent; the last event is {last}")]
+    #[error(
+        "`last_event_seq` {asked} was never sent; the last event is {last}, as after a restore from a backup: open a new session, \
+         and subscribe with history to the jobs that are still here"
+    )]
     Ahead {
         /// What the peer claims to have.
         asked: EventSeq,

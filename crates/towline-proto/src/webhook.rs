@@ -96,6 +96,10 @@ pub fn check(notify: &Notify) -> Result<(), NotifyError> {
     if count > HookEvent::ALL.len() {
         return Err(NotifyError::TooMany { count });
     }
+    let is_twice = |name: &String| notify.events.iter().filter(|other| *other == name).count() > 1;
+    if notify.events.iter().any(is_twice) {
+        return Err(NotifyError::TooMany { count });
+    }
     let known = |name: &String| HookEvent::ALL.iter().any(|event| event.as_str() == name);
     match notify.events.iter().find(|name| !known(name)) {
         Some(name) => Err(NotifyError::Event {

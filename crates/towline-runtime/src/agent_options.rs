@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use towline_proto::job::Retries;
-use towline_wire::{RawJson, payload::Notify};
+use towline_wire::{Amount, RawJson, payload::Notify};
 
 /// What a deployment decides about an agent's jobs when it registers the agent.
 ///
@@ -21,6 +21,7 @@ pub struct AgentOptions {
     pub(crate) queue: Option<String>,
     pub(crate) notify: Option<Notify>,
     pub(crate) on_budget_exhausted: Option<OnBudgetExhausted>,
+    pub(crate) budget_default: Vec<(String, Amount)>,
     pub(crate) description: Option<Arc<str>>,
     pub(crate) input_schema: Option<RawJson>,
 }
@@ -90,6 +91,14 @@ impl AgentOptions {
     #[must_use]
     pub fn on_budget_exhausted(mut self, then: OnBudgetExhausted) -> Self {
         self.on_budget_exhausted = Some(then);
+        self
+    }
+
+    /// What its jobs may spend whose submit says nothing of `cost.budget`: for each currency this much, and no more than the
+    /// submitter's role lets one job spend. What an agent delegates has its parent's budget instead. Default: nothing.
+    #[must_use]
+    pub fn budget_default(mut self, currency: impl Into<String>, amount: Amount) -> Self {
+        self.budget_default.push((currency.into(), amount));
         self
     }
 

@@ -20,6 +20,7 @@ use crate::{
     courier,
     credentials::{CredentialInfo, CredentialOptions, CredentialProvisioner, Ledger, RotateError},
     hub::{AgentEntry, Hub, RegisterError, Registry, Services},
+    job::JobEntry,
     life,
     policy::{AccessPolicy, LeasePolicy, ObservePolicy, OwnJobsOnly},
     roles::Roles,
@@ -209,6 +210,12 @@ impl Runtime {
         self.hub.services.authenticator.lets_anyone_in()
     }
 
+    /// The names of the agents that are here.
+    pub fn agent_names(&self) -> Vec<String> {
+        let agents = self.hub.services.agents.listing();
+        agents.into_iter().map(|agent| agent.name).collect()
+    }
+
     /// How many jobs are not finished.
     pub fn live_jobs(&self) -> usize {
         self.hub.books.jobs.live()
@@ -262,10 +269,11 @@ impl Runtime {
         hub.scope.draining.cancel();
         hub.detach_all();
         life::leave_waiting(hub);
-        let _drained = tokio::time::timeout(hub.services.options.drain, self.jobs_ended()).await;
+        let drained = self.jobs_ended(|job| !job.lock().was_waited_for);
+        let _drained = tokio::time::timeout(hub.services.options.drain, drained).await;
         life::leave_jobs(hub);
         let limit = hub.services.options.cancel_grace + hub.services.options.close_timeout;
-        let _ended = tokio::time::timeout(limit, self.jobs_ended()).await;
+        let _ended = tokio::time::timeout(limit, self.jobs_ended(|_| true)).await;
         // Connections say goodbye by themselves, within the close timeout.
         let _closed = tokio::time::timeout(
             hub.services.options.close_timeout,
@@ -292,8 +300,9 @@ impl Runtime {
         }
     }
 
-    async fn jobs_ended(&self) {
-        for job in self.hub.books.jobs.unfinished() {
+    async fn jobs_ended(&self, counts: impl Fn(&JobEntry) -> bool) {
+        let jobs = self.hub.books.jobs.unfinished().into_iter();
+        for job in jobs.filter(|job| counts(job)) {
             tokio::select! {
                 () = job.ended.cancelled() => {}
                 () = job.left.cancelled() => {}

@@ -114,6 +114,9 @@ pub(crate) struct Kept {
     kind: String,
     seq: JobSeq,
     delivery: Delivery,
+    /// The receiver is the agent's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    by_agent: bool,
 }
 
 impl Kept {
@@ -124,7 +127,13 @@ impl Kept {
             kind: event.kind().to_owned(),
             seq,
             delivery: Delivery::new(now),
+            by_agent: false,
         }
+    }
+
+    /// One to a receiver that the job's agent has, and the submit did not name.
+    pub(crate) fn by_agent(self, by_agent: bool) -> Self {
+        Self { by_agent, ..self }
     }
 
     /// That of a row; `None` when nobody can read it.
@@ -172,7 +181,14 @@ impl Kept {
         }
     }
 
-    pub(crate) fn document(&self, row: &DeliveryRow) -> WebhookDocument {
+    /// As lists show it. Of a receiver that the submit did not name, only administrators see more than the host: such URLs are
+    /// secrets of the operator's.
+    pub(crate) fn document(&self, row: &DeliveryRow, to_admin: bool) -> WebhookDocument {
+        let url = if self.by_agent && !to_admin {
+            origin(&self.url)
+        } else {
+            self.url.clone()
+        };
         let (delivered_at, failed_at) = match self.delivery.stand {
             Stand::Waiting(_) => (None, None),
             Stand::Delivered(at) => (Some(at), None),
@@ -181,7 +197,7 @@ impl Kept {
         WebhookDocument {
             id: row.id.clone(),
             job_id: row.job.clone(),
-            url: self.url.clone(),
+            url,
             kind: self.kind.clone(),
             status: self.delivery.status().to_owned(),
             tries: self.delivery.tries,
@@ -192,6 +208,15 @@ impl Kept {
             last_error: self.delivery.last_error.clone(),
         }
     }
+}
+
+/// A URL up to its path.
+fn origin(url: &str) -> String {
+    let parsed = url::Url::parse(url);
+    parsed.map_or_else(
+        |_| String::new(),
+        |url| format!("{}/…", &url[..url::Position::AfterPort]),
+    )
 }
 
 /// The host and the port of a URL: what shares a fate with other receivers there.

@@ -58,6 +58,19 @@ pub fn check(batch: &Batch, kept: &mut impl Kept) -> Result<(), StoreError> {
         .try_for_each(|change| check.change(change))
 }
 
+/// The session a change is about.
+pub fn session_of(change: &Change) -> Option<&SessionId> {
+    match change {
+        Change::Session(row) => Some(&row.id),
+        Change::SessionGone(session)
+        | Change::Span { session, .. }
+        | Change::Trim { session, .. }
+        | Change::Subscribed { session, .. }
+        | Change::Unsubscribed { session, .. } => Some(session),
+        _ => None,
+    }
+}
+
 fn rejected(what: std::fmt::Arguments<'_>) -> StoreError {
     StoreError::Rejected(what.to_string().into())
 }

@@ -24,6 +24,9 @@ pub struct Planned {
     /// Who is told of it over HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+    /// Whether that is the agent's own receiver, whose URL may be a secret of the operator's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub notified_by_agent: bool,
 }
 
 impl Planned {
@@ -31,6 +34,7 @@ impl Planned {
     pub fn waits(&self) -> bool {
         let told_of = Self {
             notify: self.notify.clone(),
+            notified_by_agent: self.notified_by_agent,
             ..Self::default()
         };
         *self != told_of

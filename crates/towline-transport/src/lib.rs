@@ -236,7 +236,9 @@ impl towline_wire::Encode for Text<'_> {
 pub enum Closed {
     /// The peer said goodbye, perhaps with a code.
     ByPeer(Option<CloseFrame>),
-    /// It just ended.
+    /// The peer sends nothing more, and said no goodbye. It may have ended its own side only: what is sent now may reach it.
+    Ended,
+    /// It is gone, both ways.
     Lost {
         /// What the transport says of it, for logs.
         reason: String,

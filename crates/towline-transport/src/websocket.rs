@@ -55,7 +55,8 @@ pub use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 /// - [`poll_close`](FrameSink::poll_close) sends everything that waits, then the Close, then reads and discards until the
 ///   peer is done, so that no reset overtakes the last words. All of it takes at most the
 ///   [close timeout](WebSocketOptions::close_timeout). Dropping both halves instead drops the socket at once.
-/// - A socket that ends without a Close is [`Closed::Lost`](crate::Closed::Lost).
+/// - A socket that ends without a Close is [`Closed::Ended`](crate::Closed::Ended), also where it ends its own side only: what is
+///   sent then still goes out. One that fails is [`Closed::Lost`](crate::Closed::Lost).
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), towline_transport::TransportError> {

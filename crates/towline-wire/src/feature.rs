@@ -57,6 +57,8 @@ features! {
     List = "x-vendor.towline.list",
     /// Questions to people (chapter 15).
     Input = "x-vendor.towline.input",
+    /// A reply that waits for somebody else comes behind those to later requests. Ours.
+    AnyOrder = "x-vendor.towline.any_order",
 }
 
 impl fmt::Display for Feature {

@@ -62,10 +62,7 @@ impl RawJson {
 
     /// Takes well-formed text. Its line breaks can only be white space, since strings hold them escaped.
     pub(crate) fn on_one_line(text: ByteString) -> Self {
-        let breaks = [b'\n', b'\r']
-            .iter()
-            .any(|end| text.as_bytes().contains(end));
-        if breaks {
+        if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() {
             Self(text.replace(['\n', '\r'], " ").into())
         } else {
             Self(text)

@@ -51,6 +51,7 @@ export function App() {
       <Header isIn={isIn} leave={leave} />
       <main id="main" tabIndex={-1}>
         {blocked.value && <Blocked url={blocked.value} />}
+        {isIn && now.is === 'reconnecting' && <Lost />}
         {isIn ? <View /> : <SignIn enter={enter} refused={refused} />}
       </main>
     </>
@@ -97,9 +98,9 @@ function Header({ isIn, leave }: { isIn: boolean; leave: () => void }) {
         </svg>
         <strong>towline</strong>
         {isIn && told && (
-          <a class="runtime quiet" href="#/runtime" title="Agents of this runtime">
-            {visibleLine(`${told.name} ${told.version}`)}
-          </a>
+          <span class="runtime quiet" title={visibleLine(`${told.name} ${told.version}`)}>
+            {visibleLine(told.name === 'towline' ? told.version : `${told.name} ${told.version}`)}
+          </span>
         )}
         {!target.isOwn && <span class="host">{visibleLine(target.host)}</span>}
       </div>
@@ -138,6 +139,7 @@ function Navigation() {
       {link('inbox', 'Inbox', '#/inbox', waiting > 0 ? `${waiting} open` : undefined)}
       {link('denials', 'Denials', '#/denials')}
       {link('costs', 'Costs', '#/costs')}
+      {link('runtime', 'Agents', '#/runtime')}
     </nav>
   );
 }
@@ -150,6 +152,17 @@ function ConnectionState({ phase }: { phase: Phase }) {
       {word}
     </span>
   );
+}
+
+/** Said after a moment, for most connections are back by then. */
+function Lost() {
+  const [isSaid, setSaid] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setSaid(true), 1500);
+    return () => clearTimeout(timer);
+  }, []);
+  if (!isSaid) return null;
+  return <p class="warnbox">The connection is lost. What is here is as it was, and goes on when the server is back.</p>;
 }
 
 function ThemeChoice() {

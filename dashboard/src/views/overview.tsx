@@ -171,7 +171,6 @@ function Table({ found }: { found: Found }) {
             Events
           </th>
           {tells.spent && <th scope="col">Spent</th>}
-          {tells.questions && <th scope="col">Questions</th>}
         </tr>
       </thead>
       <tbody>
@@ -187,21 +186,32 @@ function JobRow({ job, tells, now }: { job: Job; tells: Found['tells']; now: num
   return (
     <tr role="row" data-job-id={job.id} data-status={job.status}>
       <td role="cell" data-label="Status">
-        <StatusBadge status={job.status} />
+        <span class="standing">
+          <StatusBadge status={job.status} />
+          {job.openQuestions ? (
+            <a class="badge asks" href={jobLink(job.id)}>
+              {number(job.openQuestions)} open
+            </a>
+          ) : null}
+        </span>
       </td>
       <td role="cell" data-label="Agent" class="agent">
-        {nameOf(job.agent)}
-        {job.schedule && <span class="quiet"> · {nameOf(job.schedule)}</span>}
-        {job.waitingFor && <span class="quiet"> · waits in {nameOf(job.waitingFor)}</span>}
+        <span>
+          {nameOf(job.agent)}
+          {job.schedule && <span class="quiet"> · {nameOf(job.schedule)}</span>}
+          {job.waitingFor && <span class="quiet"> · waits in {nameOf(job.waitingFor)}</span>}
+        </span>
       </td>
       <td role="cell" data-label="Job" class="name">
-        <a href={jobLink(job.id)}>{nameOf(job.id)}</a>
-        {job.parent && (
-          <span class="quiet" title={nameOf(job.parent)}>
-            {' '}
-            child
-          </span>
-        )}
+        <span>
+          <a href={jobLink(job.id)}>{nameOf(job.id)}</a>
+          {job.parent && (
+            <span class="quiet" title={nameOf(job.parent)}>
+              {' '}
+              child
+            </span>
+          )}
+        </span>
       </td>
       {tells.principals && <td role="cell" data-label="Principal">{nameOf(job.principal ?? '')}</td>}
       <td role="cell" data-label="Age" class="num" title={new Date(job.created).toLocaleString()}>
@@ -218,11 +228,6 @@ function JobRow({ job, tells, now }: { job: Job; tells: Found['tells']; now: num
           {gauges(job).map((gauge) => (
             <GaugeBar key={gauge.currency} gauge={gauge} />
           ))}
-        </td>
-      )}
-      {tells.questions && (
-        <td role="cell" data-label="Questions">
-          {job.openQuestions ? <a class="badge asks" href={jobLink(job.id)}>{job.openQuestions} open</a> : null}
         </td>
       )}
     </tr>

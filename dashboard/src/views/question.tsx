@@ -44,7 +44,7 @@ export function QuestionCard({ question, withJob }: { question: Question; withJo
       ) : (
         <p class="quiet">You may see this question, not answer it.</p>
       )}
-      {left !== undefined && <p class="quiet">{left > 0 ? `Answers itself in ${duration(left)}` : 'Its time is over'}</p>}
+      {left !== undefined && <p class="quiet">{left > 0 ? `Open for ${duration(left)}${question.kind === 'approval' ? ', then it is a no' : ''}` : 'Its time is over'}</p>}
       <Alert error={error} />
     </section>
   );

@@ -70,7 +70,13 @@ export function RunForm({ button, first, findInput }: Props) {
       </datalist>
       <label>
         Input (JSON)
-        <textarea rows={4} spellcheck={false} value={input} onInput={(event) => setInput(event.currentTarget.value)} />
+        <textarea
+          rows={4}
+          spellcheck={false}
+          value={input}
+          placeholder={findInput && !isUnknown ? 'as it was' : undefined}
+          onInput={(event) => setInput(event.currentTarget.value)}
+        />
       </label>
       {isUnknown && !input && <p class="quiet">This runtime does not tell what the job was given; write it here.</p>}
       <label>

@@ -50,7 +50,7 @@ export function SignIn({ enter, refused }: { enter: (token: string) => void; ref
         )}
       </div>
       <p id="token-help" class="quiet">
-        It stays in this tab and is forgotten with it. A server started without tokens prints a link that signs in by itself.
+        The token stays in this tab and is forgotten with it. A server started without tokens prints a link that signs in by itself.
       </p>
     </section>
   );

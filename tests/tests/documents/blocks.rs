@@ -370,13 +370,22 @@ async fn transports_5(client_options: ClientOptions) -> Done {
 }
 
 #[rustfmt::skip]
-fn transports_6() {
+async fn transports_6(runtime: Runtime, options: ChildOptions, client_options: ClientOptions) -> Done {
+    let (mut child, transport) = ChildProcess::spawn(&options)?;
+    runtime.accept(transport).closed().await;                       // in the parent
+    let client = Client::connect(StdioTransport::from_process(), client_options).await?;   // in the child
+    drop((child.try_status(), client));
+    Ok(())
+}
+
+#[rustfmt::skip]
+fn transports_7() {
     let (near, far) = MemoryTransport::pair();
     drop((near, far));
 }
 
 #[rustfmt::skip]
-mod transports_7 {
+mod transports_8 {
     use std::cell::RefCell;
 
     use towline_transport::{MemoryTransport, testing::suite::Pair};
@@ -399,7 +408,7 @@ mod transports_7 {
 }
 
 #[rustfmt::skip]
-fn transports_8(transport: MemoryTransport) {
+fn transports_9(transport: MemoryTransport) {
     let (transport, control) = Chaos::seeded(7).cut_within(10..100).wrap(transport);
     drop((transport, control));
 }

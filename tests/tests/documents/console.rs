@@ -2,8 +2,8 @@
 //!
 //! A block that does not run says why, in a comment of its page right before it: `<!-- not run: … -->`. One that needs
 //! something to be there first names it: `<!-- run with: … -->`. What a block shows below a `$` line is what the command has
-//! to say. A command may fail only on a line that shows its status, with `status $?`. The port of the pages is replaced by a free
-//! one.
+//! to say. A command may fail only on a line that shows its status, with `status $?`. The ports of the pages are replaced by free
+//! ones. At its end nothing runs that the page has started.
 
 use std::{
     collections::BTreeMap,
@@ -19,8 +19,8 @@ use crate::pages::{self, Block};
 
 const LANGUAGES: [&str; 3] = ["sh", "bash", "console"];
 
-/// What a page listens on.
-const PORT: &str = "7777";
+/// What a page's server listens on, and what listens beside it.
+const PORTS: [&str; 2] = ["7777", "7778"];
 
 /// A page as a script, each line where it is on the page.
 #[derive(Default)]
@@ -71,7 +71,7 @@ impl Script {
     }
 
     /// The lines with what notes failures, and what was said where that is looked at.
-    fn text(&self, port: &str) -> String {
+    fn text(&self, ports: [&str; 2]) -> String {
         let mut text = String::from("set -m; trap 'echo $LINENO >> failed' ERR; exec 2>&1");
         let last = self.lines.keys().last().copied().unwrap_or(0);
         for number in 2..=last {
@@ -83,8 +83,11 @@ impl Script {
                 }
             }
         }
-        text.push_str("\ntrap - ERR; kill $(jobs -p) 2> /dev/null; wait\n");
-        text.replace(PORT, port)
+        text.push_str("\ntrap - ERR; jobs -r > left; kill $(jobs -p) 2> /dev/null; wait\n");
+        for (page, port) in PORTS.iter().zip(ports) {
+            text = text.replace(page, port);
+        }
+        text
     }
 }
 
@@ -97,11 +100,9 @@ fn run(page: &str, text: &str) {
     let here = place.path().join("towline");
     copy(&pages::root().join("docs"), &here.join("docs"));
     fs::copy(pages::root().join("README.md"), here.join("README.md")).unwrap();
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let text = script.text(&free.port().to_string());
+    let free = PORTS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let free = free.map(|listener| listener.local_addr().unwrap().port().to_string());
+    let text = script.text([&free[0], &free[1]]);
     let path = place.path().join("script");
     fs::write(&path, text).unwrap();
     let program = program::binary().parent().unwrap().display().to_string();
@@ -127,6 +128,8 @@ fn run(page: &str, text: &str) {
             "{page}:{number} failed: {command}\n{said}"
         );
     }
+    let left = fs::read_to_string(here.join("left")).unwrap();
+    assert_eq!(left, "", "{page} leaves this running\n{said}");
     for (number, expected) in &script.expected {
         let told = fs::read_to_string(here.join(format!("said.{number}"))).unwrap();
         let mut told = told.lines().map(str::trim);
@@ -183,7 +186,31 @@ fn a_script_has_its_commands_where_the_page_has_them() {
         script.expected,
         BTreeMap::from([(5, vec!["said".to_owned()])])
     );
-    assert!(script.text("1").contains("\n  more > said.5\n\ntwo\n"));
+    assert!(
+        script
+            .text(["1", "2"])
+            .contains("\n  more > said.5\n\ntwo\n")
+    );
+}
+
+/// Whoever has followed one page follows the next in the same shell, and one of them again.
+#[test]
+fn pages_with_a_server_go_one_after_the_other() {
+    let names = ["schedules", "http", "webhooks", "mcp", "http"];
+    let pages = pages::all();
+    let texts = names.map(|name| {
+        let name = format!("{name}.md");
+        let page = pages.iter().find(|(page, _)| page.ends_with(&name));
+        page.unwrap().1.as_str()
+    });
+    run("one page after the other", &texts.join("\n"));
+}
+
+/// What a page starts it stops.
+#[test]
+#[should_panic(expected = "page leaves this running")]
+fn what_a_page_leaves_running_is_told() {
+    run("page", "```sh\nsleep 600 &\n```\n");
 }
 
 /// What fails, or says something else, is told.

@@ -4,3 +4,4 @@ mod blocks;
 mod console;
 mod pages;
 mod shown;
+mod steps;

@@ -1,6 +1,7 @@
 //! The protocol as a client over a real socket sees it, across sessions, connections and lives of the program.
 
 mod cancel;
+mod child;
 mod delegation;
 mod http;
 mod idempotency;

@@ -91,6 +91,24 @@ async fn a_result_before_the_end_is_a_result() {
     assert_eq!(child(&script).await.result().await, "in time");
 }
 
+/// What a child complains of after its result is told to nobody: the job is over.
+#[tokio::test]
+async fn complaints_after_the_result_are_not_told() {
+    let script = format!(
+        "{}{} echo too late >&2; sleep 1000",
+        opening(),
+        result(1, json!("done"))
+    );
+    let stage = child(&script).await;
+    let mut job = stage.submit().await;
+    assert_eq!(soon(job.result_json::<Value>()).await.unwrap(), "done");
+    let logs = bodies(&stage.client, job.id(), "log").await;
+    assert!(
+        !logs.iter().any(|log| log["message"] == "too late"),
+        "{logs:?}"
+    );
+}
+
 /// A line above the limit may be the result: the job ends and says so.
 #[tokio::test]
 async fn a_line_that_is_too_long_ends_the_job() {

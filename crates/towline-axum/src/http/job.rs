@@ -10,7 +10,7 @@ use towline_runtime::{Caller, JobDocument};
 
 use super::{
     accept, body,
-    document::document,
+    document::{document, done},
     face::{Shared, job_of},
     problem::{Problem, ProblemDocument},
     query,
@@ -76,6 +76,5 @@ pub(super) async fn cancel(
             .map_err(|_| Problem::bad_request("`reason` is not a text"))
     });
     caller.cancel(&job, reason.transpose()?).await?;
-    let job = caller.job(&job).await?;
-    Ok((StatusCode::ACCEPTED, document(&job)?).into_response())
+    Ok((StatusCode::ACCEPTED, done(&caller, &job).await?).into_response())
 }

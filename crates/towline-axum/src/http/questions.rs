@@ -13,7 +13,7 @@ use towline_wire::{RawJson, payload::OpenQuestion};
 
 use super::{
     accept, body,
-    document::document,
+    document::{document, done},
     face::{Shared, job_of},
     problem::{Problem, ProblemDocument},
     query,
@@ -86,8 +86,7 @@ pub(super) async fn answer(
     let answer = RawJson::of(&body)
         .map_err(|error| Problem::bad_request(format!("the body is not a JSON object: {error}")))?;
     caller.answer(&job, answer).await?;
-    let job = caller.job(&job).await?;
-    Ok(document(&job)?.into_response())
+    done(&caller, &job).await
 }
 
 /// Tells a running job something.
@@ -118,8 +117,7 @@ pub(super) async fn speak(
         Problem::bad_request("the body has no `body`, send a JSON object with one")
     })?;
     caller.speak(&job, said).await?;
-    let job = caller.job(&job).await?;
-    Ok((StatusCode::ACCEPTED, document(&job)?).into_response())
+    Ok((StatusCode::ACCEPTED, done(&caller, &job).await?).into_response())
 }
 
 /// Lists the open questions of all jobs whose questions the caller may answer.

@@ -49,6 +49,44 @@ pub(crate) enum StoreCommand {
     },
 }
 
+/// `towline nodes …`
+#[derive(Debug, Clone, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  towline nodes --store postgres://towline@db/towline\n  towline nodes drain a --store postgres://towline@db/towline"
+)]
+pub(crate) struct NodesArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+
+    /// The database, as `serve` takes it: postgres://USER@HOST/DATABASE
+    #[arg(
+        long,
+        global = true,
+        value_name = "STORE",
+        env = "TOWLINE_STORE",
+        hide_env_values = true
+    )]
+    pub(crate) store: Option<String>,
+
+    /// Speak to a database on another machine without TLS (sslmode=disable)
+    #[arg(long, global = true)]
+    pub(crate) dangerously_store_in_the_clear: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<NodesCommand>,
+}
+
+/// What becomes of a node.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum NodesCommand {
+    /// Have a node shut down and leave its sessions and jobs to the others; returns when nothing is its own any more
+    Drain {
+        /// The node's name
+        name: String,
+    },
+}
+
 /// `towline lease …`
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum LeaseCommand {

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{ConnectArgs, FormatArgs};
-use crate::values::{self, Budget, Grant, Input, Span};
+use crate::{
+    values::{self, Budget, Grant, Input, Span},
+    work_dir::WorkDir,
+};
 
 /// `towline run`
 #[derive(Debug, Clone, Args)]
@@ -13,6 +16,10 @@ use crate::values::{self, Budget, Grant, Input, Span};
 pub(crate) struct RunArgs {
     /// The agent, NAME or NAME@VERSION; `towline agents` lists them
     pub(crate) agent: String,
+
+    /// Let the job work in this directory: short for fs.read and fs.write on DIR/**, and `cwd` in its input
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<WorkDir>,
 
     #[command(flatten)]
     pub(crate) job: NewJobArgs,
@@ -97,6 +104,7 @@ Examples:
   towline run echo --input '{\"hi\":1}'
   towline run index --input '{\"root\":\".\"}' --lease \"fs.read=$PWD/**\" > index.jsonl
   towline run exec --input '{\"argv\":[\"ls\",\"-l\"]}' --lease tool.call=exec:ls --lease \"fs.read=$PWD/**\"
+  towline run exec --dir . --input '{\"argv\":[\"make\"]}' --lease tool.call=exec:make
   towline run spend --input '{\"costs\":[[\"USD\",0.4]]}' --lease tool.call=search.* --budget USD:1.00 -o ndjson
 
 Ctrl-C cancels the job and waits for its end; a second one leaves at once.

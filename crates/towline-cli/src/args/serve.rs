@@ -59,11 +59,11 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) store: Option<String>,
 
-    /// What this node is called among those of the database [default: the machine's name]
+    /// Share the database with other nodes, each with a name of its own; without a name a server has it for itself
     #[arg(long, value_name = "NAME", env = "TOWLINE_NODE")]
     pub(crate) node: Option<String>,
 
-    /// Wait for as long as another node has the database, and take its place when it leaves or is silent for 6 s
+    /// Wait for as long as another node has the database, and have it for itself when that one leaves or is silent for 6 s
     #[arg(long, env = "TOWLINE_STANDBY")]
     pub(crate) standby: bool,
 

@@ -57,6 +57,18 @@ impl Report {
         self.figures[at].take(value);
     }
 
+    /// Adds what half of some times, and what all but the slowest hundredth and thousandth of them, did not exceed.
+    pub(super) fn add_tail(&mut self, name: &str, mut times: Vec<f64>) {
+        times.sort_by(f64::total_cmp);
+        let Some(last) = times.len().checked_sub(1) else {
+            return;
+        };
+        for (part, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+            let at = (last as f64 * share) as usize;
+            self.add(format!("{name}, {part}"), "ms", times[at]);
+        }
+    }
+
     /// What a figure was in the run that is under way.
     pub(super) fn latest(&self, name: &str) -> Option<f64> {
         let figure = self.figures.iter().find(|figure| figure.name == name);

@@ -17,11 +17,27 @@ use crate::failure::{Failure, Outcome, chain};
 pub(super) struct Server {
     url: String,
     child: Child,
+    /// Where the counts of the program that traces it go, if one does.
+    traced: Option<tempfile::NamedTempFile>,
     _data: tempfile::TempDir,
 }
 
 impl Server {
     pub(super) async fn start(store: &str) -> Outcome<Self> {
+        Self::started(store, None).await
+    }
+
+    /// A server whose fsyncs are counted; `None` where there is nothing to count them with.
+    pub(super) async fn traced(store: &str) -> Outcome<Option<Self>> {
+        let is_there = Command::new("strace").arg("-V").output().await;
+        if !cfg!(unix) || !is_there.is_ok_and(|ran| ran.status.success()) {
+            return Ok(None);
+        }
+        let counts = tempfile::NamedTempFile::new().map_err(failed)?;
+        Self::started(store, Some(counts)).await.map(Some)
+    }
+
+    async fn started(store: &str, traced: Option<tempfile::NamedTempFile>) -> Outcome<Self> {
         let data = tempfile::tempdir().map_err(failed)?;
         let config = data.path().join("towline.toml");
         let durability = if store == "sqlite-power" {
@@ -33,10 +49,10 @@ impl Server {
         let store_table = format!("[store]\ndurability = \"{durability}\"\n");
         std::fs::write(&config, format!("{limits}{store_table}")).map_err(failed)?;
         let place = data.path().join("towline.db");
-        let store = if store == "memory" {
-            "memory".to_owned()
-        } else {
+        let store = if store.starts_with("sqlite") {
             format!("sqlite:{}", place.display())
+        } else {
+            store.to_owned()
         };
         // Sessions are capped per principal, so many of them need many principals.
         let tokens: Vec<String> = (0..PRINCIPALS)
@@ -53,10 +69,22 @@ impl Server {
         for token in &tokens {
             arguments.extend(["--token", token]);
         }
-        let (child, url) = spawn(data.path(), Some(&config), &arguments).await?;
+        let program = match &traced {
+            None => itself()?,
+            Some(counts) => {
+                let mut strace = Command::new("strace");
+                strace
+                    .args(["-f", "-c", "-e", "trace=fsync,fdatasync", "-o"])
+                    .arg(counts.path())
+                    .arg(std::env::current_exe().map_err(failed)?);
+                strace
+            }
+        };
+        let (child, url) = spawn(program, data.path(), Some(&config), &arguments).await?;
         Ok(Self {
             url,
             child,
+            traced,
             _data: data,
         })
     }
@@ -75,6 +103,57 @@ impl Server {
         client.map_err(|error| Failure::local(chain(&error)))
     }
 
+    /// Where it is reached over plain HTTP.
+    pub(super) fn web(&self) -> String {
+        let url = self.url.replacen("ws://", "http://", 1);
+        url.rsplit_once('/')
+            .map_or_else(|| url.clone(), |(server, _)| server.to_owned())
+    }
+
+    /// How many transactions it has committed.
+    pub(super) async fn commits(&self) -> Outcome<u64> {
+        let answer = reqwest::get(format!("{}/metrics", self.web())).await;
+        let text = match answer {
+            Ok(answer) => answer.text().await,
+            Err(error) => Err(error),
+        };
+        let text = text.map_err(|error| Failure::local(chain(&error)))?;
+        let mut counts = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("towline_commit_seconds_count "));
+        Ok(counts
+            .next()
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or(0))
+    }
+
+    /// Ends a server that is traced; how often it has synced.
+    pub(super) async fn syncs(mut self) -> Outcome<u64> {
+        let Some(counts) = self.traced.take() else {
+            return Ok(0);
+        };
+        self.interrupt();
+        self.child.wait().await.map_err(failed)?;
+        let text = std::fs::read_to_string(counts.path()).map_err(failed)?;
+        let calls = text.lines().filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let is_sync = matches!(words.last(), Some(&("fsync" | "fdatasync")));
+            is_sync.then(|| words.get(3)?.parse::<u64>().ok()).flatten()
+        });
+        Ok(calls.sum())
+    }
+
+    /// Asks the process to end. One that traces passes it on to the server, which a kill would leave behind.
+    fn interrupt(&self) {
+        #[cfg(unix)]
+        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok())
+            && let Some(pid) = rustix::process::Pid::from_raw(pid)
+        {
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+
     /// The server's resident memory, in bytes; 0 where that cannot be read.
     pub(super) fn memory(&self) -> u64 {
         let pages = self
@@ -86,14 +165,28 @@ impl Server {
     }
 }
 
-/// Starts this program and reads the address it listens on.
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.traced.is_some() {
+            self.interrupt();
+        }
+    }
+}
+
+/// This program, which ends with its handle.
+pub(super) fn itself() -> Outcome<Command> {
+    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    command.kill_on_drop(true);
+    Ok(command)
+}
+
+/// Starts this program, or one that runs it, and reads the address it listens on.
 pub(super) async fn spawn(
+    mut command: Command,
     dir: &Path,
     config: Option<&Path>,
     arguments: &[&str],
 ) -> Outcome<(Child, String)> {
-    let program = std::env::current_exe().map_err(failed)?;
-    let mut command = Command::new(program);
     command
         .args(arguments)
         .current_dir(dir)
@@ -101,10 +194,7 @@ pub(super) async fn spawn(
     if let Some(config) = config {
         command.arg("--config").arg(config);
     }
-    command
-        .stdout(Stdio::piped())
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+    command.stdout(Stdio::piped()).stdin(Stdio::null());
     let mut child = command.spawn().map_err(failed)?;
     let stdout = child
         .stdout
@@ -126,4 +216,4 @@ pub(super) fn failed(error: std::io::Error) -> Failure {
 }
 
 const PRINCIPALS: u64 = 256;
-const TOKEN: &str = "towline-bench-token";
+pub(super) const TOKEN: &str = "towline-bench-token";

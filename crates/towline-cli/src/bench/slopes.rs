@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     report::Report,
-    scenarios::{Load, echoes, refused},
+    scenarios::{Load, echo_rate, refused},
 };
 use crate::failure::Outcome;
 
@@ -13,7 +13,7 @@ impl Load<'_> {
     pub(super) async fn beside_sessions(&self, report: &mut Report) -> Outcome<()> {
         let client = Arc::new(self.server.client().await?);
         // The first jobs pay for what all share.
-        echoes(&client, ROUND_TRIPS.min(self.count.unwrap_or(ROUND_TRIPS))).await?;
+        echo_rate(&client, ROUND_TRIPS.min(self.count.unwrap_or(ROUND_TRIPS))).await?;
         let mut silent = Vec::new();
         let most = self.count.unwrap_or(10_000);
         for count in [most / 100, most / 10, most] {
@@ -32,7 +32,7 @@ impl Load<'_> {
                 "KiB",
                 each,
             );
-            let rate = echoes(&client, most.min(ROUND_TRIPS)).await?;
+            let rate = echo_rate(&client, most.min(ROUND_TRIPS)).await?;
             report.add(
                 format!("sessions: round trips beside {count}"),
                 "jobs/s",
@@ -50,8 +50,8 @@ impl Load<'_> {
         for count in [most / 10, most / 2, most] {
             let measured = ROUND_TRIPS.min(most / 10).max(1);
             let before = count.saturating_sub(finished + measured);
-            echoes(&client, before).await?;
-            let rate = echoes(&client, measured).await?;
+            echo_rate(&client, before).await?;
+            let rate = echo_rate(&client, measured).await?;
             finished += before + measured;
             report.add(
                 format!("history: round trips up to {count} jobs"),

@@ -14,7 +14,7 @@ use towline::{
 
 use super::{
     scenarios::{EVENTS, MESSAGE_BYTES},
-    server::{failed, spawn},
+    server::{failed, itself, spawn},
 };
 use crate::failure::{Failure, Outcome};
 
@@ -52,7 +52,7 @@ pub(super) async fn serve() -> Outcome<()> {
 /// Frames a second.
 pub(super) async fn measure(count: u64) -> Outcome<f64> {
     let here = std::env::temp_dir();
-    let (_child, url) = spawn(&here, None, &["bench", "--yardstick-serve"]).await?;
+    let (_child, url) = spawn(itself()?, &here, None, &["bench", "--yardstick-serve"]).await?;
     let (mut socket, _) = connect_async(url).await.map_err(broken)?;
     if let tokio_tungstenite::MaybeTlsStream::Plain(stream) = socket.get_ref() {
         nodelay(stream)?;

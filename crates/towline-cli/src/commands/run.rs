@@ -20,6 +20,7 @@ use crate::{
     signals::Signals,
     target::absolute,
     values::without_user,
+    work_dir::WorkDir,
 };
 
 /// What is run.
@@ -35,15 +36,24 @@ pub(super) async fn again(context: &Context, mut args: RerunArgs) -> Outcome {
         // A job that was left behind here is at the server its session knows.
         args.job.connect.url = connect::url_of(context, &args.earlier)?;
     }
-    start(context, &What::Again(&args.earlier), &args.job).await
+    start(context, &What::Again(&args.earlier), &args.job, None).await
 }
 
 /// `towline run`
-pub(super) async fn run(context: &Context, args: RunArgs) -> Outcome {
-    start(context, &What::Agent(&args.agent), &args.job).await
+pub(super) async fn run(context: &Context, mut args: RunArgs) -> Outcome {
+    if let Some(dir) = &args.dir {
+        args.job.lease.extend(dir.grants());
+    }
+    let dir = args.dir.as_ref();
+    start(context, &What::Agent(&args.agent), &args.job, dir).await
 }
 
-async fn start(context: &Context, what: &What<'_>, args: &NewJobArgs) -> Outcome {
+async fn start(
+    context: &Context,
+    what: &What<'_>,
+    args: &NewJobArgs,
+    dir: Option<&WorkDir>,
+) -> Outcome {
     let server = args.connect.url.as_deref();
     let target = server.map(connect::target).transpose()?;
     // Read before connecting: a wrong input is no reason to open a session.
@@ -53,6 +63,10 @@ async fn start(context: &Context, what: &What<'_>, args: &NewJobArgs) -> Outcome
         .map(crate::values::Input::load)
         .transpose()
         .map_err(Failure::usage)?;
+    let input = match dir {
+        Some(dir) => Some(dir.named_in(input).map_err(Failure::usage)?),
+        None => input,
+    };
     let here = match server {
         Some(_) => None,
         None => Connection::to_server_here(context).await,

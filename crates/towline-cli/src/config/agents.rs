@@ -8,6 +8,7 @@ use std::{
 use serde::Deserialize;
 use towline::{
     agents::{ResultForm, may_pass},
+    lease::Amounts,
     runtime::{AgentOptions, OnBudgetExhausted},
     wire::AgentRef,
 };
@@ -15,6 +16,7 @@ use towline::{
 use super::{
     elsewhere::Elsewhere,
     file::{File, SpanValue},
+    roles::Texts,
     webhooks::NotifyValue,
 };
 use crate::{failure::Outcome, values};
@@ -63,6 +65,8 @@ pub(crate) struct AgentSection {
     listens: bool,
     #[serde(default)]
     on_budget_exhausted: Option<String>,
+    #[serde(default)]
+    budget_default: Option<Texts>,
     #[serde(default)]
     retries: u32,
     #[serde(default)]
@@ -140,6 +144,14 @@ impl AgentSection {
             &self.on_budget_exhausted,
             on_budget_exhausted,
         )?;
+        if let Some(budget) = &self.budget_default {
+            Amounts::parse(budget.all()).map_err(|error| {
+                file.wrong(
+                    &format!("{key}.budget_default"),
+                    &format!("{error}; write \"USD:2.00\""),
+                )
+            })?;
+        }
         self.validate_output(&key, file)?;
         let backoff = format!("{key}.backoff");
         file.span(&backoff, self.backoff.as_ref(), values::positive_span)?;
@@ -165,6 +177,12 @@ impl AgentSection {
         let then = self.on_budget_exhausted.as_deref();
         if let Some(then) = then.and_then(|text| on_budget_exhausted(text).ok()) {
             options = options.on_budget_exhausted(then);
+        }
+        let budget = self.budget_default.as_ref().map(Texts::all);
+        // It was checked when the file was read.
+        let budget = Amounts::parse(budget.unwrap_or_default()).unwrap_or_default();
+        for (currency, amount) in budget.iter() {
+            options = options.budget_default(currency, amount);
         }
         if let Some(description) = &self.description {
             options = options.description(description.as_str());

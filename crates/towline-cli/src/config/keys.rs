@@ -229,6 +229,7 @@ static FILE: Shape = Keys(&[
             ("restartable", Leaf),
             ("listens", Leaf),
             ("on_budget_exhausted", Leaf),
+            ("budget_default", Leaf),
             ("retries", Leaf),
             ("backoff", Leaf),
             ("result", Leaf),

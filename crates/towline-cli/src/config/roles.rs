@@ -27,15 +27,15 @@ pub(crate) struct RoleSection {
 }
 
 /// One text, or several.
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
-enum Texts {
+pub(super) enum Texts {
     One(String),
     Several(Vec<String>),
 }
 
 impl Texts {
-    fn all(&self) -> &[String] {
+    pub(super) fn all(&self) -> &[String] {
         match self {
             Self::One(text) => std::slice::from_ref(text),
             Self::Several(texts) => texts,

@@ -17,7 +17,7 @@ pub(crate) struct StoreSection {
     pub(crate) postgres: Option<String>,
     /// A file whose first line is a database's address, with its password.
     pub(crate) postgres_file: Option<PathBuf>,
-    /// What this node is called among those of the database.
+    /// What this node is called among those that share the database.
     pub(crate) node: Option<String>,
     pub(crate) durability: Option<String>,
     pub(crate) retention: RetentionSection,

@@ -320,6 +320,14 @@ fn wrong_values_name_key_value_and_remedy() {
     ] {
         refused(&format!("{schedule}{line}"), &parts);
     }
+    let budget = "[agents.a]\ncommand = [\"x\"]\nbudget_default = ";
+    for fine in ["\"USD:2.00\"", "[\"USD:2\", \"EUR:1\"]"] {
+        parse(&format!("{budget}{fine}")).unwrap();
+    }
+    refused(
+        &format!("{budget}\"2.00\""),
+        &["`agents.a.budget_default`", "USD:2.00"],
+    );
     let cron = "cron = \"0 2 * * *\"\nagent = \"echo\"";
     for (table, more, parts) in [
         (

@@ -12,7 +12,7 @@ use towline::{
     runtime::{CallTrace, policy::Refusal},
     wire::{
         ErrorCode, JobSeq, RawJson,
-        payload::{AgentListing, Answer, JobListing, ListJobs, Submit, Subscribed},
+        payload::{AgentListing, Answer, JobListing, ListJobs, OpenQuestion, Submit, Subscribed},
         value_of,
     },
 };
@@ -306,6 +306,10 @@ impl Desk for Remote {
                 .await
                 .map_err(refused)
         })
+    }
+
+    fn inbox(&self) -> Asked<'_, Vec<OpenQuestion>> {
+        Box::pin(async move { self.asking.inbox().await.map_err(refused) })
     }
 
     fn answer<'a>(&'a self, job: &'a JobId, answer: Answer) -> Asked<'a, ()> {

@@ -1,9 +1,10 @@
 //! The listener: the endpoint, `/healthz`, `/readyz`, `/metrics`.
 
 use std::{
+    io::ErrorKind,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -40,6 +41,16 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// The largest head of a request.
 const HEAD_BYTES: usize = 64 * 1024;
+
+/// How long a peer may be silent before the kernel asks whether it is there, and how often it does from then on.
+#[cfg(unix)]
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a port is waited for that is taken.
+const GONE: Duration = Duration::from_secs(1);
+
+/// How often it is tried meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How often old samples are dropped.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -164,8 +175,9 @@ impl Listener {
             Failure::local(format!("cannot listen on {address}: {error}"))
                 .help("give another --listen, or port 0 for a free one")
         };
-        let listener = TcpListener::bind(address).map_err(refuse)?;
+        let listener = bind_after_the_gone(address).map_err(refuse)?;
         listener.set_nonblocking(true).map_err(refuse)?;
+        ask_the_silent(&listener).map_err(refuse)?;
         let address = listener.local_addr().map_err(refuse)?;
         Ok(Self {
             listener,
@@ -231,12 +243,43 @@ pub(super) fn serve_unix(
     Ok(Server { handle, task })
 }
 
+/// Binds a port. A server that was killed while it started a program leaves that with its sockets until the program begins to run,
+/// so a port that is taken is tried for a moment.
+fn bind_after_the_gone(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < GONE => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// Has the kernel ask peers that are silent whether they are there: only so is one that has ended its side and reads on told from
+/// one that is gone. The sockets that a listener accepts are asked as it is told.
+#[cfg(unix)]
+fn ask_the_silent(listener: &TcpListener) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, SILENCE)?;
+    sockopt::set_tcp_keepintvl(listener, SILENCE)?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn ask_the_silent(_: &TcpListener) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// Heads of a bounded size [ARCP 14-5], and HTTP/1.1: the version is set on the builder, for axum-server's own setting takes
-/// upgrades away. That it is kept to, the door sees to.
+/// upgrades away. That it is kept to, the door sees to. Whoever ends its side behind its request is answered all the same.
 fn plain_http<A: Address>(mut server: axum_server::Server<A>) -> axum_server::Server<A> {
     let builder = server.http_builder();
     *builder = builder.clone().http1_only();
-    builder.http1().max_buf_size(HEAD_BYTES);
+    builder.http1().max_buf_size(HEAD_BYTES).half_close(true);
     server
 }
 

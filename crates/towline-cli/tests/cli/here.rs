@@ -33,7 +33,9 @@ fn commands_work_through_the_server_on_their_directory() {
         "7\n"
     );
 
-    let listed = place.run(["jobs", "-o", "json"]).ok().json();
+    let listed = place.run(["jobs", "-o", "json"]).ok();
+    assert!(!listed.stderr.contains("waiting"), "{listed:#?}");
+    let listed = listed.json();
     let whose: Vec<_> = listed
         .as_array()
         .unwrap()

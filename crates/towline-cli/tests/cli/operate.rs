@@ -1,6 +1,6 @@
 //! The store, credentials, and what operators do.
 
-use crate::support::{Place, Ran};
+use crate::support::{Place, Ran, Server, TOKEN};
 
 #[test]
 fn the_store_is_checked_copied_shrunk_and_measured() {
@@ -137,4 +137,27 @@ fn commands_on_files_say_that_no_server_is_asked() {
         Ran::of(output.unwrap()).ok().says(&says);
         assert_eq!(place.run(args).ok().stderr, "");
     }
+}
+
+/// A port that is somebody's is named; one whose holder goes a moment later is taken over, as that of a server that was killed while
+/// it started a program.
+#[test]
+fn a_port_that_is_left_is_taken_over() {
+    let place = Place::new();
+    let before = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = before.local_addr().unwrap().to_string();
+    let args = [
+        "serve", "--listen", &address, "--store", "memory", "--demo", "--token", TOKEN,
+    ];
+    place
+        .run(args)
+        .status(21)
+        .says(&["cannot listen on", &address]);
+    let leaving = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        drop(before);
+    });
+    let server = Server::start(place.command(args));
+    assert_eq!(server.address(), address);
+    leaving.join().unwrap();
 }

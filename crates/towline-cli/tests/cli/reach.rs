@@ -248,6 +248,25 @@ fn a_reader_whose_session_is_taken_over_goes_on() {
     assert_eq!(watching.wait().unwrap().code(), Some(1));
 }
 
+/// [ARCP 6.3-5] A server that was restored from a backup does not know the last events that a command here had of it. The
+/// session is let go of, and what is wanted is done in a new one.
+#[test]
+fn a_session_from_before_a_restore_is_let_go_of() {
+    let place = Place::new();
+    let server = place.serve(&["--token", TOKEN]);
+    let job = detached(&place, &server.flags());
+    let saved = place.data().join(format!("sessions/{job}.json"));
+    let mut text: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&saved).unwrap()).unwrap();
+    text["resume"]["last_event_seq"] = 1000.into();
+    std::fs::write(&saved, text.to_string()).unwrap();
+    place.run(["cancel", &job]).ok();
+    assert!(!saved.exists());
+    place
+        .run(["wait", &job, "--url", &server.url, "--token", "s3cret"])
+        .status(1);
+}
+
 /// A beginning that several jobs share is refused with their names; one that none has is the runtime's to refuse.
 #[test]
 fn a_beginning_has_to_tell_jobs_apart() {

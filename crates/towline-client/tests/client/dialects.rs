@@ -442,6 +442,44 @@ async fn java_refuses_hellos_as_jobs() {
     assert_eq!(error.await.code(), Some(&ErrorCode::RESUME_WINDOW_EXPIRED));
 }
 
+/// Java's runtime has nothing to resume until it saw the old connection end, and says that the token is unknown: the client
+/// asks again, some times.
+#[tokio::test(start_paused = true)]
+async fn java_is_asked_again_for_a_resume() {
+    for (refusals, resumes) in [(3, true), (9, false)] {
+        let (options, mut arrivals) = reconnecting(options().dialect(Dialect::Java));
+        let (client, mut peer) = join!(Client::dial(options), async {
+            let mut peer = arrivals.recv().await.unwrap();
+            peer.welcome(&ALL).await;
+            peer
+        });
+        let client = client.unwrap();
+        let (job, _) = join!(client.submit("slow").send(), peer.accept("job_1"));
+        let mut job = job.unwrap();
+        drop(peer);
+        let (outcome, ()) = join!(job.outcome(), async {
+            for _ in 0..refusals {
+                let Some(mut peer) = arrivals.recv().await else {
+                    return;
+                };
+                let hello = peer.expect("session.hello").await;
+                assert_eq!(hello.payload()["resume_token"], "rt_1");
+                peer.send(json!({"id": "01M8H9J4QNSC686YD9GR5XGP73", "type": "job.error", "payload":
+                    {"final_status": "error", "code": "RESUME_WINDOW_EXPIRED", "message": "resume token unknown or expired",
+                        "retryable": false}}))
+                    .await;
+            }
+            let Some(mut peer) = arrivals.recv().await else {
+                return;
+            };
+            peer.welcome_with(&ALL, json!({"resume_token": "rt_2"}))
+                .await;
+            peer.send(result("job_1", 1, json!({"result": 1}))).await;
+        });
+        assert_eq!(outcome.is_ok(), resumes, "{outcome:?}");
+    }
+}
+
 /// TypeScript's runtime refuses a subscribe with the `job.error` of the job that was asked for.
 #[tokio::test(start_paused = true)]
 async fn typescript_refuses_subscribes_as_jobs() {
@@ -452,6 +490,22 @@ async fn typescript_refuses_subscribes_as_jobs() {
         peer.send(error("job_1", 1, "error", "JOB_NOT_FOUND")).await;
     });
     assert_eq!(refused.unwrap_err().code(), Some(&ErrorCode::JOB_NOT_FOUND));
+}
+
+/// It refuses a cancel likewise, where the job is another session's.
+#[tokio::test(start_paused = true)]
+async fn typescript_refuses_cancels_as_jobs() {
+    let (client, mut peer) = connected_to(Dialect::TypeScript).await;
+    let job = JobId::parse("job_1").unwrap();
+    let (refused, ()) = join!(client.cancel(job, "asked for"), async {
+        peer.expect("job.cancel").await;
+        peer.send(error("job_1", 1, "error", "PERMISSION_DENIED"))
+            .await;
+    });
+    assert_eq!(
+        refused.unwrap_err().code(),
+        Some(&ErrorCode::PERMISSION_DENIED)
+    );
 }
 
 /// A client that leaves neither acknowledges nor closes: the connection just ends.

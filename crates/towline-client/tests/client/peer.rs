@@ -17,7 +17,7 @@ use towline_transport::{
 use towline_wire::{Envelope, Timestamp};
 
 pub(crate) const SESSION: &str = "sess_1";
-pub(crate) const ALL: [&str; 13] = [
+pub(crate) const ALL: [&str; 14] = [
     "heartbeat",
     "ack",
     "list_jobs",
@@ -31,6 +31,7 @@ pub(crate) const ALL: [&str; 13] = [
     "agent_versions",
     "x-vendor.towline.list",
     "x-vendor.towline.input",
+    "x-vendor.towline.any_order",
 ];
 
 /// The far end of one connection.

@@ -232,23 +232,27 @@ async fn requests_wait_for_the_next_connection() {
     assert_eq!(job.unwrap().id().as_str(), "job_1");
 }
 
-/// A resume that is refused ends the session and every handle, with the runtime's code.
+/// [ARCP 6.3-5] A resume that is refused ends the session and every handle, with the runtime's code, and says what to do: be the
+/// session too old, or the runtime restored from before what this side has of it.
 #[tokio::test(start_paused = true)]
 async fn a_refused_resume_ends_everything() {
-    let (client, mut peer, mut arrivals) = dialled().await;
-    let (job, _) = join!(client.submit("echo").send(), peer.accept("job_1"));
-    drop(peer);
-    let mut peer = arrivals.recv().await.unwrap();
-    peer.expect("session.hello").await;
-    peer.send(refusal(None, "RESUME_WINDOW_EXPIRED")).await;
-    let error = job.unwrap().next_event().await.unwrap_err();
-    assert_eq!(error.code(), Some(&ErrorCode::RESUME_WINDOW_EXPIRED));
-    assert!(matches!(
-        client.connection(),
-        Connection::Over(SessionOver::NotResumed(_))
-    ));
-    peer.expect_end().await;
-    assert!(arrivals.recv().await.is_none(), "no more tries");
+    for code in [ErrorCode::RESUME_WINDOW_EXPIRED, ErrorCode::INVALID_REQUEST] {
+        let (client, mut peer, mut arrivals) = dialled().await;
+        let (job, _) = join!(client.submit("echo").send(), peer.accept("job_1"));
+        drop(peer);
+        let mut peer = arrivals.recv().await.unwrap();
+        peer.expect("session.hello").await;
+        peer.send(refusal(None, code.as_str())).await;
+        let error = job.unwrap().next_event().await.unwrap_err();
+        assert_eq!(error.code(), Some(&code));
+        assert!(error.to_string().contains("open a new session"), "{error}");
+        assert!(matches!(
+            client.connection(),
+            Connection::Over(SessionOver::NotResumed(_))
+        ));
+        peer.expect_end().await;
+        assert!(arrivals.recv().await.is_none(), "no more tries");
+    }
 }
 
 #[tokio::test(start_paused = true)]

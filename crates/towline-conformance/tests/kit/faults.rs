@@ -31,6 +31,7 @@ pub(crate) enum Fault {
     NumberedReply,
     OtherSession,
     NoAgents,
+    NoVersions,
     AllFeatures,
     WrongPong,
     LostChunk,
@@ -69,6 +70,7 @@ pub(crate) const ALL: &[(Fault, &str)] = &[
     (Fault::NumberedReply, "watch-heartbeats"),
     (Fault::OtherSession, "watch-session"),
     (Fault::NoAgents, "hello-welcome"),
+    (Fault::NoVersions, "hello-welcome"),
     (Fault::AllFeatures, "hello-intersection"),
     (Fault::WrongPong, "ping"),
     (Fault::LostChunk, "watch-chunks"),
@@ -236,6 +238,12 @@ impl Source {
             (Fault::OtherSession, "job.event") => frame["session_id"] = json!("sess_other"),
             (Fault::NoAgents, "session.welcome") => {
                 frame["payload"]["capabilities"]["agents"] = json!({});
+            }
+            (Fault::NoVersions, "session.welcome") => {
+                let agents = &mut frame["payload"]["capabilities"]["agents"];
+                for agent in agents.as_array_mut().into_iter().flatten() {
+                    agent.as_object_mut().unwrap().remove("versions");
+                }
             }
             (Fault::AllFeatures, "session.welcome") => {
                 frame["payload"]["capabilities"]["features"] =

@@ -66,6 +66,16 @@ async fn planted_faults_are_found() {
     }
 }
 
+/// A welcome that breaks a rule does not keep the kit from asking for the others.
+#[tokio::test(start_paused = true)]
+async fn a_faulty_welcome_is_one_finding_of_many() {
+    let whole = report(None).await;
+    let report = report(Some(Fault::NoVersions)).await;
+    assert_eq!(report.findings.len(), whole.findings.len(), "{report}");
+    let failed: Vec<_> = report.failures().map(|finding| finding.check).collect();
+    assert_eq!(failed, ["hello-welcome"], "{report}");
+}
+
 /// The rules that the draft does not have are marked, and can be left out.
 #[tokio::test(start_paused = true)]
 async fn our_rules_are_apart() {

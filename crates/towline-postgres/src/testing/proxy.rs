@@ -25,6 +25,11 @@ pub enum Fault {
     After,
     /// It is held back; the connection is lost, and only when [`Proxy::let_go`] is called the server hears of it.
     Late,
+    /// The connection is lost when the server has committed and before its answer is passed on, and no connection is taken until [`Proxy::set_open`] says so.
+    Away,
+    /// The server hears what is to be committed, and of the COMMIT only when [`Proxy::let_go`] is called: as of a process that
+    /// was stopped. The connection stays.
+    Stopped,
 }
 
 /// A proxy whose connections can be lost.
@@ -135,6 +140,21 @@ async fn relay(
     }
 }
 
+/// Waits until the server says that it has committed: one whose client is gone may give up before.
+async fn answered(server: &mut UnixStream) {
+    let (mut said, mut bytes) = (Vec::new(), vec![0; 4096]);
+    let is_said = |said: &[u8]| said.windows(7).any(|window| window == b"COMMIT\0");
+    while !is_said(&said) {
+        match server.read(&mut bytes).await {
+            Ok(count) if count > 0 => said.extend_from_slice(&bytes[..count]),
+            _ => return,
+        }
+    }
+}
+
+/// The word, as it comes.
+const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+
 /// Passes on what the client said; whether the connection goes on.
 async fn forward(
     client: &mut TcpStream,
@@ -142,14 +162,13 @@ async fn forward(
     bytes: &[u8],
     shared: &Shared,
 ) -> bool {
-    let commits = bytes.windows(7).any(|window| window == b"COMMIT\0");
-    // Only commits of batches: they come in one piece with their token.
-    let fault = if commits && bytes.windows(6).any(|window| window == b"BEGIN\0") {
-        shared.fault.lock().take()
-    } else {
-        None
-    };
-    let Some(fault) = fault else {
+    // Only commits of the writer: they come in one piece with their token.
+    let commit = bytes
+        .windows(COMMIT.len())
+        .position(|window| window == COMMIT);
+    let commit = commit.filter(|at| *at > 0);
+    let fault = commit.and_then(|at| Some((at, shared.fault.lock().take()?)));
+    let Some((at, fault)) = fault else {
         return server.write_all(bytes).await.is_ok();
     };
     let mut let_go = shared.let_go.subscribe();
@@ -157,6 +176,17 @@ async fn forward(
     match fault {
         Fault::Before => {}
         Fault::After => drop(server.write_all(bytes).await),
+        Fault::Away => {
+            shared.open.store(false, Ordering::SeqCst);
+            drop(server.write_all(bytes).await);
+            answered(server).await;
+            shared.cut.send_modify(|times| *times += 1);
+        }
+        Fault::Stopped => {
+            drop(server.write_all(&bytes[..at]).await);
+            drop(let_go.changed().await);
+            return server.write_all(&bytes[at..]).await.is_ok();
+        }
         Fault::Late => {
             // The client finds the connection closed, the server does not.
             drop(client.shutdown().await);

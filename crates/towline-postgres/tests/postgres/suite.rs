@@ -1,16 +1,27 @@
-//! The behaviour suite.
+//! The behaviour suite: of a process that has the store for itself, and of the only one of those that may share it.
 
-use towline_postgres::{PostgresStore, testing::Server};
+use towline_postgres::{PostgresOptions, PostgresStore, testing::Server};
 use towline_store::{store_suite, testing::Subject};
 
-async fn subject() -> Option<Subject> {
+async fn subject(shared: bool) -> Option<Subject> {
     let server = Server::get()?;
     let url = server.url(&server.schema());
     let open = move || {
         let url = url.clone();
-        async move { PostgresStore::open(&url).await }
+        let options = PostgresOptions::new().shared(shared);
+        async move { PostgresStore::open_with(&url, options).await }
     };
     Some(Subject::durable(open, ()).await)
 }
 
-store_suite!(subject());
+mod alone {
+    use super::*;
+
+    store_suite!(subject(false));
+}
+
+mod shared {
+    use super::*;
+
+    store_suite!(subject(true));
+}

@@ -1,17 +1,33 @@
 //! Requests: from the asking to the reply, through loss and resume.
 
 use towline_wire::{
-    Envelope, Feature, JobId, JobSeq, MessageId, RawJson,
+    Envelope, ErrorCode, Feature, JobId, JobSeq, MessageId, RawJson,
     payload::{Answer, Cancel, Inbox, Jobs, ListJobs, Ping, Speak, Submit, Subscribe, Unsubscribe},
 };
 
 use super::{
-    Effect, JobKey, Moment, Reply, Request, RequestError, RequestKey,
+    Effect, HandshakeError, JobKey, Moment, Reply, Request, RequestError, RequestKey,
     requests::{Pending, Progress, What},
     session::{ClientSession, Phase, envelope},
 };
 
+/// How often a resume is asked for again of a runtime that may not have seen the loss yet.
+const MOST_REFUSED: u8 = 5;
+
 impl ClientSession {
+    /// Whether a resume that fared so is worth another try.
+    pub(super) fn may_resume_after(&mut self, error: &HandshakeError) -> bool {
+        let Some(settled) = &mut self.settled else {
+            return false;
+        };
+        let unknown = matches!(error, HandshakeError::Refused(refusal) if refusal.code == ErrorCode::RESUME_WINDOW_EXPIRED);
+        if unknown && settled.dialect.parks_sessions_late() && settled.refused < MOST_REFUSED {
+            settled.refused += 1;
+            return true;
+        }
+        error.may_pass()
+    }
+
     /// Makes a request that was checked.
     pub(super) fn issue(
         &mut self,

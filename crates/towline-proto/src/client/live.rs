@@ -160,8 +160,8 @@ impl ClientSession {
     }
 
     /// The request that a `job.error` refuses: the one it names, or, where it is of no job, the one whose id it has, or the
-    /// subscribe to its job, in runtimes that refuse one this way.
-    fn refused_by(&self, envelope: &Envelope, end: &JobEnd) -> Option<MessageId> {
+    /// subscribe to its job or the cancel of it, in runtimes that refuse those this way.
+    fn refused_by(&mut self, envelope: &Envelope, end: &JobEnd) -> Option<MessageId> {
         let JobEnd::Error(error) = end else {
             return None;
         };
@@ -182,7 +182,9 @@ impl ClientSession {
         if !refuses_watching || !says_no.contains(&error.code) {
             return None;
         }
-        self.requests.subscribe_of(envelope.job_id.as_ref()?)
+        let job = envelope.job_id.as_ref()?;
+        let followed = self.jobs.find(job).is_some();
+        self.requests.answered_by_end_of(job, followed)
     }
 
     /// Some runtimes refuse a submit with the `job.error` of a job nobody has heard of.

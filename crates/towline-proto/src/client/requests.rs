@@ -218,13 +218,18 @@ impl Requests {
             .any(|pending| pending.frame.id.as_ref() == Some(id))
     }
 
-    /// The name of the subscribe to a job that waits for its answer.
-    pub(super) fn subscribe_of(&self, job: &JobId) -> Option<MessageId> {
-        let of_job = |pending: &&Pending| {
-            pending.progress == Progress::Sent
-                && matches!(&pending.what, What::Subscribe { job: asked } if asked == job)
+    /// The request that a `job.error` of this job may refuse: a subscribe to it; or a cancel of it, where the job is not
+    /// `followed`, for then it cannot be its end.
+    pub(super) fn answered_by_end_of(&self, job: &JobId, followed: bool) -> Option<MessageId> {
+        let is_about = |pending: &&Pending| {
+            let asked = match &pending.what {
+                What::Subscribe { job } => Some(job),
+                What::Cancel { job } if !followed => Some(job),
+                _ => None,
+            };
+            pending.progress == Progress::Sent && asked == Some(job)
         };
-        self.pending.iter().find(of_job)?.frame.id.clone()
+        self.pending.iter().find(is_about)?.frame.id.clone()
     }
 
     /// The request of that name, whatever it asks.

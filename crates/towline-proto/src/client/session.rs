@@ -93,6 +93,8 @@ pub(super) struct Settled {
     pub(super) session_id: SessionId,
     pub(super) features: FeatureSet,
     pub(super) dialect: Dialect,
+    /// How many resumes were refused since.
+    pub(super) refused: u8,
 }
 
 impl ClientSession {
@@ -423,8 +425,8 @@ impl ClientSession {
         match handshake::answer(envelope, &self.config, self.resume.as_ref()) {
             None => {}
             Some(Ok(established)) => self.establish(established, at, out),
-            Some(Err(error)) if self.settled.is_some() && error.may_pass() => {
-                self.drop_link(Loss::Transport, out)
+            Some(Err(error)) if self.may_resume_after(&error) => {
+                self.drop_link(Loss::Transport, out);
             }
             Some(Err(error)) => self.end(Over::Handshake(error), out),
         }
@@ -448,6 +450,7 @@ impl ClientSession {
             session_id,
             features,
             dialect,
+            refused: 0,
         });
         self.numbering
             .number_subscriptions_apart(dialect.numbers_subscriptions_apart());

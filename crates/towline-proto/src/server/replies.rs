@@ -16,6 +16,10 @@ use super::goodbye::Goodbye;
 /// A reply that has to come before events (`job.accepted`, `job.subscribed`) and waits behind an unfilled place is a gate:
 /// it holds the event stream back, because those events may already be in it.
 ///
+/// A peer may have said that it matches replies by the request they name and minds no order
+/// ([`Feature::AnyOrder`](towline_wire::Feature::AnyOrder)). Then a request that waits for somebody else gives its place up
+/// ([`Replies::postpone`]), and its reply goes behind those that are there when it is done.
+///
 /// Everything in here is bounded: places by the requests that the driver reads at once ([`Replies::waiting`]), urgent
 /// frames by a number above which the oldest is dropped.
 ///
@@ -34,6 +38,8 @@ pub struct Replies {
     places: VecDeque<Option<Reply>>,
     /// The number of the first place.
     first: u64,
+    /// Places that were given up by requests that are not done.
+    late: Vec<Slot>,
     /// Filled places that hold the stream back.
     gates: usize,
     urgent: VecDeque<Envelope>,
@@ -86,7 +92,7 @@ enum Leaving {
 impl Replies {
     /// How many requests wait for their reply, or for the reply to be written.
     pub fn waiting(&self) -> usize {
-        self.places.len()
+        self.places.len() + self.late.len()
     }
 
     /// A place for the reply to a request that was just read.
@@ -95,14 +101,32 @@ impl Replies {
         Slot(self.first + self.places.len() as u64 - 1)
     }
 
-    /// Fills a place, once; a place that is filled or gone is left alone.
+    /// Fills a place, once; a place that is filled or gone is left alone. For one that was given up it is a new one, the last.
     pub fn fill(&mut self, slot: Slot, reply: Reply) {
-        let at = usize::try_from(slot.0.wrapping_sub(self.first)).unwrap_or(usize::MAX);
-        let Some(place) = self.places.get_mut(at).filter(|place| place.is_none()) else {
+        let gates = usize::from(reply.gates);
+        if let Some(late) = self.late.iter().position(|late| *late == slot) {
+            self.late.swap_remove(late);
+            self.places.push_back(Some(reply));
+        } else if let Some(place) = self.empty(slot) {
+            *place = Some(reply);
+        } else {
             return;
-        };
-        self.gates += usize::from(reply.gates);
-        *place = Some(reply);
+        }
+        self.gates += gates;
+    }
+
+    /// Gives a place up that is not filled: what is behind it waits no more.
+    pub fn postpone(&mut self, slot: Slot) {
+        if let Some(place) = self.empty(slot) {
+            *place = Some(Reply::silent());
+            self.late.push(slot);
+        }
+    }
+
+    /// A place that is not filled.
+    fn empty(&mut self, slot: Slot) -> Option<&mut Option<Reply>> {
+        let at = usize::try_from(slot.0.wrapping_sub(self.first)).ok()?;
+        self.places.get_mut(at).filter(|place| place.is_none())
     }
 
     /// Something that overtakes every reply: a ping or a pong [ARCP 6.4-1].
@@ -151,7 +175,7 @@ impl Replies {
 
     /// Whether the goodbye waits for nothing but events: every reply is out.
     pub(super) fn has_drained(&self) -> bool {
-        matches!(self.farewell, Leaving::Draining(_)) && self.places.is_empty()
+        matches!(self.farewell, Leaving::Draining(_)) && self.waiting() == 0
     }
 
     /// The next urgent frame.
@@ -253,6 +277,31 @@ mod tests {
         assert_eq!(popped(&mut replies), Some(MessageType::SESSION_JOBS));
         replies.fill(first, reply(MessageType::SESSION_ERROR));
         assert_eq!((popped(&mut replies), replies.waiting()), (None, 0));
+    }
+
+    /// A reply whose place was given up goes behind those that are there by then, once, and is owed until then.
+    #[test]
+    fn a_postponed_reply_comes_when_it_is_done() {
+        let mut replies = Replies::default();
+        let (slow, list) = (replies.reserve(), replies.reserve());
+        replies.fill(list, reply(MessageType::SESSION_JOBS));
+        replies.postpone(slow);
+        replies.postpone(list);
+        replies.close(farewell(true));
+        // The place that was given up goes by in silence.
+        assert!(replies.pop().is_some_and(|reply| reply.envelope.is_none()));
+        assert_eq!(popped(&mut replies), Some(MessageType::SESSION_JOBS));
+        assert!(!replies.has_drained() && replies.waiting() == 1);
+        let next = replies.reserve();
+        let job = JobId::parse("job_1").unwrap();
+        let accepted = Envelope::new(MessageType::JOB_ACCEPTED);
+        replies.fill(slow, Reply::announcing(accepted, job));
+        replies.fill(slow, reply(MessageType::SESSION_ERROR));
+        assert!(replies.hold_events());
+        replies.fill(next, reply(MessageType::SESSION_JOBS));
+        assert_eq!(popped(&mut replies), Some(MessageType::SESSION_JOBS));
+        assert_eq!(popped(&mut replies), Some(MessageType::JOB_ACCEPTED));
+        assert!(replies.has_drained() && !replies.hold_events());
     }
 
     /// [ARCP 7.1-2] a reply that announces a job holds the stream back until it is out.

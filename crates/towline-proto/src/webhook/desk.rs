@@ -44,6 +44,18 @@ pub struct Bounds {
     pub receiver: usize,
 }
 
+impl Bounds {
+    /// Of one owner in all: some room is left for others, where there is more than for one.
+    fn of_owner(self) -> usize {
+        self.all - self.all / 4
+    }
+
+    /// Of one owner at one receiver.
+    fn of_owner_at_receiver(self) -> usize {
+        self.receiver.saturating_sub(1).max(1)
+    }
+}
+
 /// What is to be done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
@@ -58,16 +70,19 @@ pub enum Next {
 /// The messages that wait, by line and by receiver.
 ///
 /// Of a line only the first message is tried, and the next one when that has been delivered or given up. Of several that are
-/// due the one that has been for longest comes first, save where its receiver has as many as it may. Ask [`Desk::next`] until
+/// due, one of the owner of whom the fewest are being tried comes first, and of these the one that has been due for longest, save
+/// where its receiver has as many as it may. An owner never has all the room: what is slow for one holds up nobody
+/// else [ARCP 14-6]. Ask [`Desk::next`] until
 /// it names none; after each try call [`Desk::tried`] and ask again.
 #[derive(Debug)]
 pub struct Desk {
     bounds: Bounds,
     lines: HashMap<Line, Waiting>,
     receivers: BTreeMap<Arc<str>, Window>,
-    busy: usize,
-    owners: HashMap<Arc<str>, usize>,
-    len: usize,
+    /// How many are being tried, by owner.
+    busy: Counts,
+    /// How many wait or are being tried, by owner.
+    owners: Counts,
 }
 
 /// A line with at least one message.
@@ -83,9 +98,38 @@ struct Waiting {
 /// The lines that lead to one receiver.
 #[derive(Debug, Default)]
 struct Window {
-    /// The first message of each line that is not being tried, by when it is due.
-    due: BTreeSet<(Timestamp, Line)>,
-    busy: usize,
+    /// The first message of each line that is not being tried, by owner and by when it is due.
+    due: BTreeMap<Arc<str>, BTreeSet<(Timestamp, Line)>>,
+    /// How many are being tried.
+    busy: Counts,
+}
+
+/// How many of each owner, and in all.
+#[derive(Debug, Default)]
+struct Counts {
+    of: HashMap<Arc<str>, usize>,
+    all: usize,
+}
+
+impl Counts {
+    fn of(&self, owner: &str) -> usize {
+        self.of.get(owner).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, owner: &Arc<str>) {
+        *self.of.entry(Arc::clone(owner)).or_default() += 1;
+        self.all += 1;
+    }
+
+    fn take(&mut self, owner: &Arc<str>) {
+        if let Entry::Occupied(mut of) = self.of.entry(Arc::clone(owner)) {
+            self.all -= 1;
+            *of.get_mut() -= 1;
+            if *of.get() == 0 {
+                of.remove();
+            }
+        }
+    }
 }
 
 impl Desk {
@@ -95,31 +139,31 @@ impl Desk {
             bounds,
             lines: HashMap::new(),
             receivers: BTreeMap::new(),
-            busy: 0,
-            owners: HashMap::new(),
-            len: 0,
+            busy: Counts::default(),
+            owners: Counts::default(),
         }
     }
 
     /// How many messages wait or are being tried.
     pub fn len(&self) -> usize {
-        self.len
+        self.owners.all
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.owners.all == 0
     }
 
     /// How many of one owner wait or are being tried.
     pub fn of(&self, owner: &str) -> usize {
-        self.owners.get(owner).copied().unwrap_or_default()
+        self.owners.of(owner)
     }
 
     /// Whether nothing is being tried, and nothing is to be tried now.
     pub fn is_quiet(&self, now: Timestamp) -> bool {
-        let due = |window: &Window| window.due.first().is_some_and(|(due, _)| *due <= now);
-        self.busy == 0 && !self.receivers.values().any(due)
+        let lines = self.receivers.values().flat_map(|window| &window.due);
+        let mut first = lines.filter_map(|(_, lines)| lines.first());
+        self.busy.all == 0 && !first.any(|(due, _)| *due <= now)
     }
 
     /// Takes a message that is durable, or takes it anew; one that is being tried is left alone, as is one that waits for
@@ -134,8 +178,7 @@ impl Desk {
         let owner = Arc::clone(&post.owner);
         let waiting = self.lines.entry(line.clone()).or_default();
         if waiting.posts.insert(post.seq, post).is_none() {
-            self.len += 1;
-            *self.owners.entry(owner).or_default() += 1;
+            self.owners.add(&owner);
         }
         self.list(&line);
     }
@@ -155,18 +198,10 @@ impl Desk {
 
     /// What is to be done now.
     pub fn next(&mut self, now: Timestamp) -> Next {
-        if self.busy >= self.bounds.all {
-            return Next::Idle;
-        }
-        let most = self.bounds.receiver;
-        let open = self.receivers.values().filter(|window| window.busy < most);
-        let first = open.filter_map(|window| window.due.first()).min().cloned();
-        let Some((due, line)) = first else {
-            return Next::Idle;
+        let line = match self.first(now) {
+            Ok(line) => line,
+            Err(next) => return next,
         };
-        if due > now {
-            return Next::Wait(due);
-        }
         self.unlist(&line);
         let Some(waiting) = self.lines.get_mut(&line) else {
             return Next::Idle;
@@ -176,22 +211,52 @@ impl Desk {
         };
         let post = post.clone();
         waiting.trying = Some(*seq);
-        self.busy += 1;
-        self.receivers
-            .entry(Arc::clone(&post.receiver))
-            .or_default()
-            .busy += 1;
+        self.busy.add(&post.owner);
+        let window = self.receivers.entry(Arc::clone(&post.receiver));
+        window.or_default().busy.add(&post.owner);
         Next::Try(post)
+    }
+
+    /// The line that has its turn, or what to do as none has.
+    fn first(&self, now: Timestamp) -> Result<Line, Next> {
+        let bounds = self.bounds;
+        if self.busy.all >= bounds.all {
+            return Err(Next::Idle);
+        }
+        let open = |window: &&Window| window.busy.all < bounds.receiver;
+        let lines = self.receivers.values().filter(open).flat_map(|window| {
+            let own = window.due.iter().filter(|(owner, _)| {
+                window.busy.of(owner) < bounds.of_owner_at_receiver()
+                    && self.busy.of(owner) < bounds.of_owner()
+            });
+            own.filter_map(|(owner, lines)| Some((owner, lines.first()?)))
+        });
+        let (mut first, mut wait) = (None, None);
+        for (owner, (due, line)) in lines {
+            if *due > now {
+                wait = Some(wait.map_or(*due, |wait| *due.min(&wait)));
+                continue;
+            }
+            let turn = (self.busy.of(owner), *due, line);
+            if first.as_ref().is_none_or(|first| turn < *first) {
+                first = Some(turn);
+            }
+        }
+        match (first, wait) {
+            (Some((_, _, line)), _) => Ok(line.clone()),
+            (None, Some(until)) => Err(Next::Wait(until)),
+            (None, None) => Err(Next::Idle),
+        }
     }
 
     /// A try is over `now`, and this is how far the message came.
     pub fn tried(&mut self, mut post: Post, now: Timestamp) {
         let line = post.line.clone();
-        self.busy = self.busy.saturating_sub(1);
-        if let Some(window) = self.receivers.get_mut(&post.receiver) {
-            window.busy = window.busy.saturating_sub(1);
+        let (receiver, owner) = (Arc::clone(&post.receiver), Arc::clone(&post.owner));
+        self.busy.take(&owner);
+        if let Some(window) = self.receivers.get_mut(&receiver) {
+            window.busy.take(&owner);
         }
-        let receiver = Arc::clone(&post.receiver);
         if let Some(waiting) = self.lines.get_mut(&line) {
             waiting.trying = None;
             if std::mem::take(&mut waiting.again) {
@@ -200,51 +265,51 @@ impl Desk {
             if post.delivery.due().is_some() {
                 waiting.posts.insert(post.seq, post);
             } else if waiting.posts.remove(&post.seq).is_some() {
-                self.len -= 1;
-                let owner = self.owners.entry(Arc::clone(&post.owner));
-                if let Entry::Occupied(mut owner) = owner {
-                    *owner.get_mut() -= 1;
-                    if *owner.get() == 0 {
-                        owner.remove();
-                    }
-                }
+                self.owners.take(&owner);
             }
             if waiting.posts.is_empty() {
                 self.lines.remove(&line);
             }
         }
         self.list(&line);
-        if self
-            .receivers
-            .get(&receiver)
-            .is_some_and(|window| window.busy == 0 && window.due.is_empty())
-        {
+        let window = self.receivers.get(&receiver);
+        if window.is_some_and(|window| window.busy.all == 0 && window.due.is_empty()) {
             self.receivers.remove(&receiver);
         }
     }
 
-    /// The first of a line, unless one of it is being tried: its receiver and when it is due.
-    fn head(&self, line: &Line) -> Option<(Arc<str>, Timestamp)> {
+    /// The first of a line and when it is due, unless one of the line is being tried.
+    fn head(&self, line: &Line) -> Option<(&Post, Timestamp)> {
         let waiting = self.lines.get(line)?;
         if waiting.trying.is_some() {
             return None;
         }
         let (_, post) = waiting.posts.first_key_value()?;
-        Some((Arc::clone(&post.receiver), post.delivery.due()?))
+        Some((post, post.delivery.due()?))
     }
 
     fn list(&mut self, line: &Line) {
-        if let Some((receiver, due)) = self.head(line) {
+        if let Some((post, due)) = self.head(line) {
+            let (receiver, owner) = (Arc::clone(&post.receiver), Arc::clone(&post.owner));
             let window = self.receivers.entry(receiver).or_default();
-            window.due.insert((due, line.clone()));
+            let lines = window.due.entry(owner).or_default();
+            lines.insert((due, line.clone()));
         }
     }
 
     fn unlist(&mut self, line: &Line) {
-        if let Some((receiver, due)) = self.head(line)
-            && let Some(window) = self.receivers.get_mut(&receiver)
-        {
-            window.due.remove(&(due, line.clone()));
+        let Some((post, due)) = self.head(line) else {
+            return;
+        };
+        let (receiver, owner) = (Arc::clone(&post.receiver), Arc::clone(&post.owner));
+        let Some(window) = self.receivers.get_mut(&receiver) else {
+            return;
+        };
+        if let Some(lines) = window.due.get_mut(&owner) {
+            lines.remove(&(due, line.clone()));
+            if lines.is_empty() {
+                window.due.remove(&owner);
+            }
         }
     }
 }

@@ -26,10 +26,11 @@ fn post(job: &str, url: &str, seq: u64) -> Post {
     }
 }
 
+/// One with room for three of one owner, two of them at one receiver.
 fn desk() -> Desk {
     Desk::new(Bounds {
-        all: 3,
-        receiver: 2,
+        all: 4,
+        receiver: 3,
     })
 }
 
@@ -191,6 +192,34 @@ fn wanted_again_in_the_middle_of_a_try() {
     assert_eq!(ids(&due(&mut desk, 4)), ["msg_job_1_2"]);
 }
 
+/// [ARCP 14-6, 16-6] what is slow for one owner holds up nobody else: not at the receiver that both post to, and not in all.
+#[test]
+fn owners_have_turns() {
+    let bounds = Bounds {
+        all: 8,
+        receiver: 3,
+    };
+    let mut desk = Desk::new(bounds);
+    let of = |owner: &str, job: &str, url: &str| Post {
+        owner: owner.into(),
+        ..post(job, url, 1)
+    };
+    for n in 0..20 {
+        let (job, host) = (format!("job_a{n}"), n % 5);
+        desk.put(of("alice", &job, &format!("https://h{host}.example/{n}")));
+    }
+    // She has two of three at each receiver, and six of eight in all.
+    let hers = due(&mut desk, 0);
+    assert_eq!(hers.len(), 6);
+    desk.put(of("bob", "job_b", "https://h0.example/b"));
+    desk.put(of("carol", "job_c", "https://h0.example/c"));
+    let theirs = due(&mut desk, 0);
+    assert_eq!(ids(&theirs), ["msg_job_b_1"], "h0 is full now");
+    came(&mut desk, &hers[0], 0, Err("slow"));
+    assert_eq!(ids(&due(&mut desk, 0))[0], "msg_job_c_1", "before hers");
+    assert_eq!(desk.of("alice"), 20);
+}
+
 /// [ARCP 16-6] hosts compare literally, user information is refused, and a private address takes a pattern that names it.
 #[test]
 fn only_what_is_covered_is_posted_to() {
@@ -254,6 +283,7 @@ fn a_submit_names_events() {
         "`notify.events` names `finished`, which is none of started, input_request and ended"
     );
     assert!(check(&notify(&["ended"; 4])).is_err());
+    assert!(check(&notify(&["ended", "ended"])).is_err());
     let no_url = Notify {
         url: String::new(),
         events: Vec::new(),

@@ -112,7 +112,7 @@ impl StaticTokens {
         let presented = hash(token);
         let mut found = u64::MAX;
         for (index, entry) in (0_u64..).zip(&self.entries) {
-            found.conditional_assign(&index, presented.ct_eq(&entry.hash));
+            found.conditional_assign(&index, difference(&presented, &entry.hash).ct_eq(&0));
         }
         let index = usize::try_from(found).ok()?;
         self.entries.get(index)
@@ -218,6 +218,14 @@ fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
+/// 0 when two hashes are the same. Eight bytes at a time and all of them, whatever they are.
+fn difference(left: &[u8; 32], right: &[u8; 32]) -> u64 {
+    let (left, right) = (left.as_chunks::<8>().0, right.as_chunks::<8>().0);
+    left.iter().zip(right).fold(0, |seen, (left, right)| {
+        seen | (u64::from_ne_bytes(*left) ^ u64::from_ne_bytes(*right))
+    })
+}
+
 #[cfg(unix)]
 fn warn_when_others_can_read(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
@@ -274,6 +282,18 @@ mod tests {
         let unnamed = Proof::default();
         assert!(tokens.still_knows(&Principal::new("alice"), &unnamed));
         assert!(!tokens.still_knows(&Principal::new("carol"), &unnamed));
+    }
+
+    /// [ARCP 6.1-4] Every byte of a hash counts.
+    #[test]
+    fn hashes_differ_wherever_they_differ() {
+        let hash: [u8; 32] = std::array::from_fn(|at| at as u8);
+        assert_eq!(difference(&hash, &hash), 0);
+        for at in 0..hash.len() {
+            let mut other = hash;
+            other[at] ^= 0x80;
+            assert_ne!(difference(&hash, &other), 0, "byte {at}");
+        }
     }
 
     /// [ARCP 6.1-4] Tokens are stored hashed: nothing of them is left to be shown.

@@ -83,13 +83,16 @@ fn message(
         data: as_told(job, event, seq, block, state)?,
     };
     let id = job.id().as_str();
+    let planned = job.row.planned.as_ref();
+    let by_agent = planned.is_some_and(|planned| planned.notified_by_agent);
+    let kept = Kept::new(url, event, seq, now).by_agent(by_agent);
     Some(DeliveryRow {
         id: format!("msg_{}_{seq}", id.strip_prefix("job_").unwrap_or(id)),
         job: job.id().clone(),
         principal: job.row.principal.clone(),
         created_at: now,
         pending: true,
-        data: Kept::new(url, event, seq, now).data(),
+        data: kept.data(),
         body: RawJson::of(&body).ok()?,
     })
 }

@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 use towline_proto::refusal::Refusal;
 use towline_store::{JobState, StoreError};
 use towline_wire::{
-    Envelope, EventSeq, JobId, JobStatus, MessageId, MessageType, Payload, TraceId, payload,
+    Envelope, EventSeq, Feature, JobId, JobStatus, MessageId, MessageType, Payload, TraceId,
+    payload,
 };
 
 use crate::{
@@ -82,6 +83,15 @@ impl Asker {
         match &self.way {
             Way::Slot(slot) => self.attachment.fill(*slot, reply),
             Way::Call(call) => call.answer(Ok(reply)),
+        }
+    }
+
+    /// Somebody else is waited for. A peer that minds no order is answered meanwhile.
+    pub(super) fn waits(&self) {
+        if let Way::Slot(slot) = &self.way
+            && self.session.lock().features.has(Feature::AnyOrder)
+        {
+            self.attachment.postpone(*slot);
         }
     }
 

@@ -50,7 +50,7 @@ pub(crate) async fn delegate(
         request.permitted,
     )
     .await?;
-    let planned = only_told(entry.agent.rules().options.notify);
+    let planned = only_told(entry.agent.rules().options.notify, true);
     let job = NewJob {
         principal: parent.row.principal.clone(),
         session: parent.row.session.clone(),

@@ -10,7 +10,7 @@ use towline_proto::{
     refusal::Refusal,
 };
 use towline_store::Principal;
-use towline_wire::{AgentRef, ErrorCode, Lease, LeaseConstraints};
+use towline_wire::{AgentRef, Amount, ErrorCode, Lease, LeaseConstraints, namespace};
 
 use super::day::within_day;
 use crate::{
@@ -37,9 +37,12 @@ pub(super) async fn plan_root(
     hub: &Hub,
     principal: &Principal,
     agent: &AgentRef,
-    lease: Lease,
+    (mut lease, by_default): (Lease, &[(String, Amount)]),
     constraints: LeaseConstraints,
 ) -> Result<Plan, Refusal> {
+    if !lease.grants(namespace::COST_BUDGET) {
+        add_default(hub, principal, &mut lease, by_default);
+    }
     let require_model_use = hub.services.options.require_model_use;
     may_run(hub, principal, agent)?;
     // Before the ceiling looks at it, so that a lease that takes long to read does so away from here.
@@ -65,6 +68,21 @@ pub(super) async fn plan_root(
         kin: Kin::root(),
         day,
     })
+}
+
+/// Adds what jobs of an agent may spend that say nothing of it, as far as the role of whoever submits lets one job spend it.
+fn add_default(
+    hub: &Hub,
+    principal: &Principal,
+    lease: &mut Lease,
+    by_default: &[(String, Amount)],
+) {
+    for (currency, amount) in by_default {
+        let policy = hub.services.access.as_ref();
+        let most = policy.and_then(|policy| policy.budget_ceiling(principal, currency));
+        let amount = most.map_or(*amount, |most| most.min(*amount));
+        lease.add(namespace::COST_BUDGET, format!("{currency}:{amount}"));
+    }
 }
 
 /// What the deployment's policy grants of a lease that was found valid: all of it where there is none.

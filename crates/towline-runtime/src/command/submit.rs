@@ -29,8 +29,10 @@ pub(super) struct Origin {
 
 /// Carries a submit out, up to its command.
 pub(super) async fn submit(hub: &Arc<Hub>, asker: Asker, submission: Submission, origin: Origin) {
-    // A policy, or a credential's upstream, may take its time; requests behind this one do not wait for it.
+    // A policy, or a credential's upstream, may take its time; requests behind this one do not wait for it, nor do their answers
+    // where the client does not count on the order of requests [ARCP 5-11].
     if hub.services.lease_policy.is_some() || hub.services.credentials.may_wait() {
+        asker.waits();
         let submitting = submit_now(Arc::clone(hub), asker, submission, origin, None);
         hub.scope.tasks.spawn(submitting);
     } else {
@@ -97,7 +99,7 @@ async fn prepare(
     if let Some(job) = submission.payload.rerun_of.clone() {
         take_over(hub, asker, &job, &mut submission.payload).await?;
     }
-    let plan = authorise(hub, asker, &resolved.0, &submission.payload).await?;
+    let plan = authorise(hub, asker, &resolved, &submission.payload).await?;
     let notify = notify(hub, asker, &resolved.1, submission.payload.notify.clone())?;
     let planned = planned(hub, &resolved.1, &submission.payload, firing, notify)?;
     let asked = (submission.payload, planned);
@@ -144,7 +146,7 @@ async fn take_over(
 async fn authorise(
     hub: &Arc<Hub>,
     asker: &Asker,
-    agent: &AgentRef,
+    (agent, entry): &(AgentRef, AgentEntry),
     payload: &payload::Submit,
 ) -> Result<Plan, Refusal> {
     let lease = payload.lease_request.clone().unwrap_or_default();
@@ -153,7 +155,9 @@ async fn authorise(
         let parent = own_running_parent(hub, asker, parent).await?;
         return plan_child(hub, &parent, agent, &lease, &constraints, false).await;
     }
-    plan_root(hub, &asker.session.principal, agent, lease, constraints).await
+    let options = entry.agent.rules().options;
+    let asked = (lease, &options.budget_default[..]);
+    plan_root(hub, &asker.session.principal, agent, asked, constraints).await
 }
 
 /// When it is to run and where it stands in line: as the submit says, or as its agent does. A child waits for nothing, for its
@@ -166,6 +170,7 @@ fn planned(
     notify: Option<payload::Notify>,
 ) -> Result<Option<Box<Planned>>, Refusal> {
     let priority = limits::priority(payload.priority)?;
+    let by_agent = payload.notify.is_none() && notify.is_some();
     if payload.parent_job_id.is_some() {
         let asks = [
             ("not_before", payload.not_before.is_some()),
@@ -175,7 +180,7 @@ fn planned(
             Some((name, _)) => Err(Refusal::invalid(format!(
                 "`{name}` is not for a job with a `parent_job_id`, whose parent waits for it; leave it out"
             ))),
-            None => Ok(only_told(notify)),
+            None => Ok(only_told(notify, by_agent)),
         };
     }
     let own = || entry.agent.rules().options.queue;
@@ -194,6 +199,7 @@ fn planned(
         priority,
         schedule: firing,
         notify,
+        notified_by_agent: by_agent,
     };
     Ok((planned != Planned::default()).then(|| Box::new(planned)))
 }
@@ -224,10 +230,11 @@ fn notify(
 }
 
 /// What is planned of a job that waits for nothing.
-pub(super) fn only_told(notify: Option<payload::Notify>) -> Option<Box<Planned>> {
+pub(super) fn only_told(notify: Option<payload::Notify>, by_agent: bool) -> Option<Box<Planned>> {
     notify.is_some().then(|| {
         Box::new(Planned {
             notify,
+            notified_by_agent: by_agent,
             ..Planned::default()
         })
     })

@@ -47,7 +47,8 @@ pub(crate) async fn webhooks(
     session: &SessionEntry,
     limit: usize,
 ) -> Result<Vec<WebhookDocument>, Refusal> {
-    let own = (!hub.services.is_admin(&session.principal)).then(|| session.principal.clone());
+    let is_admin = hub.services.is_admin(&session.principal);
+    let own = (!is_admin).then(|| session.principal.clone());
     let query = DeliveryQuery {
         principal: own,
         limit,
@@ -56,7 +57,7 @@ pub(crate) async fn webhooks(
     let rows = rows.map_err(|error| store_refusal(&error))?;
     let documents = rows
         .iter()
-        .filter_map(|row| Some(Kept::of(row)?.document(row)));
+        .filter_map(|row| Some(Kept::of(row)?.document(row, is_admin)));
     Ok(documents.collect())
 }
 
@@ -87,7 +88,7 @@ pub(crate) async fn redeliver(
     let written = hub.books.webhooks.again(&kept.post(&row), write);
     written.await.map_err(|error| store_refusal(&error))?;
     hub.books.webhooks.put(std::slice::from_ref(&row));
-    Ok(again.document(&row))
+    Ok(again.document(&row, hub.services.is_admin(&session.principal)))
 }
 
 fn unknown(id: &str) -> Refusal {

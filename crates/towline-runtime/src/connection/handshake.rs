@@ -23,7 +23,10 @@ use towline_proto::{
     server::{AttachRequest, Effect, Goodbye, ServerSession},
 };
 use towline_transport::{FrameSink, FrameSource, Inbound, TransportInfo};
-use towline_wire::{ErrorCode, Feature, FeatureSet, MessageId, SessionId, Shown, payload};
+use towline_wire::{
+    Envelope, ErrorCode, Feature, FeatureSet, MessageId, MessageType, RawJson, SessionId, Shown,
+    payload,
+};
 
 use super::{
     fit::fit,
@@ -255,11 +258,17 @@ impl Handshake<'_> {
             capabilities: payload::RuntimeCapabilities {
                 encodings: vec!["json".to_owned()],
                 features,
-                agents: hub.services.agents.listing(),
+                agents: hub.services.agents.written_listing(),
             },
             accepted_at: Some(session.created_at),
         };
-        let welcome = envelope(&payload)
+        let payload = RawJson::of(&payload);
+        debug_assert!(payload.is_ok(), "a welcome has a JSON form");
+        let welcome = Envelope {
+            payload: payload.unwrap_or(RawJson::EMPTY_OBJECT),
+            ..Envelope::new(MessageType::SESSION_WELCOME)
+        };
+        let welcome = welcome
             .with_id(hub.services.ids.message())
             .with_session(session.id.clone());
         let welcome = fit(welcome, session.lock().dialect);

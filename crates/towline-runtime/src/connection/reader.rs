@@ -1,6 +1,7 @@
 //! What a peer sends, once its session stands.
 
 use std::{
+    future::Future,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -27,13 +28,14 @@ use crate::{
     trace,
 };
 
-/// Runs a live connection to its end.
-pub(super) async fn run(
+/// Runs a live connection to its end. What it needs is put together before the future begins, which then holds each of it
+/// once: it is most of what a silent session takes.
+pub(super) fn run(
     hub: Arc<Hub>,
     live: Live,
     sink: Box<dyn FrameSink>,
     mut source: Box<dyn FrameSource>,
-) {
+) -> impl Future<Output = ()> + Send {
     let Live { machine, opened } = live;
     let (session, attachment) = (opened.session, opened.attachment);
     let writer = Writer::new(&hub, &session, &attachment, sink, opened.position);
@@ -44,28 +46,29 @@ pub(super) async fn run(
         .has(Feature::Heartbeat)
         .then(|| Heartbeat::new(hub.services.options.heartbeat, started.elapsed()));
     let dialect = session.lock().dialect;
+    let idle = Idle::new(hub.services.options.idle_timeout, started.elapsed());
+    let span = trace::of_session(&session);
     let mut reader = Reader {
-        hub: &hub,
+        hub,
         dialect,
         session,
         attachment,
         machine,
         worker: Worker::default(),
         heartbeat,
-        idle: Idle::new(hub.services.options.idle_timeout, started.elapsed()),
+        idle,
         started,
     };
-    let span = trace::of_session(&reader.session);
-    async {
+    async move {
         reader.read(source.as_mut(), &mut writing).await;
-        reader.end(source.as_mut(), writing).await;
+        // Large, and only for the end.
+        Box::pin(reader.end(source.as_mut(), &mut writing)).await;
     }
     .instrument(span)
-    .await;
 }
 
-struct Reader<'h> {
-    hub: &'h Arc<Hub>,
+struct Reader {
+    hub: Arc<Hub>,
     session: Arc<SessionEntry>,
     attachment: Arc<Attachment>,
     machine: ServerSession,
@@ -93,21 +96,24 @@ enum Happening {
 #[derive(PartialEq, Eq)]
 enum Flow {
     On,
-    /// The peer has said all it will, and may read on.
+    /// The peer has said all it will, and reads on.
     Finishing,
+    /// The peer has said all it will, and may or may not be there.
+    Answering,
     /// The writer was told to say goodbye.
     Closing,
     /// The transport is gone.
     Lost,
 }
 
-impl Reader<'_> {
+impl Reader {
     async fn read(&mut self, source: &mut dyn FrameSource, writing: &mut JoinHandle<()>) {
         loop {
             let happening = self.next(source, writing).await;
             match self.handle(happening) {
                 Flow::On => {}
-                Flow::Finishing => return self.finish(writing).await,
+                Flow::Finishing => return Box::pin(self.finish(writing)).await,
+                Flow::Answering => return Box::pin(self.answer(writing)).await,
                 Flow::Closing | Flow::Lost => return,
             }
         }
@@ -116,26 +122,51 @@ impl Reader<'_> {
     /// What was asked before the end of the peer's output is done, and what that brings is sent, within the time that jobs
     /// have at a shutdown.
     async fn finish(&mut self, writing: &mut JoinHandle<()>) {
-        let bound = self.hub.services.options.drain;
-        let settled = timeout(bound, self.hub.settled(&self.session, &self.attachment));
-        let _leaving = tokio::select! {
+        let (hub, session) = (self.hub, Arc::clone(&self.session));
+        let attachment = Arc::clone(&self.attachment);
+        let settled = hub.settled(&session, &attachment);
+        if !self.leave_after(settled, writing).await {
+            // Jobs that go on after that do so without this connection [ARCP 6.7-2], and a shutdown gives them no more time.
+            hub.has_waited_for(&session);
+        }
+    }
+
+    /// What was asked before the end of the peer's output is answered. A socket that was closed and one that was closed halfway
+    /// look the same, so jobs are not waited for: the session can be taken up again.
+    async fn answer(&mut self, writing: &mut JoinHandle<()>) {
+        let (hub, attachment) = (self.hub, Arc::clone(&self.attachment));
+        self.leave_after(hub.answered(&attachment), writing).await;
+    }
+
+    /// Goes when something is done, or the time is up that jobs have at a shutdown; says whether it was done.
+    async fn leave_after(
+        &mut self,
+        done: impl Future<Output = ()>,
+        writing: &mut JoinHandle<()>,
+    ) -> bool {
+        let done = timeout(self.hub.services.options.drain, done);
+        tokio::select! {
             biased;
-            () = self.attachment.detach.cancelled() => self.on_detached(),
-            _ = writing => Flow::Lost,
-            // Jobs that go on after that do so without this connection [ARCP 6.7-2].
-            _ = settled => self.leave(),
-        };
+            () = self.attachment.detach.cancelled() => {
+                self.on_detached();
+                true
+            }
+            _ = writing => true,
+            done = done => {
+                self.leave();
+                done.is_ok()
+            }
+        }
     }
 
     /// Goes without a word, as the peer did; everything that is queued goes out first.
-    fn leave(&mut self) -> Flow {
+    fn leave(&self) {
         self.attachment.close(Farewell {
             last: None,
             goodbye: Goodbye::Normal,
             reason: "end of input".to_owned(),
             drain: true,
         });
-        Flow::Closing
     }
 
     async fn next(
@@ -176,6 +207,7 @@ impl Reader<'_> {
             {
                 Flow::Finishing
             }
+            Happening::Inbound(Some(Inbound::Closed(Closed::Ended))) => Flow::Answering,
             Happening::Inbound(None | Some(Inbound::Closed(_))) | Happening::WriterEnded => {
                 Flow::Lost
             }
@@ -227,7 +259,7 @@ impl Reader<'_> {
             Effect::Acknowledged(seq) => self.on_ack(seq),
             Effect::Request(request) => {
                 let asker = self.asker(request.id.clone());
-                self.worker.push(self.hub, asker, *request);
+                self.worker.push(&self.hub, asker, *request);
             }
             Effect::Refuse { request, refusal } => self.asker(request).refuse(&refusal),
             Effect::Reject {
@@ -333,13 +365,13 @@ impl Reader<'_> {
     }
 
     /// The session is free for a resume at once; the transport is left in good order as far as the peer lets us.
-    async fn end(self, source: &mut dyn FrameSource, mut writing: JoinHandle<()>) {
+    async fn end(&self, source: &mut dyn FrameSource, writing: &mut JoinHandle<()>) {
         let closing = self.attachment.is_closing();
         self.hub.detach(&self.session, &self.attachment);
         if closing {
             // Both end by themselves when the peer plays along.
             let limit = self.hub.services.options.close_timeout;
-            let both = async { tokio::join!(&mut writing, linger(limit, source)) };
+            let both = async { tokio::join!(&mut *writing, linger(limit, source)) };
             let _ = timeout(limit, both).await;
         }
         writing.abort();

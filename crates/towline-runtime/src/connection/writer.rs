@@ -41,8 +41,8 @@ pub(super) struct Writer {
     cursor: Cursor,
     /// Jobs of this session whose `job.accepted` went out on this connection.
     announced: HashSet<JobId>,
-    /// The job whose events were sent last.
-    current: Option<JobFrames>,
+    /// The job whose events were sent last. Boxed: a writer that has sent none stays small.
+    current: Option<Box<JobFrames>>,
     /// The block they were in.
     block: Option<Arc<Block>>,
     started: Instant,
@@ -345,7 +345,7 @@ impl Writer {
             .is_none_or(|current| current.job() != &run.job)
         {
             match Box::pin(JobFrames::load(&self.hub, &self.session, &run.job)).await {
-                Ok(frames) => self.current = Some(frames),
+                Ok(frames) => self.current = Some(Box::new(frames)),
                 Err(error) => return Err(self.unreadable(&error)),
             }
         }

@@ -1,8 +1,13 @@
 //! Which agents there are.
 
-use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use parking_lot::RwLock;
+use serde_json::value::{RawValue, to_raw_value};
 use towline_proto::refusal::Refusal;
 use towline_wire::{AgentRef, AgentRefError, ErrorCode, payload::AgentListing};
 
@@ -74,7 +79,14 @@ impl From<ResolveError> for Refusal {
 /// [ARCP 7.5-3].
 #[derive(Default)]
 pub(crate) struct Registry {
-    names: RwLock<BTreeMap<Box<str>, Versions>>,
+    names: RwLock<Names>,
+}
+
+#[derive(Default)]
+struct Names {
+    by_name: BTreeMap<Box<str>, Versions>,
+    /// The listing as every welcome carries it, once it was asked for. It can be long, and changes with the agents only.
+    written: OnceLock<Arc<RawValue>>,
 }
 
 #[derive(Default)]
@@ -88,7 +100,7 @@ impl Registry {
     pub(crate) fn add(&self, agent: &AgentRef, entry: AgentEntry) -> Result<(), RegisterError> {
         check_schema(agent, &entry)?;
         let mut names = self.names.write();
-        let versions = names.entry(agent.name().into()).or_default();
+        let versions = names.change().entry(agent.name().into()).or_default();
         let version = agent.version().unwrap_or("");
         if versions.entries.contains_key(version) {
             return Err(RegisterError::Taken(agent.clone()));
@@ -108,6 +120,7 @@ impl Registry {
         let mut names = self.names.write();
         let version = agent.version().unwrap_or("");
         let versions = names
+            .change()
             .get_mut(agent.name())
             .filter(|versions| versions.entries.contains_key(version));
         let versions = versions.ok_or_else(|| RegisterError::UnknownDefault(agent.clone()))?;
@@ -118,6 +131,7 @@ impl Registry {
     /// Removes one version, or, without a version, every one. `false` when there was none.
     pub(crate) fn remove(&self, agent: &AgentRef) -> bool {
         let mut names = self.names.write();
+        let names = names.change();
         let Some(version) = agent.version() else {
             return names.remove(agent.name()).is_some();
         };
@@ -136,6 +150,7 @@ impl Registry {
     pub(crate) fn resolve(&self, agent: &AgentRef) -> Result<(AgentRef, AgentEntry), ResolveError> {
         let names = self.names.read();
         let versions = names
+            .by_name
             .get(agent.name())
             .ok_or_else(|| ResolveError::Name(agent.clone()))?;
         let version = agent.version().map_or_else(|| versions.default(), Some);
@@ -153,8 +168,30 @@ impl Registry {
 
     /// What the welcome lists [ARCP 6.2-2].
     pub(crate) fn listing(&self) -> Vec<AgentListing> {
+        self.names.read().listing()
+    }
+
+    /// The same, written.
+    pub(crate) fn written_listing(&self) -> Arc<RawValue> {
         let names = self.names.read();
-        let listed = names.iter().map(|(name, versions)| {
+        let write = || {
+            let written = to_raw_value(&names.listing());
+            debug_assert!(written.is_ok(), "a listing has a JSON form");
+            Arc::from(written.unwrap_or_else(|_| RawValue::NULL.to_owned()))
+        };
+        Arc::clone(names.written.get_or_init(write))
+    }
+}
+
+impl Names {
+    /// The agents, to be changed.
+    fn change(&mut self) -> &mut BTreeMap<Box<str>, Versions> {
+        self.written = OnceLock::new();
+        &mut self.by_name
+    }
+
+    fn listing(&self) -> Vec<AgentListing> {
+        let listed = self.by_name.iter().map(|(name, versions)| {
             let mut known: Vec<&str> = versions
                 .entries
                 .keys()
@@ -302,6 +339,36 @@ mod tests {
         assert!(agents.remove(&AgentRef::parse("a").unwrap()));
         assert_eq!(resolve(&agents, "a"), Err(ErrorCode::AGENT_NOT_AVAILABLE));
         assert!(!agents.remove(&AgentRef::parse("a").unwrap()));
+    }
+
+    /// [ARCP 7.5-3] What a welcome lists is what there is, written once until that changes.
+    #[test]
+    fn the_written_listing_changes_with_the_agents() {
+        let agents = registry(&["a@1.0.0"]);
+        let listed = |agents: &Registry| {
+            let written = agents.written_listing();
+            assert!(Arc::ptr_eq(&written, &agents.written_listing()));
+            assert_eq!(
+                written.get(),
+                to_raw_value(&agents.listing()).unwrap().get()
+            );
+            written.get().to_owned()
+        };
+        let mut seen = vec![listed(&agents)];
+        let idle = || AgentEntry {
+            agent: Arc::new(Idle),
+        };
+        let other = AgentRef::parse("a@2.0.0").unwrap();
+        agents.add(&other, idle()).unwrap();
+        seen.push(listed(&agents));
+        agents
+            .set_default(&AgentRef::parse("a@1.0.0").unwrap())
+            .unwrap();
+        seen.push(listed(&agents));
+        assert!(agents.remove(&other));
+        seen.push(listed(&agents));
+        seen.dedup();
+        assert_eq!(seen.len(), 4, "{seen:?}");
     }
 
     /// What is asked for by name alone is described by the version that gets it.

@@ -61,9 +61,7 @@ impl Hub {
     /// are over, in its stream too. Cancel safe.
     pub(crate) async fn settled(&self, session: &SessionEntry, attachment: &Attachment) {
         loop {
-            while attachment.replies.lock().waiting() > 0 {
-                attachment.room.notified().await;
-            }
+            self.answered(attachment).await;
             let Some(job) = self.awaited_by(session) else {
                 return self.barrier().await;
             };
@@ -71,6 +69,21 @@ impl Hub {
                 () = job.ended.cancelled() => {}
                 () = job.left.cancelled() => {}
             }
+        }
+    }
+
+    /// Waits until every request of a connection is answered. Cancel safe.
+    pub(crate) async fn answered(&self, attachment: &Attachment) {
+        while attachment.replies.lock().waiting() > 0 {
+            attachment.room.notified().await;
+        }
+    }
+
+    /// The jobs of a session had the time that jobs have at a shutdown.
+    pub(crate) fn has_waited_for(&self, session: &SessionEntry) {
+        let jobs = self.books.jobs.unfinished().into_iter();
+        for job in jobs.filter(|job| job.row.session == session.id) {
+            job.lock().was_waited_for = true;
         }
     }
 

@@ -83,6 +83,8 @@ pub(crate) struct JobCore {
     chunked: bool,
     /// Whether the store refused its records before.
     is_broken: bool,
+    /// Whether its submitter ended its output, and waited for it as long as jobs have at a shutdown.
+    pub(crate) was_waited_for: bool,
 }
 
 /// How often a job's agent was started, and whether that led anywhere.
@@ -190,6 +192,7 @@ impl JobEntry {
             },
             chunked: row.state.chunked,
             is_broken: false,
+            was_waited_for: false,
         };
         Arc::new(Self {
             row,

@@ -86,6 +86,7 @@ impl Node<'_> {
 
     fn heard(&mut self, heard: Heard, asked: Duration, footing: &Footing) {
         let now = footing.now();
+        metrics::gauge!("towline_nodes").set((heard.others.len() + 1) as f64);
         let others = heard.others.iter();
         let others = others.map(|pulse| (pulse.incarnation, pulse.n));
         let silent = self.membership.answered(asked, now, others);

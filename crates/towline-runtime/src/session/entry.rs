@@ -175,6 +175,12 @@ impl Attachment {
         self.wake.notify_one();
     }
 
+    /// Lets the answers to later requests go before that to one which waits for somebody else.
+    pub(crate) fn postpone(&self, slot: Slot) {
+        self.replies.lock().postpone(slot);
+        self.wake.notify_one();
+    }
+
     /// Sends something before everything else.
     pub(crate) fn push_urgent(&self, envelope: Envelope) {
         self.replies.lock().push_urgent(envelope);

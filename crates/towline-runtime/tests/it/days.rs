@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use towline_runtime::{
-    Runtime,
+    AgentOptions, Runtime,
     auth::{Replaceable, StaticTokens},
     roles::{LiveRoles, Role, Roles},
 };
@@ -68,6 +68,40 @@ async fn granted(peer: &mut Peer, submit: Value) -> (String, Value) {
     let payload = &accepted["payload"];
     let job = payload["job_id"].as_str().unwrap().to_owned();
     (job, payload["lease"]["cost.budget"].clone())
+}
+
+/// [ARCP 9.6-1, 20-1] A job whose submit says nothing of money gets what its agent has by default, and no more than the role of
+/// whoever submits lets one job spend; what the submit says counts, also where it is nothing.
+#[tokio::test(start_paused = true)]
+async fn an_agent_has_a_budget_by_default() {
+    let thrifty = AgentOptions::default()
+        .budget_default("USD", "2.50".parse().unwrap())
+        .budget_default("EUR", "1".parse().unwrap());
+    let role = Role::named("dev").budget_per_job(&["USD:2.00".to_owned()]);
+    let roles = Roles::new(Role::of_nobody())
+        .role(role.unwrap())
+        .assign("bob", "dev");
+    let runtime = runtime()
+        .roles(roles.unwrap())
+        .agent_with("thrifty", echo(), thrifty)
+        .build()
+        .await
+        .unwrap();
+    let plain = json!({"agent": "thrifty"});
+    for (who, submit, budget) in [
+        (ALICE, plain.clone(), json!(["USD:2.50", "EUR:1"])),
+        (BOB, plain, json!(["USD:2.00", "EUR:1"])),
+        (
+            ALICE,
+            asks("thrifty", json!(1), &["USD:9"]),
+            json!(["USD:9"]),
+        ),
+        (ALICE, asks("thrifty", json!(1), &[]), json!([])),
+    ] {
+        let mut peer = Peer::open(&runtime, who, QUIET).await;
+        let (_, given) = granted(&mut peer, submit.clone()).await;
+        assert_eq!(given, budget, "{submit}");
+    }
 }
 
 /// [ARCP 20-1] What is over the rest of the day is cut to it, a job without a budget gets the rest, at nothing there is

@@ -263,7 +263,9 @@ async fn what_was_not_sent_cannot_be_claimed() {
     valve.open(10);
     moment().await;
     cannot_resume(&runtime, bare(&token, 11), "INVALID_REQUEST").await;
-    cannot_resume(&runtime, bare(&token, 2), "INVALID_REQUEST").await;
+    let refused = cannot_resume(&runtime, bare(&token, 2), "INVALID_REQUEST").await;
+    let message = refused["payload"]["message"].as_str().unwrap();
+    assert!(message.contains("open a new session"), "{message}");
     let mut peer = Peer::resume(&runtime, &token, 1).await;
     peer.expect("job.accepted").await;
     for _ in 0..10 {

@@ -429,8 +429,10 @@ async fn others_are_not_shown_them() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_has_a_receiver_of_its_own() {
     let receiver = Receiver::default();
-    let options = AgentOptions::default().notify("https://hooks.example/ops", ["started", "ended"]);
+    let ops = "https://hooks.example/ops?token=secret";
+    let options = AgentOptions::default().notify(ops, ["started", "ended"]);
     let runtime = telling(&receiver)
+        .roles(Roles::new(Role::named("anyone")).give("bob", Role::named("ops").admin(true)))
         .agent_with("watched", echo(), options)
         .build()
         .await
@@ -453,10 +455,14 @@ async fn an_agent_has_a_receiver_of_its_own() {
         urls,
         [
             "https://hooks.example/in",
-            "https://hooks.example/ops",
-            "https://hooks.example/ops"
+            "https://hooks.example/…",
+            "https://hooks.example/…"
         ]
     );
+    // Its URL may be a secret, which an administrator may know.
+    let bob = caller(&runtime, BOB).await;
+    let all = listed(&bob).await;
+    assert!(all.iter().any(|message| message["url"] == ops), "{all:?}");
 }
 
 /// [ARCP 16-6] a shutdown leaves nothing untried, and waits no longer for a receiver that hangs.

@@ -14,12 +14,12 @@ use std::{
 
 use towline_wire::{EventSeq, JobId, JobSeq, RawJson, SessionId, Timestamp};
 
-use super::{MemoryStore, commit::Committer, share::session_of};
+use super::{MemoryStore, commit::Committer};
 use crate::{
     AuditRow, Batch, Block, Change, Committed, CredentialRow, DeliveryQuery, DeliveryRow,
     EventStore, Heard, IDEMPOTENCY_AGE, IdempotencyRow, Incarnation, JobPage, JobQuery, JobRow,
     Principal, Recovered, RecoveredSession, RetentionPolicy, RetentionReport, SessionRow, Shared,
-    StoreError, StoreFuture, StoreStats, Wanted,
+    StoreError, StoreFuture, StoreStats, Wanted, check::session_of,
 };
 
 /// A member of those that share a [`MemoryStore`]: several runtimes of one process, which fail one by one. It is to a store of

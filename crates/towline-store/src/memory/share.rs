@@ -8,7 +8,7 @@ use std::{
 
 use towline_wire::{CredentialId, JobId, SessionId};
 
-use crate::{Batch, Change, Heard, Incarnation, Pulse, StoreError};
+use crate::{Batch, Change, Heard, Incarnation, Pulse, StoreError, check::session_of};
 
 /// The members, and what belongs to whom. Under the committer's lock; empty in a store that nobody joined.
 #[derive(Debug, Default)]
@@ -234,18 +234,5 @@ impl Ownership {
                 _ => {}
             }
         }
-    }
-}
-
-/// The session a change is about.
-pub(super) fn session_of(change: &Change) -> Option<&SessionId> {
-    match change {
-        Change::Session(row) => Some(&row.id),
-        Change::SessionGone(session)
-        | Change::Span { session, .. }
-        | Change::Trim { session, .. }
-        | Change::Subscribed { session, .. }
-        | Change::Unsubscribed { session, .. } => Some(session),
-        _ => None,
     }
 }

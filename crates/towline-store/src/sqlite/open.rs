@@ -7,7 +7,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
@@ -138,7 +138,7 @@ impl Place {
             ));
         }
         let file = private(&path).map_err(|error| at(&path, "open", error))?;
-        match file.try_lock() {
+        match lock_after_the_gone(&file, &path) {
             Ok(()) => {
                 // Unsigned it is as good.
                 let _ = sign(&file);
@@ -156,6 +156,41 @@ impl Place {
             Err(TryLockError::Error(error)) => Err(at(&path, "lock", error)),
         }
     }
+}
+
+/// Takes a lock. A process that was killed while it started another one leaves it with a copy of its files, which is closed
+/// when that begins to run its program; so one that belongs to nobody who is still there is waited for.
+fn lock_after_the_gone(file: &File, path: &Path) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        let locked = file.try_lock();
+        let waits = matches!(locked, Err(TryLockError::WouldBlock))
+            && begun.elapsed() < GONE
+            && holder(path).is_some_and(is_gone);
+        if !waits {
+            return locked;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// How long a lock is waited for whose holder is gone.
+const GONE: Duration = Duration::from_secs(5);
+
+/// How often it is tried meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Whether a process is known to have ended; where that cannot be told it counts as there.
+fn is_gone(process: u32) -> bool {
+    if !Path::new("/proc/self/stat").exists() {
+        return false;
+    }
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"));
+    // The state stands behind the name, which may hold anything: Z has ended and was not asked for its status yet.
+    stat.map_or(true, |stat| {
+        let state = stat.rsplit(") ").next();
+        state.is_some_and(|state| state.starts_with(['Z', 'X']))
+    })
 }
 
 /// Says whose a lock is, for those who find it taken.

@@ -94,6 +94,7 @@ pub fn full_job(number: u64) -> JobRow {
                 at: at(76),
                 after: Some(job_id(997)),
             }),
+            notified_by_agent: true,
             notify: Some(Notify {
                 url: "https://hooks.example/é".to_owned(),
                 events: vec!["started".to_owned()],

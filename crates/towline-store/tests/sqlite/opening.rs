@@ -17,6 +17,34 @@ async fn a_second_opener_is_refused_and_told_which_file() {
     dir.open().await;
 }
 
+/// A server that is killed while it starts a program leaves that with the lock for a moment. Whoever starts in its place waits for
+/// that moment; a holder that is there is refused at once, as above.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_lock_of_a_process_that_was_killed_is_waited_for() {
+    let dir = Dir::new();
+    dir.open().await.close().await.unwrap();
+    let lock = std::fs::File::options()
+        .write(true)
+        .open(dir.file("store.db-lock"))
+        .unwrap();
+    lock.lock().unwrap();
+    let mut killed = std::process::Command::new("true").spawn().unwrap();
+    killed.wait().unwrap();
+    std::fs::write(dir.file("store.db-lock"), format!("{}\n", killed.id())).unwrap();
+    let has_begun = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let begins = std::sync::Arc::clone(&has_begun);
+    let program = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        begins.store(true, std::sync::atomic::Ordering::SeqCst);
+        drop(lock);
+    });
+    let store = dir.open().await;
+    assert!(has_begun.load(std::sync::atomic::Ordering::SeqCst));
+    program.join().unwrap();
+    store.close().await.unwrap();
+}
+
 /// The lock belongs to the file, whatever name it was given.
 #[cfg(unix)]
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The two halves of a WebSocket, and the end they share.
 //!
 //! ```text
-//!   Open ──too big──▶ Deaf          (still sends)
+//!   Open ──too big, end──▶ Deaf     (still sends)
 //!    │  └─────────────┤
 //!    │ peer's Close   │ poll_close, or the peer broke the protocol
 //!    ▼                ▼
@@ -109,7 +109,7 @@ impl<S: MessageSocket> State<S> {
                     self.ahead = Some(next);
                 }
             }
-            SocketMessage::TooBig { .. } => self.phase = Phase::Deaf,
+            SocketMessage::TooBig { .. } | SocketMessage::Ended => self.phase = Phase::Deaf,
             SocketMessage::Close(_) => {
                 // Writes the answer out; what this read yields is beyond the end.
                 let _ = self.socket.poll_message(cx);
@@ -290,6 +290,7 @@ fn read(message: SocketMessage) -> Inbound {
         SocketMessage::Alive => return Inbound::Alive,
         SocketMessage::TooBig { limit } => return Inbound::TooBig { limit, fatal: true },
         SocketMessage::Close(close) => return Inbound::Closed(Closed::ByPeer(close)),
+        SocketMessage::Ended => return Inbound::Closed(Closed::Ended),
         SocketMessage::Violation(close) => {
             let reason = format!("the peer broke the WebSocket protocol: {}", close.reason);
             return Inbound::Closed(Closed::Lost { reason });

@@ -18,7 +18,7 @@ use crate::{CloseFrame, TransportError};
 /// [`poll_drain`](Self::poll_drain) until ready. After a received Close it is `poll_flush`, then `poll_drain`.
 pub trait MessageSocket: Send + 'static {
     /// Waits for the next message. After [`SocketMessage::TooBig`], [`Close`](SocketMessage::Close),
-    /// [`Violation`](SocketMessage::Violation) or [`Lost`](SocketMessage::Lost) nothing else comes.
+    /// [`Violation`](SocketMessage::Violation), [`Ended`](SocketMessage::Ended) or [`Lost`](SocketMessage::Lost) nothing else comes.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<SocketMessage>;
 
     /// As [`FrameSource::restrict`](crate::FrameSource::restrict). The default does nothing: the limit is then what the
@@ -73,6 +73,8 @@ pub enum SocketMessage {
     Close(Option<CloseFrame>),
     /// The peer broke RFC 6455; it is to be told so with this Close.
     Violation(CloseFrame),
-    /// The socket ended without a Close, or failed.
+    /// The peer's bytes ended without a Close. Sending may still work.
+    Ended,
+    /// The socket failed, or has ended both ways.
     Lost(String),
 }

@@ -286,8 +286,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> MessageSocket for Stre
             match ready!(self.poll_fill(cx)) {
                 Ok(0) => {
                     self.reading = Reading::Done;
-                    let reason = "the socket ended without a close frame".to_owned();
-                    return Poll::Ready(SocketMessage::Lost(reason));
+                    return Poll::Ready(SocketMessage::Ended);
                 }
                 Ok(_) => {}
                 Err(cause) => {

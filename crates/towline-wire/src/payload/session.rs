@@ -1,8 +1,14 @@
 //! Messages of a session (§6).
 
-use serde::ser::SerializeMap as _;
+use std::fmt;
+
+use serde::{
+    de::{IgnoredAny, MapAccess, Visitor},
+    ser::SerializeMap as _,
+};
 
 use super::*;
+use crate::read::{Slot, Spelling, Text};
 
 /// Name and version of a peer's software.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -188,65 +194,71 @@ pub struct AgentListing {
 }
 
 impl<'de> Deserialize<'de> for AgentListing {
-    /// Some runtimes list an agent as a bare string.
+    /// Some runtimes list an agent as a bare string. A welcome lists all agents, so each is read in one go.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = RawJson::deserialize(deserializer)?;
-        if raw.as_str().starts_with('"') {
-            let name = raw.read().map_err(D::Error::custom)?;
-            return Ok(Self {
-                name,
-                ..Self::default()
-            });
+        deserializer.deserialize_any(ListingVisitor)
+    }
+}
+
+struct ListingVisitor;
+
+impl<'de> Visitor<'de> for ListingVisitor {
+    type Value = AgentListing;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<AgentListing, E> {
+        Ok(AgentListing {
+            name: name.to_owned(),
+            ..AgentListing::default()
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AgentListing, A::Error> {
+        let (mut name, mut versions, mut default) = (Slot::EMPTY, Slot::EMPTY, Slot::EMPTY);
+        let (mut description, mut input_schema) = (None, None);
+        while let Some(Text(field)) = map.next_key()? {
+            match &*field {
+                "name" => name.take(&mut map, "name", Spelling::Ours)?,
+                "versions" => versions.take(&mut map, "versions", Spelling::Ours)?,
+                "default" => default.take(&mut map, "default", Spelling::Ours)?,
+                // What an agent says of itself only informs: what cannot be read is read as absent.
+                DESCRIPTION => {
+                    description = map.next_value::<Option<RawJson>>()?;
+                }
+                INPUT_SCHEMA => {
+                    input_schema = map.next_value::<Option<RawJson>>()?;
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
         }
-        let FullListing {
-            name,
-            versions,
-            default,
-        } = raw.read().map_err(D::Error::custom)?;
-        let OfItself {
-            description,
+        Ok(AgentListing {
+            name: name.req("name")?,
+            versions: versions.or(Vec::new),
+            default: default.opt(),
+            description: description.and_then(|text| text.read().ok()),
             input_schema,
-        } = raw.read().unwrap_or_default();
-        Ok(Self {
-            name,
-            versions,
-            default,
-            description,
-            input_schema: input_schema.filter(|schema| !schema.is_null()),
         })
     }
 }
 
-struct FullListing {
-    name: String,
-    versions: Vec<String>,
-    default: Option<String>,
-}
+const DESCRIPTION: &str = "x-vendor.towline.description";
+const INPUT_SCHEMA: &str = "x-vendor.towline.input_schema";
 
-readable!(FullListing {
-    name: req,
-    versions: def,
-    default: opt
-});
-
-/// What an agent says of itself. It only informs: what cannot be read is read as absent.
-#[derive(Default, Deserialize)]
-struct OfItself {
-    #[serde(default, rename = "x-vendor.towline.description")]
-    description: Option<String>,
-    #[serde(default, rename = "x-vendor.towline.input_schema")]
-    input_schema: Option<RawJson>,
-}
-
-/// What a runtime can do.
+/// What a runtime can do. Its agents are a list of [`AgentListing`]; a runtime that writes the same list for every session
+/// keeps it as text (`Arc<RawValue>`, say).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct RuntimeCapabilities {
+pub struct RuntimeCapabilities<Agents = Vec<AgentListing>> {
     /// Encodings it speaks.
     pub encodings: Vec<String>,
     /// The features in effect: the intersection (some runtimes send all of theirs).
     pub features: FeatureSet,
     /// The agents it hosts.
-    pub agents: Vec<AgentListing>,
+    pub agents: Agents,
 }
 
 readable!(RuntimeCapabilities {
@@ -255,9 +267,9 @@ readable!(RuntimeCapabilities {
     agents: def
 });
 
-/// `session.welcome` (§6.2).
+/// `session.welcome` (§6.2). As it is read, its agents are a list; see [`RuntimeCapabilities`].
 #[derive(Debug, Clone, Serialize)]
-pub struct Welcome {
+pub struct Welcome<Agents = Vec<AgentListing>> {
     /// Who answered.
     pub runtime: PeerInfo,
     /// The session, beside the envelope's.
@@ -282,7 +294,7 @@ pub struct Welcome {
     )]
     pub heartbeat_interval_sec: Option<f64>,
     /// What is in effect.
-    pub capabilities: RuntimeCapabilities,
+    pub capabilities: RuntimeCapabilities<Agents>,
     /// When the session was accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_at: Option<Timestamp>,

@@ -27,6 +27,43 @@ fn a_covered_program_gives_its_output() {
     assert_eq!(ran.json()["result"], "from here");
 }
 
+/// `--dir` is the directory a program starts in, and may read and write.
+#[test]
+fn a_job_works_in_a_directory() {
+    let place = Place::new();
+    let script = "pwd && echo new > made && cat made";
+    let work = place.write("work/there", "x");
+    let work = work.parent().unwrap().display().to_string();
+    let sh = [
+        "--lease",
+        "tool.call=exec:sh",
+        "--lease",
+        "tool.call=exec:cat",
+    ];
+    let ran = exec(
+        &place,
+        &["sh", "-c", script],
+        &[&sh[..], &["--dir", "work"]].concat(),
+    )
+    .ok();
+    assert_eq!(ran.stdout, format!("{work}\nnew\n"));
+    assert_eq!(
+        std::fs::read_to_string(format!("{work}/made")).unwrap(),
+        "new\n"
+    );
+    // What it writes elsewhere is refused, or in a `/tmp` of its own.
+    exec(
+        &place,
+        &["sh", "-c", "echo x > ../beside"],
+        &[&sh[..], &["--dir", "work"]].concat(),
+    );
+    assert!(!place.path().join("beside").exists());
+    place
+        .run(["run", "echo", "--dir", ".", "--input", "[1]"])
+        .status(2)
+        .says(&["--dir", "`[1]`"]);
+}
+
 #[test]
 fn programs_that_are_not_covered_are_refused() {
     let place = Place::new();

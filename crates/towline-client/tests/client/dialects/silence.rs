@@ -15,6 +15,7 @@ async fn a_silent_repeat_is_asked_about() {
         (Dialect::Java, true),
         (Dialect::Go, false),
         (Dialect::TypeScript, false),
+        (Dialect::Ruby, false),
     ] {
         let (client, mut peer) = connected_to(dialect).await;
         let submit = client.submit("echo").idempotency_key("k").send();

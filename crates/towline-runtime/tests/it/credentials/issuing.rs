@@ -358,6 +358,57 @@ async fn other_requests_do_not_wait_for_an_upstream() {
     runtime.shutdown().await;
 }
 
+/// Waits for the next answer, past events.
+async fn next_answer(peer: &mut Peer, kind: &str) {
+    let answer = loop {
+        let frame = peer.next().await;
+        if frame["payload"]["request_id"].is_string() {
+            break frame;
+        }
+    };
+    assert_eq!(answer["type"], kind, "{answer}");
+}
+
+/// [ARCP 5-11] Within a session a slow upstream holds up the answer to its own submit only where the client has said that it minds
+/// no order; otherwise the answers keep it. What is asked for happens at once in both.
+#[tokio::test(start_paused = true)]
+async fn answers_of_a_session_wait_for_an_upstream_in_order_only() {
+    for any_order in [true, false] {
+        let (store, upstream) = (Durable::new(), Upstream::default());
+        upstream.issues([Some(Fault::Lose)]);
+        let runtime = builder(&store, &upstream).build().await.unwrap();
+        let mut features = QUIET.to_vec();
+        features.extend(any_order.then_some("x-vendor.towline.any_order"));
+        let mut alice = Peer::open(&runtime, ALICE, &features).await;
+        let job = alice.start(json!({"agent": "waits"})).await;
+        let started = tokio::time::Instant::now();
+        alice.send("job.submit", submit("waits")).await;
+        alice.send("job.cancel", json!({"job_id": job})).await;
+        alice.send("session.list_jobs", json!({})).await;
+        alice.send("job.submit", json!({"agent": "waits"})).await;
+        let late = Duration::from_secs(15);
+        if any_order {
+            for kind in ["job.cancelled", "session.jobs", "job.accepted"] {
+                next_answer(&mut alice, kind).await;
+            }
+            assert!(started.elapsed() < Duration::from_secs(1));
+            next_answer(&mut alice, "session.error").await;
+            assert!(started.elapsed() >= late);
+        } else {
+            for kind in [
+                "session.error",
+                "job.cancelled",
+                "session.jobs",
+                "job.accepted",
+            ] {
+                next_answer(&mut alice, kind).await;
+                assert!(started.elapsed() >= late, "{kind}");
+            }
+        }
+        runtime.shutdown().await;
+    }
+}
+
 /// [ARCP 7.2-1, 9.8-1] a repeated submit gets the same acceptance, with the value while it is good and without it
 /// afterwards.
 #[tokio::test(start_paused = true)]

@@ -436,6 +436,7 @@ fn nothing_comes_after_the_end() {
                     SocketMessage::Close(_)
                         | SocketMessage::Violation(_)
                         | SocketMessage::TooBig { .. }
+                        | SocketMessage::Ended
                         | SocketMessage::Lost(_)
                 )
             ),
