@@ -15,8 +15,9 @@ use crate::{
     retain::{Chore, Done},
     rows::{JOBS, job_id, json, read_credential, read_job, session_id, text},
     schema::CHORES,
-    state::{State, Tally, sum_of_tallies},
+    state::State,
     statements::{Sql, Step, Value},
+    tally::{Tally, sum_of_tallies},
 };
 
 /// What is to be done.

@@ -28,6 +28,8 @@ mod shared;
 mod state;
 mod statements;
 mod store;
+mod surplus;
+mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod verify;

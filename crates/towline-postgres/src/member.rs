@@ -16,6 +16,7 @@ use crate::{
     line::Line,
     read::{all, one},
     rows::{session_id, text},
+    shared::LEAVING,
     statements::int,
 };
 
@@ -298,5 +299,3 @@ impl Fence {
 
 /// A pulse that takes longer comes to nothing.
 const LATEST: Duration = Duration::from_secs(10);
-/// The state of a node that was asked to leave.
-pub(crate) const LEAVING: i64 = 1;

@@ -16,11 +16,11 @@ use towline_store::{Incarnation, StoreError};
 use crate::{
     error::{of_statement, unavailable},
     line::{Connector, Line},
-    member::LEAVING,
     options::PostgresOptions,
     schema,
-    shared::Shared,
-    state::{State, sum_of_tallies},
+    shared::{LEAVING, Shared},
+    state::State,
+    tally::sum_of_tallies,
 };
 
 /// Another incarnation that has the store, or had.

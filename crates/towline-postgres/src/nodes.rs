@@ -10,11 +10,11 @@ use crate::{
     address::Address,
     error::{corrupt, of_statement},
     line::{Connector, Line},
-    member::LEAVING,
     options::PostgresOptions,
     read::all,
     rows::{text, unsigned},
     schema,
+    shared::LEAVING,
 };
 
 /// The nodes of a store.

@@ -19,9 +19,8 @@ use crate::{
         read_credential, read_idempotency, read_job, read_schedule, read_session, read_span,
         read_summary, unsigned,
     },
-    shared::Totals,
-    state::{Tally, sum_of_tallies},
     statements::int,
+    tally::{Tally, Totals, sum_of_tallies},
 };
 
 type Values<'a> = [&'a (dyn ToSql + Sync)];

@@ -1,13 +1,12 @@
-//! Removing what the policy does not keep. Each step is one short transaction of the writer; commits go on between two.
+//! Steps of removing what is not kept. Each is one short transaction of the writer; commits go on between two.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use tokio_postgres::Row;
-use towline_store::{IDEMPOTENCY_AGE, RetentionPolicy, RetentionReport, StoreError};
-use towline_wire::{JobId, JobSeq, Timestamp};
+use towline_store::StoreError;
+use towline_wire::{JobId, JobSeq};
 
 use crate::{
-    PostgresStore,
     line::WriterLine,
     rows::{job_id, unsigned},
     state::State,
@@ -47,10 +46,10 @@ pub(crate) struct Done {
     /// How many rows its first statement removed.
     pub(crate) rows: u64,
     /// Where the next step begins; `None` when there is nothing left to do.
-    next: Option<Place>,
-    gone: Vec<JobId>,
-    truncated: Vec<(JobId, JobSeq)>,
-    bytes: u64,
+    pub(crate) next: Option<Place>,
+    pub(crate) gone: Vec<JobId>,
+    pub(crate) truncated: Vec<(JobId, JobSeq)>,
+    pub(crate) bytes: u64,
 }
 
 impl Done {
@@ -230,73 +229,6 @@ fn following(row: &Row) -> Option<JobSeq> {
     following.map(|first| JobSeq::new(first.unsigned_abs()))
 }
 
-impl PostgresStore {
-    pub(crate) async fn remove_surplus(
-        &self,
-        now: Timestamp,
-        policy: &RetentionPolicy,
-        keep: &[JobId],
-    ) -> Result<RetentionReport, StoreError> {
-        let audit = vec![int(policy.audit_rows), before(now, policy.audit_age), ROWS];
-        for (sql, values) in [
-            (Sql::OldKeys, vec![before(now, IDEMPOTENCY_AGE), ROWS]),
-            (Sql::OldRefusals, vec![int(policy.audit_refused), ROWS]),
-            (Sql::OldAudit, audit),
-            (Sql::OldCheckpoints, vec![ROWS]),
-            (Sql::OldTalks, vec![ROWS]),
-        ] {
-            while self.chore(Chore::Rows(sql, values.clone())).await?.rows == ROWS.unsigned_abs() {}
-        }
-        for sql in [Sql::OldCredentials, Sql::OldDeliveries] {
-            self.chore(Chore::Rows(sql, Vec::new())).await?;
-        }
-
-        let mut report = RetentionReport::default();
-        let mut keep: HashSet<JobId> = keep.iter().cloned().collect();
-        keep.extend(self.needed_beside().await?);
-        let (keep, none) = (Arc::new(keep), Arc::new(HashSet::new()));
-        let oldest = before(now, policy.max_age);
-        for (keep, surplus) in [
-            (&keep, Surplus::Age(oldest)),
-            (&keep, Surplus::Jobs(policy.max_jobs)),
-            (&keep, Surplus::Bytes(policy.max_bytes)),
-            (&none, Surplus::Bytes(policy.max_bytes)),
-        ] {
-            let mut place = Some((i64::MIN, 0));
-            while let Some(after) = place {
-                let keep = Arc::clone(keep);
-                let chore = Chore::Jobs {
-                    keep,
-                    surplus,
-                    after,
-                };
-                place = tell(&mut report, self.chore(chore).await?);
-            }
-        }
-        let max_bytes = policy.max_bytes;
-        while tell(&mut report, self.chore(Chore::Evict { max_bytes }).await?).is_some() {}
-        Ok(report)
-    }
-}
-
-/// Takes what a step did into the report; where the next one begins.
-fn tell(report: &mut RetentionReport, done: Done) -> Option<Place> {
-    report.jobs.extend(done.gone);
-    report.bytes += done.bytes;
-    for (job, oldest) in done.truncated {
-        report.truncated.retain(|(known, _)| *known != job);
-        report.truncated.push((job, oldest));
-    }
-    done.next
-}
-
-fn before(now: Timestamp, age: Duration) -> i64 {
-    now.unix_micros()
-        .saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX))
-}
-
-/// How many rows a step touches at most …
-const ROWS: i64 = 256;
-/// … how many jobs, and how many blocks of theirs.
+/// How many jobs a step removes at most, and how many blocks of theirs.
 const JOBS: i64 = 64;
 const MOST_BLOCKS: u64 = 4096;

@@ -2,9 +2,9 @@
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use towline_store::{StoreError, StoreStats};
+use towline_store::StoreError;
 
-use crate::state::Tally;
+use crate::tally::Totals;
 
 /// What others see of the writer.
 #[derive(Debug)]
@@ -17,28 +17,6 @@ pub(crate) struct Shared {
     pub(crate) leaving: CancellationToken,
     /// Whoever closes the store does not want to know any more what became of a commit.
     pub(crate) closing: CancellationToken,
-}
-
-/// How much there is, as of the last commit.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Totals {
-    pub(crate) tally: Tally,
-    pub(crate) sessions: u64,
-}
-
-impl Totals {
-    /// With how much the tables take.
-    pub(crate) fn stats(&self, disk_bytes: u64) -> StoreStats {
-        let count = |number: i64| u64::try_from(number).unwrap_or(0);
-        StoreStats {
-            jobs: count(self.tally.jobs),
-            live_jobs: count(self.tally.live),
-            events: count(self.tally.events),
-            event_bytes: count(self.tally.bytes),
-            sessions: self.sessions,
-            disk_bytes,
-        }
-    }
 }
 
 impl Shared {
@@ -58,3 +36,6 @@ impl Shared {
         self.has_fallen.cancel();
     }
 }
+
+/// The state of a node that was asked to leave; with a smaller one it has the store, with a greater one it does not.
+pub(crate) const LEAVING: i64 = 1;

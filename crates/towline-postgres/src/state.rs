@@ -18,6 +18,7 @@ use crate::{
     read::schedules,
     rows::{bytes, job_id, read_span, session_id, unsigned},
     statements::{Sql, Step, Value, int},
+    tally::Tally,
 };
 
 /// Whose memory it is.
@@ -63,46 +64,6 @@ impl Next {
         let row = self.row;
         self.row += 1;
         row
-    }
-}
-
-/// What is counted as it changes: how much an incarnation added, or took away, which makes it negative. The sum over all is
-/// what there is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) jobs: i64,
-    pub(crate) live: i64,
-    pub(crate) events: i64,
-    pub(crate) bytes: i64,
-}
-
-/// What each incarnation counted last, and the sum over those for which a condition on `inc` holds.
-pub(crate) fn sum_of_tallies(condition: &str) -> String {
-    format!(
-        "SELECT coalesce(sum(jobs), 0)::bigint, coalesce(sum(live), 0)::bigint, coalesce(sum(events), 0)::bigint, \
-         coalesce(sum(bytes), 0)::bigint FROM (SELECT DISTINCT ON (inc) jobs, live, events, bytes FROM token \
-         WHERE {condition} ORDER BY inc, seq DESC) t"
-    )
-}
-
-impl Tally {
-    /// From columns `jobs, live, events, bytes`.
-    pub(crate) fn read(row: &Row) -> Self {
-        Self {
-            jobs: row.get(0),
-            live: row.get(1),
-            events: row.get(2),
-            bytes: row.get(3),
-        }
-    }
-
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Self {
-            jobs: self.jobs + other.jobs,
-            live: self.live + other.live,
-            events: self.events + other.events,
-            bytes: self.bytes + other.bytes,
-        }
     }
 }
 

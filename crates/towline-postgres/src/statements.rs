@@ -100,13 +100,14 @@ statements! {
                 $8::bytea[]) AS u(n, id, job, principal, created_at, pending, data, body) ON CONFLICT (id) DO NOTHING";
     DeliveryState = "UPDATE delivery d SET pending = u.pending, data = u.data \
                      FROM unnest($1::bytea[], $2::boolean[], $3::bytea[]) AS u(id, pending, data) WHERE d.id = u.id";
-    /// Times go forward (`$5`) or stay; else the division fails. Others may have paused or resumed it: only a change that says so
-    /// (`$6`) does.
+    /// A time that moves (`$5`) goes forward, unless somebody resumes the schedule; else the division fails. Others may have
+    /// changed it meanwhile: only what a change speaks of is set, `$6` being whether it pauses or resumes.
     Schedule = "WITH put AS (INSERT INTO schedule (name, done, paused, job) \
                 SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::boolean[], $4::bytea[]) \
-                ON CONFLICT (name) DO UPDATE SET done = excluded.done, job = excluded.job, \
+                ON CONFLICT (name) DO UPDATE SET job = coalesce(excluded.job, schedule.job), \
+                done = CASE WHEN $5::boolean THEN excluded.done ELSE schedule.done END, \
                 paused = CASE WHEN $6::boolean THEN excluded.paused ELSE schedule.paused END \
-                WHERE schedule.done < excluded.done OR (schedule.done = excluded.done AND NOT $5::boolean) RETURNING 1) \
+                WHERE NOT $5 OR $6 OR schedule.done < excluded.done RETURNING 1) \
                 SELECT 1 / CASE WHEN (SELECT count(*) FROM put) = cardinality($1) THEN 1 ELSE 0 END";
     Checkpoint = "INSERT INTO checkpoint (job, value) SELECT * FROM unnest($1::bigint[], $2::bytea[]) \
                   ON CONFLICT (job) DO UPDATE SET value = excluded.value";

@@ -23,8 +23,9 @@ use crate::{
     readers::Readers,
     retain::{Chore, Done},
     rows::job_id,
-    shared::{self as parts, Totals},
+    shared as parts,
     state::Claim,
+    tally::Totals,
     writer::{Command, Reply, Writer},
 };
 

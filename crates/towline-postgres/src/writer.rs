@@ -32,9 +32,10 @@ use crate::{
     read,
     retain::{Chore, Done},
     rows::session_id,
-    shared::{Shared, Totals},
+    shared::Shared,
     state::{Claim, State},
     statements::{Sql, Step, int},
+    tally::Totals,
 };
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;

@@ -9,14 +9,14 @@ use tokio::task::JoinSet;
 use super::{
     report::Report,
     scenarios::{EVENTS, IN_FLIGHT, Load, MESSAGE_BYTES, check, lost, rate},
-    server::TOKEN,
+    server::{TOKEN, web_client},
 };
 use crate::failure::{Failure, Outcome, chain};
 
 impl Load<'_> {
     pub(super) async fn http(&self, report: &mut Report) -> Outcome<()> {
         let web = Web {
-            client: reqwest::Client::new(),
+            client: web_client()?,
             base: self.server.web(),
         };
         let count = self.count.unwrap_or(2000);

@@ -8,7 +8,7 @@ use tokio::{
 };
 use towline::{
     client::{Client, ClientOptions},
-    transport::WebSocketTransport,
+    transport::{WebSocketTransport, tls::Trust},
 };
 
 use crate::failure::{Failure, Outcome, chain};
@@ -72,9 +72,10 @@ impl Server {
         let program = match &traced {
             None => itself()?,
             Some(counts) => {
+                // With `-I2` it passes on a signal that ends it, which it would not hear otherwise.
                 let mut strace = Command::new("strace");
                 strace
-                    .args(["-f", "-c", "-e", "trace=fsync,fdatasync", "-o"])
+                    .args(["-I2", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o"])
                     .arg(counts.path())
                     .arg(std::env::current_exe().map_err(failed)?);
                 strace
@@ -112,7 +113,10 @@ impl Server {
 
     /// How many transactions it has committed.
     pub(super) async fn commits(&self) -> Outcome<u64> {
-        let answer = reqwest::get(format!("{}/metrics", self.web())).await;
+        let answer = web_client()?
+            .get(format!("{}/metrics", self.web()))
+            .send()
+            .await;
         let text = match answer {
             Ok(answer) => answer.text().await,
             Err(error) => Err(error),
@@ -171,6 +175,16 @@ impl Drop for Server {
             self.interrupt();
         }
     }
+}
+
+/// What asks a server over plain HTTP: no proxy is on the way.
+pub(super) fn web_client() -> Outcome<reqwest::Client> {
+    let tls = Trust::system().config();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_backend_preconfigured(tls.map_err(|error| Failure::local(chain(&error)))?)
+        .build();
+    client.map_err(|error| Failure::local(chain(&error)))
 }
 
 /// This program, which ends with its handle.

@@ -1,7 +1,7 @@
 //! The behaviour suite: of a process that has the store for itself, and of the only one of those that may share it.
 
 use towline_postgres::{PostgresOptions, PostgresStore, testing::Server};
-use towline_store::{store_suite, testing::Subject};
+use towline_store::{EventStore as _, StoreError, store_suite, testing::Subject};
 
 async fn subject(shared: bool) -> Option<Subject> {
     let server = Server::get()?;
@@ -9,7 +9,14 @@ async fn subject(shared: bool) -> Option<Subject> {
     let open = move || {
         let url = url.clone();
         let options = PostgresOptions::new().shared(shared);
-        async move { PostgresStore::open_with(&url, options).await }
+        async move {
+            let store = PostgresStore::open_with(&url, options).await?;
+            if shared {
+                // What the life before left becomes this one's.
+                store.recover().await?;
+            }
+            Ok::<_, StoreError>(store)
+        }
     };
     Some(Subject::durable(open, ()).await)
 }

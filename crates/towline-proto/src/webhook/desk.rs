@@ -200,7 +200,7 @@ impl Desk {
     pub fn next(&mut self, now: Timestamp) -> Next {
         let line = match self.first(now) {
             Ok(line) => line,
-            Err(next) => return next,
+            Err(wait) => return wait.map_or(Next::Idle, Next::Wait),
         };
         self.unlist(&line);
         let Some(waiting) = self.lines.get_mut(&line) else {
@@ -217,11 +217,11 @@ impl Desk {
         Next::Try(post)
     }
 
-    /// The line that has its turn, or what to do as none has.
-    fn first(&self, now: Timestamp) -> Result<Line, Next> {
+    /// The line that has its turn, or when one will have.
+    fn first(&self, now: Timestamp) -> Result<Line, Option<Timestamp>> {
         let bounds = self.bounds;
         if self.busy.all >= bounds.all {
-            return Err(Next::Idle);
+            return Err(None);
         }
         let open = |window: &&Window| window.busy.all < bounds.receiver;
         let lines = self.receivers.values().filter(open).flat_map(|window| {
@@ -242,11 +242,7 @@ impl Desk {
                 first = Some(turn);
             }
         }
-        match (first, wait) {
-            (Some((_, _, line)), _) => Ok(line.clone()),
-            (None, Some(until)) => Err(Next::Wait(until)),
-            (None, None) => Err(Next::Idle),
-        }
+        first.map(|(_, _, line)| line.clone()).ok_or(wait)
     }
 
     /// A try is over `now`, and this is how far the message came.

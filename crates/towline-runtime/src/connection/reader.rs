@@ -122,7 +122,7 @@ impl Reader {
     /// What was asked before the end of the peer's output is done, and what that brings is sent, within the time that jobs
     /// have at a shutdown.
     async fn finish(&mut self, writing: &mut JoinHandle<()>) {
-        let (hub, session) = (self.hub, Arc::clone(&self.session));
+        let (hub, session) = (Arc::clone(&self.hub), Arc::clone(&self.session));
         let attachment = Arc::clone(&self.attachment);
         let settled = hub.settled(&session, &attachment);
         if !self.leave_after(settled, writing).await {
@@ -134,7 +134,7 @@ impl Reader {
     /// What was asked before the end of the peer's output is answered. A socket that was closed and one that was closed halfway
     /// look the same, so jobs are not waited for: the session can be taken up again.
     async fn answer(&mut self, writing: &mut JoinHandle<()>) {
-        let (hub, attachment) = (self.hub, Arc::clone(&self.attachment));
+        let (hub, attachment) = (Arc::clone(&self.hub), Arc::clone(&self.attachment));
         self.leave_after(hub.answered(&attachment), writing).await;
     }
 
