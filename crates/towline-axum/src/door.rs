@@ -412,7 +412,7 @@ mod tests {
             let visit = door.enter(at(address))?;
             visit.known();
             visit.known();
-            Ok(visit)
+            Ok::<_, Full>(visit)
         };
         let (first, _second) = (enter("192.0.2.1").unwrap(), enter("192.0.2.1").unwrap());
         assert_eq!(enter("192.0.2.1").unwrap_err(), Full::KnownAtAddress);

@@ -48,8 +48,24 @@ pub(super) struct SubmitBody {
     queue: Option<String>,
     /// Who goes first there, from -100 to 100.
     priority: Option<i64>,
+    /// Who is told over HTTP of what becomes of it.
+    notify: Option<NotifyBody>,
+    /// What an earlier run of the same job kept, for a runtime that is the child of another one.
+    #[schema(rename = "x-vendor.towline.checkpoint")]
+    checkpoint: Option<Value>,
     /// The trace the job belongs to. Without it the one of `traceparent`.
     trace_id: Option<String>,
+}
+
+/// A receiver of webhooks. Written down for the description.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Notify)]
+#[expect(dead_code, reason = "the schema is made of it, and nothing else")]
+pub(super) struct NotifyBody {
+    /// Where it is posted to. The deployment says which receivers it lets.
+    url: String,
+    /// Of what, each once: `started`, `input_request`, `ended`. Without it of the end.
+    events: Option<Vec<String>>,
 }
 
 /// Submits a job.

@@ -1,7 +1,10 @@
 //! What one principal may take of what is everybody's.
 
 use towline_axum::EndpointOptions;
-use towline_runtime::RuntimeOptions;
+use towline_runtime::{
+    RuntimeOptions,
+    roles::{Reach, Role, Roles},
+};
 
 use crate::client::{ALICE, BOB, JSON, Server};
 
@@ -57,4 +60,18 @@ async fn a_principal_has_so_many_long_requests() {
         }
     }
     panic!("the places were not given back");
+}
+
+/// [ARCP 16-1, 7.6-5] Whoever may watch a job sees what it was given, as a subscriber does who asks for it; nobody else does.
+#[tokio::test]
+async fn whoever_may_watch_sees_the_input() {
+    let watcher = Role::named("ops").may_watch(Reach::All);
+    let roles = Roles::new(Role::of_nobody()).role(watcher);
+    let roles = roles.assign("bob", "ops").unwrap();
+    let server = Server::with(|builder| builder.roles(roles), EndpointOptions::new()).await;
+    let job = server.done(r#"{"agent":"echo","input":{"a":1}}"#).await;
+    let path = format!("/v1/jobs/{job}");
+    assert_eq!(server.get(&path).await.json()["input"]["a"], 1);
+    let theirs = server.ask(&format!("GET {path}"), &[BOB], "").await.json();
+    assert_eq!(theirs["input"]["a"], 1, "{theirs}");
 }
