@@ -6,7 +6,7 @@ use axum::{
     Extension, Router,
     body::Body,
     extract::{Request, State},
-    http::{Method, header},
+    http::{Method, StatusCode, header, request::Parts},
     middleware::from_fn_with_state,
     response::{IntoResponse as _, Response},
     routing::any,
@@ -18,7 +18,7 @@ use towline_runtime::{Caller, Runtime};
 use crate::{
     EndpointOptions,
     http::{
-        enter,
+        body, enter,
         face::{Face, takes_long},
     },
 };
@@ -51,6 +51,10 @@ async fn answer(
     };
     // What a call gives ends by itself; what a client only listens to has to be ended [ARCP 14-7].
     let listens = parts.method == Method::GET;
+    let body = match message(&parts, body, service.body_bytes()).await {
+        Ok(body) => body,
+        Err(response) => return *response,
+    };
     let response = service.answer(Request::from_parts(parts, body)).await;
     let content_type = response.headers().get(header::CONTENT_TYPE);
     if content_type.is_none_or(|kind| kind != "text/event-stream") {
@@ -68,4 +72,23 @@ async fn answer(
         let pieces = Body::new(body).into_data_stream();
         Body::from_stream(pieces.take_until(taken_away))
     })
+}
+
+/// A message that can be read, mended where it has to be. What is none is answered as JSON-RPC has it; what is not said to be JSON
+/// is for the service to refuse.
+async fn message(parts: &Parts, body: Body, most: usize) -> Result<Body, Box<Response>> {
+    if parts.method != Method::POST || body::check_type(&parts.headers).is_err() {
+        return Ok(body);
+    }
+    let read = body::read(&parts.headers, body, most).await;
+    let bytes = read.map_err(|problem| Box::new(problem.into_response()))?;
+    let readable = towline_mcp::readable(bytes).map_err(|malformed| {
+        let json = [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ];
+        let answer = (StatusCode::BAD_REQUEST, json, malformed.document());
+        Box::new(answer.into_response())
+    });
+    readable.map(Body::from)
 }
