@@ -21,15 +21,18 @@ use crate::Proxy;
 ///
 /// A server asks [`enter`](Self::enter) for each connection it accepts, keeps the [`Visit`] for as long as the connection
 /// lives, and puts a clone of it into the extensions of its requests; an endpoint then says when somebody has proved who
-/// it is, and from then on the connection counts in all only. Cheap to clone; clones count together.
+/// it is, and from then on the connection counts among those of its address that are known, of which there may be more.
+/// Cheap to clone; clones count together.
 #[derive(Clone)]
 pub struct Door(Arc<Inner>);
 
-/// How much stands at a door. The default is 10 000 connections in all and 256 an address.
+/// How much stands at a door. The default is 10 000 connections in all, 256 an address until somebody proves who it is, and half
+/// of all an address after that.
 #[derive(Debug, Clone)]
 pub struct DoorOptions {
     connections: usize,
     strangers: usize,
+    known: Option<usize>,
     proxies: Vec<Proxy>,
 }
 
@@ -41,6 +44,8 @@ pub enum Full {
     InAll,
     /// There are as many of this address as there may be before somebody proves who it is.
     AtAddress,
+    /// There are as many of this address as there may be at all.
+    KnownAtAddress,
 }
 
 /// A connection's place. It is given up when the last clone is dropped.
@@ -57,23 +62,35 @@ struct Counts {
     all: usize,
     /// Those that nobody knows, by where they come from. A network without any is not in it.
     strangers: HashMap<Network, usize>,
+    /// Those that somebody proved something on.
+    known: HashMap<Network, usize>,
 }
 
 struct Place {
     door: Arc<Inner>,
     since: Instant,
-    /// Where it is counted as a stranger.
-    counted: Mutex<Option<Network>>,
+    /// Where it comes from itself; `None` of one that brings others.
+    own: Option<Network>,
+    counted: Mutex<Counted>,
     is_taken: AtomicBool,
     is_known: AtomicBool,
 }
 
+/// Where a connection is counted beside all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Nowhere,
+    Stranger(Network),
+    Known(Network),
+}
+
 impl DoorOptions {
-    /// 10 000 connections in all, 256 an address until somebody proves who it is.
+    /// 10 000 connections in all, 256 an address until somebody proves who it is, half of all after that.
     pub fn new() -> Self {
         Self {
             connections: 10_000,
             strangers: 256,
+            known: None,
             proxies: Vec::new(),
         }
     }
@@ -92,8 +109,21 @@ impl DoorOptions {
         self
     }
 
-    /// Takes no more connections than leave a quarter of so many files to everything else, and from one address no more than
-    /// half of them, so that no address takes up a small server. Call it last.
+    /// How many connections of one address there may be on which somebody has proved who it is, so that no address takes up
+    /// every place [ARCP 14-6]. Default: half of the connections in all, and 1024 at least.
+    #[must_use]
+    pub fn known_per_address(mut self, connections: usize) -> Self {
+        self.known = Some(connections);
+        self
+    }
+
+    fn most_known(&self) -> usize {
+        self.known
+            .unwrap_or_else(|| (self.connections / 2).max(1024))
+    }
+
+    /// Takes no more connections than leave a quarter of so many files to everything else, and of strangers from one address no more
+    /// than half of them, so that no address takes up a small server. Call it last.
     #[must_use]
     pub fn within_files(mut self, files: usize) -> Self {
         self.connections = self.connections.min(files - files / 4);
@@ -139,15 +169,23 @@ impl Door {
         if counts.all >= options.connections {
             return Err(Full::InAll);
         }
-        if let Some(network) = network {
-            counts.add(network, options.strangers)?;
-        }
+        let counted = match network {
+            None => Counted::Nowhere,
+            Some(network) => {
+                if counts.known.get(&network).copied().unwrap_or(0) >= options.most_known() {
+                    return Err(Full::KnownAtAddress);
+                }
+                counts.add(network, options.strangers)?;
+                Counted::Stranger(network)
+            }
+        };
         counts.all += 1;
         drop(counts);
         Ok(Visit(Arc::new(Place {
             door: Arc::clone(&self.0),
             since: Instant::now(),
-            counted: Mutex::new(network),
+            own: network,
+            counted: Mutex::new(counted),
             is_taken: AtomicBool::new(false),
             is_known: AtomicBool::new(false),
         })))
@@ -171,11 +209,16 @@ impl Counts {
         Ok(())
     }
 
-    fn remove(&mut self, network: Network) {
-        if let Some(count) = self.strangers.get_mut(&network) {
+    fn remove(&mut self, counted: Counted) {
+        let (those, network) = match counted {
+            Counted::Nowhere => return,
+            Counted::Stranger(network) => (&mut self.strangers, network),
+            Counted::Known(network) => (&mut self.known, network),
+        };
+        if let Some(count) = those.get_mut(&network) {
             *count -= 1;
             if *count == 0 {
-                self.strangers.remove(&network);
+                those.remove(&network);
             }
         }
     }
@@ -201,26 +244,37 @@ impl Visit {
         self.0.is_known.load(Ordering::Relaxed)
     }
 
-    /// Somebody has proved who it is: the connection counts in all only.
+    /// Somebody has proved who it is: the connection is no stranger's any more. One that brings others counts in all only.
     pub fn known(&self) {
-        self.0.is_known.store(true, Ordering::Relaxed);
-        self.0.leave_strangers();
+        if self.0.is_known.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut counted = self.0.counted();
+        let before = *counted;
+        *counted = match before {
+            Counted::Stranger(network) if self.0.own == Some(network) => Counted::Known(network),
+            _ => Counted::Nowhere,
+        };
+        let mut counts = self.0.door.counts();
+        counts.remove(before);
+        if let Counted::Known(network) = *counted {
+            *counts.known.entry(network).or_default() += 1;
+        }
     }
 
     /// A proxy says that the peer is somewhere else than the connection.
     pub(crate) fn comes_from(&self, peer: SocketAddr) -> Result<(), Full> {
         let mut counted = self.0.counted();
         let network = Network::of(Some(peer));
-        if self.is_known() || *counted == network {
+        let stated = network.map_or(Counted::Nowhere, Counted::Stranger);
+        if self.is_known() || *counted == stated {
             return Ok(());
         }
         let mut counts = self.0.door.counts();
         if let Some(network) = network {
             counts.add(network, self.0.door.options.strangers)?;
         }
-        if let Some(before) = std::mem::replace(&mut *counted, network) {
-            counts.remove(before);
-        }
+        counts.remove(std::mem::replace(&mut *counted, stated));
         Ok(())
     }
 
@@ -231,21 +285,17 @@ impl Visit {
 }
 
 impl Place {
-    fn counted(&self) -> MutexGuard<'_, Option<Network>> {
+    fn counted(&self) -> MutexGuard<'_, Counted> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn leave_strangers(&self) {
-        if let Some(network) = self.counted().take() {
-            self.door.counts().remove(network);
-        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.leave_strangers();
-        self.door.counts().all -= 1;
+        let counted = *self.counted();
+        let mut counts = self.door.counts();
+        counts.remove(counted);
+        counts.all -= 1;
     }
 }
 
@@ -292,6 +342,7 @@ impl fmt::Display for Full {
             Self::AtAddress => {
                 "too many connections of this address have not said hello, try again later"
             }
+            Self::KnownAtAddress => "too many connections are of this address, try again later",
         })
     }
 }
@@ -350,6 +401,35 @@ mod tests {
         drop(first);
         door.enter(at("192.0.2.4")).unwrap();
         assert_eq!(door.0.counts().strangers.len(), 3);
+    }
+
+    /// [ARCP 14-5, 14-6] A token does not open every place to an address: so many are known, and the others stay for others.
+    #[tokio::test]
+    async fn those_who_are_known_are_counted_an_address_too() {
+        let options = DoorOptions::new().connections(6).known_per_address(2);
+        let door = Door::new(options.trusted_proxies(["10.0.0.0/8".parse().unwrap()]));
+        let enter = |address: &str| {
+            let visit = door.enter(at(address))?;
+            visit.known();
+            visit.known();
+            Ok::<_, Full>(visit)
+        };
+        let (first, _second) = (enter("192.0.2.1").unwrap(), enter("192.0.2.1").unwrap());
+        assert_eq!(enter("192.0.2.1").unwrap_err(), Full::KnownAtAddress);
+        let other = enter("192.0.2.2").unwrap();
+        drop((first, other));
+        let _third = enter("192.0.2.1").unwrap();
+        let proxied: Vec<_> = (0..3)
+            .map(|_| door.enter(at("10.0.0.1")).unwrap())
+            .collect();
+        for visit in &proxied {
+            visit.comes_from(at("192.0.2.3")).unwrap();
+            visit.known();
+        }
+        drop(proxied);
+        let counts = door.0.counts();
+        assert!(counts.strangers.is_empty());
+        assert_eq!((counts.known.len(), counts.all), (1, 2));
     }
 
     /// [ARCP 14-5] Where few files may be open, an address does not get them all.

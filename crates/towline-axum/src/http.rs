@@ -5,7 +5,7 @@
 
 mod accept;
 mod agents;
-mod body;
+pub(crate) mod body;
 mod cors;
 mod document;
 mod events;

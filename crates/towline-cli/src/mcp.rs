@@ -1,6 +1,7 @@
 //! Whom `towline mcp` asks: a runtime in this program, the one that another command runs on the same data directory, or a
 //! server.
 
+mod following;
 mod remote;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::{
     embedded::{Embedded, Purpose, Stay},
     failure::{Failure, Outcome},
 };
+use following::Following;
 use remote::Remote;
 
 /// Where this program asks. Cheap to clone.
@@ -37,6 +39,19 @@ struct Inner {
     context: Context,
     args: ConnectArgs,
     seat: Mutex<Seat>,
+}
+
+/// Somebody to ask, as it was when it was asked for.
+struct Turn {
+    desk: Arc<dyn Desk>,
+    remote: Option<Arc<Remote>>,
+}
+
+impl Turn {
+    /// Whether it has gone since: another can be asked.
+    fn is_over(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.is_gone())
+    }
 }
 
 enum Seat {
@@ -77,7 +92,7 @@ impl Office {
     }
 
     /// Whom to ask now.
-    async fn desk(&self) -> Result<Arc<dyn Desk>, Refusal> {
+    async fn turn(&self) -> Result<Turn, Refusal> {
         let mut seat = self.0.seat.lock().await;
         if let Seat::Guest(remote) = &*seat
             && remote.is_gone()
@@ -86,9 +101,32 @@ impl Office {
             *seat = taken.map_err(|failure| Refusal::internal(failure.to_string()))?;
         }
         match &*seat {
-            Seat::Own(_, caller) => Ok(Arc::clone(caller) as Arc<dyn Desk>),
-            Seat::Guest(remote) => Ok(Arc::clone(remote) as Arc<dyn Desk>),
+            Seat::Own(_, caller) => Ok(Turn {
+                desk: Arc::clone(caller) as Arc<dyn Desk>,
+                remote: None,
+            }),
+            Seat::Guest(remote) => Ok(Turn {
+                desk: Arc::clone(remote) as Arc<dyn Desk>,
+                remote: Some(Arc::clone(remote)),
+            }),
             Seat::Closed => Err(Refusal::internal("this program is about to end")),
+        }
+    }
+
+    async fn desk(&self) -> Result<Arc<dyn Desk>, Refusal> {
+        Ok(self.turn().await?.desk)
+    }
+
+    /// What changes nothing is asked again of the next one when the one that was asked goes.
+    async fn asked<T, A, F>(&self, ask: A) -> Result<T, Refusal>
+    where
+        A: Fn(Arc<dyn Desk>) -> F,
+        F: Future<Output = Result<T, Refusal>>,
+    {
+        let turn = self.turn().await?;
+        match ask(Arc::clone(&turn.desk)).await {
+            Err(_) if turn.is_over() => ask(self.desk().await?).await,
+            told => told,
         }
     }
 }
@@ -147,7 +185,7 @@ impl Remote {
 /// Each asks whoever is there to be asked.
 impl Desk for Office {
     fn agents(&self) -> Asked<'_, Vec<AgentListing>> {
-        Box::pin(async { self.desk().await?.agents().await })
+        Box::pin(self.asked(|desk| async move { desk.agents().await }))
     }
 
     fn submit(&self, submit: RawJson, trace: CallTrace) -> Asked<'_, JobId> {
@@ -155,19 +193,25 @@ impl Desk for Office {
     }
 
     fn job<'a>(&'a self, job: &'a JobId) -> Asked<'a, JobView> {
-        Box::pin(async move { self.desk().await?.job(job).await })
+        Box::pin(self.asked(move |desk| async move { desk.job(job).await }))
     }
 
     fn jobs(&self, list: RawJson) -> Asked<'_, Map<String, Value>> {
-        Box::pin(async move { self.desk().await?.jobs(list).await })
+        Box::pin(self.asked(move |desk| {
+            let list = list.clone();
+            async move { desk.jobs(list).await }
+        }))
     }
 
     fn log<'a>(&'a self, job: &'a JobId, after: JobSeq) -> Asked<'a, Box<dyn JobLog>> {
-        Box::pin(async move { self.desk().await?.log(job, after).await })
+        Box::pin(async move {
+            let following = Following::from(self.clone(), job.clone(), after).await?;
+            Ok(Box::new(following) as Box<dyn JobLog>)
+        })
     }
 
     fn output<'a>(&'a self, job: &'a JobId, most: usize) -> Asked<'a, Output> {
-        Box::pin(async move { self.desk().await?.output(job, most).await })
+        Box::pin(self.asked(move |desk| async move { desk.output(job, most).await }))
     }
 
     fn cancel<'a>(&'a self, job: &'a JobId, reason: Option<String>) -> Asked<'a, ()> {

@@ -46,7 +46,11 @@ pub(crate) async fn agent(
     let job = desk.submit(submit, trace(&context.meta)).await?;
     let capabilities = context.client_capabilities();
     if capabilities.is_some_and(|can| can.supports_tasks()) {
-        return Ok(task::created(&desk.job(&job).await?).into());
+        let view = desk.job(&job).await;
+        return Ok(view.map_or_else(
+            |refusal| shown::left(&job, &refusal).into(),
+            |view| task::created(&view).into(),
+        ));
     }
     let waiting = Waiting {
         desk,
@@ -56,7 +60,10 @@ pub(crate) async fn agent(
         limit: MOST,
         from_start: true,
     };
-    finish(desk, waiting.run().await?, context).await
+    let waited = async { finish(desk, waiting.run().await?, context).await };
+    // The job is there whatever became of the waiting: called once more, the tool would run it twice.
+    let told = waited.await;
+    Ok(told.unwrap_or_else(|refusal| shown::left(&job, &refusal).into()))
 }
 
 /// The call of before once more, with what the client's user said to the questions that it gave.

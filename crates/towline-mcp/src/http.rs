@@ -33,6 +33,7 @@ pub struct HttpService {
     service: StreamableHttpService<Server, LocalSessionManager>,
     manager: Arc<LocalSessionManager>,
     owners: Arc<Mutex<Owners>>,
+    body_bytes: usize,
 }
 
 /// Whose sessions there are, those opened first before the others. A principal has so many, and loses the oldest: its client
@@ -57,7 +58,13 @@ impl HttpService {
             service: StreamableHttpService::new(make, Arc::clone(&manager), config),
             manager,
             owners: Arc::default(),
+            body_bytes,
         }
+    }
+
+    /// The longest body.
+    pub fn body_bytes(&self) -> usize {
+        self.body_bytes
     }
 
     /// Answers a request, which has its [`Caller`] among its extensions.

@@ -25,6 +25,7 @@ mod desk;
 mod elicit;
 #[cfg(feature = "streamable-http")]
 mod http;
+mod lines;
 mod names;
 mod progress;
 mod server;
@@ -36,6 +37,7 @@ mod wait;
 pub use desk::{Asked, Desk, Entry, JobLog, JobView, Output};
 #[cfg(feature = "streamable-http")]
 pub use http::HttpService;
+pub use lines::{Malformed, readable};
 pub use server::{Options, Server};
 
 #[cfg(test)]

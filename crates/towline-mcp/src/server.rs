@@ -24,6 +24,7 @@ use crate::{
     args::Args,
     call,
     desk::{Desk, Entry},
+    lines::Lines,
     names, shown, task, tools,
     wait::{Asks, MOST, Waiting},
 };
@@ -90,7 +91,7 @@ impl Server {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        let running = match ServiceExt::serve(self, (reader, writer)).await {
+        let running = match ServiceExt::serve(self, Lines::new(reader, writer)).await {
             Ok(running) => running,
             // It went before it had said anything.
             Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
@@ -314,7 +315,8 @@ async fn wait(
         limit,
         from_start: false,
     };
-    call::finish(desk, waiting.run().await?, context).await
+    let waited = async { call::finish(desk, waiting.run().await?, context).await };
+    waited.await.map_err(|refusal| refusal.about(&job))
 }
 
 /// Events as far as they are there: a bounded number of them, and of bytes.

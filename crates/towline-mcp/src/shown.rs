@@ -61,7 +61,24 @@ pub(crate) fn refusal(refusal: &Refusal) -> CallToolResult {
     if let Some(details) = &refusal.details {
         told["details"] = details.to_value();
     }
+    if let Some(job) = &refusal.job_id {
+        told["job_id"] = json!(job);
+    }
     result(refusal.to_string(), told, true)
+}
+
+/// A job that was submitted, and could not be waited for: not one to submit again.
+pub(crate) fn left(job: &JobId, refusal: &Refusal) -> CallToolResult {
+    let message = format!(
+        "job {job} was submitted and is not lost, call job_wait with this job_id instead of this tool again: {refusal}"
+    );
+    let told = json!({
+        "job_id": job,
+        "code": refusal.code,
+        "message": message,
+        "retryable": false,
+    });
+    result(message, told, true)
 }
 
 fn result(text: String, structured: Value, is_error: bool) -> CallToolResult {

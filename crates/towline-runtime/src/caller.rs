@@ -8,7 +8,6 @@ mod schedules;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio_util::sync::CancellationToken;
 use towline_proto::{
     limits,
     refusal::Refusal,
@@ -25,7 +24,7 @@ use crate::{
     auth::{Proof, Proven},
     command::{self, Asker, Call, Way, shutting_down, store_refusal},
     connection::{Unproven, prove},
-    hub::Hub,
+    hub::{Hub, LongRequest, Virtual},
     life,
     session::{Attachment, SessionEntry},
     webhook::WebhookDocument,
@@ -51,8 +50,7 @@ pub struct Caller {
     session: Arc<SessionEntry>,
     attachment: Arc<Attachment>,
     proof: Proof,
-    /// Cancelled when the principal's sessions are ended [ARCP 14-7].
-    revoked: CancellationToken,
+    known: Virtual,
 }
 
 /// The trace a request is part of.
@@ -88,13 +86,13 @@ impl Caller {
                 .without(Feature::ProvisionedCredentials)
         };
         let (session, attachment) =
-            command::virtual_session(hub, known.name, principal, features, confidential);
+            command::virtual_session(hub, known.name.clone(), principal, features, confidential);
         let caller = Self {
             hub: Arc::clone(hub),
             session,
             attachment,
             proof,
-            revoked: known.revoked,
+            known,
         };
         if is_new {
             caller.tell_of_session();
@@ -262,7 +260,33 @@ impl Caller {
     /// Whether what proved the principal proves it still [ARCP 14-7]. Whoever goes on reading asks now and then.
     pub fn is_still_proved(&self) -> bool {
         let services = &self.hub.services;
-        !self.revoked.is_cancelled() && services.still_proved(self.principal(), &self.proof)
+        !self.known.revoked.is_cancelled() && services.still_proved(self.principal(), &self.proof)
+    }
+
+    /// Waits until what proved the principal proves it no more, and finds out within a second [ARCP 14-7]. Cancel safe.
+    pub async fn unproved(&self) {
+        while self.is_still_proved() {
+            tokio::select! {
+                () = self.known.revoked.cancelled() => {}
+                () = tokio::time::sleep(life::LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// A place among the principal's long requests. Whoever serves a request that stays, a stream or a wait, keeps it for as
+    /// long, for no principal takes up every connection of a server [ARCP 14-6].
+    ///
+    /// # Errors
+    /// INTERNAL_ERROR, for the principal's own bound, when it has as many as it may
+    /// ([`RuntimeOptions::long_requests_per_principal`](crate::RuntimeOptions::long_requests_per_principal)).
+    pub fn long_request(&self) -> Result<LongRequest, Refusal> {
+        let most = self.hub.services.options.long_requests_per_principal;
+        self.known.long_request(most).ok_or_else(|| {
+            Refusal::internal(format!(
+                "{most} requests of this principal stay already, as event streams or waits, end one of them"
+            ))
+            .for_own_bound()
+        })
     }
 
     /// Whether the caller may watch jobs of this principal now, and is still who it was.
@@ -275,7 +299,7 @@ impl Caller {
     async fn barred(&self, owner: &Principal) {
         while self.still_watches(owner) {
             tokio::select! {
-                () = self.revoked.cancelled() => {}
+                () = self.known.revoked.cancelled() => {}
                 () = tokio::time::sleep(life::LOOK_EVERY) => {}
             }
         }

@@ -39,6 +39,8 @@ use away::Away;
 use queue::CommitQueue;
 
 pub(crate) use books::{Books, Queued, hash_token};
+pub use callers::LongRequest;
+pub(crate) use callers::Virtual;
 pub(crate) use days::{Day, DayShare, Known, amounts, beginning, day_of};
 pub(crate) use followers::Follower;
 pub(crate) use footing::{Footing, PACE};

@@ -50,7 +50,7 @@ pub use context::{
 pub use context::{FileEntry, FileError, FileInfo, FileKind, Files, SkipReason, Visit, Walk};
 #[cfg(feature = "http")]
 pub use context::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
-pub use hub::RegisterError;
+pub use hub::{LongRequest, RegisterError};
 pub use options::RuntimeOptions;
 pub use runtime::{BuildError, Runtime, RuntimeBuilder};
 pub use schedule::Schedule;

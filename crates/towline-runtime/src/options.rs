@@ -25,6 +25,7 @@ pub struct RuntimeOptions {
     pub(crate) failed_tokens: usize,
     pub(crate) hello_bytes: usize,
     pub(crate) sessions_per_principal: usize,
+    pub(crate) long_requests_per_principal: usize,
     pub(crate) detached_sessions: usize,
     pub(crate) detached_sessions_per_principal: usize,
     pub(crate) subscriptions_per_session: usize,
@@ -69,6 +70,7 @@ impl Default for RuntimeOptions {
             failed_tokens: 10,
             hello_bytes: 64 * 1024,
             sessions_per_principal: 64,
+            long_requests_per_principal: 256,
             detached_sessions: 10_000,
             detached_sessions_per_principal: 256,
             subscriptions_per_session: 1024,
@@ -183,6 +185,9 @@ setters! {
     expiry_grace: Duration,
     /// How many sessions of a principal may be attached at once [ARCP 14-1]. Default 64.
     sessions_per_principal: usize,
+    /// How many requests of a principal that has no connection may stay at once, as event streams and waits for a job's end
+    /// over HTTP and MCP are [ARCP 14-6]. Default 256.
+    long_requests_per_principal: usize,
     /// How many sessions without a transport are kept in all; over it whoever has most of them loses the one it left first.
     /// Default 10 000.
     detached_sessions: usize,

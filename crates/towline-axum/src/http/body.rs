@@ -1,13 +1,20 @@
 //! The body of a request.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+};
 
 use axum::{
     body::Body,
     http::{HeaderMap, StatusCode, header},
 };
 use futures_util::StreamExt as _;
-use towline_wire::RawJson;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use towline_wire::{RawJson, Shown};
 
 use super::problem::Problem;
 use crate::refusal::shown;
@@ -36,12 +43,57 @@ pub(super) async fn object(
     }
     let text = String::from_utf8(bytes)
         .map_err(|error| Problem::bad_request(format!("the body is not UTF-8: {error}")))?;
-    let object: Object = serde_json::from_str(&text)
+    let members: Members = serde_json::from_str(&text)
         .map_err(|error| Problem::bad_request(format!("the body is not a JSON object: {error}")))?;
-    Ok(Some(object))
+    match members.twice {
+        // As in a frame: whoever looks at the request before us may have read the other one.
+        Some(name) => {
+            let name: String = name.chars().take(256).collect();
+            let name = Shown::new(&name);
+            Err(Problem::bad_request(format!("`{name}`: given twice")))
+        }
+        None => Ok(Some(members.object)),
+    }
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
+/// The members of an object, and one that it has twice.
+struct Members {
+    object: Object,
+    twice: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Reading)
+    }
+}
+
+struct Reading;
+
+impl<'de> Visitor<'de> for Reading {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Members, M::Error> {
+        let (mut object, mut twice) = (Object::new(), None);
+        while let Some((name, value)) = map.next_entry::<String, RawJson>()? {
+            match object.entry(name) {
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
+                Entry::Occupied(there) => {
+                    twice.get_or_insert_with(|| there.key().clone());
+                }
+            }
+        }
+        Ok(Members { object, twice })
+    }
+}
+
+pub(crate) fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING) {
         let encoding = encoding.to_str().unwrap_or_default();
         if !encoding.eq_ignore_ascii_case("identity") {
@@ -69,7 +121,11 @@ fn unknown_type(detail: impl Into<String>) -> Problem {
     Problem::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
 }
 
-async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Vec<u8>, Problem> {
     let too_long = || {
         Problem::invalid(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -47,14 +47,19 @@ impl Cors {
     }
 }
 
-const EXPOSED: &str =
-    "Location, Content-Range, Accept-Ranges, ETag, Preference-Applied, Retry-After, Allow";
+const EXPOSED: &str = "Location, Content-Range, Accept-Ranges, ETag, Preference-Applied, Retry-After, Allow, Mcp-Session-Id, \
+    MCP-Protocol-Version, WWW-Authenticate";
 
+/// Of `/v1` and of MCP together: what a route does not take it refuses, whatever a browser was told.
 const PREFLIGHT: [(HeaderName, &str); 3] = [
-    (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST"),
+    (
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        "GET, HEAD, POST, DELETE",
+    ),
     (
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        "Accept, Authorization, Content-Type, Idempotency-Key, If-Range, Last-Event-ID, Prefer, Range, Traceparent",
+        "Accept, Authorization, Content-Type, Idempotency-Key, If-Range, Last-Event-ID, \
+        MCP-Protocol-Version, Mcp-Method, Mcp-Name, Mcp-Session-Id, Prefer, Range, Traceparent",
     ),
     (header::ACCESS_CONTROL_MAX_AGE, "600"),
 ];

@@ -4,7 +4,6 @@ use std::{borrow::Cow, io, time::Duration};
 
 use axum::{
     Extension,
-    body::Body,
     extract::Request,
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
@@ -18,7 +17,7 @@ use towline_wire::{JobId, JobSeq};
 
 use super::{
     accept,
-    face::{job_of, takes_long},
+    face::{job_of, long_body, takes_long},
     problem::{Problem, ProblemDocument},
     query,
     segment::Segment,
@@ -42,6 +41,7 @@ use crate::refusal::shown;
         (status = 204, description = "the job is over, and nothing of it comes after that"),
         (status = 400, description = "the position is no number", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "there is no such job, or none the caller may know of", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "the principal has as many requests that stay as it may", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 410, description = "the beginning asked for is no longer kept", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -55,7 +55,7 @@ pub(super) async fn read(
     let Some(reader) = caller.events(&job_of(&job)?, after).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    takes_long(&parts);
+    let place = takes_long(&parts, &caller)?;
     let form = if accept::wants_lines(&parts.headers) {
         Form::Lines
     } else {
@@ -68,7 +68,7 @@ pub(super) async fn read(
     ];
     // A proxy that gathers what passes would keep it from whoever watches.
     let as_it_comes = [("x-accel-buffering", "no")];
-    let body = Body::from_stream(stream::unfold(Some((reader, form)), next));
+    let body = long_body(stream::unfold(Some((reader, form)), next), place);
     Ok((headers, as_it_comes, body).into_response())
 }
 

@@ -1,12 +1,15 @@
 //! What the resources share: the runtime, and how a request comes to have a caller.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{
+    body::Body,
     extract::Request,
     http::{HeaderMap, Method, header, request::Parts},
 };
-use towline_runtime::{Caller, Runtime};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use towline_runtime::{Caller, LongRequest, Runtime};
 use towline_wire::{JobId, Secret};
 
 use super::problem::Problem;
@@ -104,11 +107,27 @@ fn is_preflight(request: &Request) -> bool {
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The request goes on for longer than a plain request may: the server's clock stops [ARCP 14-5].
-pub(crate) fn takes_long(parts: &Parts) {
+/// The request goes on for longer than a plain request may: it takes one of the places that its principal has for such, and the
+/// server's clock stops [ARCP 14-5, 14-6].
+///
+/// # Errors
+/// 429 when there is no place.
+pub(crate) fn takes_long(parts: &Parts, caller: &Caller) -> Result<LongRequest, Problem> {
+    let place = caller.long_request()?;
     if let Some(visit) = parts.extensions.get::<Visit>() {
         visit.taken();
     }
+    Ok(place)
+}
+
+/// A body that keeps its place until it is read to its end, or nobody reads it any more.
+pub(super) fn long_body(
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    place: LongRequest,
+) -> Body {
+    Body::from_stream(pieces.inspect(move |_| {
+        let _kept = &place;
+    }))
 }
 
 /// The job a path names.

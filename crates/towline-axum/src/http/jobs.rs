@@ -48,8 +48,24 @@ pub(super) struct SubmitBody {
     queue: Option<String>,
     /// Who goes first there, from -100 to 100.
     priority: Option<i64>,
+    /// Who is told over HTTP of what becomes of it.
+    notify: Option<NotifyBody>,
+    /// What an earlier run of the same job kept, for a runtime that is the child of another one.
+    #[schema(rename = "x-vendor.towline.checkpoint")]
+    checkpoint: Option<Value>,
     /// The trace the job belongs to. Without it the one of `traceparent`.
     trace_id: Option<String>,
+}
+
+/// A receiver of webhooks. Written down for the description.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Notify)]
+#[expect(dead_code, reason = "the schema is made of it, and nothing else")]
+pub(super) struct NotifyBody {
+    /// Where it is posted to. The deployment says which receivers it lets.
+    url: String,
+    /// Of what, each once: `started`, `input_request`, `ended`. Without it of the end.
+    events: Option<Vec<String>>,
 }
 
 /// Submits a job.
@@ -89,14 +105,16 @@ pub(super) async fn submit(
     check_bounds(|name| body.contains_key(name))?;
     let (submit, trace) = read(&parts.headers, body)?;
     let wait = prefer::wait(&parts.headers);
+    // Before the submit, for what is refused has done nothing.
+    let place = wait.map(|_| takes_long(&parts, &caller)).transpose()?;
     let mut job = caller.submit(submit, trace).await?;
     if let Some(wait) = wait {
-        takes_long(&parts);
         caller.ended(&job.job_id, wait).await;
         let credentials = job.credentials.take();
         job = caller.job(&job.job_id).await?;
         job.credentials = credentials;
     }
+    drop(place);
     let location = [(header::LOCATION, format!("/v1/jobs/{}", job.job_id))];
     let applied = wait.map(|wait| {
         let applied = format!("wait={}", wait.as_secs());

@@ -14,7 +14,7 @@ use crate::{Full, refusal, refusal::shown};
 
 /// Why a request is not done [ARCP 16-3].
 #[derive(Debug)]
-pub(super) struct Problem(Box<Inner>);
+pub(crate) struct Problem(Box<Inner>);
 
 #[derive(Debug)]
 struct Inner {

@@ -16,7 +16,7 @@ use towline_runtime::{Caller, JobFailure, JobOutput, StreamedResult, policy::Ref
 use towline_wire::{JobId, JobStatus, event::ChunkEncoding, value_of};
 
 use super::{
-    face::{job_of, takes_long},
+    face::{job_of, long_body, takes_long},
     problem::{Problem, ProblemDocument},
     query,
     range::{self, Part},
@@ -44,6 +44,7 @@ use super::{
         (status = 404, description = "there is no such job, or none the caller may know of", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "there is no result (yet): `details.status` says where the job stands, `details.error` why", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 410, description = "the result is no longer kept", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "the principal has as many requests that stay as it may", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 416, description = "the range is beyond the end", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -74,7 +75,7 @@ pub(super) async fn fetch(
             )
         }
         JobOutput::Streamed(streamed) => {
-            takes_long(&parts);
+            let place = takes_long(&parts, &caller)?;
             let content_type = match streamed.encoding() {
                 ChunkEncoding::Utf8 => "text/plain; charset=utf-8",
                 ChunkEncoding::Base64 => "application/octet-stream",
@@ -82,7 +83,7 @@ pub(super) async fn fetch(
             let size = streamed.size();
             answer(&parts.headers, &job, content_type, size, |from, count| {
                 let streamed = streamed.range(from, count);
-                Body::from_stream(stream::unfold(Some(streamed), piece))
+                long_body(stream::unfold(Some(streamed), piece), place)
             })
         }
     }

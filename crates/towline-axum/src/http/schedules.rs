@@ -83,6 +83,9 @@ pub(super) async fn list(
     responses(
         (status = 202, description = "accepted, and durable", body = Submitted, headers(("Location" = String, description = "the job"))),
         (status = 403, description = "there is no such schedule, or none of the caller's", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "there is no such agent (any more)", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "the schedule's firing of this moment is another submit", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "the schedule's principal has as much going as it may", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 422, description = "the lease or the budget is more than the schedule's principal may have", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]

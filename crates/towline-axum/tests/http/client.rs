@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OnceCell, Semaphore},
 };
 use towline_axum::{EndpointOptions, RouterExt as _, Visit};
 use towline_runtime::{
@@ -107,6 +107,20 @@ impl Server {
 
     /// Sends one request and reads the answer to its end.
     pub(crate) async fn ask(&self, line: &str, headers: &[&str], body: &str) -> Answer {
+        let answer = self.ask_once(line, headers, body).await;
+        let described = DESCRIPTION.get_or_try_init(|| async {
+            let description = self.ask_once("GET /openapi.json", &[], "").await;
+            (description.status == 200)
+                .then(|| description.json())
+                .ok_or(())
+        });
+        if let Ok(description) = described.await {
+            is_described(description, line, answer.status);
+        }
+        answer
+    }
+
+    async fn ask_once(&self, line: &str, headers: &[&str], body: &str) -> Answer {
         let mut socket = self.send(line, headers, body).await;
         let mut bytes = Vec::new();
         tokio::time::timeout(Duration::from_secs(60), socket.read_to_end(&mut bytes))
@@ -151,6 +165,31 @@ impl Server {
         }
     }
 }
+
+/// [ARCP 16-5] Whatever these tests are answered stands in the description.
+fn is_described(description: &Value, line: &str, status: u16) {
+    let (method, target) = line.split_once(' ').unwrap();
+    let path = target.split('?').next().unwrap();
+    let fits = |template: &str| {
+        let (template, path) = (template.split('/'), path.split('/'));
+        template.clone().count() == path.clone().count()
+            && template
+                .zip(path)
+                .all(|(part, is)| part == is || part.starts_with('{'))
+    };
+    let paths = description["paths"].as_object().unwrap();
+    let found = paths.iter().find(|(template, _)| fits(template));
+    let operation =
+        found.and_then(|(_, operations)| operations.get(method.to_ascii_lowercase().as_str()));
+    if let Some(operation) = operation {
+        let responses = operation["responses"].as_object().unwrap();
+        let has = responses.contains_key(status.to_string().as_str());
+        assert!(has, "{line}: {status} is not described");
+    }
+}
+
+/// The description, which is the same for every server.
+static DESCRIPTION: OnceCell<Value> = OnceCell::const_new();
 
 /// A stream of events under way.
 pub(crate) struct Watch {

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "http")]
 
+mod bounds;
 mod client;
 mod events;
 #[cfg(feature = "mcp")]

@@ -1,7 +1,10 @@
 //! `/mcp`, as raw requests.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use towline_axum::EndpointOptions;
+use towline_runtime::auth::{Replaceable, StaticTokens};
 
 use crate::client::{ALICE, Answer, BOB, JSON, Server};
 
@@ -134,4 +137,96 @@ async fn a_session_is_its_principals() {
     assert_eq!(other.status, 404, "{other:?}");
     let none = ask(&server, &[BOB, version, "Mcp-Session-Id: none"], &list).await;
     assert_eq!((other.status, other.body), (none.status, none.body));
+}
+
+/// [ARCP 14-7] What a client listens to ends when its token is taken away.
+#[tokio::test]
+async fn listening_ends_with_the_token() {
+    let tokens = StaticTokens::new([("alice", "good")]).unwrap();
+    let tokens = Replaceable::new(Arc::new(tokens));
+    let known = tokens.clone();
+    let server = Server::with(
+        |builder| builder.authenticator(known),
+        EndpointOptions::new(),
+    )
+    .await;
+    let session = format!("Mcp-Session-Id: {}", open(&server, ALICE).await);
+    let version = "MCP-Protocol-Version: 2025-11-25";
+    let headers = ["Accept: text/event-stream", version, &session];
+    let mut listening = server.watch("/mcp", &headers).await;
+    assert!(listening.head.contains(" 200 "), "{}", listening.head);
+    tokens.replace(Arc::new(StaticTokens::new([("bob", "other")]).unwrap()));
+    while listening.line().await.is_some() {}
+}
+
+/// [ARCP 19-1] What cannot be read is answered as JSON-RPC has it, and what a model writes of half a pair is read.
+#[tokio::test]
+async fn malformed_messages_are_answered() {
+    let server = Server::start().await;
+    let headers = [
+        ALICE,
+        JSON,
+        "Accept: application/json, text/event-stream",
+        "MCP-Protocol-Version: 2026-07-28",
+        "Mcp-Method: tools/call",
+        "Mcp-Name: echo",
+    ];
+    for (body, code) in [("{", -32700), ("[]", -32600), (r#"{"id":1}"#, -32600)] {
+        let answer = server.ask("POST /mcp", &headers, body).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let told = answer.json();
+        assert_eq!(told["error"]["code"], code, "{told}");
+        assert!(told.get("id").is_some(), "{told}");
+    }
+    let half = call("echo", json!({"a": "HALF"}))
+        .to_string()
+        .replace("HALF", "\\ud800");
+    let done = server.ask("POST /mcp", &headers, &half).await;
+    let done = message(&done)["result"]["structuredContent"].take();
+    assert_eq!(done["result"], json!({"a": "\u{fffd}"}), "{done}");
+}
+
+/// [ARCP 16-4] A page that is let in may send what MCP has it send, and read what it is told.
+#[tokio::test]
+async fn pages_that_are_let_in_speak_mcp() {
+    let options = EndpointOptions::new().allowed_origins(["https://app.example"]);
+    let server = Server::with_options(options).await;
+    let app = "Origin: https://app.example";
+    let wish = "Access-Control-Request-Method: DELETE";
+    let answer = server.ask("OPTIONS /mcp", &[app, wish], "").await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+    let has = |answer: &Answer, name: &str, wanted: &[&str]| {
+        let header = answer.header(name).unwrap();
+        let all: Vec<_> = header.split(", ").collect();
+        assert!(wanted.iter().all(|one| all.contains(one)), "{header}");
+    };
+    has(
+        &answer,
+        "access-control-allow-methods",
+        &["GET", "POST", "DELETE"],
+    );
+    has(
+        &answer,
+        "access-control-allow-headers",
+        &[
+            "Authorization",
+            "Content-Type",
+            "Last-Event-ID",
+            "MCP-Protocol-Version",
+            "Mcp-Method",
+            "Mcp-Name",
+            "Mcp-Session-Id",
+        ],
+    );
+    let list = call("jobs", json!({}));
+    let mut headers = modern(ALICE, "Mcp-Name: jobs").to_vec();
+    headers.push(app);
+    let answer = ask(&server, &headers, &list).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    has(
+        &answer,
+        "access-control-expose-headers",
+        &["Mcp-Session-Id", "MCP-Protocol-Version", "Retry-After"],
+    );
 }

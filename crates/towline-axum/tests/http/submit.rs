@@ -265,3 +265,37 @@ async fn bounds_at_the_wrong_place_are_told_of() {
     let other = server.post("/v1/jobs", r#"{"agent":"echo","x":1}"#).await;
     assert_eq!(other.status, 202, "{other:?}");
 }
+
+/// [ARCP 16-1] A member that is given twice is refused by name, as in a frame: whoever looks at the request before may have read
+/// the other one.
+#[tokio::test]
+async fn a_member_is_given_once() {
+    let server = Server::start().await;
+    let job = server.submit(r#"{"agent":"ask"}"#).await;
+    let answer = format!("/v1/jobs/{job}/answer");
+    let message = format!("/v1/jobs/{job}/messages");
+    let cancel = format!("/v1/jobs/{job}/cancel");
+    for (path, body, name) in [
+        ("/v1/jobs", r#"{"agent":"echo","agent":"log"}"#, "agent"),
+        (
+            "/v1/jobs",
+            r#"{"agent":"echo","lease_request":{"fs.read":["/a"]},"lease_request":{"fs.read":["/**"]}}"#,
+            "lease_request",
+        ),
+        (
+            &*answer,
+            r#"{"question_id":"q","answer":false,"answer":true}"#,
+            "answer",
+        ),
+        (&*message, r#"{"body":1,"body":1}"#, "body"),
+        (&*cancel, r#"{"reason":"a","reason":"b"}"#, "reason"),
+    ] {
+        let refused = server.post(path, body).await;
+        let problem = refused.is_problem(400, "INVALID_REQUEST");
+        assert_eq!(problem["detail"], format!("`{name}`: given twice"));
+    }
+    assert_eq!(
+        server.get(&format!("/v1/jobs/{job}")).await.json()["status"],
+        "running"
+    );
+}

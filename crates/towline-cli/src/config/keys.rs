@@ -61,6 +61,8 @@ static FILE: Shape = Keys(&[
                     ("log_bytes_per_principal", Leaf),
                     ("connections", Leaf),
                     ("connections_per_address", Leaf),
+                    ("known_connections_per_address", Leaf),
+                    ("long_requests_per_principal", Leaf),
                     ("failed_tokens_per_address", Leaf),
                     ("hello_bytes", Leaf),
                     ("detached_sessions", Leaf),

@@ -61,6 +61,8 @@ pub(crate) struct LimitsSection {
     pub(crate) log_bytes_per_principal: Option<u64>,
     pub(crate) connections: Option<u32>,
     pub(crate) connections_per_address: Option<u32>,
+    pub(crate) known_connections_per_address: Option<u32>,
+    pub(crate) long_requests_per_principal: Option<u32>,
     pub(crate) failed_tokens_per_address: Option<u32>,
     pub(crate) hello_bytes: Option<u32>,
     pub(crate) detached_sessions: Option<u32>,
@@ -116,6 +118,14 @@ impl LimitsSection {
         for (key, value) in [
             ("connections", self.connections),
             ("connections_per_address", self.connections_per_address),
+            (
+                "known_connections_per_address",
+                self.known_connections_per_address,
+            ),
+            (
+                "long_requests_per_principal",
+                self.long_requests_per_principal,
+            ),
             ("failed_tokens_per_address", self.failed_tokens_per_address),
             ("sessions_per_principal", self.sessions_per_principal),
             ("jobs_per_principal", self.jobs_per_principal),

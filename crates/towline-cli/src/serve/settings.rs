@@ -219,6 +219,9 @@ fn door(config: &Config, trusted_proxies: &[Proxy]) -> DoorOptions {
     if let Some(connections) = limits.connections_per_address {
         options = options.strangers_per_address(connections as usize);
     }
+    if let Some(connections) = limits.known_connections_per_address {
+        options = options.known_per_address(connections as usize);
+    }
     match open_files() {
         Some(files) => options.within_files(files),
         None => options,
@@ -268,6 +271,9 @@ fn options(args: &ServeArgs, config: &Config) -> RuntimeOptions {
     }
     if let Some(sessions) = server.limits.detached_sessions {
         options = options.detached_sessions(sessions as usize);
+    }
+    if let Some(requests) = server.limits.long_requests_per_principal {
+        options = options.long_requests_per_principal(requests as usize);
     }
     if let Some(bytes) = server.limits.hello_bytes {
         options = options.hello_bytes(bytes as usize);

@@ -93,6 +93,8 @@ fn bounds_are_set_in_the_file() {
     let keys = [
         "connections",
         "connections_per_address",
+        "known_connections_per_address",
+        "long_requests_per_principal",
         "failed_tokens_per_address",
         "hello_bytes",
         "message_bytes",
@@ -121,6 +123,8 @@ fn bounds_are_set_in_the_file() {
     for (key, value) in [
         ("jobs", 0),
         ("sessions_per_principal", 0),
+        ("long_requests_per_principal", 0),
+        ("known_connections_per_address", 0),
         ("hello_bytes", 100),
     ] {
         place.write("bad.toml", format!("[server.limits]\n{key} = {value}\n"));

@@ -33,3 +33,4 @@ mod terminal;
 mod trust;
 mod usage;
 mod who;
+mod windows;

@@ -115,8 +115,8 @@ fn resolve(hub: &Hub, agent: &AgentRef) -> Result<(AgentRef, AgentEntry), Refusa
     Ok(hub.services.agents.resolve(agent)?)
 }
 
-/// What another run of an earlier job does not name is as it was there. What a job was given is its principal's business, and
-/// nobody else's who may watch it.
+/// What another run of an earlier job does not name is as it was there. Whoever may watch a job sees what it was given, over a
+/// WebSocket and over HTTP, and has it run once more by a submit of its own; in the name of the job only its principal does.
 async fn take_over(
     hub: &Hub,
     asker: &Asker,

@@ -1,6 +1,12 @@
 //! What callers without a connection have for a session: one name a principal.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +31,30 @@ pub(crate) struct Virtual {
     pub(crate) name: SessionId,
     /// Cancelled when the principal's sessions are ended [ARCP 14-7]: whoever reads in it stops.
     pub(crate) revoked: CancellationToken,
+    long: Arc<AtomicUsize>,
+}
+
+/// A place among the long requests of a principal: those that stay, such as a stream of events or a wait for a job's end. It is
+/// given up when it is dropped. Get one from [`Caller::long_request`](crate::Caller::long_request).
+#[derive(Debug)]
+pub struct LongRequest(Arc<AtomicUsize>);
+
+impl Virtual {
+    /// A place, unless there are so many already.
+    pub(crate) fn long_request(&self, most: usize) -> Option<LongRequest> {
+        let more = |there: usize| (there < most).then_some(there + 1);
+        // A count by itself: nothing else is published with it.
+        let taken = self
+            .long
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.is_ok().then(|| LongRequest(Arc::clone(&self.long)))
+    }
+}
+
+impl Drop for LongRequest {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl VirtualSessions {
@@ -48,6 +78,7 @@ impl VirtualSessions {
         let session = Virtual {
             name: mint(),
             revoked: CancellationToken::new(),
+            long: Arc::default(),
         };
         known.sessions.insert(principal.clone(), session.clone());
         known.order.push_back(principal.clone());
@@ -95,6 +126,25 @@ mod tests {
         }
         assert_ne!(of("alice").0.name, alice.name);
         assert_eq!(sessions.0.lock().sessions.len(), MOST);
+    }
+
+    /// [ARCP 14-6] A principal has so many long requests at once, and others have theirs; a place is given back.
+    #[test]
+    fn long_requests_are_counted_a_principal() {
+        let sessions = VirtualSessions::default();
+        let of = |name: &str| {
+            sessions
+                .of(&Principal::new(name), || SessionId::minted(name))
+                .0
+        };
+        let take = |name: &str| of(name).long_request(2);
+        let (first, _second) = (take("alice").unwrap(), take("alice").unwrap());
+        assert!(take("alice").is_none());
+        assert!(take("bob").is_some());
+        sessions.revoke(&Principal::new("alice"));
+        assert!(take("alice").is_none());
+        drop(first);
+        assert!(take("alice").is_some());
     }
 
     /// [ARCP 14-7] What went on before a principal's sessions were ended stops, and what comes later does not; the name stays.
