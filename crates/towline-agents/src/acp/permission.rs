@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use towline_proto::lease::Operation;
-use towline_runtime::JobContext;
+use towline_runtime::{JobContext, Level};
 use towline_wire::{CallId, ErrorCode, event, namespace};
 
 /// What is answered, and whether it is leave.
@@ -22,7 +22,7 @@ pub(super) async fn decide(
     let allowed = match operations(told) {
         Some(operations) => allows(ctx, &operations, call).await,
         None => {
-            unclear(ctx, call).await;
+            unclear(ctx, told, call).await;
             false
         }
     };
@@ -67,14 +67,22 @@ async fn allows(
 }
 
 /// Notes that a call is refused because nobody can tell what it does.
-async fn unclear(ctx: &JobContext, call: Option<&CallId>) {
-    let Some(call) = call else { return };
-    let error = event::ToolError {
-        code: ErrorCode::PERMISSION_DENIED,
-        message: "the agent does not say on what, so no lease covers it".to_owned(),
-        retryable: false,
+async fn unclear(ctx: &JobContext, told: &Value, call: Option<&CallId>) {
+    let message = if told["kind"] == "execute" {
+        "the agent asks to run what is not one simple command, so no `exec:` of the lease covers it"
+    } else {
+        "the agent does not say on what, so no lease covers it"
     };
     // A job that has ended needs no record of it.
+    let Some(call) = call else {
+        drop(ctx.log(Level::Warn, message).await);
+        return;
+    };
+    let error = event::ToolError {
+        code: ErrorCode::PERMISSION_DENIED,
+        message: message.to_owned(),
+        retryable: false,
+    };
     drop(ctx.tool_failed(call, error).await);
 }
 

@@ -355,7 +355,7 @@ pub(super) fn migrate(conn: &mut Connection, name: &str, steps: &[Step]) -> Resu
             i64::try_from(version + 1).unwrap_or(i64::MAX),
         )?;
         transaction.commit()?;
-        if version > 0 {
+        if from > 0 {
             tracing::info!(
                 file = name,
                 schema = version + 1,
