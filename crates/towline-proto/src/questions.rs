@@ -13,6 +13,8 @@
 
 mod check;
 mod question;
+#[cfg(feature = "schema")]
+mod steps;
 
 use std::collections::BTreeMap;
 

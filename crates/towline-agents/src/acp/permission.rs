@@ -128,18 +128,29 @@ fn program(command: &Value) -> Option<String> {
     if let Some(words) = command.as_array() {
         return words.first()?.as_str().map(str::to_owned);
     }
-    let text = command.as_str().filter(|text| !text.contains(SPECIAL))?;
-    let word = text.split_whitespace().next()?;
+    let is_simple = |text: &&str| !text.contains(SPECIAL) && has_plain_blanks(text);
+    let text = command.as_str().filter(is_simple)?;
+    let word = text.split(BLANKS).find(|word| !word.is_empty())?;
     // `A=b program` is a program with another environment; quotes may hide what is meant.
     (!word.contains(['=', '"', '\'', '\\'])).then(|| word.to_owned())
 }
 
 /// The words of a text that is one simple command, with nothing in it that a shell would read as more than itself.
 pub(super) fn words(text: &str) -> Option<Vec<String>> {
-    let is_plain = !text.contains(SPECIAL) && !text.contains(QUOTED);
-    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    let is_plain = !text.contains(SPECIAL) && !text.contains(QUOTED) && has_plain_blanks(text);
+    let words = text.split(BLANKS).filter(|word| !word.is_empty());
+    let words: Vec<String> = words.map(str::to_owned).collect();
     (is_plain && words.first().is_some_and(|first| !first.contains('='))).then_some(words)
 }
+
+/// Whether words end where a shell ends them, and nothing is hidden: other blanks are part of a word for it.
+fn has_plain_blanks(text: &str) -> bool {
+    let is_other = |c: char| (c.is_whitespace() || c.is_control()) && !BLANKS.contains(&c);
+    !text.contains(is_other)
+}
+
+/// What parts words.
+const BLANKS: [char; 2] = [' ', '\t'];
 
 /// What makes more than one simple command of a text.
 const SPECIAL: [char; 11] = [';', '&', '|', '$', '`', '<', '>', '(', ')', '\n', '\r'];
@@ -184,11 +195,23 @@ mod tests {
             Some("tool.call=exec:git")
         );
         assert_eq!(
-            run(json!("git push -f")).as_deref(),
+            run(json!(" git\tpush -f")).as_deref(),
             Some("tool.call=exec:git")
         );
         for hidden in [
-            "git;sh", "a && b", "$(x)", "`x`", "a > b", "A=b git", "g\nh", "\"git\"", "",
+            "git;sh",
+            "a && b",
+            "$(x)",
+            "`x`",
+            "a > b",
+            "A=b git",
+            "g\nh",
+            "\"git\"",
+            "",
+            "git\u{a0}push",
+            "git\u{2003}x",
+            "git\u{b}x",
+            "git\u{85}x",
         ] {
             assert_eq!(run(json!(hidden)), None, "{hidden}");
         }

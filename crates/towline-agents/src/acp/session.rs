@@ -13,7 +13,7 @@ use super::{
     permission::{self, Decided},
     terminals::Terminals,
     turn::{OTHER, Turn},
-    wire::{Broken, INTERNAL, METHOD_NOT_FOUND, RpcError, Said, Wire},
+    wire::{Broken, INTERNAL, METHOD_NOT_FOUND, RpcError, Said, Wire, taken},
 };
 use crate::{
     collected::{Collected, ResultForm},
@@ -404,8 +404,8 @@ impl<'j> Session<'j> {
                     self.wire.answer(&id, Ok(permission::cancelled()));
                     return Ok(());
                 }
-                let told = self.turn.call(params["toolCall"].take());
-                let options = params["options"].take();
+                let told = self.turn.call(taken(&mut params, "toolCall"));
+                let options = taken(&mut params, "options");
                 let tool = told["toolCallId"].as_str().map(str::to_owned);
                 let call = tool.as_deref().and_then(|tool| self.turn.open_call(tool));
                 self.asked.push(id.clone());

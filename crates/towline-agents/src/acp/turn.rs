@@ -7,6 +7,8 @@ use sha2::{Digest as _, Sha256};
 use towline_runtime::{AgentError, JobContext};
 use towline_wire::{Amount, CallId, ErrorCode, EventKind, event};
 
+use super::wire::taken;
+
 /// One turn of a session.
 pub(super) struct Turn<'j> {
     ctx: &'j JobContext,
@@ -74,7 +76,7 @@ impl<'j> Turn<'j> {
 
     /// The params of a `session/update`.
     pub(super) async fn update(&mut self, mut params: Value) -> Result<(), AgentError> {
-        let update = params["update"].take();
+        let update = taken(&mut params, "update");
         let kind = update["sessionUpdate"].as_str().unwrap_or_default();
         let text = update["content"]["text"].as_str();
         let text = text.filter(|_| update["content"]["type"] == "text");

@@ -179,6 +179,11 @@ fn read(line: &str) -> Said {
     }
 }
 
+/// A member of what may be no object; null where it is not there.
+pub(super) fn taken(params: &mut Value, name: &str) -> Value {
+    params.get_mut(name).map(Value::take).unwrap_or_default()
+}
+
 /// The longest line of a program.
 const LINE: usize = 16 << 20;
 

@@ -5,6 +5,9 @@ use towline_wire::{
     event::{ChoiceOption, InputRequest, QuestionKind},
 };
 
+#[cfg(feature = "schema")]
+use super::steps;
+
 /// Whether an answer fits a question; why it does not.
 pub(super) fn fits(request: &InputRequest, answer: &RawJson) -> Result<(), String> {
     let options = request.options.as_deref();
@@ -59,7 +62,8 @@ fn fits_schema(schema: &RawJson, answer: &RawJson) -> Result<(), String> {
     if !answer.is_object() {
         return Err("a form is answered with an object".to_owned());
     }
-    let validator = compile(schema)?;
+    let (validator, parts) = compile(schema)?;
+    steps::affordable(parts, &answer)?;
     validator.validate(&answer).map_err(|error| {
         let place = error.instance_path().to_string();
         let place = if place.is_empty() { "/" } else { &place };
@@ -74,15 +78,17 @@ pub(super) fn compiles(schema: &RawJson) -> Result<(), String> {
     compile(schema).map(drop)
 }
 
-/// No schema fetches another one: nothing is read here, by whatever name.
+/// A schema, ready, and how many parts it has. None fetches another one: nothing is read here, by whatever name.
 #[cfg(feature = "schema")]
-fn compile(schema: &RawJson) -> Result<jsonschema::Validator, String> {
+fn compile(schema: &RawJson) -> Result<(jsonschema::Validator, u64), String> {
     let schema: serde_json::Value = schema.read().map_err(|cause| cause.to_string())?;
-    jsonschema::options()
+    let parts = steps::parts(&schema)?;
+    let validator = jsonschema::options()
         .with_draft(jsonschema::Draft::Draft202012)
         .with_pattern_options(jsonschema::PatternOptions::regex())
         .build(&schema)
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    Ok((validator, parts))
 }
 
 #[cfg(not(feature = "schema"))]
