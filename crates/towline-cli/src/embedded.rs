@@ -66,6 +66,8 @@ impl Embedded {
         let options = RuntimeOptions::default()
             .principal_cancels(true)
             .starts_recovered(purpose == Purpose::Work)
+            // A job of an agent of some file is no business of a command that was given another one, or none.
+            .leaves_foreign(true)
             .protect(own);
         let options = hosting::limits(options, config);
         let builder = Runtime::builder()

@@ -42,6 +42,7 @@ pub struct RuntimeOptions {
     pub(crate) log_bytes_per_principal: u64,
     pub(crate) max_starts: u32,
     pub(crate) starts_recovered: bool,
+    pub(crate) leaves_foreign: bool,
     pub(crate) protected: Vec<PathBuf>,
     pub(crate) node_pending_bytes: usize,
     pub(crate) max_depth: u32,
@@ -87,6 +88,7 @@ impl Default for RuntimeOptions {
             log_bytes_per_principal: 8 * 1024 * 1024 * 1024,
             max_starts: 3,
             starts_recovered: true,
+            leaves_foreign: false,
             protected: Vec::new(),
             node_pending_bytes: 256 * 1024 * 1024,
             max_depth: 8,
@@ -229,6 +231,9 @@ setters! {
     /// stay as they are, for a runtime that is only there to be looked at [ARCP 14-9]; those that cannot be run again end with
     /// INTERNAL_ERROR, `runtime_restarted`.
     starts_recovered: bool,
+    /// Whether jobs that an earlier run of the runtime left, and whose agent is not hosted here, stay as they are, for a runtime that
+    /// hosts it. Default: off, they end.
+    leaves_foreign: bool,
     /// How many bytes of events of all jobs together may wait for their commit before agents that emit wait. Jobs with less
     /// than 64 KiB waiting do not count. Default 256 MiB.
     node_pending_bytes: usize,

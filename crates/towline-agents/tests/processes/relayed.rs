@@ -95,7 +95,8 @@ async fn a_result_before_the_end_is_a_result() {
 #[tokio::test]
 async fn complaints_after_the_result_are_not_told() {
     let script = format!(
-        "{}{} echo too late >&2; sleep 1000",
+        // The next line that it hears comes once its result is in.
+        "{}{} read line; echo too late >&2; sleep 1000",
         opening(),
         result(1, json!("done"))
     );

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use tokio::sync::mpsc;
 use towline::{
     Event, JobId,
     client::Client,
@@ -23,16 +24,25 @@ pub(super) struct Asking {
     /// Those that wait, the one that is asked now first.
     open: VecDeque<(JobId, InputRequest)>,
     keyboard: Option<Keyboard>,
+    /// Those that were answered, and are not settled yet.
+    answered: Vec<(JobId, InputRequest)>,
+    /// The names of those whose answer was not accepted.
+    refused: mpsc::Receiver<String>,
+    refuse: mpsc::Sender<String>,
     /// Whether a person reads what is told, and there may be one who types.
     is_attended: bool,
 }
 
 impl Asking {
     pub(super) fn new(client: &Client, shows_to_people: bool) -> Self {
+        let (refuse, refused) = mpsc::channel(ANSWERS);
         Self {
             client: client.clone(),
             open: VecDeque::new(),
             keyboard: None,
+            answered: Vec::new(),
+            refused,
+            refuse,
             is_attended: shows_to_people,
         }
     }
@@ -49,28 +59,44 @@ impl Asking {
             {
                 self.open.push_back((job.clone(), request));
                 if self.open.len() == 1 {
-                    self.prompt(follower);
+                    self.prompt(|line| follower.note(line));
                 }
             }
             Ok(Event::InputResolved(resolved)) => {
                 let front = self.open.front();
                 let was_asked =
                     front.is_some_and(|(_, open)| open.question_id == resolved.question_id);
-                self.open
-                    .retain(|(_, open)| open.question_id != resolved.question_id);
+                let is_open =
+                    |(_, open): &(JobId, InputRequest)| open.question_id != resolved.question_id;
+                self.open.retain(is_open);
+                self.answered.retain(is_open);
                 if was_asked {
-                    self.prompt(follower);
+                    self.prompt(|line| follower.note(line));
                 }
             }
             _ => {}
         }
     }
 
-    /// The next line that somebody typed, none when there are no more. Cancel safe; waits for ever where nobody is asked.
+    /// The next line that somebody typed, none when there are no more. Meanwhile what was answered wrongly is asked again. Cancel
+    /// safe; waits for ever where nobody is asked.
     pub(super) async fn line(&mut self) -> Option<String> {
-        match &mut self.keyboard {
-            Some(keyboard) => keyboard.line().await,
-            None => std::future::pending().await,
+        loop {
+            let Some(keyboard) = &mut self.keyboard else {
+                return std::future::pending().await;
+            };
+            let refused = tokio::select! {
+                line = keyboard.line() => return line,
+                // This holds a sender of its own.
+                Some(refused) = self.refused.recv() => refused,
+            };
+            let again =
+                |(_, answered): &(JobId, InputRequest)| answered.question_id.as_str() == refused;
+            // One that is settled already is asked no more.
+            if let Some(at) = self.answered.iter().position(again) {
+                self.open.push_front(self.answered.remove(at));
+                self.prompt(output::note);
+            }
         }
     }
 
@@ -90,23 +116,25 @@ impl Asking {
             Ok(answer) => answer,
             Err(why) => {
                 follower.note(&why);
-                return self.prompt(follower);
+                return self.prompt(|line| follower.note(line));
             }
         };
-        let answer = self
-            .client
-            .answer(job.clone(), request.question_id.clone(), answer);
-        self.open.pop_front();
-        self.prompt(follower);
+        let question = request.question_id.clone();
+        let answer = self.client.answer(job.clone(), question.clone(), answer);
+        self.answered.extend(self.open.pop_front());
+        self.prompt(|line| follower.note(line));
+        let refuse = self.refuse.clone();
         tokio::spawn(async move {
             if let Err(error) = answer.remember(remember).await {
                 output::note(&format!("the answer was not accepted: {}", failed(error)));
+                // The command may be over.
+                let _ = refuse.send(question.to_string()).await;
             }
         });
     }
 
     /// Asks the first of those that wait.
-    fn prompt(&mut self, follower: &Follower) {
+    fn prompt(&mut self, tell: impl Fn(&str)) {
         let Some((_, request)) = self.open.front() else {
             if let Some(keyboard) = &self.keyboard {
                 keyboard.withdraw();
@@ -115,10 +143,13 @@ impl Asking {
         };
         self.keyboard.get_or_insert_with(Keyboard::new).put();
         for line in prompt_of(request) {
-            follower.note(&line);
+            tell(&line);
         }
     }
 }
+
+/// So many answers that were not accepted wait to be asked for again.
+const ANSWERS: usize = 16;
 
 /// What a person is shown.
 fn prompt_of(request: &InputRequest) -> Vec<String> {

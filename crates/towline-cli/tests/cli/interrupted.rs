@@ -134,6 +134,43 @@ fn what_cannot_go_on_has_ended() {
     );
 }
 
+/// [ARCP 14-9] A job of an agent that only some configuration has is left as it is by commands without that: neither looking nor
+/// another run ends it, and it goes on where its agent is.
+#[cfg(unix)]
+#[test]
+fn a_job_of_an_agent_elsewhere_is_left_alone() {
+    let place = Place::new();
+    let config = "[agents.slow]\ncommand = [\"sh\", \"-c\", \"sleep 2; echo over\"]\nprotocol = \"exec\"\nrestartable = true\n";
+    let file = place.path().join("slow.toml");
+    std::fs::write(&file, config).unwrap();
+    let file = file.to_str().unwrap();
+    let mut command = place.command(["run", "slow", "--config", file, "-o", "ndjson"]);
+    let mut run = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut reader = BufReader::new(run.stdout.take().unwrap());
+    let lines = read_until(&mut reader, |line| line["body"]["phase"] == "running");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let job = lines[0]["job_id"].as_str().unwrap();
+    for looking in [&["jobs"][..], &["get", job], &["inbox"]] {
+        place.run(looking).status(0);
+    }
+    assert!(
+        place
+            .run(["watch", job])
+            .status(1)
+            .stderr
+            .contains("interrupted")
+    );
+    place.run(["run", "echo", "--input", "1"]).status(0);
+    let shown = place.run(["get", job, "-o", "json"]).status(0).json();
+    assert_eq!(shown["status"], "running", "{shown}");
+    place
+        .run(["run", "echo", "--config", file, "--input", "1"])
+        .status(0);
+    let shown = place.run(["get", job, "-o", "json"]).status(0).json();
+    assert_ne!(shown["status"], "error", "{shown}");
+}
+
 /// A second Ctrl-C leaves at once: the end that the job was told to come to is not waited for, and is written by the next
 /// command.
 #[cfg(unix)]

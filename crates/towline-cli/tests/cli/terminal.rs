@@ -122,6 +122,22 @@ fn a_question_is_asked_and_answered() {
     assert_eq!(terminal.ends().ok().json(), answered(true));
 }
 
+/// [ARCP 15-1] An answer that the runtime refuses leaves the question open, and the person is asked again.
+#[test]
+fn a_refused_answer_is_asked_for_again() {
+    let place = Place::new();
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
+    let form = json!({"kind": "form", "title": "How many?", "schema": schema}).to_string();
+    let mut terminal = Terminal::start(&place, &["run", "ask", "--input", &form], "");
+    terminal.until("JSON that fits");
+    terminal.types("{\"n\":\"x\"}\n");
+    terminal.until("was not accepted");
+    terminal.until("JSON that fits");
+    terminal.types("{\"n\":3}\n");
+    let given = terminal.ends().ok().json();
+    assert_eq!(given["answer"], json!({"n": 3}), "{given}");
+}
+
 /// What was typed before a question was shown answers nothing: neither lines, nor the beginning of one.
 #[test]
 fn keys_typed_ahead_are_no_answer() {

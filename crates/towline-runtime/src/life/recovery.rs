@@ -125,7 +125,7 @@ fn restore_job(hub: &Hub, row: JobRow, talk: Option<RawJson>) -> Arc<JobEntry> {
         .and_then(|cause| cause.read::<Cause>().ok());
     let status = match (row.state.status, &ending) {
         // The agent is run from its beginning.
-        (JobStatus::Running, None) if hub.services.options.starts_recovered => JobStatus::Pending,
+        (JobStatus::Running, None) if !is_left(hub, &row) => JobStatus::Pending,
         (status, _) => status,
     };
     let machine = JobMachine::restored(status, ending);
@@ -181,15 +181,15 @@ fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> bool {
         end::finish(hub, job, Outcome::Failed(failure));
         return false;
     }
-    let starts = hub.services.options.starts_recovered;
-    if !starts {
+    let is_left = is_left(hub, &job.row);
+    if is_left {
         job.left.cancel();
     }
-    if was_running && !may_run_again(hub, job) {
+    if was_running && !is_foreign(hub, &job.row) && !may_run_again(hub, job) {
         end::stop_job(hub, job, Cause::Restarted);
         return false;
     }
-    if !starts {
+    if is_left {
         // It is as it was, for whoever begins it.
         job.lock().machine.release();
         return false;
@@ -202,6 +202,17 @@ fn resume_job(hub: &Arc<Hub>, job: &Arc<JobEntry>) -> bool {
     watch_questions(hub, job);
     admit_recovered(hub, job);
     true
+}
+
+/// Whether a job is left as it is: by a runtime that begins none, or because it is another's.
+fn is_left(hub: &Hub, row: &JobRow) -> bool {
+    !hub.services.options.starts_recovered || is_foreign(hub, row)
+}
+
+/// Whether a job is that of another runtime, which hosts its agent.
+fn is_foreign(hub: &Hub, row: &JobRow) -> bool {
+    let services = &hub.services;
+    services.options.leaves_foreign && services.agents.resolve(&row.agent).is_err()
 }
 
 /// A job that is run again after each crash may be what the runtime crashes of.
