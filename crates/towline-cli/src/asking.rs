@@ -10,7 +10,7 @@ use crate::{
     args::ConnectArgs,
     connect,
     context::Context,
-    embedded::{Embedded, Purpose},
+    embedded::{Embedded, Purpose, Stay},
     failure::{Failure, Outcome, chain},
     output,
 };
@@ -40,7 +40,7 @@ pub(crate) async fn ask_beside(
     args: &ConnectArgs,
     question: &Question<'_>,
 ) -> Outcome<Option<Value>> {
-    let Some((transport, token)) = connect::server_beside(context).await else {
+    let Some((transport, token)) = connect::look_transport(context, Stay::Stays).await else {
         return Ok(None);
     };
     let asked = ask_over(Box::new(transport), Some(token), question);
@@ -67,11 +67,15 @@ pub(crate) async fn ask_here(
     purpose: Purpose,
     question: &Question<'_>,
 ) -> Outcome<Value> {
+    // Who has the store answers at once; only where nobody does is it opened, or waited for.
+    if let Some((transport, token)) = connect::look_transport(context, Stay::Ends).await {
+        return ask_over(Box::new(transport), Some(token), question).await;
+    }
     let embedded = tokio::select! {
         biased;
         // Another process may have the store, and be about to let others use its runtime.
         (transport, token) = connect::transport_beside(context) => {
-            return ask_over(transport, Some(token), question).await;
+            return ask_over(Box::new(transport), Some(token), question).await;
         }
         embedded = Embedded::start(&context.config, &context.data, purpose) => embedded?,
     };

@@ -6,7 +6,7 @@ use towline::{
     ErrorCode, JobId,
     client::{Client, ClientOptions, ResumeState},
     env::{Clock as _, SystemClock},
-    transport::{MemoryTransport, StdioTransport, Transport, WebSocketOptions},
+    transport::{MemoryTransport, StdioTransport, WebSocketOptions},
     wire::Secret,
 };
 
@@ -257,33 +257,27 @@ pub(crate) async fn look_beside(context: &Context, wanted: Stay) -> Option<Clien
 }
 
 /// A way to the runtime that another process has on this data directory, as soon as there is one, and the token that lets one in.
-#[cfg(unix)]
-pub(crate) async fn transport_beside(context: &Context) -> (Box<dyn Transport>, Secret) {
+pub(crate) async fn transport_beside(context: &Context) -> (StdioTransport, Secret) {
     loop {
-        if let Ok(store) = StoreChoice::of_commands(&context.config, &context.data)
-            && let Some((transport, token)) =
-                crate::beside::transport(&context.data, &store, Stay::Ends).await
-        {
-            return (Box::new(transport), token);
+        if let Some(beside) = look_transport(context, Stay::Ends).await {
+            return beside;
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
-#[cfg(not(unix))]
-pub(crate) async fn transport_beside(_: &Context) -> (Box<dyn Transport>, Secret) {
-    std::future::pending().await
-}
-
-/// The way to a server on this data directory, and the token to show; nothing when there is none just now.
+/// The same, nothing when there is none just now.
 #[cfg(unix)]
-pub(crate) async fn server_beside(context: &Context) -> Option<(StdioTransport, Secret)> {
+pub(crate) async fn look_transport(
+    context: &Context,
+    wanted: Stay,
+) -> Option<(StdioTransport, Secret)> {
     let store = StoreChoice::of_commands(&context.config, &context.data).ok()?;
-    crate::beside::transport(&context.data, &store, Stay::Stays).await
+    crate::beside::transport(&context.data, &store, wanted).await
 }
 
 #[cfg(not(unix))]
-pub(crate) async fn server_beside(_: &Context) -> Option<(StdioTransport, Secret)> {
+pub(crate) async fn look_transport(_: &Context, _: Stay) -> Option<(StdioTransport, Secret)> {
     None
 }
 

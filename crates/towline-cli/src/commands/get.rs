@@ -8,7 +8,7 @@ use towline::{
     client::{JobEvent, JobOutput, Outcome as JobOutcome},
     wire::{
         JobSeq, RawJson,
-        payload::{JobListing, Subscribed},
+        payload::{JobListing, Subscribed, WaitingFor},
     },
 };
 
@@ -51,6 +51,9 @@ struct Shown {
     /// What it spent, budgeted or not.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     spent: BTreeMap<String, Amount>,
+    /// Where a job that is pending waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_for: Option<WaitingFor>,
     parent_job_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rerun_of: Option<String>,
@@ -115,7 +118,9 @@ async fn show(connection: &Connection, job: &JobId) -> Outcome<Shown> {
     let listed = job_name::listed(&connection.client, job).await?;
     shown.when(listed.as_ref(), &told, end);
     shown.spends(listed.as_ref(), told.costs);
-    shown.principal = listed.and_then(|listed| listed.principal);
+    if let Some(listed) = listed {
+        (shown.principal, shown.waiting_for) = (listed.principal, listed.waiting_for);
+    }
     Ok(shown)
 }
 
@@ -161,6 +166,7 @@ impl Shown {
             lease_constraints: subscribed.lease_constraints.clone(),
             budget: subscribed.budget.clone(),
             spent: BTreeMap::new(),
+            waiting_for: None,
             parent_job_id: subscribed.parent_job_id.as_ref().map(ToString::to_string),
             rerun_of: subscribed.rerun_of.as_ref().map(ToString::to_string),
             trace_id: subscribed.trace_id.map(|trace| trace.to_string()),
@@ -298,6 +304,11 @@ fn facts_of(shown: &Shown) -> Vec<(&'static str, String)> {
     if shown.interrupted {
         lines.push(("remedy", facts::GOES_ON.to_owned()));
     }
+    let waits = shown.waiting_for.as_ref();
+    lines.extend(waits.map(|waits| {
+        let place = format!("for place {} in the queue {}", waits.position, waits.queue);
+        ("waits", place)
+    }));
     lines.extend(shown.principal.clone().map(|who| ("principal", who)));
     let input = shown.input.as_ref();
     lines.extend(input.map(|input| ("input", cut(input.as_str()))));
