@@ -15,6 +15,7 @@ mod calls;
 mod client;
 mod http;
 mod job;
+mod lines;
 mod names;
 mod reports;
 mod tools;

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use towline_runtime::{EventError, JobContext};
-use towline_wire::{ErrorCode, EventKind, Lease, LeaseConstraints, RawJson, explain_json};
+use towline_wire::{ErrorCode, Event, EventKind, Lease, LeaseConstraints, RawJson, explain_json};
 
 /// What became of it.
 pub(crate) enum Said {
@@ -25,6 +25,23 @@ const CHECKPOINTS: [&str; 2] = ["checkpoint", "x-vendor.towline.checkpoint"];
 pub(crate) fn is_checkpoint(kind: &EventKind) -> bool {
     CHECKPOINTS.contains(&kind.as_str())
 }
+
+/// Whether only the runtime says it of a job: a phase that it puts the job into, or what is left of a budget.
+pub(crate) fn is_ours(event: &Event) -> bool {
+    match event {
+        Event::Status(status) => OURS.contains(&status.phase.as_str()),
+        Event::Metric(metric) => metric.name == "cost.budget.remaining",
+        _ => false,
+    }
+}
+
+/// The phases that a runtime tells by itself.
+const OURS: [&str; 4] = [
+    "running",
+    "awaiting_input",
+    "back_pressure",
+    "credential_rotated",
+];
 
 /// A checkpoint's body.
 #[derive(Deserialize)]
@@ -59,6 +76,12 @@ pub(crate) async fn say(
     }
     if *kind == EventKind::DELEGATE {
         return Ok(delegate(ctx, body).await);
+    }
+    if (*kind == EventKind::STATUS || *kind == EventKind::METRIC)
+        && Event::read(kind, body).is_ok_and(|event| is_ours(&event))
+    {
+        let why = format!("only the runtime says this `{kind}` of a job");
+        return Ok(invalid(why));
     }
     match ctx.emit(kind, body).await {
         Err(refused @ (EventError::Invalid(_) | EventError::Metric(_))) => Ok(invalid(refused)),

@@ -289,8 +289,8 @@ impl<'j> Session<'j> {
     }
 
     async fn conclude(&mut self, ended: &Value, last: Option<String>) -> Result<RawJson, Broken> {
-        let reason = ended["stopReason"].as_str().unwrap_or("none");
-        let code = match reason {
+        let reason = told(ended["stopReason"].as_str().unwrap_or("none"));
+        let code = match &*reason {
             "end_turn" => {
                 let Some(text) = last else {
                     return Ok(RawJson::NULL);
@@ -303,8 +303,8 @@ impl<'j> Session<'j> {
             "refusal" => ErrorCode::INVALID_REQUEST,
             _ => ErrorCode::INTERNAL_ERROR,
         };
-        let said = last.filter(|_| reason == "refusal");
-        let why = said.unwrap_or_else(|| format!("the turn ended with `{reason}`"));
+        let said = last.as_deref().filter(|_| reason == "refusal");
+        let why = said.map_or_else(|| format!("the turn ended with `{reason}`"), told);
         let details = RawJson::from(json!({"stop_reason": reason}));
         Err(AgentError::new(code, why).with_details(details).into())
     }
@@ -460,8 +460,13 @@ fn refusal(method: &str, error: &RpcError) -> String {
     } else {
         ""
     };
-    let (code, message) = (error.code, &error.message);
+    let (code, message) = (error.code, told(&error.message));
     format!("refused {method}: {message} ({code}){hint}")
+}
+
+/// As much of an agent's text as an error of the job tells.
+fn told(text: &str) -> String {
+    text.chars().take(TOLD).collect()
 }
 
 async fn over(until: Option<Instant>) {
@@ -522,6 +527,9 @@ fn no_session(job: &JobId) -> AgentError {
     let why = format!("`continue`: job `{job}` has no ACP session that is known of");
     AgentError::new(ErrorCode::INVALID_REQUEST, why)
 }
+
+/// How many characters of a text that is.
+const TOLD: usize = 4096;
 
 /// A file that is read whole has at most so many bytes.
 const READ: u64 = 8 << 20;

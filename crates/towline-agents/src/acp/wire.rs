@@ -7,7 +7,7 @@ use tokio::{
     io::AsyncWriteExt as _,
     process::{ChildStdin, ChildStdout},
 };
-use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use towline_runtime::{AgentError, EventError};
 use towline_wire::ErrorCode;
 
@@ -75,7 +75,7 @@ pub(super) const INTERNAL: i64 = -32603;
 
 /// The lines to and from the program.
 pub(super) struct Wire {
-    lines: FramedRead<Output<ChildStdout>, LinesCodec>,
+    lines: FramedRead<Output<ChildStdout>, AnyDelimiterCodec>,
     stdin: ChildStdin,
     out: BytesMut,
     last_id: u64,
@@ -83,8 +83,11 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(stdout: Output<ChildStdout>, stdin: ChildStdin) -> Self {
+        // Bytes, not text: a line that is no UTF-8 is a line that is no message, and not the end of the pipe.
+        let end = || b"\n".to_vec();
+        let codec = AnyDelimiterCodec::new_with_max_length(end(), end(), LINE);
         Self {
-            lines: FramedRead::new(stdout, LinesCodec::new_with_max_length(LINE)),
+            lines: FramedRead::new(stdout, codec),
             stdin,
             out: BytesMut::new(),
             last_id: 0,
@@ -125,12 +128,12 @@ impl Wire {
             tokio::select! {
                 line = self.lines.next() => return match line {
                     Some(Ok(line)) => Ok(read(&line)),
-                    Some(Err(LinesCodecError::MaxLineLengthExceeded)) => Err(AgentError::new(
+                    Some(Err(AnyDelimiterCodecError::MaxChunkLengthExceeded)) => Err(AgentError::new(
                         ErrorCode::INTERNAL_ERROR,
                         format!("the agent's process wrote a line of more than {LINE} bytes"),
                     )
                     .into()),
-                    Some(Err(LinesCodecError::Io(error))) => Err(AgentError::from(error).into()),
+                    Some(Err(AnyDelimiterCodecError::Io(error))) => Err(AgentError::from(error).into()),
                     None => Err(Broken::Lost),
                 },
                 written = self.stdin.write(&self.out), if !self.out.is_empty() => match written {
@@ -148,9 +151,14 @@ impl Wire {
     }
 }
 
-fn read(line: &str) -> Said {
-    let stray = || Said::Stray(line.chars().take(SHOWN).collect());
-    let Ok(Value::Object(mut message)) = serde_json::from_str(line) else {
+fn read(line: &[u8]) -> Said {
+    let stray = || {
+        // No character has more than four bytes.
+        let beginning = &line[..line.len().min(4 * SHOWN)];
+        let text = String::from_utf8_lossy(beginning);
+        Said::Stray(text.trim_end().chars().take(SHOWN).collect())
+    };
+    let Ok(Value::Object(mut message)) = serde_json::from_slice(line) else {
         return stray();
     };
     let id = message.remove("id");

@@ -24,6 +24,7 @@ use towline_transport::tls::{TlsError, Trust};
 use towline_wire::{RawJson, Secret};
 use url::Url;
 
+use super::lines::Bounded;
 use crate::{
     agent::ProcessAgent,
     confined::Confinement,
@@ -185,35 +186,41 @@ async fn open_command(ctx: &JobContext, process: &ProcessAgent) -> Result<Open, 
     drop(tokio::spawn(async move {
         drop(log_lines(&logging, &mut stderr, "debug", |_| {}).await);
     }));
-    let transport = AsyncRwTransport::new_client(stdout, stdin).with_max_line_length(LINE);
+    let bounds = Bounds {
+        allowance,
+        too_long: CancellationToken::new(),
+    };
+    let stdout = Bounded::new(stdout, LINE, &bounds.too_long);
+    // Longer lines do not get there.
+    let transport = AsyncRwTransport::new_client(stdout, stdin).with_max_line_length(2 * LINE);
     let running = tokio::select! {
         running = opened(us().serve(transport).boxed()) => running,
-        how = ended(&mut process, allowance.as_ref()) => return Err(how),
+        how = ended(&mut process, &bounds) => return Err(how),
     };
     let running = match running {
         Ok(running) => running,
         Err(why) => {
             // How its process ended says more than that its pipe did.
-            let how = timeout(LAST_WORDS, ended(&mut process, allowance.as_ref())).await;
+            let how = timeout(LAST_WORDS, ended(&mut process, &bounds)).await;
             return Err(how.unwrap_or(why));
         }
     };
     let end = End::default();
     let open = Open::new(&running, &end);
-    drop(tokio::spawn(attend(process, allowance, running, gone, end)));
+    drop(tokio::spawn(attend(process, bounds, running, gone, end)));
     Ok(open)
 }
 
 /// Waits with a process for its end, or for that of whoever needs it.
 async fn attend(
     mut process: Process,
-    allowance: Option<Allowance>,
+    bounds: Bounds,
     mut running: Running,
     gone: CancellationToken,
     end: End,
 ) {
     let how = tokio::select! {
-        how = ended(&mut process, allowance.as_ref()) => how,
+        how = ended(&mut process, &bounds) => how,
         () = end.wanted.cancelled() => "it was closed".to_owned(),
     };
     *end.how.lock() = Some(how);
@@ -223,15 +230,26 @@ async fn attend(
     let _ = timeout(OPENING, running.close()).await;
 }
 
+/// How much a process may say.
+struct Bounds {
+    allowance: Option<Allowance>,
+    /// It said too long a line.
+    too_long: CancellationToken,
+}
+
 /// How a process ended, or why it has to.
-async fn ended(process: &mut Process, allowance: Option<&Allowance>) -> String {
+async fn ended(process: &mut Process, bounds: &Bounds) -> String {
     let used_up = async {
-        match allowance {
+        match &bounds.allowance {
             Some(allowance) => allowance.used_up().await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
+        biased;
+        () = bounds.too_long.cancelled() => {
+            format!("its process wrote a message of more than {LINE} bytes; ask for less of it")
+        }
         status = process.ended() => {
             let how = status.map_or_else(|error| error.to_string(), describe);
             format!("its process ended with {how}")
@@ -326,7 +344,7 @@ impl Open {
         };
         match answer {
             Ok(answer) => Ok(answer),
-            Err(ServiceError::McpError(error)) => Err(error.message.into_owned()),
+            Err(ServiceError::McpError(error)) => Err(beginning(&error.message)),
             Err(error) => {
                 // How its process ended says more than that its pipe did.
                 let came = timeout(LAST_WORDS, self.end.came.cancelled()).await;
@@ -398,11 +416,16 @@ impl Open {
 fn said(result: &CallToolResult) -> String {
     let texts = result.content.iter().filter_map(|item| item.as_text());
     let text = texts.map(|text| text.text.as_str()).collect::<Vec<_>>();
-    let text: String = text.join("\n").chars().take(MESSAGE).collect();
+    let text = beginning(&text.join("\n"));
     if text.is_empty() {
         return "it does not say why".to_owned();
     }
     text
+}
+
+/// As much of an error as is told.
+fn beginning(text: &str) -> String {
+    text.chars().take(MESSAGE).collect()
 }
 
 impl OpenTools for Open {

@@ -40,16 +40,13 @@ impl<'j> Forward<'j> {
         if !asks {
             match payload.event() {
                 Ok(Event::ResultChunk(chunk)) => return self.piece(chunk).await,
-                Ok(Event::Status(status)) if OURS.contains(&status.phase.as_str()) => return Ok(()),
+                Ok(event) if said::is_ours(&event) => return Ok(()),
                 Ok(Event::InputRequest(request)) => {
                     self.asking.ask(request);
                     return Ok(());
                 }
                 // What people said stands in our log already.
                 Ok(_) if kind.is_of_questions() => return Ok(()),
-                Ok(Event::Metric(metric)) if metric.name == "cost.budget.remaining" => {
-                    return Ok(());
-                }
                 Ok(_) if kind.is_known() || kind.is_vendor() => {}
                 Ok(_) => {
                     let text =
@@ -121,11 +118,3 @@ impl<'j> Forward<'j> {
         Ok(true)
     }
 }
-
-/// What the runtime says of a job by itself.
-const OURS: [&str; 4] = [
-    "running",
-    "awaiting_input",
-    "back_pressure",
-    "credential_rotated",
-];

@@ -9,6 +9,7 @@ mod forms;
 #[cfg(feature = "mcp")]
 mod own_tools;
 mod relayed;
+mod rude;
 mod side;
 mod support;
 mod terminals;

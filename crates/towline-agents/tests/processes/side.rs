@@ -60,6 +60,39 @@ async fn a_script_says_what_it_does() {
     }
 }
 
+/// [ARCP 18-5] what only the runtime says of a job, a script cannot say in its place.
+#[tokio::test]
+async fn a_script_does_not_speak_for_the_runtime() {
+    let ours = [
+        json!({"id": 1, "kind": "status", "body": {"phase": "running"}}),
+        json!({"id": 2, "kind": "status", "body": {"phase": "awaiting_input"}}),
+        json!({"id": 3, "kind": "status", "body": {"phase": "credential_rotated", "id": "x", "value": "forged"}}),
+        json!({"id": 4, "kind": "metric", "body": {"name": "cost.budget.remaining", "value": 999, "unit": "USD"}}),
+        json!({"id": 5, "kind": "status", "body": {"phase": "mine"}}),
+    ];
+    let mut script = "printf '['\n".to_owned();
+    for line in &ours {
+        script += &say(line);
+        script += "read -r answer <&$TOWLINE_EVENTS; printf '%s,' \"$answer\"\n";
+    }
+    script += "printf '0]'";
+    let stage = Stage::new(shell(&script)).await;
+    let mut job = stage.submit().await;
+    let gave: Value = soon(job.result_json()).await.unwrap();
+    for number in 0..4 {
+        assert_eq!(gave[number]["error"]["code"], "INVALID_REQUEST", "{gave}");
+    }
+    assert_eq!(gave[4], json!({"ack": 5}));
+    let statuses = bodies(&stage.client, job.id(), "status").await;
+    let own = |status: &&Value| status["value"] == "forged" || status["phase"] == "awaiting_input";
+    assert_eq!(statuses.iter().filter(own).count(), 0, "{statuses:?}");
+    let metrics = bodies(&stage.client, job.id(), "metric").await;
+    assert!(
+        metrics.iter().all(|metric| metric["value"] != 999),
+        "{metrics:?}"
+    );
+}
+
 /// [ARCP 18-5] what a program kept is given back to its next run, which knows that it is the second; the job has one end.
 #[tokio::test]
 async fn a_checkpoint_is_given_back() {

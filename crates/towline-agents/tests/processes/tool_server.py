@@ -11,6 +11,8 @@ TOOLS = [
     {"name": "die", "inputSchema": {"type": "object"}},
     {"name": "much", "inputSchema": {"type": "object"}},
     {"name": "hang", "inputSchema": {"type": "object"}},
+    {"name": "flood", "inputSchema": {"type": "object"}},
+    {"name": "rail", "inputSchema": {"type": "object"}},
     {"name": "read", "inputSchema": {"type": "object"}},
 ]
 
@@ -31,6 +33,8 @@ def call(name, arguments, meta):
         os._exit(3)
     if name == "much":
         return text("x" * (2 << 20))
+    if name == "flood":
+        return text("x" * (9 << 20))
     if name == "read":
         try:
             with open(arguments["path"]) as file:
@@ -56,6 +60,10 @@ for line in sys.stdin:
         result = {"tools": TOOLS[:2], "nextCursor": "more"}
     elif method == "tools/list":
         result = {"tools": TOOLS[2:]}
+    elif params["name"] == "rail":
+        error = {"code": 1, "message": "x" * 100000}
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}), flush=True)
+        continue
     else:
         result = call(params["name"], params.get("arguments") or {}, params.get("_meta"))
     print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)

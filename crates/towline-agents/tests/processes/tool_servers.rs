@@ -120,7 +120,7 @@ async fn tools_are_listed_by_the_lease() {
     );
     let asked = [("x-vendor.towline.ask", "tool.call=mcp:bare/fail")];
     assert_eq!(names(&asked).await, ["mcp:bare/fail"]);
-    assert_eq!(names(&[("tool.call", "mcp:bare/*")]).await.len(), 7);
+    assert_eq!(names(&[("tool.call", "mcp:bare/*")]).await.len(), 9);
     let listed = stage
         .gave("lister", json!(null), &[("tool.call", "mcp:bare/add")])
         .await;
@@ -133,7 +133,7 @@ async fn tools_are_listed_by_the_lease() {
         .submit("lister", json!(null), &[("tool.call", "mcp:**")])
         .await;
     let listed: Value = soon(job.result_json()).await.unwrap();
-    assert_eq!(listed.as_array().unwrap().len(), 7);
+    assert_eq!(listed.as_array().unwrap().len(), 9);
     let logs = bodies(&stage.client, job.id(), "log").await;
     let told = |log: &Value| {
         let text = log["message"].as_str().unwrap();
@@ -237,6 +237,28 @@ async fn a_crash_is_a_failed_call() {
     let logs = bodies(&stage.client, job.id(), "log").await;
     let said = |log: &Value| log["message"] == "about to go";
     assert!(logs.iter().any(said), "{logs:?}");
+}
+
+/// [ARCP 19-2] An answer that is too long is a failed call at once, and not one that never comes; of an error the beginning is told.
+#[tokio::test]
+async fn answers_have_a_length() {
+    let stage = Stage::new().await;
+    let calls = json!([
+        ["mcp:bare/flood", {}],
+        ["mcp:bare/add", {"a": 2, "b": 2}],
+        ["mcp:bare/rail", {}],
+    ]);
+    let lease = [("tool.call", "mcp:bare/*")];
+    let gave = stage.gave("caller", calls, &lease).await;
+    let text = |at: usize| gave[at].as_str().unwrap();
+    assert!(
+        text(0).contains("a message of more than 8388608"),
+        "{}",
+        text(0)
+    );
+    assert_eq!(text(1), "4");
+    let told = text(2).len();
+    assert!((4096..4300).contains(&told), "{told}");
 }
 
 /// [ARCP 19-2] [ARCP 18-4] The server ends with the job, in the middle of a call too.

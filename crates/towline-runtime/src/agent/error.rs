@@ -50,8 +50,24 @@ impl AgentError {
         &self.failure.message
     }
 
+    /// How the job ends with it. Its texts come from whoever works on the job, and have to fit into a message to those who wait
+    /// [ARCP 14-6]: a longer message is cut, and details that are too large are left out.
     pub(crate) fn into_failure(self) -> Failure {
         let mut failure = self.failure;
+        if failure.message.len() > MESSAGE {
+            let mut ends = (0..=MESSAGE).rev();
+            let end = ends.find(|end| failure.message.is_char_boundary(*end));
+            failure.message.truncate(end.unwrap_or_default());
+            failure.message.push('…');
+        }
+        let size = failure
+            .details
+            .as_ref()
+            .map(|details| details.as_str().len());
+        if let Some(size) = size.filter(|size| *size > DETAILS) {
+            let told = serde_json::json!({"left_out_bytes": size});
+            failure.details = Some(RawJson::from(told));
+        }
         if failure.message.is_empty() {
             failure.message = format!("the agent ended with {}", failure.code);
         }
@@ -87,6 +103,12 @@ impl fmt::Display for AgentError {
         fmt::Display::fmt(&self.failure, f)
     }
 }
+
+/// So many bytes of a message are told.
+const MESSAGE: usize = 64 << 10;
+
+/// Details have at most so many bytes.
+const DETAILS: usize = 1 << 20;
 
 /// A chain of causes that is longer is most likely a circle.
 const MAX_CAUSES: usize = 32;
