@@ -196,6 +196,11 @@ impl Agent {
             .clone()
             .or_else(|| text.and_then(|text| serde_json::from_str(text).ok()));
         let steps: Vec<Value> = steps.unwrap_or_else(|| vec![json!({"say": text})]);
+        if let Some(why) = unusable(&steps) {
+            let error = json!({"code": INVALID, "message": why});
+            self.put(&json!({"jsonrpc": "2.0", "id": message["id"], "error": error}));
+            return Ok(());
+        }
         let reason = self.follow(&steps)?;
         let reason = reason.as_deref().unwrap_or("end_turn");
         self.answer(message, &json!({"stopReason": reason}));
@@ -354,6 +359,51 @@ impl Agent {
 }
 
 const HELP: &str = include_str!("acp_script/help.txt");
+
+/// Why steps cannot be done, if one of them is none, in a branch too: a word that nobody knows is most likely a misspelt one.
+fn unusable(steps: &[Value]) -> Option<String> {
+    steps.iter().find_map(|step| {
+        let Some(members) = step.as_object() else {
+            return Some(format!("the step {step} is no object"));
+        };
+        let known = |name: &str| ACTIONS.contains(&name) || BRANCHES.contains(&name);
+        if let Some(name) = members.keys().find(|name| !known(name)) {
+            let actions = ACTIONS.join(", ");
+            return Some(format!("there is no step `{name}`; there are {actions}"));
+        }
+        let branches = BRANCHES.iter().filter_map(|branch| step[branch].as_array());
+        branches.into_iter().find_map(|branch| unusable(branch))
+    })
+}
+
+/// What steps do.
+const ACTIONS: [&str; 22] = [
+    "say",
+    "think",
+    "read",
+    "write",
+    "ask",
+    "run",
+    "start",
+    "output",
+    "await",
+    "kill",
+    "release",
+    "tools",
+    "call",
+    "call_with",
+    "update",
+    "cost",
+    "pause",
+    "wait",
+    "stop",
+    "exit",
+    "crash",
+    "forget",
+];
+
+/// What JSON-RPC has for a request that cannot be carried out as it stands.
+const INVALID: i64 = -32602;
 
 /// What follows a step that was done, and one that was not.
 const BRANCHES: [&str; 2] = ["then", "else"];

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use towline_agents::ProcessAgent;
 use towline_client::JobHandle;
+use towline_wire::ErrorCode;
 
 use crate::support::{Stage, bodies, failure, soon};
 
@@ -59,4 +60,32 @@ async fn a_line_that_is_no_text_ends_nothing() {
         log["level"] == "warn" && text.ends_with(" no text")
     };
     assert!(logs.iter().any(warned), "{logs:?}");
+}
+
+/// A misspelt step of the scripted agent, in a branch too, is an error that names it; nothing is done before.
+#[tokio::test]
+async fn a_misspelt_step_is_named() {
+    let script = env!("CARGO_BIN_EXE_towline-acp-script");
+    for steps in [
+        json!([{"say": "first"}, {"sya": 1}]),
+        json!([{"say": "first"}, {"read": "/nowhere", "else": [{"sya": 1}]}]),
+    ] {
+        let stage = Stage::new(ProcessAgent::acp([script])).await;
+        let submit = stage.client.submit("script");
+        let submit = submit.input(json!({"prompt": steps.to_string()}));
+        let mut job = submit.send().await.unwrap();
+        let failure = failure(&mut job).await;
+        assert_eq!(failure.code, ErrorCode::INTERNAL_ERROR);
+        assert!(
+            failure.message.contains("no step `sya`"),
+            "{}",
+            failure.message
+        );
+        assert!(
+            bodies(&stage.client, job.id(), "log")
+                .await
+                .iter()
+                .all(|log| log["message"] != "first")
+        );
+    }
 }
