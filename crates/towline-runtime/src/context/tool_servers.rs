@@ -6,10 +6,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
+use tokio::time::timeout;
 use towline_wire::{RawJson, namespace};
 
 use super::{JobContext, ToolError};
@@ -147,21 +149,26 @@ impl JobContext {
     }
 
     /// The tools that the job may call, or that a person may let it call [ARCP 15-6]: those of the runtime, and those of its
-    /// servers, which are opened for that. A server that cannot be opened is told of in the log, and left out.
+    /// servers, which are opened for that. A server that cannot be opened, or does not tell its tools within 30 seconds, is told of
+    /// in the log, and left out.
     ///
     /// # Errors
     /// The job has ended.
     pub async fn tools(&self) -> Result<Vec<ToolInfo>, ToolError> {
         let registry = &self.equipment.tools;
         let mut tools: Vec<ToolInfo> = registry.names().map(ToolInfo::new).collect();
-        for (name, server) in registry.servers() {
-            if !self.has_in_reach(name) {
-                continue;
-            }
+        let servers = registry
+            .servers()
+            .filter(|(name, _)| self.has_in_reach(name));
+        // Side by side: one that is slow costs the others nothing.
+        let listing = servers.map(|(name, server)| async move {
             let listed = match self.opened.server(name, server, self).await {
-                Ok(open) => open.list().await,
+                Ok(open) => listed(open.as_ref()).await,
                 Err(why) => Err(why),
             };
+            (name, listed)
+        });
+        for (name, listed) in join_all(listing).await {
             match listed {
                 Ok(listed) => tools.extend(listed.into_iter().map(|tool| ToolInfo {
                     name: format!("{name}/{}", tool.name),
@@ -178,3 +185,12 @@ impl JobContext {
         Ok(tools)
     }
 }
+
+/// The tools of an open server, if it tells them in time.
+async fn listed(open: &dyn OpenTools) -> Result<Vec<ToolInfo>, String> {
+    let late = |_| format!("there was no answer in {} seconds", LISTING.as_secs());
+    timeout(LISTING, open.list()).await.map_err(late)?
+}
+
+/// How long a server may take to tell its tools.
+const LISTING: Duration = Duration::from_secs(30);

@@ -33,6 +33,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod list;
+mod listing;
 mod models;
 mod peer;
 mod questions;
