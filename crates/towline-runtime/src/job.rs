@@ -11,5 +11,5 @@ mod talk;
 pub(crate) use asking::CannotAsk;
 pub(crate) use entry::{CausedBy, Changes, JobCore, JobEntry, Place, remaining};
 pub(crate) use kin::Kin;
-pub(crate) use log::{AppendError, Backlog};
+pub(crate) use log::{AppendError, Backlog, LONGEST_EVENT};
 pub(crate) use run_job::{RunJob, RunRules};

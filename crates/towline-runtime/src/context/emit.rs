@@ -8,7 +8,7 @@ use towline_wire::{Amount, CallId, EventKind, RawJson, event, write_string};
 
 use super::{EventError, JobContext};
 use crate::{
-    job::{AppendError, Backlog},
+    job::{AppendError, Backlog, LONGEST_EVENT},
     life,
 };
 
@@ -363,6 +363,9 @@ fn refused(error: AppendError) -> EventError {
     match error {
         AppendError::NotRunning => EventError::JobEnded,
         AppendError::Unserialisable => EventError::Invalid("the event has no JSON form".to_owned()),
+        AppendError::TooLarge => EventError::Invalid(format!(
+            "the event has more than {LONGEST_EVENT} bytes; say it in several, or keep it in a file"
+        )),
     }
 }
 

@@ -67,7 +67,13 @@ pub(crate) enum AppendError {
     NotRunning,
     /// The record has no JSON form.
     Unserialisable,
+    /// The event would not fit into a message.
+    TooLarge,
 }
+
+/// The longest event, so that it fits into a message with what is around it: peers take 16 MiB, and one that is lost with a message
+/// is sent the same again at each resume.
+pub(crate) const LONGEST_EVENT: usize = 15 << 20;
 
 /// The text of the current millisecond, so that a burst of events formats its time once.
 #[derive(Default)]
@@ -114,18 +120,20 @@ impl Log {
         write_body: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
     ) -> Result<(), AppendError> {
         let ts = self.clock_text.of(now);
-        self.pending
-            .push_with(record, |out| {
-                out.extend_from_slice(b"{\"kind\":");
-                write_string(out, kind);
-                out.extend_from_slice(b",\"ts\":\"");
-                out.extend_from_slice(ts.as_bytes());
-                out.extend_from_slice(b"\",\"body\":");
-                write_body(out)?;
-                out.push(b'}');
-                Ok(())
-            })
-            .map_err(|_: serde_json::Error| AppendError::Unserialisable)
+        self.pending.push_with(record, |out| {
+            let before = out.len();
+            out.extend_from_slice(b"{\"kind\":");
+            write_string(out, kind);
+            out.extend_from_slice(b",\"ts\":\"");
+            out.extend_from_slice(ts.as_bytes());
+            out.extend_from_slice(b"\",\"body\":");
+            write_body(out).map_err(|_| AppendError::Unserialisable)?;
+            out.push(b'}');
+            if out.len() - before > LONGEST_EVENT {
+                return Err(AppendError::TooLarge);
+            }
+            Ok(())
+        })
     }
 
     /// Whether more was taken than a log may have.

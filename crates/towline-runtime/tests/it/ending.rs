@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use towline_runtime::{AgentError, JobContext, Runtime};
 use towline_transport::{StdioOptions, StdioTransport};
+use towline_wire::ErrorCode;
 
 use crate::{
     agents::{Deaf, echo},
@@ -94,4 +95,43 @@ async fn jobs_are_waited_for_within_a_bound() {
     runtime.shutdown().await;
     let (grace, took) = (5, begun.elapsed().as_secs());
     assert!(took <= grace, "no more than an agent has to stop: {took} s");
+}
+
+/// [ARCP 14-6] Whatever an agent says of its failure, the job's end fits into a message to those who wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_failure_of_any_size_is_delivered() {
+    let fails = |_: JobContext, size: usize| async move {
+        let error = AgentError::new(ErrorCode::INTERNAL_ERROR, "é".repeat(size));
+        Err::<Value, _>(error.with_details(json!({"text": "x".repeat(size)})))
+    };
+    let runtime = runtime().agent("fails", fails).build().await.unwrap();
+    for (size, is_whole) in [(1000, true), (9 << 20, false)] {
+        let submit = json!({"agent": "fails", "input": size});
+        let (frames, _) = say(&runtime, &[("job.submit", submit)]).await;
+        let end = &frames[frames.len() - 1];
+        assert_eq!(end["type"], "job.error");
+        let message = end["payload"]["message"].as_str().unwrap();
+        assert_eq!(message == "é".repeat(size), is_whole);
+        assert!(message.starts_with("éé") && end.to_string().len() < 1 << 20);
+        let details = &end["payload"]["details"];
+        assert_eq!(details["text"].is_string(), is_whole);
+        assert_eq!(details["left_out_bytes"].is_u64(), !is_whole);
+    }
+}
+
+/// [ARCP 14-6] An event that would not fit into a message is refused to the agent, and is not in the log; the job goes on.
+#[tokio::test(start_paused = true)]
+async fn an_event_that_fits_nowhere_is_refused() {
+    let says = |ctx: JobContext, _: Value| async move {
+        let text = "x".repeat(15 << 20);
+        let refused = ctx.log("info", text).await.err();
+        ctx.log("info", "after it").await?;
+        Ok::<_, AgentError>(refused.map(|error| error.to_string()))
+    };
+    let runtime = runtime().agent("says", says).build().await.unwrap();
+    let (frames, _) = say(&runtime, &[("job.submit", json!({"agent": "says"}))]).await;
+    let text = |frame: &Value| frame["payload"]["body"]["message"] == "after it";
+    assert!(frames.iter().any(text), "{}", frames.len());
+    let result = frames[frames.len() - 1]["payload"]["result"].as_str();
+    assert!(result.unwrap().contains("more than 15728640 bytes"));
 }
