@@ -371,8 +371,8 @@ fn unusable(steps: &[Value]) -> Option<String> {
             let actions = ACTIONS.join(", ");
             return Some(format!("there is no step `{name}`; there are {actions}"));
         }
-        let branches = BRANCHES.iter().filter_map(|branch| step[branch].as_array());
-        branches.into_iter().find_map(|branch| unusable(branch))
+        let mut branches = BRANCHES.iter().filter_map(|branch| step[branch].as_array());
+        branches.find_map(|branch| unusable(branch))
     })
 }
 
