@@ -14,7 +14,7 @@ use rmcp::{
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, BufReader, Empty};
-use towline_wire::{RawJson, is_deeper};
+use towline_wire::{RawJson, Shown, is_deeper};
 
 /// Why a message is not taken, and which one.
 #[derive(Debug, Clone)]
@@ -195,7 +195,7 @@ where
                 }
                 Err(malformed) => malformed,
             };
-            tracing::debug!(error = %malformed.error.message, "a message is not taken");
+            tracing::debug!(error = %Shown::new(&malformed.error.message), "a message is not taken");
             if !malformed.is_notification {
                 self.answering = Some(Box::pin(self.writer.send(malformed.answer())));
             }

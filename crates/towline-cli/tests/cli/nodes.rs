@@ -129,9 +129,17 @@ fn what_a_killed_node_ran_goes_on_on_another() {
     );
     let verified = ["store", "verify", "--store", &nodes.store, "-o", "json"];
     assert_eq!(nodes.place.run(verified).ok().json()["ok"], true);
-    let metrics = two.http("/metrics", &[]);
+    // Who lives is counted anew each second.
+    let began = Instant::now();
+    let metrics = loop {
+        let metrics = two.http("/metrics", &[]);
+        if metrics.contains("towline_nodes 1") {
+            break metrics;
+        }
+        assert!(began.elapsed() < PATIENCE, "{metrics}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
     for line in [
-        "towline_nodes 1",
         "towline_nodes_fenced_total 1",
         "towline_jobs_adopted_total 1",
     ] {
