@@ -27,7 +27,7 @@ impl RawJson {
 const DEEPEST: usize = 200;
 
 /// How far down the members of something deeper are looked at one by one: documents of ours are no deeper than that.
-const TAKEN_APART: usize = 4;
+const TAKEN_APART: usize = 3;
 
 fn value(text: &str, level: usize) -> Value {
     if !is_deeper(text, DEEPEST) {
