@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use towline_proto::schedule::Overlap;
 use towline_store::Planned;
-use towline_wire::{JobId, JobStatus};
+use towline_wire::{JobId, JobStatus, Shown};
 
 use crate::{hub::Hub, job::JobEntry};
 
@@ -64,7 +64,7 @@ pub(crate) async fn waited_for(hub: &Hub, over: &JobId) -> Option<JobId> {
                 return after(row.planned.as_deref()?).cloned();
             }
             Err(error) => {
-                tracing::warn!(target: "towline::schedule", job = %over, %error, "cannot tell what the job waited for, it is looked again");
+                tracing::warn!(target: "towline::schedule", job = %Shown::new(over), %error, "cannot tell what the job waited for, it is looked again");
                 tokio::time::sleep(RETRY).await;
             }
         }
