@@ -23,6 +23,7 @@ use crate::{
     args::{DemoArgs, GlobalArgs, OutputFormat, ServeArgs},
     connect::failed,
     context::Context,
+    data_dir::write_private,
     exit,
     failure::{Failure, Outcome},
     output::{self, Follower},
@@ -170,10 +171,12 @@ impl Place {
     fn new(confines: bool, pace: Duration) -> Outcome<Self> {
         let failed =
             |error: std::io::Error| Failure::local(format!("cannot make a directory: {error}"));
-        let directory = tempfile::Builder::new()
-            .prefix("towline-demo-")
-            .tempdir()
-            .map_err(failed)?;
+        let mut directory = tempfile::Builder::new();
+        directory.prefix("towline-demo-");
+        // The token is in there.
+        #[cfg(unix)]
+        directory.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let directory = directory.tempdir().map_err(failed)?;
         let place = Self {
             directory,
             token: towline::env::Ids::system()
@@ -191,13 +194,13 @@ impl Place {
         let script = script::of(&place.repository(), pace).to_string();
         let program = std::env::current_exe().map_err(failed)?;
         let files = [
-            ("token", place.token.clone()),
             ("script.json", script),
             ("towline.toml", place.configuration(&program, confines)),
         ];
         for (name, text) in files {
             fs::write(place.path(name), text).map_err(failed)?;
         }
+        write_private(&place.path("token"), place.token.as_bytes()).map_err(failed)?;
         Ok(place)
     }
 

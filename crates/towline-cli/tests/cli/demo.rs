@@ -39,7 +39,7 @@ fn it_shows_what_it_promises() {
     assert!(is_tidy(&place));
 }
 
-/// The link that is printed signs in, and Ctrl-C in the middle of the job ends everything.
+/// The link that is printed signs in, the token is nobody else's to read, and Ctrl-C in the middle of the job ends everything.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_it() {
@@ -48,6 +48,15 @@ fn ctrl_c_ends_it() {
     let token = server.before[0].rsplit_once("#token=").unwrap().1;
     let agents = ["agents", "--url", &server.url, "--token", token];
     assert!(place.run(agents).ok().stdout.contains("coder"));
+    let made = std::fs::read_dir(place.path().join("tmp")).unwrap();
+    let demo = made.map(|made| made.unwrap().path());
+    let demo = demo.filter(|path| path.join("token").exists());
+    let demo = demo.collect::<Vec<_>>().pop().unwrap();
+    let mode = |path: &std::path::Path| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode(&demo), mode(&demo.join("token"))), (0o700, 0o600));
     server.signal("-INT");
     assert_eq!(server.wait().0, 0);
     assert!(is_tidy(&place));

@@ -114,18 +114,22 @@ fn readers_outlive_the_command_they_read_through() {
     ran.says(&["nobody runs it"]);
 }
 
-/// One that does not go on by itself ends when somebody looks, and then it is over.
-#[test]
-fn what_cannot_go_on_has_ended() {
-    let place = Place::new();
-    let input = r#"{"ms":60000}"#;
-    let mut command = place.command(["run", "sleep", "--input", input, "-o", "ndjson"]);
+/// Runs a job and kills the command once the job runs; gives the job.
+fn killed(place: &Place, args: &[&str]) -> String {
+    let mut command = place.command([&["run"], args, &["-o", "ndjson"]].concat());
     let mut run = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut reader = BufReader::new(run.stdout.take().unwrap());
     let lines = read_until(&mut reader, |line| line["body"]["phase"] == "running");
     run.kill().unwrap();
     run.wait().unwrap();
-    let job = lines[0]["job_id"].as_str().unwrap();
+    lines[0]["job_id"].as_str().unwrap().to_owned()
+}
+
+/// One that does not go on by itself ends when somebody looks, and then it is over.
+#[test]
+fn what_cannot_go_on_has_ended() {
+    let place = Place::new();
+    let job = &killed(&place, &["sleep", "--input", r#"{"ms":60000}"#]);
     let ran = place.run(["watch", job]).status(1);
     assert!(!ran.stderr.contains("interrupted"), "{ran:#?}");
     assert_eq!(
@@ -144,13 +148,7 @@ fn a_job_of_an_agent_elsewhere_is_left_alone() {
     let file = place.path().join("slow.toml");
     std::fs::write(&file, config).unwrap();
     let file = file.to_str().unwrap();
-    let mut command = place.command(["run", "slow", "--config", file, "-o", "ndjson"]);
-    let mut run = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut reader = BufReader::new(run.stdout.take().unwrap());
-    let lines = read_until(&mut reader, |line| line["body"]["phase"] == "running");
-    run.kill().unwrap();
-    run.wait().unwrap();
-    let job = lines[0]["job_id"].as_str().unwrap();
+    let job = &killed(&place, &["slow", "--config", file]);
     for looking in [&["jobs"][..], &["get", job], &["inbox"]] {
         place.run(looking).status(0);
     }
