@@ -13,7 +13,7 @@ use super::{
     permission::{self, Decided},
     terminals::Terminals,
     turn::{OTHER, Turn},
-    wire::{Broken, INTERNAL, METHOD_NOT_FOUND, RpcError, Said, Wire, taken},
+    wire::{Broken, INTERNAL, INVALID_PARAMS, METHOD_NOT_FOUND, RpcError, Said, Wire, taken},
 };
 use crate::{
     collected::{Collected, ResultForm},
@@ -493,7 +493,13 @@ async fn read_file(ctx: &JobContext, params: &Value) -> Result<Value, RpcError> 
 
 async fn write_file(ctx: &JobContext, params: &Value) -> Result<Value, RpcError> {
     let path = params["path"].as_str().unwrap_or_default();
-    let content = params["content"].as_str().unwrap_or_default();
+    // Without a text nothing is written: what the file holds is not lost to a request that is none.
+    let content = params["content"].as_str().ok_or_else(|| {
+        RpcError::new(
+            INVALID_PARAMS,
+            "`content` is no text, the file is as it was",
+        )
+    })?;
     let written = ctx.files().write(path, content.as_bytes()).await;
     written
         .map(|()| Value::Null)

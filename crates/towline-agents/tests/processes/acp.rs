@@ -222,6 +222,14 @@ async fn files_are_the_leases() {
         std::fs::read_to_string(format!("{place}/b")).unwrap(),
         "new"
     );
+    // What is no text is written nowhere.
+    let odd = json!([{"write": [format!("{place}/a"), 5]}]);
+    let mut job = submit(&stage, odd, &[("fs.write", &all)]).await;
+    let _gave: Value = soon(job.result_json()).await.unwrap();
+    assert_eq!(
+        std::fs::read_to_string(format!("{place}/a")).unwrap(),
+        "one\ntwo\n"
+    );
 }
 
 /// [ARCP 17-3] The growth of what a session costs is spent, and at nothing the job ends.
